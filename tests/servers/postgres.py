@@ -33,10 +33,14 @@ def missing_parts() -> list[str]:
     return [name for name, found in parts.items() if not found]
 
 
-class Postgres(Server):
-    """One server with a database for each test. It does not sync: no test pulls the plug."""
+# Without these, a power failure would cost data, and a test less time.
+VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
-    def __init__(self) -> None:
+
+class Postgres(Server):
+    """One server with a database for each test. It writes to the disk when it likes, unless it is `durable`."""
+
+    def __init__(self, *, durable: bool = False) -> None:
         programs = _folder_of_programs()
         assert programs is not None, "PostgreSQL is not installed"
         self._psql = programs / "psql"
@@ -49,13 +53,8 @@ class Postgres(Server):
             user = pwd.getpwnam("postgres")
             for each in (Path(self._folder.name), data):
                 os.chown(each, user.pw_uid, user.pw_gid)
-            self._as = [
-                "setpriv",
-                f"--reuid={user.pw_uid}",
-                f"--regid={user.pw_gid}",
-                "--clear-groups",
-                "--pdeathsig=keep",
-            ]
+            user_and_group = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+            self._as = ["setpriv", *user_and_group, "--pdeathsig=keep"]
         initdb = [
             programs / "initdb",
             "-D",
@@ -74,17 +73,17 @@ class Postgres(Server):
             port = free.getsockname()[1]
         settings = {
             "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "max_connections": 200,
-            "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB",
+            "shared_buffers": "64MB", **({} if durable else VOLATILE),
         }  # fmt: skip
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self.process = Process([*self._as, str(programs / "postgres"), "-D", str(data), *options])
         self.url = f"postgresql://dth@127.0.0.1:{port}"
         self.process.wait_for_line("ready to accept connections")
 
-    def database(self) -> str:
+    def database(self, encoding: str = "UTF8") -> str:
         """The address of a new, empty database."""
         name = f"test_{next(_numbers)}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}'")
         return f"{self.url}/{name}"
 
     def drop(self, address: str) -> None:

@@ -116,7 +116,7 @@ class Database:
             before = time.time()
             [[there]] = await self.rows(f"SELECT {NOW}")
             after = time.time()
-            # The database read its clock at some time in between: less than that is no difference.
+            # The database read its clock between the two: a smaller difference cannot be measured.
             self._ahead = 0.0 if before <= there <= after else there - (before + after) / 2
             self._compared = time.monotonic()
         return self._ahead

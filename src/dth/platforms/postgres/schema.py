@@ -198,7 +198,7 @@ _UNFINISHED = "status = 'FAILED' OR status = 'CANCELLED'"
 
 
 def _partition(table: str) -> str:
-    """Attaching takes a weaker lock than creating as a partition: the other tasks go on."""
+    """Attaching takes a weaker lock than creating as a partition: other tasks are not blocked."""
     return f"""
     CREATE TABLE dth.{table}_{{n}} (LIKE dth.{table} INCLUDING DEFAULTS);
     ALTER TABLE dth.{table}_{{n}} ALTER task SET DEFAULT {{n}}, ADD CHECK (task = {{n}});
