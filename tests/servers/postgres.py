@@ -33,7 +33,7 @@ def missing_parts() -> list[str]:
     return [name for name, found in parts.items() if not found]
 
 
-# Without these, a power failure would cost data, and a test less time.
+# With these, tests take less time, and a power failure would cost data.
 VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor, errors
+from psycopg.pq import TransactionStatus
 
 from dth.core.errors import StateError
 from dth.platforms.postgres import schema
@@ -24,6 +25,7 @@ Row = tuple[Any, ...]
 OLDEST = 150000
 # Connections of a process: for its work, its heartbeats, and what it reports.
 CONNECTIONS = 3
+CONNECT_TIMEOUT = 10  # seconds
 # Seconds for which a process tries to reach a database that does not answer.
 PATIENCE = 30.0
 # How often a transaction begins again because others changed the same rows.
@@ -70,6 +72,7 @@ class Database:
         self.process = process
         self._idle: list[AsyncConnection[Row]] = []
         self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._closed = False
         self._ahead = 0.0
         self._compared = float("-inf")
 
@@ -122,6 +125,8 @@ class Database:
         return self._ahead
 
     async def close(self) -> None:
+        """Close the connections; one that is in use, when its work ends."""
+        self._closed = True
         for connection in self._idle:
             await connection.close()
         self._idle.clear()
@@ -132,7 +137,7 @@ class Database:
             try:
                 async with self._connection() as connection:
                     return await run(connection)
-            except (Again, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            except (Again, errors.DeadlockDetected, errors.SerializationFailure):
                 tries += 1
                 if tries == TRIES:
                     raise
@@ -148,10 +153,7 @@ class Database:
             try:
                 yield connection
             finally:
-                if (
-                    connection.closed
-                    or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE
-                ):
+                if self._closed or connection.closed or not _is_idle(connection):
                     await connection.close()
                 else:
                     self._idle.append(connection)
@@ -159,9 +161,13 @@ class Database:
 
 async def connect(address: str) -> AsyncConnection[Row]:
     """A connection without a transaction that runs, and without prepared statements."""
-    connection = await AsyncConnection.connect(address, autocommit=True, connect_timeout=10)
-    connection.prepare_threshold = None
-    return connection
+    return await AsyncConnection.connect(
+        address, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_TIMEOUT
+    )
+
+
+def _is_idle(connection: AsyncConnection[Row]) -> bool:
+    return connection.info.transaction_status == TransactionStatus.IDLE
 
 
 def _is_lost(error: psycopg.OperationalError) -> bool:
@@ -203,7 +209,7 @@ async def _find_or_make(address: str, task: str) -> int:
 
 async def _number_of(connection: AsyncConnection[Row], task: str) -> int:
     find = "SELECT number FROM dth.task WHERE id = %s"
-    with suppress(psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+    with suppress(errors.UndefinedTable, errors.InvalidSchemaName):
         await _check_version(connection)
         if found := await (await connection.execute(find, (task,))).fetchone():
             return int(found[0])
@@ -249,7 +255,7 @@ async def drop_task(address: str, task: str) -> None:
             try:
                 async with connection.transaction():
                     return await _drop(connection, task)
-            except psycopg.errors.LockNotAvailable as error:
+            except errors.LockNotAvailable as error:
                 if time.monotonic() > deadline:
                     raise StateError(
                         "the task's tables are in use, perhaps by a backup; try again later"

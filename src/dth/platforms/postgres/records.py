@@ -207,7 +207,7 @@ async def _enqueue_records(
     keys, sizes, etags = map(list, zip(*ordered, strict=True))
     ended = await work.rows(LOCK_ENDED, (keys,))
     values = {"run": run, "keys": keys, "sizes": sizes, "etags": etags, "since": since}
-    fresh = dict(await work.rows(ENQUEUE, values))
+    fresh: dict[bytes, bool] = dict(await work.rows(ENQUEUE, values))
     taken_over = {key for key, inserted in fresh.items() if not inserted}
     removed = [row for row in ended if row[1] in taken_over]
     if len(removed) < len(taken_over):

@@ -91,8 +91,8 @@ READ_CURSORS = """
 
 async def read_digest(database: Database, run: int) -> Digest:
     """The digest of a run. Pruned runs have none."""
-    [(there, total, *counts)] = await database.rows(READ_DIGEST, (run, run))
-    return Digest(int(total) % MODULUS, *counts, complete=there)
+    [(there, total, done, failed, cancelled, confirmed)] = await database.rows(READ_DIGEST, (run, run))
+    return Digest(int(total) % MODULUS, done, failed, cancelled, confirmed, there)
 
 
 READ_DIGEST = f"""
