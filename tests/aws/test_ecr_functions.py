@@ -86,6 +86,15 @@ async def test_a_paused_task_does_nothing(aws: AwsPlatform) -> None:
 
 
 @pytest.mark.usefixtures("task")
+async def test_a_run_that_is_paused_under_way_is_told(aws: AwsPlatform) -> None:
+    run = await enqueue(aws, "a")
+    await aws.records.pause("the registry refuses the password")
+    looked = await _look(aws, _Before(run))
+    assert (looked["next"], looked["tasks"]) == ("TELL", [])
+    assert "the task is paused: the registry refuses the password" in looked["text"]
+
+
+@pytest.mark.usefixtures("task")
 async def test_a_run_ends_when_everything_has(aws: AwsPlatform, capsys: pytest.CaptureFixture[str]) -> None:
     run = await enqueue(aws, "a", "b")
     for name in ("a", "b"):

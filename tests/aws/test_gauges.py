@@ -60,7 +60,7 @@ async def test_a_minute_is_one_line_with_what_grew_in_it() -> None:
     assert "DestinationLatency" not in named
     assert set(named) <= first.keys()
     assert len(first["InFlight"]) <= 100
-    assert directive["Dimensions"] == [["Task"], ["Task", "Kind"]]
+    assert directive["Dimensions"] == [["Task"]]
     assert {name for names in directive["Dimensions"] for name in names} <= first.keys()
 
 
@@ -68,6 +68,11 @@ async def test_the_end_writes_what_is_left_once() -> None:
     [line] = await lines(Gauge("w1", "worker", 5.0, bytes_in=7))
     assert line["BytesIn"] == 7
     assert await lines() == []
+
+
+async def test_a_worker_that_waits_writes_no_metrics() -> None:
+    """Each metric costs 0.30 USD a month, whatever its value."""
+    assert await lines(*(Gauge("w1", "worker", 1000.0 + second) for second in range(200))) == []
 
 
 async def test_processes_know_of_each_other_as_they_were_some_seconds_ago(aws: AwsPlatform) -> None:

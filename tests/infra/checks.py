@@ -144,3 +144,41 @@ def _targets(state: dict[str, Any]) -> set[str]:
     found = {state[name] for name in ("Next", "Default") if name in state}
     found |= {each["Next"] for each in (*state.get("Catch", ()), *state.get("Choices", ())) if "Next" in each}
     return found
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What CloudFormation makes of values in a template, with some parameters and the defaults of the others."""
+
+    template: dict[str, Any]
+    given: dict[str, str]
+
+    def value(self, value: Any) -> Any:
+        match value:
+            case {"Ref": "AWS::NoValue"}:
+                return None
+            case {"Ref": str(name)}:
+                return self.given.get(name, self.template["Parameters"][name].get("Default", ""))
+            case {"Fn::FindInMap": [str(table), key, str(name)]}:
+                return self.template["Mappings"][table][self.value(key)][name]
+            case {"Fn::Join": [str(between), list(parts)]}:
+                return between.join(map(self.value, parts))
+            case {"Fn::Split": [str(between), text]}:
+                return self.value(text).split(between)
+            case {"Fn::Select": [number, parts]}:
+                return self.value(parts)[int(number)]
+            case {"Fn::If": [str(name), yes, no]}:
+                return self.value(yes if self.holds(self.template["Conditions"][name]) else no)
+        return value
+
+    def holds(self, condition: dict[str, Any]) -> bool:
+        match condition:
+            case {"Fn::Equals": [one, other]}:
+                return bool(self.value(one) == self.value(other))
+            case {"Fn::Not": [each]}:
+                return not self.holds(each)
+            case {"Fn::And": each}:
+                return all(map(self.holds, each))
+            case {"Fn::Or": each}:
+                return any(map(self.holds, each))
+        raise AssertionError(condition)

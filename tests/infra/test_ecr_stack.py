@@ -21,6 +21,7 @@ NOT_ALONE = {  # they need a hub, or a file on the machine
 PYTHON = "the newest Python that Amazon Linux 2023 has packages of in every partition, for both"
 ACCEPTED = {
     # What the rule finds: why it is so.
+    ("MissedStarts", "SQS3", ""): "it is a dead-letter queue itself: that of the schedule's rule",
     ("StartRole", "IAM5", "Resource::*"): "GetAuthorizationToken takes no resource",
     ("TokenRights", "IAM5", "Resource::*"): "GetAuthorizationToken takes no resource",
     ("ControllerRole", "IAM5", "Resource::*"): "deliveries of logs take no resource",

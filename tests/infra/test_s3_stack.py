@@ -10,11 +10,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import cfnlint
 import pytest
 
 from dth.objects.parameters import S3Parameters
 from dth.platforms.aws.tables import TABLES
-from tests.infra.checks import Findings, inline, resources
+from tests.infra.checks import Findings, Resolved, inline, resources
 
 NOT_ALONE = [  # they need a hub, or a file on the machine
     "transferWindow", "bandwidthTimetable", "budget", "srcProfile", "destProfile", "srcCaBundle", "destCaBundle",
@@ -138,46 +139,96 @@ def test_a_start_script_is_good_bash_and_downloads_nothing_of_others(template: d
         assert f"-m dth.compose.aws.agent {name.removesuffix('Template').lower()}" in script
 
 
-@pytest.mark.parametrize("changed", [False, True])
-def test_a_machine_runs_the_bundle_that_was_published_and_no_other(
-    template: dict[str, Any], tmp_path: Path, changed: bool
-) -> None:
-    [found] = [resources(template, "AWS::EC2::LaunchTemplate")["WorkerTemplate"]]
-    script, values = found["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
-    assert values["Digest"] == {"Fn::If": ["OnArm", {"Ref": "bundleArm64"}, {"Ref": "bundleX8664"}]}
-    bundle = tmp_path / "bundle.tar.gz"
-    with tarfile.open(bundle, "w:gz") as archive:
+class Boot:
+    """Runs the start script of a worker to where the service begins, in a folder, with stand-ins for commands.
+
+    `failing`: by command, how often it fails first.
+    """
+
+    def __init__(self, template: dict[str, Any], folder: Path, digest: str, **failing: int) -> None:
+        found = resources(template, "AWS::EC2::LaunchTemplate")["WorkerTemplate"]
+        script, values = found["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
+        assert values["Digest"] == {"Fn::If": ["OnArm", {"Ref": "bundleArm64"}, {"Ref": "bundleX8664"}]}
+        script = script[: script.index("export PYTHONPATH")].replace("${Digest}", digest)
+        script = re.sub(r"\$\{[\w:]+\}", "x", script).replace('PAUSES="5 15 45 90"', 'PAUSES="0 0 0 0"')
+        for part in ("/opt", "/var", "/dev/console"):
+            script = script.replace(part, f"{folder}{part}")
+        self.folder, self.calls = folder, folder / "calls"
+        for each in ("opt/dth", "var/log", "var/lib/cloud/data", "dev", "bin"):
+            (folder / each).mkdir(parents=True)
+        (folder / "var/lib/cloud/data/instance-id").write_text("i-0abc\n")
+        for name in ("aws", "dnf", "useradd", "install", "modprobe", "sysctl", "shutdown"):
+            command = folder / "bin" / name
+            command.write_text(
+                f'#!/bin/bash\necho "{name} $*" >> {self.calls}\n'
+                f'if [ $(grep -c "^{name} " {self.calls}) -le {failing.get(name, 0)} ]; then\n'
+                f'  echo "{name} is broken" >&2; exit 1\nfi\n'
+                # aws s3 cp --only-show-errors SOURCE DESTINATION
+                f'if [ "$1" = s3 ]; then cp {folder}/bundle.tar.gz "$5"; fi\n'
+            )
+            command.chmod(0o755)
+        self.ran = subprocess.run(
+            ["bash", "-c", script],
+            env={"PATH": f"{folder}/bin:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def called(self, command: str) -> list[str]:
+        return [line for line in self.calls.read_text().splitlines() if line.startswith(command)]
+
+
+@pytest.fixture
+def digest(tmp_path: Path) -> str:
+    """Makes the published bundle."""
+    with tarfile.open(tmp_path / "bundle.tar.gz", "w:gz") as archive:
         archive.add(__file__, "code.py")
-    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
-    if changed:
-        bundle.write_bytes(bundle.read_bytes() + b"\0")
-    aws = tmp_path / "bin/aws"
-    aws.parent.mkdir()
-    # aws s3 cp --only-show-errors SOURCE DESTINATION
-    aws.write_text(f'#!/bin/sh\ncp {bundle} "$5"\n')
-    aws.chmod(0o755)
-    (tmp_path / "dth").mkdir()
-    fetch = script[script.index("BUNDLE=") : script.index("export PYTHONPATH")].replace(
-        "/opt", str(tmp_path / "opt")
-    )
-    (tmp_path / "opt/dth").mkdir(parents=True)
-    for name, value in {
-        "Digest": digest,
-        "assetBucket": "b",
-        "assetPrefix": "p",
-        "Architecture": "arm64",
-    }.items():
-        fetch = fetch.replace(f"${{{name}}}", value)
-    ran = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", fetch],
-        env={"PATH": f"{aws.parent}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ran.returncode != 0) is changed, ran.stderr
-    assert (tmp_path / "opt/dth/code.py").exists() is not changed
-    assert ("is not what was published" in ran.stderr) is changed
+    return hashlib.sha256((tmp_path / "bundle.tar.gz").read_bytes()).hexdigest()
+
+
+def test_a_machine_comes_up_after_some_failures(
+    template: dict[str, Any], tmp_path: Path, digest: str
+) -> None:
+    boot = Boot(template, tmp_path, digest, dnf=2, aws=3)
+    assert boot.ran.returncode == 0, boot.ran.stdout
+    assert (tmp_path / "opt/dth/code.py").exists()
+    assert (len(boot.called("dnf")), len(boot.called("aws s3"))) == (3, 4)
+    assert boot.called("shutdown") == []
+
+
+def test_a_machine_that_does_not_come_up_says_why_and_ends(
+    template: dict[str, Any], tmp_path: Path, digest: str
+) -> None:
+    boot = Boot(template, tmp_path, digest, dnf=99)
+    assert boot.ran.returncode != 0
+    assert len(boot.called("dnf")) == 5
+    why = "Data Transfer Hub: the machine i-0abc did not come up: dnf is broken"
+    assert (tmp_path / "dev/console").read_text() == why + "\n"
+    [sent] = boot.called("aws logs put-log-events")
+    assert why in sent
+    assert boot.called("shutdown") == ["shutdown -h +5"]
+    for found in resources(template, "AWS::EC2::LaunchTemplate").values():
+        assert found["LaunchTemplateData"]["InstanceInitiatedShutdownBehavior"] == "terminate"
+
+
+def test_a_machine_runs_the_bundle_that_was_published_and_no_other(
+    template: dict[str, Any], tmp_path: Path, digest: str
+) -> None:
+    with (tmp_path / "bundle.tar.gz").open("ab") as bundle:
+        bundle.write(b"\0")
+    boot = Boot(template, tmp_path, digest)
+    assert boot.ran.returncode != 0
+    assert not (tmp_path / "opt/dth/code.py").exists()
+    assert "is not what was published" in (tmp_path / "dev/console").read_text()
+    assert boot.called("shutdown")
+
+
+def test_a_shell_on_machines_is_for_those_who_ask(template: dict[str, Any]) -> None:
+    role = resources(template, "AWS::IAM::Role")["MachineRole"]
+    policy = {"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"}
+    assert role["ManagedPolicyArns"] == {"Fn::If": ["IsSessionManager", [policy], {"Ref": "AWS::NoValue"}]}
+    assert template["Parameters"]["sessionManager"]["Default"] == "false"
 
 
 def test_workers_scale_by_the_steps_that_users_know(template: dict[str, Any]) -> None:
@@ -199,6 +250,49 @@ def test_workers_scale_by_the_steps_that_users_know(template: dict[str, Any]) ->
         assert {each["MetricStat"]["Metric"]["MetricName"] for each in metrics} == {
             "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible",
         }  # fmt: skip
+
+
+REGIONS_OF_TYPES = json.loads(
+    (
+        Path(cfnlint.__file__).parent / "data/schemas/extensions/aws_ec2_instance/instancetype_enum.json"
+    ).read_text("utf-8")
+)
+REGIONS = REGIONS_OF_TYPES.keys() - {"all", "description"}
+
+
+def _types(template: dict[str, Any], group: str, **given: str) -> list[str]:
+    """The types that CloudFormation makes of the parameters."""
+    policy = resources(template, "AWS::AutoScaling::AutoScalingGroup")[group]["MixedInstancesPolicy"]
+    resolved = Resolved(template, given)
+    found = [resolved.value(each) for each in policy["LaunchTemplate"]["Overrides"]]
+    return [resolved.value(each["InstanceType"]) for each in found if each]
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86-64"])
+def test_machines_have_no_credits_and_their_types_are_in_the_regions(
+    template: dict[str, Any], architecture: str
+) -> None:
+    workers = _types(template, "WorkerGroup", architecture=architecture)
+    finders = _types(template, "FinderGroup", architecture=architecture)
+    assert len(workers) > 1  # Spot needs a choice
+    assert len(finders) == 1
+    assert [each for each in (*workers, *finders) if each.startswith("t")] == []
+    regions = {name: set(each["enum"]) for name, each in REGIONS_OF_TYPES.items() if name in REGIONS}
+    assert len(regions) > 30
+    missing = {name for name, known in regions.items() if not {*workers, *finders} <= known}
+    assert missing == (set() if architecture == "arm64" else {"ap-southeast-4", "eu-south-2"})
+
+
+def test_types_of_machines_can_be_chosen(template: dict[str, Any]) -> None:
+    assert _types(template, "WorkerGroup", workerTypes="c7gn.medium") == ["c7gn.medium"]
+    two = _types(template, "WorkerGroup", workerTypes="c7gn.large,c6gn.large")
+    assert two == ["c7gn.large", "c6gn.large"]
+    assert _types(template, "FinderGroup", finderType="r7g.large") == ["r7g.large"]
+    pattern = template["Parameters"]["workerTypes"]["AllowedPattern"]
+    for good in ("", "c7gn.medium", "m7i-flex.large,c5.large"):
+        assert re.fullmatch(pattern, good)
+    for bad in ("c7gn", "a.b,", "a.b, c.d", "a.b,a.c,a.d,a.e,a.f"):
+        assert not re.fullmatch(pattern, bad)
 
 
 def test_machines_drain_before_they_go(template: dict[str, Any]) -> None:
@@ -233,7 +327,10 @@ def test_control_and_setup_have_few_rights_of_their_own(template: dict[str, Any]
     [in_vpc] = own["SetupRole"]
     assert in_vpc[1] == "*"
     assert {action.partition(":")[0] for action in in_vpc[0]} == {"ec2"}
-    looks, scales, also = own["ControlRole"]
+    looks, scales, misses, also = own["ControlRole"]
+    assert misses == (
+        ["sqs:GetQueueAttributes", "sqs:SendMessage"], {"Fn::GetAtt": ["MissedStarts", "Arn"]},
+    )  # fmt: skip
     assert looks == (["autoscaling:DescribeAutoScalingGroups"], "*")
     assert all("autoScalingGroupName/${AWS::StackName}-" in each["Fn::Sub"] for each in scales[1])
     assert also == in_vpc
@@ -249,8 +346,13 @@ def test_a_minute_looks_after_the_task(template: dict[str, Any]) -> None:
     assert max(each["Timeout"] for each in functions.values()) <= 300
 
 
+def test_a_hub_pays_for_no_dashboards(template: dict[str, Any]) -> None:
+    assert template["Resources"]["Dashboard"]["Condition"] == "Alone"
+    assert template["Outputs"]["Dashboard"]["Condition"] == "Alone"
+
+
 def test_failures_are_told_by_mail(template: dict[str, Any]) -> None:
     alarm = resources(template, "AWS::CloudWatch::Alarm")["Failures"]
     assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]
-    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, 1)
+    assert alarm["Threshold"] == 0
     assert template["Resources"]["AlarmMail"]["Condition"] == "HasAlarmEmail"

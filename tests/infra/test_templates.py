@@ -148,5 +148,6 @@ def test_state_machines_lead_somewhere(template: dict[str, Any]) -> None:
 def test_queues_are_as_users_know_them(templates: dict[str, Path], name: str) -> None:
     queues = resources(json.loads(templates[name].read_text("utf-8")), "AWS::SQS::Queue")
     assert queues["Queue"]["VisibilityTimeout"] == 15 * 60
-    assert {each["MessageRetentionPeriod"] for each in queues.values()} == {14 * 86400}
+    kept = {name: each["MessageRetentionPeriod"] / 86400 for name, each in queues.items()}
+    assert kept == {"Queue": 14, "DeadLetters": 14, "MissedStarts": 1}
     assert queues["Queue"]["RedrivePolicy"]["maxReceiveCount"] == 5

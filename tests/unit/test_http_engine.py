@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dth.core import native
@@ -230,6 +230,8 @@ def test_an_answer_that_breaks_off_is_none(answer: bytes) -> None:
 @given(st.lists(st.binary(max_size=60), max_size=6), st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_bytes_that_are_no_answer(pieces: list[bytes], bodyless: bool) -> None:
+    # What begins in this way can be an answer, however short.
+    assume(not b"".join(pieces).startswith(b"HTTP/1."))
     assert outcome_of(pieces, bodyless=bodyless)[0] == _http.BROKEN
 
 

@@ -69,8 +69,6 @@ class Task:
     schedule_type: ScheduleType
     # By their names in PARITY, with values as given.
     parameters: dict[str, str]
-    # What its stores add to the parameters, by the name of the store.
-    stores: dict[str, dict[str, str]] = field(default_factory=dict)
     description: str = ""
     progress: Progress = Progress.STARTING
     created: float = 0.0
@@ -90,6 +88,8 @@ class Task:
     next_run: float = 0.0  # when the schedule begins a run
     spent: float = 0.0  # estimated cost so far, in USD
     summary: Summary = field(default_factory=Summary)
+    # What its stores add to the parameters, by the name of the store.
+    stores: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def resolved(self) -> dict[str, str]:

@@ -46,13 +46,15 @@ class EcrStack(TaskStack):
         self.remember("objects", "images", "state")
         self.queues()
         self.queue_policies()
-        self.topic = self.alarms(self.task["alarmEmail"])
+        self.topic = self.alarms(self.task["alarmEmail"], "cloudwatch.amazonaws.com")
+        self.missed = self.missed_starts()
         self._roles()
         self._containers()
         self._functions()
         self._controller()
         self._set_up()
         self._schedule()
+        self._watch()
         self._outputs()
         self.finish()
 
@@ -406,18 +408,38 @@ class EcrStack(TaskStack):
             ),
             targets=[
                 aws_events.CfnRule.TargetProperty(
-                    id="Controller", arn=self.controller.ref, role_arn=by_rule.attr_arn, input="{}"
+                    id="Controller",
+                    arn=self.controller.ref,
+                    role_arn=by_rule.attr_arn,
+                    input="{}",
+                    dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(arn=self.missed.attr_arn),
                 )
             ],
         )
         rule.cfn_options.condition = self.holds(scheduled)
         rule.add_resource_dependency(self.resource)  # runs need their parameters
 
+    def _watch(self) -> None:
+        """Create alarms for what the state machine cannot tell itself; it tells all else."""
+        self.alarm(
+            "Control",
+            "A run took longer than a run may: the log group of the task says why",
+            self.topic,
+            ("AWS/States", "ExecutionsTimedOut", "StateMachineArn", self.controller.ref),
+        )
+        self.alarm(
+            "Missed",
+            "The schedule could not begin a run: the queue of missed starts says why",
+            self.topic,
+            ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", self.missed.attr_queue_name),
+        )
+
     def _outputs(self) -> None:
         self.tell(
             {
                 "QueueUrl": (self.queue.attr_queue_url, "Images that are to be copied"),
                 "DeadLetterUrl": (self.dead.attr_queue_url, "Images that crashed their containers"),
+                "MissedStartsUrl": (self.missed.ref, "Starts of the schedule that nobody heard"),
                 "StateMachine": (self.controller.ref, "Runs: one execution each"),
                 "TickFunction": (
                     self.tick.ref,

@@ -4,6 +4,9 @@ under systemd.
 Nothing comes from third parties: Python is Amazon Linux's own package, and everything else is in
 the bundle, whose digest is in the template. The code is compiled once, because the service may not
 write where it is: an import would cost twice the CPU at each start.
+
+What may be missing for a while is tried again. A machine that still does not come up says why, in the
+task's log group and on its console, and ends, so that its group starts another.
 """
 
 from collections.abc import Mapping
@@ -15,12 +18,38 @@ from dth.infra import PYTHON
 SCRIPT = """#!/bin/bash
 set -euo pipefail
 {exports}
+LOG=/var/log/dth-boot.log
+exec > >(tee $LOG) 2>&1
+give_up() {{
+  # The last line may not be in the file yet.
+  sleep 1
+  INSTANCE=$(cat /var/lib/cloud/data/instance-id)
+  WHY="Data Transfer Hub: the machine $INSTANCE did not come up: $(tail -n 1 $LOG)"
+  echo "$WHY"
+  echo "$WHY" > /dev/console
+  EVENTS=$(python3 -c 'import json, sys, time
+print(json.dumps([{{"timestamp": int(time.time() * 1000), "message": sys.argv[1]}}]))' "$WHY")
+  aws logs create-log-stream --region $DTH_REGION --log-group-name $DTH_LOG_GROUP --log-stream-name boot/$INSTANCE
+  aws logs put-log-events --region $DTH_REGION --log-group-name $DTH_LOG_GROUP --log-stream-name boot/$INSTANCE \
+    --log-events "$EVENTS"
+  # The next machine is not likely to do better at once.
+  shutdown -h +5
+}}
+trap 'if [ $? != 0 ]; then set +e; give_up; fi' EXIT
+PAUSES="5 15 45 90"
+retry() {{
+  for PAUSE in $PAUSES; do
+    "$@" && return
+    sleep $PAUSE
+  done
+  "$@"
+}}
 modprobe tcp_bbr && sysctl -qw net.core.default_qdisc=fq net.ipv4.tcp_congestion_control=bbr || true
-dnf install -q -y python{python}
+retry dnf install -q -y python{python}
 useradd --system --no-create-home dth
 install -d -o dth -g dth /var/lib/dth /opt/dth
 BUNDLE=s3://${{assetBucket}}/${{assetPrefix}}/bundle-${{Architecture}}.tar.gz
-aws s3 cp --only-show-errors $BUNDLE /opt/bundle.tar.gz
+retry aws s3 cp --only-show-errors $BUNDLE /opt/bundle.tar.gz
 if [ -n "${{Digest}}" ] && ! echo "${{Digest}}  /opt/bundle.tar.gz" | sha256sum --check --strict --status; then
   echo "$BUNDLE is not what was published: its SHA-256 is not ${{Digest}}" >&2
   exit 1

@@ -5,7 +5,7 @@ tables and the log group.
 """
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import (
@@ -36,11 +36,19 @@ HEARTBEAT = 180  # seconds for a machine to drain
 TICK = 290
 SETUP = 300  # Seconds for setup or cleanup.
 IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${Name}"
-# By architecture: workers, with the first choice first, and the finder.
+# By architecture: workers, with the first choice first, and the finder. None has CPU credits: a burstable machine
+# that works all day costs more, and its network falls to a fraction. All regions have those for arm64, nearly all have
+# the others.
 MACHINES = {
-    "arm64": {"name": "arm64", "worker": "t4g.micro", "other": "t4g.small", "finder": "m6g.large"},
-    "x86-64": {"name": "x86_64", "worker": "t3.micro", "other": "t3.small", "finder": "m6i.large"},
+    "arm64": {
+        "name": "arm64",
+        "workers": "c6g.medium,m6g.medium,r6g.medium,c6g.large",
+        "finder": "m6g.large",
+    },
+    "x86-64": {"name": "x86_64", "workers": "m6i.large,m6i.xlarge", "finder": "m6i.large"},
 }
+MOST_TYPES = 4  # of workers
+TYPE = r"[a-z][a-z0-9-]*\.[a-z0-9-]+"
 READ = ("s3:GetObject", "s3:GetObjectTagging")
 WRITE = (
     "s3:PutObject",
@@ -88,12 +96,46 @@ class S3Stack(TaskStack):
             default="false", allowed=["true", "false"],
         )  # fmt: skip
         self.in_vpc = self.is_true(in_vpc)
+        worker_types = self.parameter(
+            "workerTypes", "Types of workers", NETWORK,
+            f"Instance types for workers, the first choice first, at most {MOST_TYPES} separated by commas, all with "
+            "processors as above; Spot takes whichever has capacity. Empty: "
+            + "; ".join(f"{each['workers']} ({name})" for name, each in MACHINES.items()) + ".",
+            default="", pattern=f"|{TYPE}(,{TYPE}){{0,{MOST_TYPES - 1}}}",
+        )  # fmt: skip
+        finder_type = self.parameter(
+            "finderType", "Type of the finder", NETWORK,
+            "Instance type for the machine that lists, with processors as above. Empty: "
+            + "; ".join(f"{each['finder']} ({name})" for name, each in MACHINES.items()) + ".",
+            default="", pattern=f"|{TYPE}",
+        )  # fmt: skip
+        sessions = self.parameter(
+            "sessionManager", "Session Manager", NETWORK,
+            "Whether people with the right to do so may open a shell on machines through AWS Systems Manager.",
+            default="false", allowed=["true", "false"],
+        )  # fmt: skip
+        self.has_sessions = self.is_true(sessions)
         self.public_ip("machines")
         self.has_address = self.condition("HasPublicIp", self.equals("publicIp", "ENABLED"))
         self.bundles()
         self.on_arm = self.condition("OnArm", self.equals("architecture", "arm64"))
         mapping = cdk.CfnMapping(self, "Machines", mapping=MACHINES)
         self.machine = {each: mapping.find_in_map(Fn.ref("architecture"), each) for each in MACHINES["arm64"]}
+        chosen = self.is_given(worker_types)
+        given = worker_types.value_as_string
+        types = _split(self.when(chosen, given, self.machine["workers"]))
+        self.worker_types = []
+        for number in range(MOST_TYPES):
+            there = Fn.condition_not(Fn.condition_equals(Fn.select(number, _split(given)), ""))
+            by_default = [
+                Fn.condition_and(Fn.condition_equals(given, ""), self.equals("architecture", name))
+                for name, each in MACHINES.items()
+                if len(each["workers"].split(",")) > number
+            ]
+            name = self.condition(f"HasWorkerType{number + 1}", Fn.condition_or(there, *by_default))
+            self.worker_types.append(self.when(name, {"InstanceType": Fn.select(number, types)}))
+        finder = self.when(self.is_given(finder_type), finder_type.value_as_string, self.machine["finder"])
+        self.finder_types = [{"InstanceType": finder}]
 
     # ------------------------------------------------------------------------------------------ the queue
 
@@ -118,6 +160,8 @@ class S3Stack(TaskStack):
             "Condition": self.when(in_account, {**by_name, **by_owner}, by_name),
         }
         self.policies = self.queue_policies(self.when(self.events, from_bucket))
+        self.topic = self.alarms(self.task["alarmEmail"], "cloudwatch.amazonaws.com")
+        self.missed = self.missed_starts()
 
     # --------------------------------------------------------------------------------------------- rights
 
@@ -137,6 +181,8 @@ class S3Stack(TaskStack):
             ],
             "Finder and workers of a task",
         )
+        manages = self.sub("arn:${AWS::Partition}:iam::aws:policy/AmazonSSMManagedInstanceCore")
+        self.machine_role.add_property_override("ManagedPolicyArns", self.when(self.has_sessions, [manages]))
         self.profile = aws_iam.CfnInstanceProfile(
             self, "MachineProfile", path=self.sub(ROLES), roles=[self.machine_role.ref]
         )
@@ -151,6 +197,7 @@ class S3Stack(TaskStack):
             [
                 allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # it has no resource
                 allow(scale, groups),
+                allow(["sqs:GetQueueAttributes", "sqs:SendMessage"], self.missed.attr_arn),
             ],
             "Control of a task",
             only={self.in_vpc: [allow(IN_VPC, "*")]},
@@ -258,11 +305,11 @@ class S3Stack(TaskStack):
             most=Fn.ref("maxCapacity"),
             desired_capacity=Fn.ref("desiredCapacity"),
             on_demand=cdk.Token.as_number(self.when(self.is_true(self.task["spotWorkers"]), 0, 100)),
-            types=[self.machine["worker"], self.machine["other"]],
+            types=self.worker_types,
             disk=8,
         )
         self.finders = self._group(
-            "Finder", least="0", most="1", on_demand=100, types=[self.machine["finder"]], disk=32
+            "Finder", least="0", most="1", on_demand=100, types=self.finder_types, disk=32
         )
         aws_autoscaling.CfnLifecycleHook(
             self,
@@ -276,10 +323,16 @@ class S3Stack(TaskStack):
         self._scaling()
 
     def _group(
-        self, kind: str, *, least: str, most: str, on_demand: Any, types: list[str], disk: int, **more: Any
+        self, kind: str, *, least: str, most: str, on_demand: Any, types: list[Any], disk: int, **more: Any
     ) -> aws_autoscaling.CfnAutoScalingGroup:
         name = self.sub(f"${{AWS::StackName}}-{kind.lower()}")
-        environment = {**self.variables(), "DTH_GROUP": name, "DTH_LIFECYCLE_HOOK": "drain"}
+        environment = {
+            **self.variables(),
+            "DTH_GROUP": name,
+            "DTH_LIFECYCLE_HOOK": "drain",
+            # As functions have it: whose STS gives roles of other accounts.
+            "AWS_DEFAULT_REGION": cdk.Aws.REGION,
+        }
         digest = self.when(self.on_arm, *(Fn.ref(name) for name in BUNDLES.values()))
         launch = aws_ec2.CfnLaunchTemplate(
             self,
@@ -297,6 +350,8 @@ class S3Stack(TaskStack):
                         delete_on_termination=True,
                     )
                 ],
+                # A machine that does not come up ends itself.
+                instance_initiated_shutdown_behavior="terminate",
                 metadata_options=aws_ec2.CfnLaunchTemplate.MetadataOptionsProperty(
                     http_tokens="required", http_put_response_hop_limit=1
                 ),
@@ -328,12 +383,6 @@ class S3Stack(TaskStack):
                     launch_template_specification=aws_autoscaling.CfnAutoScalingGroup.LaunchTemplateSpecificationProperty(
                         launch_template_id=launch.ref, version=launch.attr_latest_version_number
                     ),
-                    overrides=[
-                        aws_autoscaling.CfnAutoScalingGroup.LaunchTemplateOverridesProperty(
-                            instance_type=each
-                        )
-                        for each in types
-                    ],
                 ),
             ),
             metrics_collection=[
@@ -349,6 +398,8 @@ class S3Stack(TaskStack):
             ],
             **more,
         )
+        # Without the CDK's own classes, which know no condition for a single type.
+        group.add_property_override("MixedInstancesPolicy.LaunchTemplate.Overrides", types)
         # New code needs new machines; the old ones drain first.
         # An update keeps the number of machines that runs.
         group.cfn_options.update_policy = cdk.CfnUpdatePolicy(
@@ -468,15 +519,19 @@ class S3Stack(TaskStack):
             **self.variables(),
             "DTH_FINDER_GROUP": self.finders.ref,
             "DTH_WORKER_GROUP": self.workers.ref,
+            "DTH_MISSED_STARTS_URL": self.missed.ref,
         }
+        # Of events that EventBridge hands over and does not wait for.
+        unheard = aws_lambda.CfnFunction.DeadLetterConfigProperty(target_arn=self.missed.attr_arn)
         functions = {
             name: self.function(
                 name.title(), f"dth.compose.aws.functions.objects.{name}", self.control_role, environment,
                 log_group=self.logs, timeout=TICK - 5, description=description, vpc_config=self._vpc(),
+                dead_letter_config=letters,
             )
-            for name, description in (
-                ("tick", "Brings the task to its desired state, once a minute"),
-                ("start", "Begins a run, by the schedule"),
+            for name, description, letters in (
+                ("tick", "Brings the task to its desired state, once a minute", None),
+                ("start", "Begins a run, by the schedule", unheard),
             )
         }  # fmt: skip
         self.tick, self.start = functions["tick"], functions["start"]
@@ -552,7 +607,13 @@ class S3Stack(TaskStack):
             "Schedule",
             description="Begins runs",
             schedule_expression=expression,
-            targets=[aws_events.CfnRule.TargetProperty(id="Start", arn=self.start.attr_arn)],
+            targets=[
+                aws_events.CfnRule.TargetProperty(
+                    id="Start",
+                    arn=self.start.attr_arn,
+                    dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(arn=self.missed.attr_arn),
+                )
+            ],
         )
         permission = aws_lambda.CfnPermission(
             self,
@@ -568,41 +629,34 @@ class S3Stack(TaskStack):
     # ---------------------------------------------------------------------------------- alarms and dashboard
 
     def _watch(self) -> None:
-        self.topic = self.alarms(self.task["alarmEmail"], "cloudwatch.amazonaws.com")
-        # The controller settles dead letters within a minute. It reports how many there were; SQS
-        # may not.
-        aws_cloudwatch.CfnAlarm(
-            self,
+        self.alarm(
             "Failures",
-            alarm_description="Objects failed, or messages crashed their workers: the task's records say which and why",
-            comparison_operator="GreaterThanThreshold",
-            threshold=0,
-            evaluation_periods=1,
-            treat_missing_data="notBreaching",
-            alarm_actions=[self.topic.ref],
-            metrics=[
-                aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
-                    id="failures",
-                    expression="FILL(dead, 0) + FILL(letters, 0) + FILL(failed, 0)",
-                    label="Failures",
-                    return_data=True,
-                ),
-                self.queue_metric("dead", self.dead, "ApproximateNumberOfMessagesVisible"),
-                self.metric("letters", NAMESPACE, "DeadLetters", "Sum", "Task", self.id),
-                self.metric("failed", NAMESPACE, "ObjectsFailed", "Sum", "Task", self.id),
-            ],
+            "Objects or runs failed, the task is paused, messages crashed their workers, or the schedule could not "
+            "begin a run: the task's runs, records and log group say which and why",
+            self.topic,
+            (NAMESPACE, "Failures", "Task", self.id),
+        )
+        # The look itself reports no failure then. A single look is made up for by the next.
+        self.alarm(
+            "Control",
+            "The task is not looked after: its controller fails again and again, and the log group says why",
+            self.topic,
+            ("AWS/States", "ExecutionsFailed", "StateMachineArn", self.controller.ref),
+            failing=3,
         )
         self.dashboard = aws_cloudwatch.CfnDashboard(
             self,
             "Dashboard",
             dashboard_body=self.sub(
                 json.dumps(_dashboard()),
-                Task=self.id,
+                Task=cdk.Aws.STACK_NAME,
                 Queue=self.queue.attr_queue_name,
                 Workers=self.workers.ref,
                 Finders=self.finders.ref,
             ),
         )
+        # A hub shows the graphs of its tasks itself, and each dashboard costs money.
+        self.dashboard.cfn_options.condition = self.holds(self.alone)
 
     def _outputs(self) -> None:
         self.tell(
@@ -610,6 +664,7 @@ class S3Stack(TaskStack):
                 "QueueUrl": (self.queue.attr_queue_url, "Messages of the task"),
                 "QueueArn": (self.queue.attr_arn, "Where event notifications of other accounts' buckets go"),
                 "DeadLetterUrl": (self.dead.attr_queue_url, "Messages that crashed their workers"),
+                "MissedStartsUrl": (self.missed.ref, "Starts of the schedule that nobody heard"),
                 "TickFunction": (
                     self.tick.ref,
                     "Brings the task to its desired state, and returns the current one",
@@ -621,9 +676,18 @@ class S3Stack(TaskStack):
                 "MachineRole": (self.machine_role.attr_arn, "Role that buckets of other accounts must allow"),
                 "LogGroup": (self.logs, "What everything of the task says"),
                 "Topic": (self.topic.ref, "Alarms"),
-                "Dashboard": (self.dashboard.ref, "CloudWatch dashboard"),
             }
         )
+        shown = cdk.CfnOutput(
+            self, "OutDashboard", value=self.dashboard.ref, description="CloudWatch dashboard of a task alone"
+        )
+        shown.override_logical_id("Dashboard")
+        shown.condition = cast("cdk.CfnCondition", self.holds(self.alone))
+
+
+def _split(types: str) -> list[str]:
+    """Return the types as a list of at least MOST_TYPES, with empty ones at its end."""
+    return Fn.split(",", Fn.join("", [types, "," * MOST_TYPES]))
 
 
 def _dashboard() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from aws_cdk import (
     Fn,
     aws_cloudwatch,
     aws_iam,
+    aws_sns,
     aws_sqs,
 )
 from pydantic import BaseModel
@@ -298,7 +299,68 @@ class TaskStack(Template):
             value = self.when(condition.node.id, grant.ref) if condition else grant.ref
             resource.add_property_override(grant.node.id, value)
 
+    def missed_starts(self) -> aws_sqs.CfnQueue:
+        """Create the dead-letter queue of the schedule, with its policy.
+
+        It keeps letters for a day: so long the alarm says that a run did not begin.
+        """
+        given = self.is_given(self.kms_key)
+        queue = aws_sqs.CfnQueue(
+            self,
+            "MissedStarts",
+            message_retention_period=86400,
+            kms_master_key_id=self.when(given, self.kms_key.value_as_string),
+            sqs_managed_sse_enabled=self.when(given, cdk.Aws.NO_VALUE, True),
+        )
+        by_schedule = {
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": queue.attr_arn,
+            "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
+        }
+        aws_sqs.CfnQueuePolicy(
+            self,
+            "MissedStartsPolicy",
+            queues=[queue.ref],
+            policy_document=policy([only_by_tls(queue.attr_arn, "sqs:*"), by_schedule]),
+        )
+        return queue
+
     # ---------------------------------------------------------------------------------------- alarms
+
+    def alarm(
+        self,
+        name: str,
+        description: str,
+        topic: aws_sns.CfnTopic,
+        metric: tuple[str, str, str, str],
+        failing: int = 1,
+    ) -> None:
+        """Create an alarm: it tells the topic when the metric is above zero in `failing` of five
+        minutes, or of fifteen if it is more than one.
+
+        `metric`: namespace, name, dimension, and its value. Metrics may be late, so that an alarm
+        on the last minute alone would miss them. Nothing fills the gaps: a filled value would be
+        taken for the late one.
+        """
+        namespace, metric_name, dimension, value = metric
+        aws_cloudwatch.CfnAlarm(
+            self,
+            name,
+            alarm_description=description,
+            comparison_operator="GreaterThanThreshold",
+            threshold=0,
+            evaluation_periods=5 if failing == 1 else 15,
+            datapoints_to_alarm=failing,
+            treat_missing_data="notBreaching",
+            alarm_actions=[topic.ref],
+            namespace=namespace,
+            metric_name=metric_name,
+            statistic="Sum",
+            period=60,
+            dimensions=[aws_cloudwatch.CfnAlarm.DimensionProperty(name=dimension, value=value)],
+        )
 
     def queue_metric(
         self, id: str, queue: aws_sqs.CfnQueue, metric: str

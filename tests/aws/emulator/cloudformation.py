@@ -1,5 +1,5 @@
 """Templates: alarms on metric math are made (nobody computes them here: tests read them back), and so are users of a
-user pool; a template is also found by the name of its bucket.
+user pool; a template is also found by the name of its bucket; conditions split and join texts.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ministack.services import cognito
-from ministack.services.cloudformation import helpers, provisioners
+from ministack.services.cloudformation import changesets, handlers, helpers, provisioners, stacks
 
 from tests.aws.emulator.patching import replace
 
@@ -21,13 +21,15 @@ USER, MEMBER = "AWS::Cognito::UserPoolUser", "AWS::Cognito::UserPoolUserToGroupA
 def patch() -> None:
     replace(provisioners, "_cw_metric_alarm_record", _alarm)
     replace(helpers, "_resolve_document", _by_bucket)
-    handlers = provisioners._RESOURCE_HANDLERS
-    if not {USER, MEMBER}.isdisjoint(handlers):
+    for each in (changesets, handlers, stacks):
+        replace(each, "_evaluate_conditions", _with_texts)
+    made_by = provisioners._RESOURCE_HANDLERS
+    if not {USER, MEMBER}.isdisjoint(made_by):
         raise ImportError(
             "this MiniStack makes users of a user pool itself; the patch is not needed any more"
         )
-    handlers[USER] = {"create": _create_user, "delete": _delete_user}
-    handlers[MEMBER] = {"create": _join, "delete": lambda name, properties: None}
+    made_by[USER] = {"create": _create_user, "delete": _delete_user}
+    made_by[MEMBER] = {"create": _join, "delete": lambda name, properties: None}
 
 
 def _alarm(original: Callable[[str, dict[str, Any]], Any]) -> Callable[[str, dict[str, Any]], Any]:
@@ -40,6 +42,31 @@ def _alarm(original: Callable[[str, dict[str, Any]], Any]) -> Callable[[str, dic
         return {**original(name, plain), "Metrics": metrics}
 
     return record
+
+
+def _with_texts(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Parts of texts in conditions, as CloudFormation takes them."""
+
+    def evaluate(template: dict[str, Any], params: dict[str, Any]) -> Any:
+        def made(value: Any) -> Any:
+            match value:
+                case {"Ref": str(name)} if name in params:
+                    return params[name]["Value"]
+                case {"Fn::Join": [str(between), list(parts)]}:
+                    return between.join(map(made, parts))
+                case {"Fn::Split": [str(between), text]}:
+                    return made(text).split(between)
+                case {"Fn::Select": [index, {"Fn::Split": _} as parts]}:
+                    return made(parts)[int(index)]
+                case dict():
+                    return {name: made(each) for name, each in value.items()}
+                case list():
+                    return [made(each) for each in value]
+            return value
+
+        return original({**template, "Conditions": made(template.get("Conditions", {}))}, params)
+
+    return evaluate
 
 
 def _by_bucket(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -302,7 +302,7 @@ def _find(source: CredentialSource, base: AccessKeys | None) -> Any:
         return session.create_client(
             service,
             **options,
-            region_name=source.region or session.get_config_variable("region") or "us-east-1",
+            region_name=_sts_region(session, source),
             endpoint_url=source.sts_endpoint or None,
         )
 
@@ -312,6 +312,19 @@ def _find(source: CredentialSource, base: AccessKeys | None) -> Any:
     return botocore.credentials.DeferredRefreshableCredentials(
         method="assume-role", refresh_using=fetcher.fetch_credentials
     )
+
+
+def _sts_region(session: Any, source: CredentialSource) -> str:
+    """Return the region whose STS gives the role: the one that we are in.
+
+    Without a way out, its endpoint is the only one that a VPC reaches, and its keys are good
+    everywhere. Of another partition only its own STS knows roles.
+    """
+    ours = session.get_config_variable("region") or ""
+    partition = source.role_arn.split(":")[1] if source.role_arn.startswith("arn:") else ""
+    if not source.sts_endpoint and ours in session.get_available_regions("sts", partition):
+        return str(ours)
+    return str(source.region or ours or "us-east-1")
 
 
 def _line(error: Exception) -> str:

@@ -89,10 +89,16 @@ class AwsGauges:
             return
         values: dict[str, Any] = {}
         for name, (metric, _) in COUNTED.items():
-            values[metric] = getattr(gauge, name) - (getattr(before, name) if before else 0)
+            grown = getattr(gauge, name) - (getattr(before, name) if before else 0)
+            if grown:
+                values[metric] = grown
         for name, (metric, _) in SAMPLED.items():
             if samples := self._samples.get(name):
                 values[metric] = samples[-MOST_VALUES:]
+        self._before, self._samples, self._since = gauge, {}, gauge.at
+        # A worker that waits has nothing to say.
+        if not values:
+            return
         units = dict([*COUNTED.values(), *SAMPLED.values()])
         metrics = {
             "_aws": {
@@ -100,7 +106,8 @@ class AwsGauges:
                 "CloudWatchMetrics": [
                     {
                         "Namespace": NAMESPACE,
-                        "Dimensions": [["Task"], ["Task", "Kind"]],
+                        # Each further set of dimensions would be as many metrics again, and all cost money.
+                        "Dimensions": [["Task"]],
                         "Metrics": [{"Name": metric, "Unit": units[metric]} for metric in values],
                     }
                 ],
@@ -113,4 +120,3 @@ class AwsGauges:
         }
         self._stream.write(json.dumps(metrics, separators=(",", ":")) + "\n")
         self._stream.flush()
-        self._before, self._samples, self._since = gauge, {}, gauge.at

@@ -158,7 +158,8 @@ async def _look(platform: AwsPlatform, before: _Before) -> dict[str, Any]:
         _report(run, before.counts, depth)
     tasks: list[int] = []
     if paused:
-        follows = NextStep.DONE
+        # It stopped in the middle: a person must know why. What begins while it is paused is not reported.
+        follows = NextStep.DONE if before.fresh or not run else NextStep.TELL
     elif waiting and (before.fresh or depth.visible):
         follows = NextStep.COPY
         tasks = list(range(1, min(CONTAINERS, waiting, parameters.max_concurrency) + 1))
@@ -169,7 +170,7 @@ async def _look(platform: AwsPlatform, before: _Before) -> dict[str, Any]:
     return {
         "next": follows,
         "tasks": tasks,
-        "text": await _told(platform, run) if follows is NextStep.TELL and run else "",
+        "text": await _told(platform, run, paused) if follows is NextStep.TELL and run else "",
         "idle": idle,
         "settled": settled,
         "paused": paused,
@@ -212,9 +213,11 @@ def _as_dict(run: Run) -> dict[str, Any]:
     return {"id": run.id, "state": run.state, "error": run.error, **asdict(run.counts)}
 
 
-async def _told(platform: AwsPlatform, run: Run) -> str:
+async def _told(platform: AwsPlatform, run: Run, paused: str) -> str:
     """Return the message to a person about a run that did not go well."""
     lines = [f"Data Transfer Hub, task {os.environ['DTH_TASK']}, run {run.id}:"]
+    if paused:
+        lines.append(f"the task is paused: {paused}")
     if run.error:
         lines.append(run.error)
     if run.counts.failed:

@@ -93,7 +93,7 @@ class Control:
         memory = await _Memory.read(self.platform.dynamo)
         if not await records.list_runs(1):
             await records.begin_run(RunKind.SYNC)
-        dead = await self._dead_letters()
+        dead = await self._depth_of(AwsNames.from_environment().dead_letter_url)
         paused = await records.paused()
         if paused:
             await records.reconcile()
@@ -118,18 +118,10 @@ class Control:
         await self._set_finder(listing and not paused)
         await self._set_workers(bool(paused), depth)
         settled = memory.count(runs)
+        missed = await self._depth_of(os.environ["DTH_MISSED_STARTS_URL"])
         # Otherwise another look ran meanwhile and counts it.
         if await memory.write(self.platform.dynamo):
-            report(
-                {
-                    "ObjectsTransferred": settled.done,
-                    "ObjectsFailed": settled.failed,
-                    "BytesTransferred": settled.bytes,
-                    "MessagesWaiting": depth.visible + depth.delayed,
-                    "MessagesInFlight": depth.in_flight,
-                    "DeadLetters": dead,
-                }
-            )
+            report(measure(settled, depth, dead=dead, missed=missed, paused=bool(paused)))
         newest = (await records.list_runs(1))[0]
         return {
             "paused": paused,
@@ -173,8 +165,8 @@ class Control:
         memory.idle = 0
         return True
 
-    async def _dead_letters(self) -> int:
-        url = AwsNames.from_environment().dead_letter_url
+    async def _depth_of(self, url: str) -> int:
+        """Return the number of messages in a queue of letters that were given up."""
         answer = await self.platform.aws.call(
             "sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"]
         )
@@ -230,12 +222,32 @@ class Control:
 
 
 @dataclass(slots=True)
-class _Settled:
+class Settled:
     """What was settled between two looks."""
 
     done: int = 0
     failed: int = 0
     bytes: int = 0
+    failed_runs: int = 0
+
+
+def measure(settled: Settled, depth: Depth, *, dead: int, missed: int, paused: bool) -> dict[str, float]:
+    """Return the metrics of one look.
+
+    `dead`: messages that crashed their workers; `missed`: starts that the schedule could not make.
+    """
+    return {
+        "ObjectsTransferred": settled.done,
+        "ObjectsFailed": settled.failed,
+        "RunsFailed": settled.failed_runs,
+        "BytesTransferred": settled.bytes,
+        "MessagesWaiting": depth.visible + depth.delayed,
+        "MessagesInFlight": depth.in_flight,
+        "DeadLetters": dead,
+        "MissedStarts": missed,
+        "Paused": int(paused),
+        "Failures": settled.failed + settled.failed_runs + dead + missed + int(paused),
+    }
 
 
 @dataclass(slots=True)
@@ -243,7 +255,8 @@ class _Memory:
     """What one look passes to the next."""
 
     quiet: dict[str, int] = field(default_factory=dict)  # the controller's
-    counts: dict[str, list[int]] = field(default_factory=dict)  # by run: done, failed, bytes
+    # By run: done, failed, bytes, and whether the run itself failed.
+    counts: dict[str, list[int]] = field(default_factory=dict)
     # Looks with an empty queue and no progress.
     idle: int = 0
     settled: int = -1
@@ -264,17 +277,23 @@ class _Memory:
             {"version": self.version},
         )
 
-    def count(self, runs: list[Run]) -> _Settled:
+    def count(self, runs: list[Run]) -> Settled:
         """Return what the runs have settled since the last look."""
-        before, self.counts = (
-            self.counts,
-            {str(run.id): [run.counts.done, run.counts.failed, run.counts.done_bytes] for run in runs},
-        )
-        changes = [
-            [now - was for now, was in zip(counts, before.get(run, [0, 0, 0]), strict=True)]
-            for run, counts in self.counts.items()
-        ]
-        return _Settled(*map(sum, zip(*changes, strict=True))) if changes else _Settled()
+        before, self.counts = self.counts, {str(run.id): _counted(run) for run in runs}
+        settled = Settled()
+        for run, (done, failed, size, over) in self.counts.items():
+            was_done, was_failed, was_size, *was_over = before.get(run, [0, 0, 0, 0])
+            settled.done += done - was_done
+            settled.failed += failed - was_failed
+            settled.bytes += size - was_size
+            # Versions before this one did not remember it: their failed runs are not reported.
+            settled.failed_runs += was_over == [0] and over
+        return settled
+
+
+def _counted(run: Run) -> list[int]:
+    counts = run.counts
+    return [counts.done, counts.failed, counts.done_bytes, int(run.state is RunState.FAILED)]
 
 
 def _settled(run: Run) -> int:

@@ -1,4 +1,7 @@
-"""Writes a function's metrics as lines of CloudWatch's embedded metric format, per task."""
+"""Writes a function's metrics as lines of CloudWatch's embedded metric format, per task.
+
+Zeros are left out: each metric that is written costs money, also in a task that waits.
+"""
 
 import json
 import os
@@ -10,15 +13,23 @@ from dth.platforms.aws.gauges import NAMESPACE
 UNITS = {
     "ObjectsTransferred": "Count",
     "ObjectsFailed": "Count",
+    "RunsFailed": "Count",
     "BytesTransferred": "Bytes",
     "MessagesWaiting": "Count",
     "MessagesInFlight": "Count",
     "DeadLetters": "Count",
+    "MissedStarts": "Count",
+    "Paused": "Count",
+    # All that a person must know of: what the alarm looks at.
+    "Failures": "Count",
 }
 
 
 def report(values: Mapping[str, float]) -> None:
     """Report what was settled since the last look, and what is waiting: names from UNITS."""
+    values = {name: value for name, value in values.items() if value}
+    if not values:
+        return
     described = {
         "Namespace": NAMESPACE,
         "Dimensions": [["Task"]],
