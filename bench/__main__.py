@@ -86,7 +86,11 @@ def unchanged_objects() -> list[Row]:
     name, peer = _best_peer(found, lambda cost: cost.cpu)
     dth = found["dth"]
     return [
-        Row("sync of 1,000,000 unchanged objects, CPU", f"{dth.cpu:.1f} s", f"{peer.cpu:.1f} s ({name})"),
+        Row(
+            "sync of 1,000,000 unchanged objects, CPU",
+            f"{dth.cpu:.1f} s",
+            f"{peer.cpu:.1f} s ({name})",
+        ),
         Row("the same, time", f"{dth.wall:.1f} s", f"{peer.wall:.1f} s"),
         Row(
             "the same, largest process",
@@ -149,7 +153,12 @@ def hub() -> list[Row]:
         Row(f"{what}: descriptors, threads", f"{idle.descriptors}, {idle.threads}"),
         Row("the same, memory", f"{idle.memory / MIB:.0f} MiB", "", "250 MB"),
         Row("the same, CPU of a core", f"{idle.cpu:.2%}", "", "1%"),
-        Row("the same, page of 20 tasks over HTTP, CPU, p95", f"{idle.page * 1000:.1f} ms", "", "100 ms"),
+        Row(
+            "the same, page of 20 tasks over HTTP, CPU, p95",
+            f"{idle.page * 1000:.1f} ms",
+            "",
+            "100 ms",
+        ),
         Row(
             f"{waiting.DUE} runs due at once: begun, and the last one after",
             f"{due.begun}, {due.last:.1f} s",
@@ -162,7 +171,12 @@ def hub() -> list[Row]:
             f"{work.cpu * 1e6:.0f} µs",
         ),
         Row("the same, time", f"{work.seconds:.1f} s"),
-        Row("the same, page of 20 tasks meanwhile, CPU, p95", f"{work.page * 1000:.1f} ms", "", "100 ms"),
+        Row(
+            "the same, page of 20 tasks meanwhile, CPU, p95",
+            f"{work.page * 1000:.1f} ms",
+            "",
+            "100 ms",
+        ),
         Row("the same, memory of the hub", f"{work.memory / MIB:.0f} MiB", "", "250 MB"),
         Row(
             "a run of 50 unchanged objects, CPU in all, and of the hub's threads",
@@ -182,7 +196,9 @@ def machines() -> list[Row]:
             "",
             "8,000/s",
         ),
-        Row("the same, CPU of the clients for each object", f"{found.cpu * 1e6:.0f} µs", "", "40 µs"),
+        Row(
+            "the same, CPU of the clients for each object", f"{found.cpu * 1e6:.0f} µs", "", "40 µs"
+        ),
     ]
 
 
@@ -271,7 +287,13 @@ def shared_images() -> list[ImageRow]:
             mib,
         ),
         three(found, "the same, GETs of blobs", calls("GET blobs"), number(needed.blobs), number),
-        three(found, "the same, GETs of manifests", calls("GET manifests"), number(needed.manifests), number),
+        three(
+            found,
+            "the same, GETs of manifests",
+            calls("GET manifests"),
+            number(needed.manifests),
+            number,
+        ),
         three(
             found,
             "the same, manifests written",
@@ -279,8 +301,16 @@ def shared_images() -> list[ImageRow]:
             number(needed.manifests),
             number,
         ),
-        three(found, "the same, requests at the source", lambda seen: seen.source.requests, "", number),
-        three(found, "the same, requests at the destination", lambda seen: seen.dest.requests, "", number),
+        three(
+            found, "the same, requests at the source", lambda seen: seen.source.requests, "", number
+        ),
+        three(
+            found,
+            "the same, requests at the destination",
+            lambda seen: seen.dest.requests,
+            "",
+            number,
+        ),
         three(found, "the same, CPU", lambda seen: seen.cost.cpu, "", seconds),
         three(found, "the same, wall time", lambda seen: seen.cost.wall, "", seconds),
     ]
@@ -297,7 +327,13 @@ def later_images() -> list[ImageRow]:
             mib(needed.bytes),
             mib,
         ),
-        three(found, "the same, GETs of manifests", calls("GET manifests"), number(needed.manifests), number),
+        three(
+            found,
+            "the same, GETs of manifests",
+            calls("GET manifests"),
+            number(needed.manifests),
+            number,
+        ),
     ]
 
 
@@ -323,7 +359,9 @@ def unchanged() -> list[ImageRow]:
             ours="dth, referrers API",
             scale=scale,
         ),
-        three(found, "the same (without), CPU", lambda seen: seen.cost.cpu, "", seconds, scale=scale),
+        three(
+            found, "the same (without), CPU", lambda seen: seen.cost.cpu, "", seconds, scale=scale
+        ),
         three(found, "the same, wall time", lambda seen: seen.cost.wall, "", seconds, scale=scale),
     ]
 
@@ -336,7 +374,9 @@ def unchanged_ecr() -> list[ImageRow]:
         where = "one repository" if repositories == 1 else f"{repositories} repositories"
         what = f"{images.TAGS:,} unchanged tags of {where}, Amazon ECR to Amazon ECR: calls and requests"
         most = max(seen.requests for seen in found)
-        rows.append(ImageRow(what, most, None, None, f"{twice / 100:.0f} (1% of {number(twice)})", number))
+        rows.append(
+            ImageRow(what, most, None, None, f"{twice / 100:.0f} (1% of {number(twice)})", number)
+        )
     return rows
 
 

@@ -36,7 +36,10 @@ def settle(count: int) -> Rates:
 
 
 async def _settle(address: str, count: int) -> Rates:
-    async with _opened(address, ["finder", *(f"worker-{n}" for n in range(WORKERS))]) as (finder, *workers):
+    async with _opened(address, ["finder", *(f"worker-{n}" for n in range(WORKERS))]) as (
+        finder,
+        *workers,
+    ):
         run, _ = await finder.records.begin_run(RunKind.SYNC)
         wall, cpu = time.monotonic(), time.process_time()
         work: list[Awaitable[None]] = [_find(finder, run.id, count)]
@@ -51,7 +54,10 @@ async def _settle(address: str, count: int) -> Rates:
 @asynccontextmanager
 async def _opened(address: str, processes: list[str]) -> AsyncIterator[list[Platform]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(open_platform(address, "task", name)) for name in processes]
+        yield [
+            await stack.enter_async_context(open_platform(address, "task", name))
+            for name in processes
+        ]
 
 
 async def _find(platform: Platform, run: int, count: int) -> None:
@@ -59,7 +65,9 @@ async def _find(platform: Platform, run: int, count: int) -> None:
         numbers = range(first, first + PAGE)
         page = Page(
             Counts(listed=PAGE),
-            enqueued=[Enqueued(_key(n), 1000, f"{n:032x}", f"m{n // PACK}", once=True) for n in numbers],
+            enqueued=[
+                Enqueued(_key(n), 1000, f"{n:032x}", f"m{n // PACK}", once=True) for n in numbers
+            ],
             messages=[Outgoing(f"m{n // PACK}", BODY) for n in numbers[::PACK]],
         )
         await platform.records.commit(run, page)

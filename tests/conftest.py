@@ -33,7 +33,9 @@ settings.load_profile("no-deadline")
 
 def pytest_configure() -> None:
     """No test reads the AWS settings of whoever runs it, asks for an instance role, or uses their proxy."""
-    for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
+    for name in [
+        name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")
+    ]:
         del os.environ[name]
     os.environ["AWS_CONFIG_FILE"] = os.devnull
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
@@ -44,7 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Unit tests and the contract on this machine alone are `quick`, as are modules that say so."""
     for item in items:
         folder = item.path.parent.name
-        has_server = folder == "contract" and any(f"[{name}" in item.name for name in ("aws", "postgres"))
+        has_server = folder == "contract" and any(
+            f"[{name}" in item.name for name in ("aws", "postgres")
+        )
         if folder in ("unit", "contract") and not has_server:
             item.add_marker("quick")
 

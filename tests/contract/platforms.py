@@ -55,7 +55,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dth.core.ports.platform import Platform
-    from dth.hub.ports import Audit, Jobs, Logs, Metrics, Notifications, Secrets, Stores, Tasks, Users
+    from dth.hub.ports import (
+        Audit,
+        Jobs,
+        Logs,
+        Metrics,
+        Notifications,
+        Secrets,
+        Stores,
+        Tasks,
+        Users,
+    )
     from dth.platforms.local.nursery import Nursery
     from tests.servers.ministack import MiniStack
     from tests.servers.postgres import Postgres
@@ -157,7 +167,9 @@ class Local:
         file = self._folder / task / "logs" / f"{stream}.log"
         file.parent.mkdir(parents=True, exist_ok=True)
         first = time.time() - len(lines)
-        written = [encode_line(first + number, "info", text, {}) for number, text in enumerate(lines)]
+        written = [
+            encode_line(first + number, "info", text, {}) for number, text in enumerate(lines)
+        ]
         file.write_bytes(b"".join(written))
 
 
@@ -235,7 +247,10 @@ class OnAws:
             client.create_log_group(logGroupName=group)
         client.create_log_stream(logGroupName=group, logStreamName=stream)
         first = int((time.time() - len(lines)) * 1000)
-        events = [{"timestamp": first + 1000 * number, "message": text} for number, text in enumerate(lines)]
+        events = [
+            {"timestamp": first + 1000 * number, "message": text}
+            for number, text in enumerate(lines)
+        ]
         client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
 

@@ -52,7 +52,10 @@ async def ask(address: str, statement: str) -> list[tuple[Any, ...]]:
 
 async def tables(address: str) -> set[str]:
     return {
-        name for (name,) in await ask(address, "SELECT tablename FROM pg_tables WHERE schemaname = 'dth'")
+        name
+        for (name,) in await ask(
+            address, "SELECT tablename FROM pg_tables WHERE schemaname = 'dth'"
+        )
     }
 
 
@@ -83,7 +86,9 @@ async def test_tasks_are_apart_and_a_deleted_one_leaves_nothing(address: str) ->
             for platform in (kept, gone):
                 run, _ = await platform.records.begin_run(RunKind.SYNC)
                 page = Page(
-                    enqueued=[Enqueued("k", 1, "e", "m")], messages=[Outgoing("m", "b")], extras=["x"]
+                    enqueued=[Enqueued("k", 1, "e", "m")],
+                    messages=[Outgoing("m", "b")],
+                    extras=["x"],
                 )
                 await platform.records.commit(run.id, page)
                 await platform.images.write([ImageRecord("i", run.id, "i", Status.DONE)])
@@ -114,7 +119,9 @@ async def test_a_task_in_use_by_a_backup_is_not_deleted_and_blocks_nobody(
     await drop_task(address, TASK)
 
 
-async def test_a_database_of_a_newer_version_is_refused(address: str, platform: PostgresPlatform) -> None:
+async def test_a_database_of_a_newer_version_is_refused(
+    address: str, platform: PostgresPlatform
+) -> None:
     await ask(address, "UPDATE dth.version SET version = 99")
     with pytest.raises(StateError, match="newer version"):
         async with open_platform(address, TASK, "w2"):
@@ -139,7 +146,9 @@ async def test_a_database_that_does_not_answer_is_one_line() -> None:
 # ---------------------------------------------------------------------------------------- the connections
 
 
-async def test_work_survives_the_loss_of_every_connection(address: str, platform: PostgresPlatform) -> None:
+async def test_work_survives_the_loss_of_every_connection(
+    address: str, platform: PostgresPlatform
+) -> None:
     others = "datname = current_database() AND pid <> pg_backend_pid()"
     lose = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"
     run, _ = await platform.records.begin_run(RunKind.SYNC)

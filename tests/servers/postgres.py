@@ -20,7 +20,9 @@ _numbers = itertools.count()
 
 def _folder_of_programs() -> Path | None:
     """Debian keeps the programs of each version in a folder of its own."""
-    folders = [each for each in Path("/usr/lib/postgresql").glob("*/bin") if (each / "initdb").exists()]
+    folders = [
+        each for each in Path("/usr/lib/postgresql").glob("*/bin") if (each / "initdb").exists()
+    ]
     if folders:
         return max(folders, key=lambda each: int(re.sub(r"\D", "", each.parent.name)))
     found = shutil.which("initdb")

@@ -103,11 +103,15 @@ class Database:
             committing = False
             try:
                 async with connection.transaction():
-                    result = await work(Work(connection.cursor(binary=True), self.number), *args, **kwargs)
+                    result = await work(
+                        Work(connection.cursor(binary=True), self.number), *args, **kwargs
+                    )
                     committing = True
             except psycopg.OperationalError as error:
                 if committing and _is_lost(error):
-                    raise StateError(f"the database was lost during a commit: {_line(error)}") from error
+                    raise StateError(
+                        f"the database was lost during a commit: {_line(error)}"
+                    ) from error
                 raise
             return result
 
@@ -201,7 +205,9 @@ async def _find_or_make(address: str, task: str) -> int:
             raise StateError(f"PostgreSQL {version} is too old; 15 is needed at least")
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
-            raise StateError(f"the database's encoding is {encoding}; create one with ENCODING 'UTF8'")
+            raise StateError(
+                f"the database's encoding is {encoding}; create one with ENCODING 'UTF8'"
+            )
         return await _number_of(connection, task)
     finally:
         await connection.close()
@@ -221,7 +227,9 @@ async def _number_of(connection: AsyncConnection[Row], task: str) -> int:
         await _check_version(connection)
         if found := await (await connection.execute(find, (task,))).fetchone():
             return int(found[0])
-        [number] = await _one(connection, "INSERT INTO dth.task (id) VALUES (%s) RETURNING number", task)
+        [number] = await _one(
+            connection, "INSERT INTO dth.task (id) VALUES (%s) RETURNING number", task
+        )
         await connection.execute(schema.PARTITIONS.replace("{n}", str(number)))
     return int(number)
 

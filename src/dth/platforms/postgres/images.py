@@ -93,7 +93,9 @@ def newest(which: str) -> str:
 
 def _image(row: Sequence[Any]) -> ImageRecord:
     values = dict(zip(NAMES, row, strict=True))
-    return ImageRecord(**values | {"key": from_bytes(values["key"]), "status": Status(values["status"])})
+    return ImageRecord(
+        **values | {"key": from_bytes(values["key"]), "status": Status(values["status"])}
+    )
 
 
 def _by_key(images: list[ImageRecord]) -> dict[str, ImageRecord]:

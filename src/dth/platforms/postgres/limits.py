@@ -57,4 +57,6 @@ async def _lease(work: Work, name: str, wanted: float, now: float) -> Lease:
 
 
 FIND = "SELECT tokens, filled, rate FROM dth.bucket WHERE task = {n} AND name = %s FOR UPDATE"
-TAKE = "UPDATE dth.bucket SET tokens = %s::float8, filled = %s::float8 WHERE task = {n} AND name = %s"
+TAKE = (
+    "UPDATE dth.bucket SET tokens = %s::float8, filled = %s::float8 WHERE task = {n} AND name = %s"
+)

@@ -92,7 +92,12 @@ class PostgresQueue:
     async def _claimed(self, limit: int, lease: float) -> list[Delivery]:
         """Lease the messages that have been visible for the longest time. Messages that were received too often become
         dead letters."""
-        values = {"lease": lease, "owner": self._database.process, "limit": limit, "most": self._max_receives}
+        values = {
+            "lease": lease,
+            "owner": self._database.process,
+            "limit": limit,
+            "most": self._max_receives,
+        }
         while True:
             taken = await self._database.rows(CLAIM, values)
             alive = sorted(row for row in taken if not row[1])
@@ -149,7 +154,9 @@ async def enqueue(work: Work, messages: Sequence[Outgoing], delay: float = 0.0) 
     if delay <= 0:
         await work.rows(NOTIFY, (channel(work.number),))
     # In the order of ids, so that two who send the same messages do not wait for each other.
-    ordered = sorted({each.id: each for each in reversed(messages)}.values(), key=lambda each: each.id)
+    ordered = sorted(
+        {each.id: each for each in reversed(messages)}.values(), key=lambda each: each.id
+    )
     values = {
         "ids": [each.id for each in ordered],
         "bodies": [each.body for each in ordered],

@@ -82,7 +82,9 @@ class PostgresRecords:
     async def settle_extras(
         self, run: int, deleted: Sequence[str], kept: Sequence[str], failed: Sequence[str]
     ) -> None:
-        await self._database.write(_settle_extras, self._database.process, run, deleted, kept, failed)
+        await self._database.write(
+            _settle_extras, self._database.process, run, deleted, kept, failed
+        )
 
     async def get(self, keys: Sequence[str]) -> dict[str, Record]:
         rows = await self._database.rows(
@@ -118,7 +120,9 @@ class PostgresRecords:
     ) -> AsyncIterator[Record]:
         after = ""
         while True:
-            page = await self.page(run=run, status=status, prefix=prefix, after=after, limit=SCAN_PAGE)
+            page = await self.page(
+                run=run, status=status, prefix=prefix, after=after, limit=SCAN_PAGE
+            )
             for record in page:
                 yield record
             if len(page) < SCAN_PAGE:
@@ -281,13 +285,20 @@ READ_EXTRAS = """
 
 
 async def _settle_extras(
-    work: Work, process: str, run: int, deleted: Sequence[str], kept: Sequence[str], failed: Sequence[str]
+    work: Work,
+    process: str,
+    run: int,
+    deleted: Sequence[str],
+    kept: Sequence[str],
+    failed: Sequence[str],
 ) -> None:
     shares = Shares()
     counts = shares.counts(run)
     for name, keys in (("deleted", deleted), ("delete_kept", kept), ("delete_failed", failed)):
         if keys:
-            setattr(counts, name, await work.change(FORGET_EXTRAS, (run, sorted(map(to_bytes, keys)))))
+            setattr(
+                counts, name, await work.change(FORGET_EXTRAS, (run, sorted(map(to_bytes, keys))))
+            )
     await shares.write(work, process)
 
 
@@ -392,9 +403,7 @@ FIND_KEPT = """
     FROM dth.share WHERE run IN (SELECT id FROM dth.run WHERE task = {n}) GROUP BY run
     HAVING sum(delete_enqueued) > sum(deleted) + sum(delete_kept) + sum(delete_failed)
 """
-FAIL_OPEN = (
-    f"UPDATE dth.run SET state = %s, error = %s, ended = {NOW} WHERE task = {{n}} AND state <> ALL(%s)"
-)
+FAIL_OPEN = f"UPDATE dth.run SET state = %s, error = %s, ended = {NOW} WHERE task = {{n}} AND state <> ALL(%s)"
 
 # A repeated event takes effect again: its first delivery may have been interrupted.
 APPLY_EVENT = """
@@ -441,4 +450,7 @@ def _page_query(
     if reason:
         conditions.append("reason = %(reason)s AND reason <> ''")
         values["reason"] = reason
-    return f"{READ} WHERE {' AND '.join(conditions)} ORDER BY record.key LIMIT %(limit)s::bigint", values
+    return (
+        f"{READ} WHERE {' AND '.join(conditions)} ORDER BY record.key LIMIT %(limit)s::bigint",
+        values,
+    )

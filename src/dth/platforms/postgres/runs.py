@@ -32,7 +32,9 @@ async def begin_run(work: Work, kind: RunKind, beside: bool) -> tuple[Run, bool]
     return await one_run(work, number), False
 
 
-BEGIN_RUN = f"INSERT INTO dth.run (task, kind, state, started) VALUES ({{n}}, %s, %s, {NOW}) RETURNING id"
+BEGIN_RUN = (
+    f"INSERT INTO dth.run (task, kind, state, started) VALUES ({{n}}, %s, %s, {NOW}) RETURNING id"
+)
 
 
 async def one_run(work: Work | Database, number: int) -> Run:
@@ -49,8 +51,19 @@ async def newest_runs(work: Work | Database, limit: int) -> list[Run]:
 
 async def _read_runs(work: Work | Database, query: str, values: Sequence[Any]) -> list[Run]:
     return [
-        Run(number, RunKind(kind), RunState(state), started, ended, error, list(notes), Counts(*counts))
-        for number, kind, state, started, ended, error, notes, *counts in await work.rows(query, values)
+        Run(
+            number,
+            RunKind(kind),
+            RunState(state),
+            started,
+            ended,
+            error,
+            list(notes),
+            Counts(*counts),
+        )
+        for number, kind, state, started, ended, error, notes, *counts in await work.rows(
+            query, values
+        )
     ]
 
 
@@ -80,7 +93,9 @@ PAUSED = "SELECT coalesce(paused, '') FROM dth.task WHERE number = {n}"
 async def read_cursors(database: Database, run: int) -> list[Cursor]:
     return [
         Cursor(name, scope, from_bytes(after), from_bytes(upto), from_bytes(position), finished)
-        for name, scope, after, upto, position, finished in await database.rows(READ_CURSORS, (run,))
+        for name, scope, after, upto, position, finished in await database.rows(
+            READ_CURSORS, (run,)
+        )
     ]
 
 
@@ -91,7 +106,9 @@ READ_CURSORS = """
 
 async def read_digest(database: Database, run: int) -> Digest:
     """The digest of a run. Pruned runs have none."""
-    [(there, total, done, failed, cancelled, confirmed)] = await database.rows(READ_DIGEST, (run, run))
+    [(there, total, done, failed, cancelled, confirmed)] = await database.rows(
+        READ_DIGEST, (run, run)
+    )
     return Digest(int(total) % MODULUS, done, failed, cancelled, confirmed, there)
 
 

@@ -111,11 +111,15 @@ WRITE_PARTS = f"""
     SELECT {{n}}, %(key)s, {", ".join(PART)}
     FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in KINDS.items())}) AS new ({", ".join(PART)})
 """
-READ_PARTS = f"SELECT {', '.join(PART)} FROM dth.part WHERE task = {{n}} AND key = %s ORDER BY number"
+READ_PARTS = (
+    f"SELECT {', '.join(PART)} FROM dth.part WHERE task = {{n}} AND key = %s ORDER BY number"
+)
 
 
 async def _uploads(work: Work | Database, which: str, *values: Any) -> list[GiantUpload]:
-    query = f"SELECT {', '.join(UPLOAD)} FROM dth.upload WHERE task = {{n}} AND {which} ORDER BY key"
+    query = (
+        f"SELECT {', '.join(UPLOAD)} FROM dth.upload WHERE task = {{n}} AND {which} ORDER BY key"
+    )
     found = [dict(zip(UPLOAD, row, strict=True)) for row in await work.rows(query, values)]
     return [
         GiantUpload(**each | {"key": from_bytes(each["key"]), "state": UploadState(each["state"])})
@@ -125,7 +129,9 @@ async def _uploads(work: Work | Database, which: str, *values: Any) -> list[Gian
 
 async def _part_done(work: Work, key: str, upload_id: str, done: Part) -> GiantUpload | None:
     this = (to_bytes(key), upload_id)
-    if not await work.rows(f"SELECT FROM dth.upload WHERE {THIS} AND state = 'UPLOADING' FOR UPDATE", this):
+    if not await work.rows(
+        f"SELECT FROM dth.upload WHERE {THIS} AND state = 'UPLOADING' FOR UPDATE", this
+    ):
         return None
     values = asdict(done) | {"key": this[0], "verified": done.verified.value}
     # A part that was uploaded twice is counted once, but the store keeps the last bytes and expects the last ETag.
