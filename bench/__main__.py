@@ -1,4 +1,5 @@
-"""`python -m bench [WORD ...] [--write]`: run, print the tables, write the page (each table that was made, as a whole).
+"""`python -m bench [WORD ...] [--write]`: run, print the tables, write the page (each table that
+was made, as a whole).
 
 Copies: small small-tls ceph slow far medium medium-sink medium-tls large large-tls giant.
 Others: start limits first-byte unchanged-objects scaling listings lists hub postgres.
@@ -47,7 +48,10 @@ def throttled() -> list[Row]:
         away = f", {delay * 1000:.0f} ms away" if delay else ""
         rows += [
             Row(
-                f"{count:,} objects to a store that takes {limit:,} writes a second{away}: refused of all writes",
+                (
+                    f"{count:,} objects to a store that takes {limit:,} writes a second{away}: "
+                    "refused of all writes"
+                ),
                 f"{dth.refused / (count + dth.refused):.1%}",
                 f"{peer.refused / (count + peer.refused):.1%}",
                 "5%",
@@ -167,7 +171,10 @@ def hub() -> list[Row]:
         ),
         Row("the same, CPU in all", f"{due.cpu:.1f} s"),
         Row(
-            "a hub with 100 tasks, of which 40 copy 2,000 objects of 10 KiB each: CPU for each object",
+            (
+                "a hub with 100 tasks, of which 40 copy 2,000 objects of 10 KiB each: CPU for each "
+                "object"
+            ),
             f"{work.cpu * 1e6:.0f} µs",
         ),
         Row("the same, time", f"{work.seconds:.1f} s"),
@@ -220,7 +227,7 @@ BENCHES: Mapping[str, Callable[[], list[Row]]] = {
 }
 
 
-# ---------------------------------------------------------------------------------------------------- images
+# ------------------------------------------------------------------------------------------- images
 
 
 @dataclass(frozen=True)
@@ -264,8 +271,8 @@ def three(
     ours: str = "dth",
     scale: float = 1,
 ) -> ImageRow:
-    """The peers' least of all runs; of ours the least of what times and CPU are, the most of what is counted.
-    `scale`: `skopeo copy` was run for one in so many."""
+    """The peers' least of all runs; of ours the least of what times and CPU are, the most of what
+    is counted. `scale`: `skopeo copy` was run for one in so many."""
     worst = min if shown is seconds else max
     sync, copy = (min(map(measure, found[peer])) for peer in ("skopeo sync", "skopeo copy"))
     return ImageRow(what, worst(map(measure, found[ours])), sync, copy * scale, goal, shown)
@@ -281,7 +288,10 @@ def shared_images() -> list[ImageRow]:
     return [
         three(
             found,
-            f"{images.COUNT} images ({mib(needed.logical)}) to an empty registry: bytes of blobs from the source",
+            (
+                f"{images.COUNT} images ({mib(needed.logical)}) to an empty registry: bytes of "
+                "blobs from the source"
+            ),
             lambda seen: seen.source.blobs_out,
             mib(needed.bytes),
             mib,
@@ -322,7 +332,10 @@ def later_images() -> list[ImageRow]:
     return [
         three(
             found,
-            f"{there} of the images are there, put by another machine: bytes of blobs from the source",
+            (
+                f"{there} of the images are there, put by another machine: bytes of blobs from the "
+                "source"
+            ),
             lambda seen: seen.source.blobs_out,
             mib(needed.bytes),
             mib,
@@ -372,7 +385,10 @@ def unchanged_ecr() -> list[ImageRow]:
     for repositories in (1, 10):
         found = images.unchanged_ecr(repositories=repositories)
         where = "one repository" if repositories == 1 else f"{repositories} repositories"
-        what = f"{images.TAGS:,} unchanged tags of {where}, Amazon ECR to Amazon ECR: calls and requests"
+        what = (
+            f"{images.TAGS:,} unchanged tags of {where}, Amazon ECR to Amazon ECR: calls and "
+            "requests"
+        )
         most = max(seen.requests for seen in found)
         rows.append(
             ImageRow(what, most, None, None, f"{twice / 100:.0f} (1% of {number(twice)})", number)
@@ -388,7 +404,7 @@ IMAGE_BENCHES: Mapping[str, Callable[[], list[ImageRow]]] = {
 }
 
 
-# -------------------------------------------------------------------------------------------------- the parts
+# ---------------------------------------------------------------------------------------- the parts
 
 
 def copies_part(words: list[str]) -> Part:
@@ -435,7 +451,10 @@ def images_part(words: list[str]) -> Part:
         rows += IMAGE_BENCHES[word]()
         print(f"{word}: done", flush=True)
     head = [
-        "| what | dth ecr sync | skopeo sync | ratio | skopeo copy, 10 at once | ratio | least, or goal |",
+        (
+            "| what | dth ecr sync | skopeo sync | ratio | skopeo copy, 10 at once | ratio | "
+            "least, or goal |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     table = "\n".join([*head, *map(str, rows)])

@@ -1,4 +1,5 @@
-"""PostgreSQL as queue and ledger of small objects: what one finder enqueues and four workers settle, without stores."""
+"""PostgreSQL as queue and ledger of small objects: what one finder enqueues and four workers
+settle, without stores."""
 
 import asyncio
 import time
@@ -22,15 +23,16 @@ WORKERS = 4
 
 @dataclass(frozen=True)
 class Rates:
-    """Objects per second that were enqueued and settled, and the CPU seconds per object of all that is not the
-    database."""
+    """Objects per second that were enqueued and settled, and the CPU seconds per object of all that
+    is not the database."""
 
     rate: float
     cpu: float
 
 
 def settle(count: int) -> Rates:
-    """The database syncs each commit. All clients are one process: their CPU is that of one core at most."""
+    """The database syncs each commit. All clients are one process: their CPU is that of one core at
+    most."""
     with Postgres(durable=True) as server:
         return asyncio.run(_settle(server.database(), count))
 

@@ -1,4 +1,5 @@
-"""Fixtures: the servers of `tests/servers`, once for each test process, and buckets of a test's own."""
+"""Fixtures: the servers of `tests/servers`, once for each test process, and buckets of a test's
+own."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ settings.load_profile("no-deadline")
 
 
 def pytest_configure() -> None:
-    """No test reads the AWS settings of whoever runs it, asks for an instance role, or uses their proxy."""
+    """No test reads the AWS settings of whoever runs it, asks for an instance role, or uses their
+    proxy."""
     for name in [
         name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")
     ]:
@@ -80,7 +82,8 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[MiniStack]:
-    """The services of AWS that a platform stands on. Each test makes queues and tables of its own there."""
+    """The services of AWS that a platform stands on. Each test makes queues and tables of its own
+    there."""
     with MiniStack() as server:
         yield server
 
@@ -108,7 +111,8 @@ def s3_tls() -> Iterator[MiniStack]:
 
 @pytest.fixture(scope="session")
 def s3_auth() -> Iterator[MiniStack]:
-    """A store that checks the signatures and policies of IAM users and roles (`.user()` makes one)."""
+    """A store that checks the signatures and policies of IAM users and roles (`.user()` makes
+    one)."""
     with MiniStack(auth=True) as server:
         yield server
 
@@ -151,7 +155,8 @@ def ceph() -> Iterator[Ceph]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A real PostgreSQL, with a database for each test. Skips the test where it is not installed, except in CI."""
+    """A real PostgreSQL, with a database for each test. Skips the test where it is not installed,
+    except in CI."""
     missing = missing_parts()
     if missing and os.environ.get("CI") != "true":
         pytest.skip(f"not installed: {', '.join(missing)}")

@@ -1,7 +1,7 @@
 """The platforms that the suites hold to the contract, and how the suites reach them.
 
-To add a platform: write a class with the methods of `PlatformUnderTest`, and add it to `PLATFORMS`. Every suite then
-runs on it; no test needs a change.
+To add a platform: write a class with the methods of `PlatformUnderTest`, and add it to `PLATFORMS`.
+Every suite then runs on it; no test needs a change.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ _numbers = itertools.count()
 
 @dataclass
 class OpenTask:
-    """A task as one process of it sees it. `beside` opens it as another process that works on it, too."""
+    """A task as one process of it sees it. `beside` opens it as another process that works on it,
+    too."""
 
     platform: Platform
     beside: Callable[[str], AbstractAsyncContextManager[Platform]]
@@ -99,7 +100,8 @@ class OpenHub:
     deliver: Callable[[], Awaitable[object]]
     # Writes lines to a stream of a task, one per second and up to now, as the task's processes do.
     log: Callable[[str, str, list[str]], None]
-    # Does the work of a certificate that was begun, where the platform does it, until its job has ended.
+    # Does the work of a certificate that was begun, where the platform does it, until its job has
+    # ended.
     certify: Callable[[str, Callable[[], Awaitable[dict[str, Any]]]], Awaitable[None]]
 
 
@@ -110,7 +112,8 @@ class PlatformUnderTest(Protocol):
     clock: str
 
     def task(self) -> AbstractAsyncContextManager[OpenTask]:
-        """A new task, without records and messages. Its queue delivers a message five times at most."""
+        """A new task, without records and messages. Its queue delivers a message five times at
+        most."""
         ...
 
     def hub(self) -> AbstractAsyncContextManager[OpenHub]:

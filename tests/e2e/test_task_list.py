@@ -1,4 +1,5 @@
-"""The task list: found again by its address, quick with ten thousand tasks, and the same on a small screen."""
+"""The task list: found again by its address, quick with ten thousand tasks, and the same on a small
+screen."""
 
 from __future__ import annotations
 
@@ -127,5 +128,7 @@ def test_a_small_screen_has_it_all(tasks: Console) -> None:
     page = tasks.page
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.get_by_role("button", name="Create task")).to_be_visible()
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    wide = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
     assert wide <= 0, "the page itself scrolls sideways"

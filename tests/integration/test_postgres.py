@@ -68,7 +68,7 @@ async def holding(address: str, statement: str) -> AsyncIterator[None]:
         await connection.rollback()
 
 
-# --------------------------------------------------------------------------------------------- the tables
+# --------------------------------------------------------------------------------------- the tables
 
 
 async def test_processes_that_come_at_once_make_the_tables_once(address: str) -> None:
@@ -143,7 +143,7 @@ async def test_a_database_that_does_not_answer_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-# ---------------------------------------------------------------------------------------- the connections
+# ---------------------------------------------------------------------------------- the connections
 
 
 async def test_work_survives_the_loss_of_every_connection(
@@ -198,7 +198,7 @@ async def test_the_clock_is_that_of_the_database(
     assert run.started == pytest.approx(time.time(), abs=5)
 
 
-# ------------------------------------------------------------------------------------------- dead and old
+# ------------------------------------------------------------------------------------- dead and old
 
 
 async def test_what_a_dead_process_had_taken_is_free_at_once(

@@ -30,7 +30,8 @@ def _folder_of_programs() -> Path | None:
 
 
 def missing_parts() -> list[str]:
-    """What has to be installed before tests can use PostgreSQL: the server, and the driver, which is an extra."""
+    """What has to be installed before tests can use PostgreSQL: the server, and the driver, which
+    is an extra."""
     parts = {"postgresql": _folder_of_programs(), "psycopg": find_spec("psycopg")}
     return [name for name, found in parts.items() if not found]
 
@@ -40,7 +41,8 @@ VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "of
 
 
 class Postgres(Server):
-    """One server with a database for each test. It writes to the disk when it likes, unless it is `durable`."""
+    """One server with a database for each test. It writes to the disk when it likes, unless it is
+    `durable`."""
 
     def __init__(self, *, durable: bool = False) -> None:
         programs = _folder_of_programs()
@@ -49,7 +51,8 @@ class Postgres(Server):
         self._folder = tempfile.TemporaryDirectory(prefix="dth-postgres-")
         data = Path(self._folder.name) / "data"
         data.mkdir()
-        # The server refuses to run as root. A change of the user forgets that it dies with its parent.
+        # The server refuses to run as root. A change of the user forgets that it dies with its
+        # parent.
         self._as: list[str] = []
         if os.getuid() == 0:
             user = pwd.getpwnam("postgres")
@@ -57,26 +60,18 @@ class Postgres(Server):
                 os.chown(each, user.pw_uid, user.pw_gid)
             user_and_group = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
             self._as = ["setpriv", *user_and_group, "--pdeathsig=keep"]
-        initdb = [
-            programs / "initdb",
-            "-D",
-            data,
-            "-U",
-            "dth",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "-N",
-        ]
+        initdb = f"{programs}/initdb -D {data} -U dth -A trust -E UTF8 --locale=C -N".split()
         subprocess.run([*self._as, *initdb], check=True, capture_output=True, cwd=self._folder.name)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         settings = {
-            "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "max_connections": 200,
-            "shared_buffers": "64MB", **({} if durable else VOLATILE),
-        }  # fmt: skip
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            "unix_socket_directories": "",
+            "max_connections": 200,
+            "shared_buffers": "64MB",
+            **({} if durable else VOLATILE),
+        }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self.process = Process([*self._as, str(programs / "postgres"), "-D", str(data), *options])
         self.url = f"postgresql://dth@127.0.0.1:{port}"

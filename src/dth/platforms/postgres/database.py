@@ -1,7 +1,8 @@
 """The connections of one process to the tables of one task.
 
-No connection keeps a state from one transaction to the next, and nothing is prepared on the server, so a pooler such
-as PgBouncer may stand in between, in its transaction mode. Times are those of the database's clock.
+No connection keeps a state from one transaction to the next, and nothing is prepared on the server,
+so a pooler such as PgBouncer may stand in between, in its transaction mode. Times are those of the
+database's clock.
 """
 
 import asyncio
@@ -77,7 +78,8 @@ class Database:
         self._compared = float("-inf")
 
     async def rows(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
-        """Run one statement as a transaction. If the connection is lost it is run again: it must not matter."""
+        """Run one statement as a transaction. If the connection is lost it is run again: it must
+        not matter."""
 
         async def run(connection: AsyncConnection[Row]) -> list[Row]:
             return await Work(connection.cursor(binary=True), self.number).rows(statement, values)
@@ -95,9 +97,10 @@ class Database:
     async def write(
         self, work: Callable[Concatenate[Work, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `work(transaction, ...)` in a transaction. If it raises, none of its changes are kept. It is run again
-        if others got in its way, or if the connection was lost before the commit. If it was lost during the commit,
-        nobody knows whether the changes were kept: that is an error."""
+        """Run `work(transaction, ...)` in a transaction. If it raises, none of its changes are
+        kept. It is run again if others got in its way, or if the connection was lost before the
+        commit. If it was lost during the commit, nobody knows whether the changes were kept: that
+        is an error."""
 
         async def run(connection: AsyncConnection[Row]) -> T:
             committing = False
@@ -185,7 +188,8 @@ def _line(error: Exception) -> str:
 
 @asynccontextmanager
 async def open_database(address: str, task: str, process: str) -> AsyncIterator[Database]:
-    """The tables of the task, made where they are missing. Raises StateError if the database cannot be used."""
+    """The tables of the task, made where they are missing. Raises StateError if the database cannot
+    be used."""
     try:
         number = await _find_or_make(address, task)
     except psycopg.Error as error:
@@ -253,8 +257,9 @@ async def _one(connection: AsyncConnection[Row], statement: str, *values: Any) -
 async def drop_task(address: str, task: str) -> None:
     """Delete all that the database has about the task: its partitions are dropped.
 
-    That locks their parents, which transactions of other tasks use for a moment and a backup uses for long. So that
-    nobody waits in line behind this, it gives up soon and tries again. Raises StateError if it never succeeds.
+    That locks their parents, which transactions of other tasks use for a moment and a backup uses
+    for long. So that nobody waits in line behind this, it gives up soon and tries again. Raises
+    StateError if it never succeeds.
     """
     deadline = time.monotonic() + PATIENCE
     connection = await connect(address)

@@ -1,6 +1,7 @@
 """How text is stored in PostgreSQL.
 
-Keys are stored as the bytes that the store knows: bytea is compared by its bytes, which is the order in which S3 lists.
+Keys are stored as the bytes that the store knows: bytea is compared by its bytes, which is the
+order in which S3 lists.
 """
 
 
@@ -15,5 +16,6 @@ def from_bytes(stored: bytes) -> str:
 
 
 def to_line(text: str) -> str:
-    """Text for people. It may quote a key, and text accepts neither lone surrogates nor NUL: they become escapes."""
+    """Text for people. It may quote a key, and text accepts neither lone surrogates nor NUL: they
+    become escapes."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -60,7 +60,8 @@ class PostgresImages:
         await self._database.change(CANCEL, (to_line(reason),))
 
     async def prune(self) -> None:
-        """Delete the history of pruned runs, but keep the newest record of each image and the one of its last copy."""
+        """Delete the history of pruned runs, but keep the newest record of each image and the one
+        of its last copy."""
         await self._database.change(PRUNE)
 
     async def _read(self, query: str, *values: Any) -> list[ImageRecord]:

@@ -49,7 +49,8 @@ async def _lease(work: Work, name: str, wanted: float, now: float) -> Lease:
         return Lease(wanted, 0.0, 0.0)
     [(left, filled, rate)] = rows
     capacity = rate * CAPACITY
-    # A clock that was set back gives nothing for that time; one that was set forward fills the bucket once.
+    # A clock that was set back gives nothing for that time; one that was set forward fills the
+    # bucket once.
     tokens = min(capacity, left + max(0.0, now - filled) * rate)
     granted = min(wanted, tokens)
     await work.change(TAKE, (tokens - granted, now, name))

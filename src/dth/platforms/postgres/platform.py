@@ -25,21 +25,22 @@ class PostgresPlatform(Platform):
     database: Database
 
     async def release_owner(self, owner: str) -> None:
-        """Release at once what the dead process `owner` had taken: messages, and uploads to complete."""
+        """Release at once what the dead process `owner` had taken: messages, and uploads to
+        complete."""
         await self.queue.release_owner(owner)
         await self.uploads.release_owner(owner)
 
     async def prune(self, keep_runs: int) -> None:
-        """Delete all ended runs except the newest `keep_runs`. Records stay, and for each image its newest record and
-        the one of its last copy."""
+        """Delete all ended runs except the newest `keep_runs`. Records stay, and for each image its
+        newest record and the one of its last copy."""
         if await self.records.prune(keep_runs):
             await self.images.prune()
 
 
 @asynccontextmanager
 async def open_platform(address: str, task: str, process: str) -> AsyncIterator[PostgresPlatform]:
-    """Open the task with the id `task` in the database at `address` (postgresql://...), as the process named
-    `process`. No two processes that work at the same time have the same name."""
+    """Open the task with the id `task` in the database at `address` (postgresql://...), as the
+    process named `process`. No two processes that work at the same time have the same name."""
     async with open_database(address, task, process) as database:
         queue = PostgresQueue(database)
         try:

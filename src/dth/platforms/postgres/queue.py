@@ -1,7 +1,8 @@
 """The queue of one task: messages in a table, with leases that expire by the database's clock.
 
-A lease is a `visible_at` in the future plus a fresh `receipt`. The holder of the latest delivery's receipt may
-extend, release or delete the message. An expired lease needs no cleanup: the message becomes visible again.
+A lease is a `visible_at` in the future plus a fresh `receipt`. The holder of the latest delivery's
+receipt may extend, release or delete the message. An expired lease needs no cleanup: the message
+becomes visible again.
 """
 
 import asyncio
@@ -58,8 +59,9 @@ class PostgresQueue:
             self._listening = asyncio.create_task(self._hear())
 
     async def _hear(self) -> None:
-        """Wake up who waits. This needs a connection of its own: behind a pooler it may hear nothing, and only the
-        poll is left. If the connection fails, the next who waits begins again."""
+        """Wake up who waits. This needs a connection of its own: behind a pooler it may hear
+        nothing, and only the poll is left. If the connection fails, the next who waits begins
+        again."""
         with suppress(psycopg.Error):
             connection = await connect(self._database.address)
             try:
@@ -90,8 +92,8 @@ class PostgresQueue:
             raise
 
     async def _claimed(self, limit: int, lease: float) -> list[Delivery]:
-        """Lease the messages that have been visible for the longest time. Messages that were received too often become
-        dead letters."""
+        """Lease the messages that have been visible for the longest time. Messages that were
+        received too often become dead letters."""
         values = {
             "lease": lease,
             "owner": self._database.process,
@@ -129,8 +131,8 @@ class PostgresQueue:
         await self._database.change("DELETE FROM dth.message_{n}")
 
     async def release_owner(self, owner: str) -> int:
-        """Make all messages visible at once that the dead process `owner` had leased; their receive counts stay.
-        Returns how many."""
+        """Make all messages visible at once that the dead process `owner` had leased; their receive
+        counts stay. Returns how many."""
         return await self._database.change(RELEASE_OWNER, (owner,))
 
 
@@ -148,7 +150,8 @@ def _of(deliveries: Sequence[Delivery]) -> tuple[list[str], list[UUID]]:
 
 
 async def enqueue(work: Work, messages: Sequence[Outgoing], delay: float = 0.0) -> None:
-    """Insert messages as part of the caller's transaction. A message whose id exists already stays unchanged."""
+    """Insert messages as part of the caller's transaction. A message whose id exists already stays
+    unchanged."""
     if not messages:
         return
     if delay <= 0:
@@ -165,7 +168,8 @@ async def enqueue(work: Work, messages: Sequence[Outgoing], delay: float = 0.0) 
     await work.change(INSERT, values)
 
 
-# While messages are visible, nobody waits for one. A notification makes all commits of the database wait in line.
+# While messages are visible, nobody waits for one. A notification makes all commits of the database
+# wait in line.
 NOTIFY = """
     SELECT pg_notify(%s, '') WHERE NOT EXISTS (
         SELECT FROM dth.message_{n} WHERE NOT dead AND visible_at <= statement_timestamp()

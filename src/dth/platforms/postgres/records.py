@@ -1,4 +1,5 @@
-"""The records of one task. The operations on each object (`commit`, `settle`, `get`) are SQL over sets."""
+"""The records of one task. The operations on each object (`commit`, `settle`, `get`) are SQL over
+sets."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -153,8 +154,8 @@ class PostgresRecords:
         return await self._database.change(APPLY_EVENT, (to_bytes(key), sequencer)) == 1
 
     async def prune(self, keep_runs: int) -> int:
-        """Delete the ledgers, notes and cursors of all ended runs except the newest `keep_runs`. The records stay.
-        Returns the number of runs deleted."""
+        """Delete the ledgers, notes and cursors of all ended runs except the newest `keep_runs`.
+        The records stay. Returns the number of runs deleted."""
         return await self._database.change(PRUNE, (runs.ENDED, runs.ENDED, keep_runs))
 
 
@@ -165,7 +166,7 @@ PRUNE = """
 """
 
 
-# ------------------------------------------------------------------------------------------- the finder
+# --------------------------------------------------------------------------------------- the finder
 
 
 async def _commit(work: Work, process: str, run: int, page: Page, since: float) -> None:
@@ -204,8 +205,9 @@ ADD_EXTRAS = """
 async def _enqueue_records(
     work: Work, shares: Shares, run: int, enqueued: Sequence[Enqueued], since: float
 ) -> set[str]:
-    """Make the records PENDING in this run that are not PENDING yet. Returns the keys of the others: another caller
-    enqueued those and sent a message, or they were copied after they were listed."""
+    """Make the records PENDING in this run that are not PENDING yet. Returns the keys of the
+    others: another caller enqueued those and sent a message, or they were copied after they were
+    listed."""
     first = {item.key: (to_bytes(item.key), item.size, item.etag) for item in reversed(enqueued)}
     ordered = sorted(first.values())
     keys, sizes, etags = map(list, zip(*ordered, strict=True))
@@ -229,8 +231,8 @@ LOCK_ENDED = f"""
     WHERE key = ANY(%s::bytea[]) AND status <> 'PENDING' ORDER BY key FOR UPDATE
 """
 
-# Objects that were copied after their listing began stay as they are. The proof of the last transfer does not apply to
-# the object that is enqueued now. A row that was inserted has no xmax.
+# Objects that were copied after their listing began stay as they are. The proof of the last
+# transfer does not apply to the object that is enqueued now. A row that was inserted has no xmax.
 ENQUEUE = f"""
     INSERT INTO dth.record_{{n}} AS record (key, status, run, etag, size, updated)
     SELECT key, 'PENDING', %(run)s::bigint, etag, size, {NOW}
@@ -247,7 +249,8 @@ ENQUEUE = f"""
 
 
 async def _remember(work: Work, shares: Shares, records: Sequence[Record]) -> None:
-    """Write records unchanged, except over a PENDING one: its transfer will write a newer record."""
+    """Write records unchanged, except over a PENDING one: its transfer will write a newer
+    record."""
     ordered = sorted({to_bytes(record.key): record for record in records}.items())
     keys = [key for key, _ in ordered]
     ended = await work.rows(LOCK_ENDED, (keys,))
@@ -305,7 +308,7 @@ async def _settle_extras(
 FORGET_EXTRAS = "DELETE FROM dth.extra_{n} WHERE run = %s::bigint AND key = ANY(%s::bytea[])"
 
 
-# ------------------------------------------------------------------------------------------ the workers
+# -------------------------------------------------------------------------------------- the workers
 
 
 async def _settle(work: Work, process: str, outcomes: Sequence[Outcome]) -> int:
@@ -358,8 +361,8 @@ OUTCOME = {
     "reason": "text", "detail": "text", "verified": "text", "sequencer": "text",
 }  # fmt: skip
 
-# A failure may not know an ETag; the record then keeps the ETag that was enqueued. An outcome that an event overtook
-# ends nothing: its object changed after its transfer had begun.
+# A failure may not know an ETag; the record then keeps the ETag that was enqueued. An outcome that
+# an event overtook ends nothing: its object changed after its transfer had begun.
 SETTLE = f"""
     UPDATE dth.record_{{n}} AS record SET
         status = outcome.status, etag = CASE outcome.etag WHEN '' THEN record.etag ELSE outcome.etag END,
@@ -412,7 +415,7 @@ APPLY_EVENT = """
 """
 
 
-# ---------------------------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------------------------------ reading
 
 
 def _record(row: Sequence[Any]) -> Record:
@@ -444,7 +447,8 @@ def _page_query(
     if run is not None:
         conditions.append("run = %(run)s::bigint")
         values["run"] = run
-    # The conditions of partial indexes are literals, not parameters: the planner must see that they match.
+    # The conditions of partial indexes are literals, not parameters: the planner must see that they
+    # match.
     if status is not None:
         conditions.append(f"status = '{status.value}'")
     if reason:

@@ -1,6 +1,7 @@
 """The runs of one task and their ledgers.
 
-What a process counts it adds to its own share of a run's ledger and digest. A reader adds the shares up.
+What a process counts it adds to its own share of a run's ledger and digest. A reader adds the
+shares up.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,9 @@
 """The tables of all tasks, in the schema `dth`.
 
-Tables with a row per object or message have a partition for each task. Statements name the partition, so nothing has to
-be pruned; a deleted task's partitions are dropped, which leaves nothing to vacuum. The parents are for queries over
-all tasks. All other tables are small: their rows go with the row of the task.
+Tables with a row per object or message have a partition for each task. Statements name the
+partition, so nothing has to be pruned; a deleted task's partitions are dropped, which leaves
+nothing to vacuum. The parents are for queries over all tasks. All other tables are small: their
+rows go with the row of the task.
 
 `{n}` stands for the number of the task.
 """
@@ -14,8 +15,8 @@ from dth.core.ports.runs import Counts
 VERSION = 1
 COUNTS = [count.name for count in fields(Counts)]
 
-# Every claim and every heartbeat updates a row, and every message is deleted soon. So vacuum comes often and does not
-# pause, and pages leave room for updates.
+# Every claim and every heartbeat updates a row, and every message is deleted soon. So vacuum comes
+# often and does not pause, and pages leave room for updates.
 BUSY = """
     fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500,
     autovacuum_vacuum_cost_delay = 0
@@ -206,8 +207,9 @@ def _partition(table: str) -> str:
     """
 
 
-# Each query for records has an index, so that no answer reads all of them. The indexes with a condition are small.
-# Bodies are not compressed: that would cost more than it saves, and none lives long.
+# Each query for records has an index, so that no answer reads all of them. The indexes with a
+# condition are small. Bodies are not compressed: that would cost more than it saves, and none lives
+# long.
 PARTITIONS = f"""
     {"".join(map(_partition, PARTITIONED))}
     ALTER TABLE dth.message_{{n}} SET ({BUSY}), ADD PRIMARY KEY (id), ALTER body SET STORAGE EXTERNAL;

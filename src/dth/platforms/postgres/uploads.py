@@ -1,5 +1,5 @@
-"""The records of giant uploads and their parts. A change of state is one conditional UPDATE, so only one caller
-succeeds.
+"""The records of giant uploads and their parts. A change of state is one conditional UPDATE, so
+only one caller succeeds.
 """
 
 from collections.abc import Sequence
@@ -134,7 +134,8 @@ async def _part_done(work: Work, key: str, upload_id: str, done: Part) -> GiantU
     ):
         return None
     values = asdict(done) | {"key": this[0], "verified": done.verified.value}
-    # A part that was uploaded twice is counted once, but the store keeps the last bytes and expects the last ETag.
+    # A part that was uploaded twice is counted once, but the store keeps the last bytes and expects
+    # the last ETag.
     if await work.change(f"{CHANGE_PART} AND etag = ''", values):
         await work.change(COUNT_PART, this)
     else:
