@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dth.hub.api.door import _detail
+from dth.hub.api.resolve import _detail
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dth.core.confinement import Confinement, _State
 from dth.core.errors import UsageError
 from dth.core.network import Network
 from dth.core.parameters import check_confined
-from dth.images.registry.kept import KeptLogin
+from dth.images.registry.saved_logins import KeptLogin
 from dth.objects.listing.lists import listed_object, local_list
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.credentials import CredentialSource, resolve_credentials

@@ -30,7 +30,7 @@ from dth.core.ports.images import ImageRecord
 from dth.core.ports.runs import Counts
 from dth.core.ports.status import Status
 from dth.core.transport import Transport
-from dth.images.ends import one, several
+from dth.images.arguments import one, several
 from dth.images.finder import known_images, list_and_plan
 from dth.images.items import ImageAction, ImageItem, Plan
 from dth.images.listing import Listed

@@ -18,7 +18,7 @@ from dth.core.errors import (
     TransferError,
     Transient,
 )
-from dth.images.crowd import gather
+from dth.images.concurrency import gather
 from dth.images.items import ImageAction
 from dth.images.listing import Image, is_fallback
 from dth.images.messages import CopyOrder
@@ -29,7 +29,7 @@ from dth.images.registry.manifest import Descriptor, Manifest
 from dth.images.registry.reference import Reference
 from dth.images.registry.referrers import keep_fallback, merge
 from dth.images.skopeo import command as skopeo
-from dth.images.skopeo.said import THROTTLED, UNAVAILABLE
+from dth.images.skopeo.error_texts import THROTTLED, UNAVAILABLE
 from dth.images.task import ImageRoute
 
 PARTS = 4  # parts of one image copied at once

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dth.core.errors import TransferError
-from dth.images.crowd import led
+from dth.images.concurrency import led
 from dth.images.registry.client import Registry
 from dth.images.registry.control import EcrControl, TagRule
 

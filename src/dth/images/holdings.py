@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from dth.core.errors import Corrupted, HubError, ObjectRefused, TransferError
-from dth.images.crowd import gather
+from dth.images.concurrency import gather
 from dth.images.destination import Destination
 
 NEIGHBOURS = 100  # repositories to search for layers

@@ -25,7 +25,7 @@ from dth.core.errors import (
     TransferError,
     UsageError,
 )
-from dth.images.crowd import gather, led
+from dth.images.concurrency import gather, led
 from dth.images.parameters import EcrParameters, SourceList
 from dth.images.patterns import Choice
 from dth.images.registry.client import Registry, fallback_tag

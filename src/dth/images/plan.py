@@ -21,7 +21,7 @@ from dth.core.errors import (
     TransferError,
     UsageError,
 )
-from dth.images.crowd import gather, led
+from dth.images.concurrency import gather, led
 from dth.images.destination import Destination
 from dth.images.holdings import Holdings
 from dth.images.items import EarlierCopy, ImageAction, ImageItem, Plan

@@ -19,9 +19,9 @@ from dth.images.registry.address import RegistryAddress
 from dth.images.registry.aws import AwsAccess
 from dth.images.registry.client import Registry
 from dth.images.registry.control import EcrControl, EcrLogin
-from dth.images.registry.kept import KeptLogin
 from dth.images.registry.login import ANONYMOUS, Login, SecretLogin, UserPassword
 from dth.images.registry.reference import DOCKER_HUB, Reference
+from dth.images.registry.saved_logins import KeptLogin
 from dth.images.renames import Renames
 from dth.images.skopeo import command as skopeo
 

@@ -25,7 +25,7 @@ from dth.images.copier import CopiedImage, Copier
 from dth.images.messages import CopyOrder, decode
 from dth.images.registry.client import RefusedAlone
 from dth.images.registry.pace import paces_of
-from dth.images.skopeo.said import CORRUPTED, UNKNOWN, same_words
+from dth.images.skopeo.error_texts import CORRUPTED, UNKNOWN, same_words
 from dth.images.task import Front, ImageRoute
 from dth.images.trouble import Judge
 

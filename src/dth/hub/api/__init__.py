@@ -17,7 +17,7 @@ from dth.hub.api import (
     tasks,
     users,
 )
-from dth.hub.api.door import FIELDS, code_of, resolve
+from dth.hub.api.resolve import FIELDS, code_of, resolve
 
 __all__ = ["FIELDS", "code_of", "resolve"]
 __all__ += [

@@ -4,7 +4,7 @@ from typing import Self
 
 from dth.core.errors import Forbidden
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, query
+from dth.hub.api.resolve import Call, query
 from dth.hub.api.text import at_least_one, iso, within
 from dth.hub.audit import OF_TASKS
 from dth.hub.model import AuditEntry, Role

@@ -6,7 +6,7 @@ from typing import Any, Self
 from dth.core.errors import UsageError
 from dth.hub import notifications
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, mutation, query
+from dth.hub.api.resolve import Call, mutation, query
 from dth.hub.model import Role
 from dth.hub.ports import Channel
 

@@ -2,7 +2,7 @@
 
 from dth.hub import monitoring
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, query
+from dth.hub.api.resolve import Call, query
 from dth.hub.model import Progress, Task
 from dth.hub.phase import Phase, phase
 from dth.hub.ports import TaskQuery

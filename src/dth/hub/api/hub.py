@@ -7,7 +7,7 @@ from dth.core.errors import UsageError
 from dth.core.plugins import plugin, plugins
 from dth.hub import certificate
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, query
+from dth.hub.api.resolve import Call, query
 from dth.hub.model import Role
 
 

@@ -11,7 +11,7 @@ from dth.core.parameters import check_confined
 from dth.core.plugins import plugin
 from dth.hub import stores, tasks
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, mutation, query
+from dth.hub.api.resolve import Call, mutation, query
 from dth.hub.api.tasks import NewTask
 from dth.hub.api.text import iso, within
 from dth.hub.model import Role

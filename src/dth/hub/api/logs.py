@@ -3,7 +3,7 @@
 from typing import Self
 
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, query
+from dth.hub.api.resolve import Call, query
 from dth.hub.api.tasks import LOG_GROUP
 from dth.hub.api.text import MAX_INT, at_least_one, milliseconds, seconds, within
 from dth.hub.ports import LogEvent, LogStream

@@ -12,8 +12,8 @@ from dth.core.ports.status import Status, Verified
 from dth.hub import certificate
 from dth.hub.advice import advice
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, empty_at_first, mutation, query
 from dth.hub.api.jobs import JobAnswer
+from dth.hub.api.resolve import Call, empty_at_first, mutation, query
 from dth.hub.api.text import cursor, iso, key_of, text_of, within
 from dth.hub.model import Role, Task
 from dth.hub.ports import HubPorts

@@ -4,7 +4,7 @@ from typing import Self
 
 from dth.core.errors import NotFound
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, mutation, query
+from dth.hub.api.resolve import Call, mutation, query
 from dth.hub.api.text import iso
 from dth.hub.model import Role
 from dth.hub.ports import SecretInfo

@@ -6,8 +6,8 @@ from typing import Any, Self
 from dth.core.stores import Store
 from dth.hub import stores, tasks
 from dth.hub.api.answers import answers, snake
-from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.jobs import JobAnswer, look
+from dth.hub.api.resolve import Call, mutation, query
 from dth.hub.api.text import iso
 from dth.hub.model import Role
 

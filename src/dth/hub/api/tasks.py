@@ -11,7 +11,7 @@ from dth.core.plugins import plugin
 from dth.core.ports.status import Status
 from dth.hub import tasks
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, mutation, query
+from dth.hub.api.resolve import Call, mutation, query
 from dth.hub.api.text import MAX_INT, REPLACED, at_least_one, iso, text_of, within
 from dth.hub.budget import UNKNOWN
 from dth.hub.model import ErrorCode, Progress, Role, ScheduleType, Summary, Task

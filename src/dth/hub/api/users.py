@@ -5,7 +5,7 @@ from typing import Self
 
 from dth.core.errors import UsageError
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, mutation, query
+from dth.hub.api.resolve import Call, mutation, query
 from dth.hub.api.text import iso
 from dth.hub.model import Role
 from dth.hub.names import canonical

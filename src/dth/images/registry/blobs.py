@@ -29,7 +29,7 @@ from dth.images.registry.client import (
     throttles,
 )
 from dth.images.registry.manifest import Descriptor
-from dth.images.skopeo.said import CORRUPTED
+from dth.images.skopeo.error_texts import CORRUPTED
 
 T = TypeVar("T")
 

@@ -36,8 +36,8 @@ from dth.images.registry.address import RegistryAddress
 from dth.images.registry.login import UserPassword
 from dth.images.registry.reference import DOCKER_HUB, Reference
 from dth.images.skopeo import landlock
+from dth.images.skopeo.error_texts import meaning
 from dth.images.skopeo.gateway import Gateway, open_gateway
-from dth.images.skopeo.said import meaning
 
 # The first with --preserve-digests and --multi-arch.
 OLDEST = (1, 6)

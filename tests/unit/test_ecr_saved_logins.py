@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dth.core.errors import EndpointRefused
-from dth.images.registry import kept
-from dth.images.registry.kept import HUB_URL, KeptLogin, kept_for
+from dth.images.registry import saved_logins
 from dth.images.registry.login import UserPassword
+from dth.images.registry.saved_logins import HUB_URL, KeptLogin, kept_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ def test_without_a_runtime_directory_it_is_that_of_the_user(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR")
-    places = [str(place.path) for place in kept._places()]
+    places = [str(place.path) for place in saved_logins._places()]
     assert places[0] == f"/run/containers/{os.getuid()}/auth.json"
 
 
@@ -225,7 +225,7 @@ names = st.from_regex(r"[a-z0-9]{1,5}(/[a-z0-9]{1,5}){0,3}", fullmatch=True)
 @given(names, st.lists(names, max_size=6, unique=True))
 def test_the_key_that_is_taken_holds_the_repository(repository: str, spaces: list[str]) -> None:
     auths = {f"{HOST}/{space}": entry(space) for space in spaces}
-    found = kept._entered({"auths": auths}, HOST, repository)
+    found = saved_logins._entered({"auths": auths}, HOST, repository)
     fitting = [space for space in spaces if f"{repository}/".startswith(f"{space}/")]
     assert (found.user if found else "") == max(fitting, key=len, default="")
 

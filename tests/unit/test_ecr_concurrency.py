@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.images.crowd import AT_ONCE, gather, led
+from dth.images.concurrency import AT_ONCE, gather, led
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dth.core.errors import UsageError
-from dth.images.ends import one, several
+from dth.images.arguments import one, several
 from dth.images.parameters import EcrParameters
 from dth.images.registry.reference import Reference
 from dth.images.renames import Renames
