@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     [
-        *(ROOT / name for name in ("CONTRIBUTING.md", "docs/architecture.md")),
+        *(ROOT / name for name in ("CONTRIBUTING.md", "docs/architecture.md", "docs/walks.md")),
         *ROOT.glob("docs/contributing/*.md"),
         *ROOT.glob("docs/decisions/*.md"),
     ]
@@ -51,6 +51,23 @@ def is_there(name: str) -> bool:
 def test_files_that_are_named_exist(place: Path) -> None:
     named = [code for code in CODE.findall(place.read_text("utf-8")) if PATH.fullmatch(code)]
     assert [each for each in named if not (NO_PATH.search(each) or is_there(each))] == []
+
+
+def test_walks_pass_modules_that_exist() -> None:
+    text = (ROOT / "docs/walks.md").read_text("utf-8")
+    walked = re.findall(
+        r"^((?:core|hub|objects|images|platforms|compose)/[\w/]+)  ", text, re.MULTILINE
+    )
+    assert len(walked) > 50
+    assert [each for each in walked if not (ROOT / f"src/dth/{each}.py").is_file()] == []
+
+
+def test_tables_of_modules_name_modules() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    tables = re.findall(r"^\| Module \|.*\n\|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    named = [name for table in tables for name in re.findall(r"^\| `(\w+)`", table, re.MULTILINE)]
+    assert len(named) > 5
+    assert [name for name in named if not is_there(name)] == []
 
 
 @pytest.mark.parametrize("place", PAGES, ids=lambda place: place.name)
