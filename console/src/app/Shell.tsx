@@ -1,41 +1,23 @@
 import AppLayoutToolbar from '@cloudscape-design/components/app-layout-toolbar';
-import BreadcrumbGroup from '@cloudscape-design/components/breadcrumb-group';
 import SideNavigation, { type SideNavigationProps } from '@cloudscape-design/components/side-navigation';
 import TopNavigation from '@cloudscape-design/components/top-navigation';
-import { useEffect, useState } from 'react';
+import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useAuth } from 'react-oidc-context';
 import { Outlet, useLocation, useMatches, useNavigate, useNavigation } from 'react-router';
-import { type Role, WhoAmIDocument } from '../api/generated';
+import { WhoAmIDocument } from '../api/generated';
 import { useData } from '../api/hooks';
 import { Empty } from '../components/Empty';
 import { ErrorAlert } from '../components/ErrorAlert';
 import { changeLanguage, LANGUAGES, type Language } from '../i18n';
 import { Flashes } from './flash';
+import type { Handle } from './handle';
 import { HelpProvider, Panel, useHelp } from './help';
 import { SessionContext, useSession } from './session';
 import { signOut } from './signIn';
 import { setDark, useDark } from './theme';
+import { Trail } from './Trail';
 import { Waiting } from './Waiting';
-
-/** What a page tells the shell of itself: its name in the trail, its help, and who may see it. */
-export interface Handle {
-  crumb:
-    | 'home'
-    | 'tasks'
-    | 'create'
-    | 'quick'
-    | 'edit'
-    | 'stores'
-    | 'secrets'
-    | 'users'
-    | 'tokens'
-    | 'channels'
-    | 'settings'
-    | 'audit'
-    | 'task';
-  role?: Role;
-}
 
 const wide = () => matchMedia('(min-width: 1000px)').matches;
 
@@ -143,34 +125,6 @@ function Layout() {
           />
         )
       }
-    />
-  );
-}
-
-/** From home to here, which the title of the window says as well. */
-function Trail() {
-  const { t } = useTranslation();
-  const navigate = useNavigate();
-  const matches = useMatches();
-  const crumbs = [{ text: t('common.title'), href: '/' }];
-  for (const match of matches) {
-    const handle = match.handle as Handle | undefined;
-    if (!handle || handle.crumb === 'home') continue;
-    const text = handle.crumb === 'task' ? (match.params.id ?? '') : t(`nav.${handle.crumb}`);
-    crumbs.push({ text, href: match.pathname });
-  }
-  const here = crumbs.length > 1 ? `${crumbs.at(-1)?.text} - ${t('common.title')}` : t('common.title');
-  useEffect(() => {
-    document.title = here;
-  }, [here]);
-  return (
-    <BreadcrumbGroup
-      ariaLabel={t('nav.crumbs')}
-      items={crumbs}
-      onFollow={(event) => {
-        event.preventDefault();
-        void navigate(event.detail.href);
-      }}
     />
   );
 }

@@ -12,7 +12,7 @@ import { needingAttention, type Task } from './activity';
 import { PageLink } from '../../components/PageLink';
 import { pluginOf } from '../../plugins/registry';
 import { useWords } from '../../plugins/words';
-import { taskName } from './taskName';
+import { taskName } from '../../components/taskName';
 
 type Actions = ReturnType<typeof useTaskActions>;
 const SHOWN = 8;

@@ -5,7 +5,7 @@ import { TaskProgressBar, TaskStatus } from '../../components/TaskStatus';
 import { useFormat } from '../../format';
 import type { Task } from './activity';
 import { PageLink } from '../../components/PageLink';
-import { taskName } from './taskName';
+import { taskName } from '../../components/taskName';
 
 const SHOWN = 6;
 
