@@ -21,7 +21,7 @@ set -euo pipefail
 LOG=/var/log/dth-boot.log
 exec > >(tee $LOG) 2>&1
 give_up() {{
-  # The last line may still be on its way to the file.
+  # The last line may not be in the file yet.
   sleep 1
   INSTANCE=$(cat /var/lib/cloud/data/instance-id)
   WHY="Data Transfer Hub: the machine $INSTANCE did not come up: $(tail -n 1 $LOG)"

@@ -98,7 +98,7 @@ class S3Stack(TaskStack):
         self.in_vpc = self.is_true(in_vpc)
         worker_types = self.parameter(
             "workerTypes", "Types of workers", NETWORK,
-            f"Instance types for workers, the first choice first, at most {MOST_TYPES} with commas between, all with "
+            f"Instance types for workers, the first choice first, at most {MOST_TYPES} separated by commas, all with "
             "processors as above; Spot takes whichever has capacity. Empty: "
             + "; ".join(f"{each['workers']} ({name})" for name, each in MACHINES.items()) + ".",
             default="", pattern=f"|{TYPE}(,{TYPE}){{0,{MOST_TYPES - 1}}}",
@@ -636,7 +636,7 @@ class S3Stack(TaskStack):
             self.topic,
             (NAMESPACE, "Failures", "Task", self.id),
         )
-        # What fails is not told by the look itself then. A single look is made up for by the next.
+        # The look itself reports no failure then. A single look is made up for by the next.
         self.alarm(
             "Control",
             "The task is not looked after: its controller fails again and again, and the log group says why",

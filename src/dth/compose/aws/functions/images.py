@@ -158,7 +158,7 @@ async def _look(platform: AwsPlatform, before: _Before) -> dict[str, Any]:
         _report(run, before.counts, depth)
     tasks: list[int] = []
     if paused:
-        # It stopped under way: a person must know why. What begins while it is paused is no news.
+        # It stopped in the middle: a person must know why. What begins while it is paused is not reported.
         follows = NextStep.DONE if before.fresh or not run else NextStep.TELL
     elif waiting and (before.fresh or depth.visible):
         follows = NextStep.COPY

@@ -286,7 +286,7 @@ class _Memory:
             settled.done += done - was_done
             settled.failed += failed - was_failed
             settled.bytes += size - was_size
-            # Versions before this one did not remember it: their failed runs are no news.
+            # Versions before this one did not remember it: their failed runs are not reported.
             settled.failed_runs += was_over == [0] and over
         return settled
 
