@@ -649,7 +649,7 @@ class S3Stack(TaskStack):
             "Dashboard",
             dashboard_body=self.sub(
                 json.dumps(_dashboard()),
-                Task=self.id,
+                Task=cdk.Aws.STACK_NAME,
                 Queue=self.queue.attr_queue_name,
                 Workers=self.workers.ref,
                 Finders=self.finders.ref,
