@@ -145,7 +145,7 @@ NO_TYPE = {"input": {"type": "S3EC2", "parameters": [{"ParameterKey": "noSuch", 
 ROWS: dict[str, Row] = {
     "listTasksV2": Row(
         VIEWER,
-        lambda w: {"count": 5, "statuses": ["DONE"], "text": "s3", "orderBy": "updated"},
+        lambda w: {"count": 5, "statuses": ["DONE"], "text": "s3", "orderBy": "updated", "attention": True},
         bad={"count": 0},
     ),
     "getTask": Row(VIEWER, lambda w: {"id": w.done}),
