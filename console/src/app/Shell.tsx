@@ -19,6 +19,9 @@ import { setDark, useDark } from './theme';
 import { Trail } from './Trail';
 import { Waiting } from './Waiting';
 
+/** Pages that a large screen does not widen: lines of a form are read. */
+const FORMS: ReadonlySet<Handle['crumb']> = new Set(['create', 'quick', 'edit', 'settings']);
+
 const wide = () => matchMedia('(min-width: 1000px)').matches;
 
 /** What is round every page: the bar at the top, the navigation, the trail, messages, help. */
@@ -96,6 +99,7 @@ function Layout() {
   return (
     <AppLayoutToolbar
       headerSelector="#top"
+      {...(handle && FORMS.has(handle.crumb) ? {} : { maxContentWidth: Number.MAX_VALUE })}
       ariaLabels={{
         navigation: t('nav.label'),
         navigationToggle: t('nav.open'),

@@ -8,29 +8,29 @@ import type { HomeQuery } from '../../api/generated';
 import { TaskStatus } from '../../components/TaskStatus';
 import { type Action, useTaskActions } from '../../components/taskActions';
 import { useFormat } from '../../format';
-import { needingAttention, type Task } from './activity';
+import { type Task, tasksOf } from './activity';
 import { PageLink } from '../../components/PageLink';
 import { pluginOf } from '../../plugins/registry';
 import { useWords } from '../../plugins/words';
 import { taskName } from '../../components/taskName';
 
 type Actions = ReturnType<typeof useTaskActions>;
-const SHOWN = 8;
 
 /** Nothing where no task needs anybody. */
-export function Attention({ home }: { home: Pick<HomeQuery, 'halted' | 'recent'> }) {
+export function Attention({ home }: { home: Pick<HomeQuery, 'attention'> }) {
   const { t } = useTranslation();
   const { number } = useFormat();
   const actions = useTaskActions();
   const columns = useColumns(actions);
-  const tasks = needingAttention(home);
+  const tasks = tasksOf(home.attention);
+  const total = home.attention?.total ?? tasks.length;
   if (tasks.length === 0) return null;
 
   return (
     <>
       <Table
         variant="container"
-        items={tasks.slice(0, SHOWN)}
+        items={tasks}
         trackBy="id"
         wrapLines
         ariaLabels={{ tableLabel: t('home.attention') }}
@@ -41,10 +41,10 @@ export function Attention({ home }: { home: Pick<HomeQuery, 'halted' | 'recent'>
         }
         columnDefinitions={columns}
         footer={
-          tasks.length > SHOWN && (
+          total > tasks.length && (
             <Box textAlign="center">
-              <PageLink to="/tasks?statuses=ERROR,PAUSED">
-                {t('home.attentionAll', { total: number(home.halted?.total ?? tasks.length) })}
+              <PageLink to="/tasks?attention=true&orderBy=updated">
+                {t('home.attentionAll', { total: number(total) })}
               </PageLink>
             </Box>
           )
