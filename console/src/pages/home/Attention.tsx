@@ -9,6 +9,7 @@ import { TaskStatus } from '../../components/TaskStatus';
 import { type Action, useTaskActions } from '../../components/taskActions';
 import { useFormat } from '../../format';
 import { type Task, tasksOf } from './activity';
+import { Clamp } from '../../components/Clamp';
 import { PageLink } from '../../components/PageLink';
 import { pluginOf } from '../../plugins/registry';
 import { useWords } from '../../plugins/words';
@@ -65,9 +66,9 @@ function useColumns({ can, act, busy }: Actions): TableProps.ColumnDefinition<Ta
       minWidth: 160,
       header: t('home.task'),
       cell: (task) => (
-        <span className="dth-break">
+        <Clamp text={taskName(task)}>
           <PageLink to={`/tasks/${task.id}`}>{taskName(task)}</PageLink>
-        </span>
+        </Clamp>
       ),
       isRowHeader: true,
     },

@@ -155,6 +155,25 @@ test('an action on several tasks is offered where all can do it, and told once',
   ]);
 });
 
+test('an action that is greyed says why', async () => {
+  const user = userEvent.setup();
+  show([task(1, 'DONE'), task(2, 'IN_PROGRESS')]);
+  await user.click(await screen.findByRole('checkbox', { name: /Choose task task 2/ }));
+  const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
+  menu.openDropdown();
+  const reason = (id: string) => {
+    const item = menu.findItemById(id)!.find('[aria-disabled]') ?? menu.findItemById(id)!;
+    return document.getElementById(item.getElement().getAttribute('aria-describedby') ?? '')?.textContent;
+  };
+  expect(reason('delete')).toBe('Stop the task first.');
+  expect(reason('retry')).toBe('Nothing has failed.');
+  expect(reason('resume')).toBe('Only a task that is paused, stopped or in error can be resumed.');
+  await user.click(screen.getByRole('checkbox', { name: /Choose task task 1/ }));
+  menu.openDropdown();
+  expect(reason('edit')).toBe('Choose one task only.');
+  expect(reason('delete')).toBe('Stop all of these first.');
+});
+
 test('stopping asks first', async () => {
   const user = userEvent.setup();
   const { calls } = show([task(1, 'IN_PROGRESS')], '/tasks', {

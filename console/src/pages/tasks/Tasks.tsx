@@ -70,6 +70,11 @@ export function Tasks() {
       {t('tasks.create')}
     </Button>
   );
+  function whyNot(id: 'view' | 'edit' | 'clone') {
+    if (!one) return { disabled: true, disabledReason: t('action.why.one') };
+    if (id === 'view' || may('operator')) return {};
+    return { disabled: true, disabledReason: t('common.notAllowed', { role: t('role.operator') }) };
+  }
   function choose(id: string) {
     if (id === 'view') void navigate(`/tasks/${one?.id}`);
     else if (id === 'edit') void navigate(`/tasks/${one?.id}/edit`);
@@ -116,14 +121,12 @@ export function Tasks() {
                 loading={actions.busy}
                 onItemClick={({ detail }) => choose(detail.id)}
                 items={[
-                  { id: 'view', text: t('action.view'), disabled: !one },
-                  { id: 'edit', text: t('action.edit'), disabled: !one || !may('operator') },
-                  { id: 'clone', text: t('action.clone'), disabled: !one || !may('operator') },
-                  ...ACTIONS.map((id) => ({
+                  ...(['view', 'edit', 'clone'] as const).map((id) => ({
                     id,
                     text: t(`action.${id}`),
-                    disabled: !actions.can(id, chosen),
+                    ...whyNot(id),
                   })),
+                  ...ACTIONS.map((id) => actions.item(id, chosen)),
                 ]}
               >
                 {t('common.actions')}

@@ -3,6 +3,7 @@ import type { TableProps } from '@cloudscape-design/components/table';
 import type { ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { TaskOrder, TaskRowFragment } from '../../api/generated';
+import { Clamp } from '../../components/Clamp';
 import { PageLink } from '../../components/PageLink';
 import { RunStrip } from '../../components/RunStrip';
 import { LIVE, TaskProgressBar, TaskStatus } from '../../components/TaskStatus';
@@ -63,15 +64,16 @@ export function useCells(): Cells {
   const scheduleText = useScheduleText();
   const { nameOf } = useKindTexts();
   return {
-    task: (task) => (
-      <span className="dth-break">
-        <PageLink to={`/tasks/${task.id}`}>{printable(taskName(task))}</PageLink>
-      </span>
-    ),
+    task: (task) => {
+      const name = printable(taskName(task));
+      return (
+        <Clamp text={name}>
+          <PageLink to={`/tasks/${task.id}`}>{name}</PageLink>
+        </Clamp>
+      );
+    },
     status: (task) => <Status task={task} />,
-    way: (task) => (
-      <span className="dth-break">{printable(`${task.source ?? ''} → ${task.destination ?? ''}`)}</span>
-    ),
+    way: (task) => <Clamp text={printable(`${task.source ?? ''} → ${task.destination ?? ''}`)} />,
     recent: (task) => <RunStrip runs={task.recentRuns} />,
     lastRun: (task) => (task.lastRun ? t(`runResult.${task.lastRun.result}`) : '-'),
     took: (task) => format.duration(task.lastRun?.seconds),
