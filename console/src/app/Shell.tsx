@@ -1,7 +1,7 @@
 import AppLayoutToolbar from '@cloudscape-design/components/app-layout-toolbar';
 import SideNavigation, { type SideNavigationProps } from '@cloudscape-design/components/side-navigation';
 import TopNavigation from '@cloudscape-design/components/top-navigation';
-import { useState } from 'react';
+import { lazy, Suspense, useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useAuth } from 'react-oidc-context';
 import { Outlet, useLocation, useMatches, useNavigate, useNavigation } from 'react-router';
@@ -13,6 +13,7 @@ import { changeLanguage, LANGUAGES, type Language } from '../i18n';
 import { Flashes } from './flash';
 import type { Handle } from './handle';
 import { HelpProvider, Panel, useHelp } from './help';
+import { PAGES } from './pages';
 import { SessionContext, useSession } from './session';
 import { signOut } from './signIn';
 import { setDark, useDark } from './theme';
@@ -32,14 +33,40 @@ export function Shell() {
   return (
     <SessionContext value={who.data.whoAmI}>
       <HelpProvider>
-        <TopBar />
-        <Layout />
+        <Frame />
       </HelpProvider>
     </SessionContext>
   );
 }
 
-function TopBar() {
+const Jump = lazy(async () => ({ default: (await import('./Jump')).Jump }));
+
+/** The search for tasks and pages opens from everywhere, by its button or Ctrl-K. */
+function Frame() {
+  const [jumping, setJumping] = useState(false);
+  useEffect(() => {
+    function onKey(event: KeyboardEvent) {
+      if (event.key.toLowerCase() !== 'k' || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault(); // a browser's own search
+      setJumping(true);
+    }
+    window.addEventListener('keydown', onKey);
+    return () => window.removeEventListener('keydown', onKey);
+  }, []);
+  return (
+    <>
+      <TopBar onJump={() => setJumping(true)} />
+      <Layout />
+      {jumping && (
+        <Suspense fallback={null}>
+          <Jump onClose={() => setJumping(false)} />
+        </Suspense>
+      )}
+    </>
+  );
+}
+
+function TopBar({ onJump }: { onJump: () => void }) {
   const { t, i18n } = useTranslation();
   const dark = useDark();
   const navigate = useNavigate();
@@ -60,6 +87,13 @@ function TopBar() {
         }}
         i18nStrings={{ overflowMenuTriggerText: t('top.menu'), overflowMenuTitleText: t('top.menu') }}
         utilities={[
+          {
+            type: 'button',
+            iconName: 'search',
+            text: t('top.jump'),
+            title: t('top.jumpKey'),
+            onClick: onJump,
+          },
           {
             type: 'button',
             text: dark ? t('top.light') : t('top.dark'),
@@ -138,40 +172,14 @@ function Navigation({ onFollow }: { onFollow: () => void }) {
   const navigate = useNavigate();
   const { pathname } = useLocation();
   const { may } = useSession();
-  const link = (
-    page:
-      | 'home'
-      | 'tasks'
-      | 'create'
-      | 'quick'
-      | 'stores'
-      | 'secrets'
-      | 'users'
-      | 'tokens'
-      | 'channels'
-      | 'settings'
-      | 'audit',
-    href: string,
-  ) => ({ type: 'link', text: t(`nav.${page}`), href }) as const;
-  const administration = [
-    link('secrets', '/secrets'),
-    ...(may('admin')
-      ? [
-          link('users', '/users'),
-          link('tokens', '/tokens'),
-          link('channels', '/channels'),
-          link('settings', '/settings'),
-          link('audit', '/audit'),
-        ]
-      : []),
-  ];
+  const links = (administration: boolean) =>
+    PAGES.filter((each) => Boolean(each.administration) === administration)
+      .filter((each) => !each.role || may(each.role))
+      .map(({ page, href }) => ({ type: 'link', text: t(`nav.${page}`), href }) as const);
   const items: SideNavigationProps.Item[] = [
-    link('home', '/'),
-    link('tasks', '/tasks'),
-    ...(may('operator') ? [link('create', '/tasks/create'), link('quick', '/tasks/quick')] : []),
-    link('stores', '/stores'),
+    ...links(false),
     { type: 'divider' },
-    { type: 'section-group', title: t('nav.administration'), items: administration },
+    { type: 'section-group', title: t('nav.administration'), items: links(true) },
   ];
   const active = ['/tasks/create', '/tasks/quick'].includes(pathname)
     ? pathname
