@@ -53,11 +53,18 @@ def task(id: str = "one", **values: object) -> Task:
 
 
 def entry(**values: str) -> AuditEntry:
-    given = {"who": "ann", "via": "oidc", "what": "stopTask", "target": "one", "detail": "{}", **values}
+    given = {
+        "who": "ann",
+        "via": "oidc",
+        "what": "stopTask",
+        "target": "one",
+        "detail": "{}",
+        **values,
+    }
     return AuditEntry(time.time(), **given)
 
 
-# -------------------------------------------------------------------------------------------------- tasks
+# -------------------------------------------------------------------------------------------- tasks
 
 
 async def test_a_task_is_read_as_it_was_written(hub: OpenHub) -> None:
@@ -161,7 +168,7 @@ async def test_tasks_are_found_in_pages(hub: OpenHub) -> None:
     assert await hub.tasks.count() == {Progress.DONE: 3, Progress.IN_PROGRESS: 4}
 
 
-# -------------------------------------------------------------------------------------------------- audit
+# -------------------------------------------------------------------------------------------- audit
 
 
 async def test_changes_are_told_newest_first(hub: OpenHub) -> None:
@@ -192,13 +199,17 @@ async def test_the_audit_log_can_be_asked_for_some_operations(hub: OpenHub) -> N
     assert (await hub.audit.find(what=("deleteUser",)))[1] == 0
 
 
-# -------------------------------------------------------------------------------------------------- stores
+# ------------------------------------------------------------------------------------------- stores
 
 
 async def test_a_store_is_kept_as_it_was_written(hub: OpenHub) -> None:
     assert await hub.stores.list() == []
     old = Store(
-        "old-minio", kind="MinIO", endpoint="http://a:9000,http://b:9000", secret="keys", description="雪"
+        "old-minio",
+        kind="MinIO",
+        endpoint="http://a:9000,http://b:9000",
+        secret="keys",
+        description="雪",
     )
     plain = Store("aws-eu", region="eu-west-1", anonymous=True)
     before = time.time()
@@ -242,13 +253,15 @@ async def test_what_stores_add_to_a_task_is_kept_and_counted(hub: OpenHub) -> No
     assert await hub.tasks.count_by_store() == {"old": 1}
 
 
-# ------------------------------------------------------------------------------------- tokens and secrets
+# ------------------------------------------------------------------------------- tokens and secrets
 
 
 async def test_a_token_says_who_calls_until_it_is_revoked(hub: OpenHub) -> None:
     info, token = await hub.tokens.create("nightly", Role.OPERATOR, 0, "ann")
     _, later = await hub.tokens.create("later", Role.VIEWER, time.time() + 60, "ann")
-    assert await hub.tokens.identify(token) == Identity(f"token:{info.id}", "nightly", Role.OPERATOR, "token")
+    assert await hub.tokens.identify(token) == Identity(
+        f"token:{info.id}", "nightly", Role.OPERATOR, "token"
+    )
     assert (await hub.tokens.identify(later) or info).name == "later"
     for wrong in ("", "dth_nonsense", "dth_\udcff"):
         assert await hub.tokens.identify(wrong) is None
@@ -332,7 +345,11 @@ async def test_a_secret_from_its_making_to_its_end(hub: OpenHub) -> None:
     assert [info.description for info in await hub.secrets.list()] == ["of videos"]
     await hub.secrets.delete(name)
     assert await hub.secrets.list() == []
-    for gone in (hub.secrets.delete(name), hub.secrets.update(name, KEYS), hub.secrets.delete("../x")):
+    for gone in (
+        hub.secrets.delete(name),
+        hub.secrets.update(name, KEYS),
+        hub.secrets.delete("../x"),
+    ):
         with pytest.raises(NotFound):
             await gone
     await hub.secrets.create(name, KEYS, "again")
@@ -360,7 +377,7 @@ async def test_a_token_ends_with_its_owner_and_may_never_do_more(hub: OpenHub) -
     assert await role() is None
 
 
-# ------------------------------------------------------------------------------------------------- users
+# -------------------------------------------------------------------------------------------- users
 
 
 async def test_users_and_their_roles(hub: OpenHub) -> None:
@@ -368,7 +385,12 @@ async def test_users_and_their_roles(hub: OpenHub) -> None:
     added = await hub.users.add("Bob", PASSWORD, Role.VIEWER, must_change=True)
     assert (added.name, added.role, added.must_change) == ("bob", Role.VIEWER, True)
     ann, bob = await hub.users.list()
-    assert (ann.name, ann.role, ann.email, ann.must_change) == ("ann", Role.ADMIN, "ann@example.com", False)
+    assert (ann.name, ann.role, ann.email, ann.must_change) == (
+        "ann",
+        Role.ADMIN,
+        "ann@example.com",
+        False,
+    )
     assert (bob.name, bob.role, bob.must_change) == ("bob", Role.VIEWER, True)
     assert abs(time.time() - ann.created) < 60
     with pytest.raises(Conflict, match="there is a user 'bob' already"):
@@ -399,7 +421,7 @@ async def test_one_admin_stays(hub: OpenHub) -> None:
             await change
 
 
-# ---------------------------------------------------------------------------------------- notifications
+# ------------------------------------------------------------------------------------ notifications
 
 
 @dataclass
@@ -491,7 +513,7 @@ async def test_what_did_not_arrive_is_kept(hub: OpenHub, receiver: Receiver) -> 
     assert len(receiver.bodies) == 1  # its next try is later
 
 
-# ----------------------------------------------------------------------------------------------- metrics
+# ------------------------------------------------------------------------------------------ metrics
 
 
 async def test_what_all_tasks_did_is_summed(hub: OpenHub) -> None:
@@ -505,17 +527,21 @@ async def test_what_all_tasks_did_is_summed(hub: OpenHub) -> None:
     assert times == [begin, begin + 1200]
     found = {each.name: [value or 0 for value in each.values] for each in series}
     assert found == {"transferred": [5, 0], "failed": [0, 1], "bytes_out": [10, 0]}
-    assert [each.values[0] for each in (await hub.metrics.read_all(["failed"], 0, 600, 600))[1]] == [None]
+    assert [
+        each.values[0] for each in (await hub.metrics.read_all(["failed"], 0, 600, 600))[1]
+    ] == [None]
 
 
 async def test_a_task_that_nobody_measured_has_empty_graphs(hub: OpenHub) -> None:
     now = int(time.time()) // 60 * 60 - 600
     times, series = await hub.metrics.read("nothing", ["bytes_out", "waiting"], now, now + 180, 60)
     assert times == [now, now + 60, now + 120]
-    assert {each.name: each.values for each in series} == dict.fromkeys(("bytes_out", "waiting"), [None] * 3)
+    assert {each.name: each.values for each in series} == dict.fromkeys(
+        ("bytes_out", "waiting"), [None] * 3
+    )
 
 
-# ------------------------------------------------------------------------------------------------- logs
+# --------------------------------------------------------------------------------------------- logs
 
 
 def texts(page: LogPage) -> list[str]:
@@ -576,7 +602,7 @@ async def test_a_log_that_is_not_there(hub: OpenHub) -> None:
         await hub.logs.events("one", "worker", token="x/y")
 
 
-# ------------------------------------------------------------------------------------------------- jobs
+# --------------------------------------------------------------------------------------------- jobs
 
 
 async def test_a_certificate_is_made_while_others_ask_for_it(hub: OpenHub) -> None:

@@ -1,5 +1,6 @@
-"""A hub that was deployed on an emulated AWS, in a browser: its console behind CloudFront, the sign-in at its user
-pool, and `dth login`. The emulator serves the pages of the pool, which look otherwise than Cognito's.
+"""A hub that was deployed on an emulated AWS, in a browser: its console behind CloudFront, the
+sign-in at its user pool, and `dth login`. The emulator serves the pages of the pool, which look
+otherwise than Cognito's.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def page(
     problems: list[str] = []
     arguments = [*browser_type_launch_args["args"], "--ignore-certificate-errors"]
     browser: Browser = browser_type.launch(
-        **{**browser_type_launch_args, "args": arguments}, proxy={"server": edge.url, "bypass": "127.0.0.1"}
+        **{**browser_type_launch_args, "args": arguments},
+        proxy={"server": edge.url, "bypass": "127.0.0.1"},
     )
     context = browser.new_context(**browser_context_args)
     page = context.new_page()
@@ -73,7 +75,9 @@ def page(
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on(
         "console",
-        lambda said: said.type in ("error", "warning") and problems.append(f"{said.text} {said.location}"),
+        lambda said: (
+            said.type in ("error", "warning") and problems.append(f"{said.text} {said.location}")
+        ),
     )
     yield page
     browser.close()
@@ -124,7 +128,9 @@ def test_a_task_is_watched_and_stopped_in_the_console(page: Page, hub: Hub, regi
     expect(page.get_by_text("You are signed out.")).to_be_visible()
 
 
-def test_the_command_line_signs_in_by_a_browser(page: Page, hub: Hub, edge: Edge, tmp_path: Path) -> None:
+def test_the_command_line_signs_in_by_a_browser(
+    page: Page, hub: Hub, edge: Edge, tmp_path: Path
+) -> None:
     dth = str(Path(sys.executable).with_name("dth"))
     env = {
         "PATH": os.environ["PATH"],
@@ -141,5 +147,7 @@ def test_the_command_line_signs_in_by_a_browser(page: Page, hub: Hub, edge: Edge
         expect(page.get_by_text("Back to the terminal.")).to_be_visible()
         assert login.stderr.read().strip() == f"signed in at {hub.stack.outputs['Url']}"
     assert login.returncode == 0
-    ran = subprocess.run([dth, "user", "list"], env=env, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [dth, "user", "list"], env=env, capture_output=True, text=True, check=False
+    )
     assert (ran.returncode, ADMIN in ran.stdout) == (0, True), ran.stderr

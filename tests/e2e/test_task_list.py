@@ -1,4 +1,5 @@
-"""The task list: found again by its address, quick with ten thousand tasks, and the same on a small screen."""
+"""The task list: found again by its address, quick with ten thousand tasks, and the same on a small
+screen."""
 
 from __future__ import annotations
 
@@ -148,5 +149,7 @@ def test_a_small_screen_has_it_all(tasks: Console) -> None:
     expect(page.get_by_role("button", name="Create task")).to_be_visible()
     card = page.get_by_role("listitem").filter(has_text="transfer 09999")
     expect(card.get_by_text("Done")).to_be_visible()
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    wide = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
     assert wide <= 0, "the page itself scrolls sideways"

@@ -1,5 +1,5 @@
-"""Every root field of the API on a real hub: what each role gets, what is not found, what is refused, and what the
-audit log says of it. A field without a row here fails the build.
+"""Every root field of the API on a real hub: what each role gets, what is not found, what is
+refused, and what the audit log says of it. A field without a row here fails the build.
 """
 
 from __future__ import annotations
@@ -61,7 +61,12 @@ class World:
     def task(self, **more: str) -> str:
         """One that begins no run by itself any more."""
         made = self.hub.create(
-            self.source, self.dest, once=False, destPrefix=f"{self.name()}/", ec2CronExpression=NEVER, **more
+            self.source,
+            self.dest,
+            once=False,
+            destPrefix=f"{self.name()}/",
+            ec2CronExpression=NEVER,
+            **more,
         )
         self.hub.wait(made, "IN_PROGRESS")
         return made
@@ -84,13 +89,18 @@ class World:
 
     def store(self) -> str:
         name = self.name()
-        query = "mutation ($n: String!, $i: StoreInput!) { createStore(name: $n, input: $i) { name } }"
+        query = (
+            "mutation ($n: String!, $i: StoreInput!) { createStore(name: $n, input: $i) { name } }"
+        )
         return str(self.hub.call(query, n=name, i={"endpoint": self.source.server.url})["name"])
 
     def user(self) -> str:
         name = self.name()
         self.hub.call(
-            "mutation ($n: String!, $p: String!) { createUser(name: $n, password: $p, role: viewer) { name } }",
+            (
+                "mutation ($n: String!, $p: String!) { createUser(name: $n, password: $p, role: "
+                "viewer) { name } }"
+            ),
             n=name,
             p=PASSWORD,
         )
@@ -124,9 +134,9 @@ class World:
 
 @dataclass(frozen=True)
 class Row:
-    """A root field. `role`: the least that may call it; `good`: arguments that succeed, made again for each call;
-    `unknown`: some that name what does not exist, and `bad`: some that make no sense, each in place of good ones. Where
-    they are not given they follow from the schema."""
+    """A root field. `role`: the least that may call it; `good`: arguments that succeed, made again
+    for each call; `unknown`: some that name what does not exist, and `bad`: some that make no
+    sense, each in place of good ones. Where they are not given they follow from the schema."""
 
     role: Role
     good: Callable[[World], dict[str, Any]] = lambda world: {}
@@ -136,16 +146,25 @@ class Row:
 
 VIEWER, OPERATOR, ADMIN = ROLES
 JOBS = {
-    "preflight", "forecast", "testConnection", "certify", "testStore", "listBuckets", "browse", "objectDetails",
+    "preflight", "forecast", "testConnection", "certify", "testStore", "listBuckets", "browse",
+    "objectDetails",
     "createBucket",
 }  # fmt: skip
 NO_NAME = {"name": "no-such-name"}
-NO_TYPE = {"input": {"type": "S3EC2", "parameters": [{"ParameterKey": "noSuch", "ParameterValue": "x"}]}}
+NO_TYPE = {
+    "input": {"type": "S3EC2", "parameters": [{"ParameterKey": "noSuch", "ParameterValue": "x"}]}
+}
 
 ROWS: dict[str, Row] = {
     "listTasksV2": Row(
         VIEWER,
-        lambda w: {"count": 5, "statuses": ["DONE"], "text": "s3", "orderBy": "updated", "attention": True},
+        lambda w: {
+            "count": 5,
+            "statuses": ["DONE"],
+            "text": "s3",
+            "orderBy": "updated",
+            "attention": True,
+        },
         bad={"count": 0},
     ),
     "getTask": Row(VIEWER, lambda w: {"id": w.done}),
@@ -162,7 +181,9 @@ ROWS: dict[str, Row] = {
         {"logGroupName": f"/dth/tasks/{NOBODY}"},
         {"startTime": "yesterday"},
     ),
-    "getMetricHistoryData": Row(VIEWER, lambda w: {"id": w.done, "graphName": "Network"}, bad={"period": 0}),
+    "getMetricHistoryData": Row(
+        VIEWER, lambda w: {"id": w.done, "graphName": "Network"}, bad={"period": 0}
+    ),
     "getErrorMessage": Row(VIEWER, lambda w: {"id": w.done}),
     "listRuns": Row(VIEWER, lambda w: {"id": w.done}, bad={"count": 101}),
     "listRecords": Row(VIEWER, lambda w: {"id": w.done, "status": "DONE"}, bad={"nextToken": "?"}),
@@ -195,30 +216,42 @@ ROWS: dict[str, Row] = {
         OPERATOR,
         lambda w: {
             "id": w.waiting,
-            "input": {"parameters": [{"ParameterKey": "destPrefix", "ParameterValue": f"{w.name()}/"}]},
+            "input": {
+                "parameters": [{"ParameterKey": "destPrefix", "ParameterValue": f"{w.name()}/"}]
+            },
         },
         bad={"input": {"parameters": [{"ParameterKey": "noSuch", "ParameterValue": "x"}]}},
     ),
     "deleteTask": Row(OPERATOR, lambda w: {"id": w.stopped()}),
-    "retryFailed": Row(OPERATOR, lambda w: {"id": w.waiting, "reason": "None"}, bad={"keys": ["a"] * 1001}),
+    "retryFailed": Row(
+        OPERATOR, lambda w: {"id": w.waiting, "reason": "None"}, bad={"keys": ["a"] * 1001}
+    ),
     "redriveDeadLetters": Row(OPERATOR, lambda w: {"id": w.waiting}),
     "preflight": Row(OPERATOR, lambda w: {"input": w.input()}, bad=NO_TYPE),
     "forecast": Row(OPERATOR, lambda w: {"input": w.input()}, bad=NO_TYPE),
     "testConnection": Row(OPERATOR, lambda w: {"input": w.input(), "side": "SOURCE"}, bad=NO_TYPE),
     "certify": Row(VIEWER, lambda w: {"id": w.done, "run": 1}, bad={"run": 9}),
-    "createSecret": Row(OPERATOR, lambda w: {"name": w.name(), "value": KEYS}, bad={"value": "no JSON"}),
+    "createSecret": Row(
+        OPERATOR, lambda w: {"name": w.name(), "value": KEYS}, bad={"value": "no JSON"}
+    ),
     "updateSecret": Row(
         OPERATOR, lambda w: {"name": w.secret(), "value": KEYS}, NO_NAME, {"value": "no JSON"}
     ),
     "bindSecret": Row(
-        ADMIN, lambda w: {"name": w.secret(), "hosts": ["store.example.com"]}, NO_NAME, {"hosts": ["a/b"]}
+        ADMIN,
+        lambda w: {"name": w.secret(), "hosts": ["store.example.com"]},
+        NO_NAME,
+        {"hosts": ["a/b"]},
     ),
     "deleteSecret": Row(OPERATOR, lambda w: {"name": w.secret()}, NO_NAME),
     "listStores": Row(VIEWER),
     "getStore": Row(VIEWER, lambda w: {"name": w.store()}, NO_NAME),
     "createStore": Row(
         OPERATOR,
-        lambda w: {"name": w.name(), "input": {"endpoint": "http://127.0.0.1:9000", "kind": "MinIO"}},
+        lambda w: {
+            "name": w.name(),
+            "input": {"endpoint": "http://127.0.0.1:9000", "kind": "MinIO"},
+        },
         bad={"input": {"kind": "NoSuch"}},
     ),
     "updateStore": Row(
@@ -231,10 +264,16 @@ ROWS: dict[str, Row] = {
     "testStore": Row(OPERATOR, lambda w: {"name": w.store()}, NO_NAME),
     "listBuckets": Row(OPERATOR, lambda w: {"input": w.input(), "side": "SOURCE"}, bad=NO_TYPE),
     "browse": Row(OPERATOR, lambda w: {"input": w.input(), "side": "SOURCE"}, bad={"count": 0}),
-    "objectDetails": Row(OPERATOR, lambda w: {"input": w.input(), "side": "SOURCE", "key": "a"}, bad=NO_TYPE),
-    "createBucket": Row(OPERATOR, lambda w: {"input": w.input(), "side": "DESTINATION"}, bad=NO_TYPE),
+    "objectDetails": Row(
+        OPERATOR, lambda w: {"input": w.input(), "side": "SOURCE", "key": "a"}, bad=NO_TYPE
+    ),
+    "createBucket": Row(
+        OPERATOR, lambda w: {"input": w.input(), "side": "DESTINATION"}, bad=NO_TYPE
+    ),
     "createToken": Row(
-        ADMIN, lambda w: {"name": w.name(), "role": "viewer", "expiresInDays": 1}, bad={"expiresInDays": 0}
+        ADMIN,
+        lambda w: {"name": w.name(), "role": "viewer", "expiresInDays": 1},
+        bad={"expiresInDays": 0},
     ),
     "revokeToken": Row(ADMIN, lambda w: {"id": w.token()}),
     "createUser": Row(
@@ -261,7 +300,9 @@ ROWS: dict[str, Row] = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, s3_a: MiniStack, s3_b: MiniStack) -> Iterator[World]:
+def world(
+    tmp_path_factory: pytest.TempPathFactory, s3_a: MiniStack, s3_b: MiniStack
+) -> Iterator[World]:
     names = [f"{side}-{uuid.uuid4().hex[:8]}" for side in ("source", "dest")]
     for server, name in zip((s3_a, s3_b), names, strict=True):
         server.boto().create_bucket(Bucket=name)
@@ -297,7 +338,12 @@ def _succeeds(world: World, name: str, row: Row, role: Role) -> None:
         assert after == before
         return
     assert after == before + 1
-    assert (entry["who"], entry["via"], entry["what"], entry["outcome"]) == (role.value, "token", name, "ok")
+    assert (entry["who"], entry["via"], entry["what"], entry["outcome"]) == (
+        role.value,
+        "token",
+        name,
+        "ok",
+    )
     assert entry["target"], "what it was done to"
     assert entry["target"] in {given.get("id"), given.get("name"), *_ids(answer["data"][name])}
     for secret in ("value", "password"):
@@ -311,7 +357,9 @@ def _is_refused(world: World, name: str, row: Row, role: Role) -> None:
     assert world.audited()[0] == before
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if "id" in root(name)[1].args or ROWS[name].unknown])
+@pytest.mark.parametrize(
+    "name", [name for name in ROWS if "id" in root(name)[1].args or ROWS[name].unknown]
+)
 def test_what_does_not_exist_is_not_found(world: World, name: str) -> None:
     row = ROWS[name]
     given = {**row.good(world), **(row.unknown or {"id": NOBODY})}
@@ -335,7 +383,9 @@ def test_what_makes_no_sense_is_refused_in_one_line(world: World, name: str) -> 
         wrong = {**_anything(name), argument: [{"no": "such"}]}
         assert _code(world.ask(name, wrong, row.role)) == "BAD_INPUT", argument
         if isinstance(declared.type, GraphQLNonNull):
-            assert _code(world.ask(name, {**_anything(name), argument: None}, row.role)) == "BAD_INPUT"
+            assert (
+                _code(world.ask(name, {**_anything(name), argument: None}, row.role)) == "BAD_INPUT"
+            )
     assert world.audited()[1]["outcome"] != "INTERNAL"
 
 
@@ -381,7 +431,11 @@ def _anything(name: str) -> dict[str, Any]:
         "ChannelInput": {"kind": "none", "target": "none"},
     }
     arguments = root(name)[1].args.items()
-    return {each: some[str(it.type)[:-1]] for each, it in arguments if isinstance(it.type, GraphQLNonNull)}
+    return {
+        each: some[str(it.type)[:-1]]
+        for each, it in arguments
+        if isinstance(it.type, GraphQLNonNull)
+    }
 
 
 def _wait_for_jobs(world: World) -> None:

@@ -1,4 +1,5 @@
-"""When tasks of a hub work: runs beside each other, windows, timetables, missed schedules, bounds; and proof of it."""
+"""When tasks of a hub work: runs beside each other, windows, timetables, missed schedules, bounds;
+and proof of it."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def closed_now() -> str:
     return f"{hour:02}:00-{(hour + 1) % 24 or 24:02}:00"
 
 
-def test_a_run_does_not_wait_for_the_objects_of_the_one_before(hub: Hub, slow: tuple[Side, Side]) -> None:
+def test_a_run_does_not_wait_for_the_objects_of_the_one_before(
+    hub: Hub, slow: tuple[Side, Side]
+) -> None:
     task = hub.create(*slow, once=False, scheduleRate="1 day")
     wait_for(lambda: slow[1].listed())
     slow[0].direct.put(bodies(["new"]))
@@ -90,7 +93,9 @@ def test_the_timetables_cap_reaches_the_workers(hub: Hub, source: Side, dest: Si
     assert time.monotonic() - started > 3  # a cap is a least time: 2 MB at 400 KiB a second
 
 
-def test_limits_act_on_bytes_under_way_without_new_workers(hub: Hub, source: Side, dest: Side) -> None:
+def test_limits_act_on_bytes_under_way_without_new_workers(
+    hub: Hub, source: Side, dest: Side
+) -> None:
     source.put({"large": b"x" * 20_000_000})
     task = hub.create(source, dest, maxBytesPerSecond="16K")
     log = hub.data / "tasks" / task / "logs" / "worker-1.log"
@@ -113,7 +118,9 @@ STANDS = """query ($id: ID!) { getTask(id: $id) { progress phase waitsFor nextRu
     lastRun { id result endedAt seconds } recentRuns { id result } } }"""
 
 
-def test_between_two_runs_a_task_waits_and_tells_of_the_last_one(hub: Hub, source: Side, dest: Side) -> None:
+def test_between_two_runs_a_task_waits_and_tells_of_the_last_one(
+    hub: Hub, source: Side, dest: Side
+) -> None:
     task = hub.create(source, dest, once=False, scheduleRate="1 day")
     wait_for(lambda: hub.call(STANDS, id=task)["phase"] == "WAITING")
     stands = hub.call(STANDS, id=task)
@@ -144,8 +151,14 @@ def test_a_run_that_was_missed_begins_at_the_next_start_and_is_told(
     hub: Hub, source: Side, dest: Side
 ) -> None:
     source.put(bodies("a"))
-    task = hub.create(source, dest, once=False, scheduleRate="1 day", alarmEmail="somebody@example.org")
-    wait_for(lambda: hub.runs(task) and hub.runs(task)[0]["state"] == "DONE" and hub.task(task)["nextRunAt"])
+    task = hub.create(
+        source, dest, once=False, scheduleRate="1 day", alarmEmail="somebody@example.org"
+    )
+    wait_for(
+        lambda: (
+            hub.runs(task) and hub.runs(task)[0]["state"] == "DONE" and hub.task(task)["nextRunAt"]
+        )
+    )
     hub.kill()
     database = sqlite3.connect(hub.data / "hub.db")
     with database:
@@ -193,7 +206,9 @@ def test_settings_that_cannot_be_are_refused_in_one_line(dth: Dth) -> None:
         assert done.err.count("\n") == 1
 
 
-def test_a_finished_run_has_a_certificate_that_holds(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
+def test_a_finished_run_has_a_certificate_that_holds(
+    hub: Hub, dth: Dth, source: Side, dest: Side
+) -> None:
     source.put(bodies("abc"))
     task = hub.create(source, dest)
     hub.wait(task, "DONE")
@@ -221,7 +236,10 @@ def test_a_run_from_before_there_were_digests_gets_a_certificate_by_a_job(
     query = "query ($id: ID!, $run: Int!) { getCertificate(id: $id, run: $run) }"
     kept = json.loads(hub.call(query, **ask))
     hub.stop()
-    with contextlib.closing(sqlite3.connect(hub.data / "tasks" / task / "task.db")) as database, database:
+    with (
+        contextlib.closing(sqlite3.connect(hub.data / "tasks" / task / "task.db")) as database,
+        database,
+    ):
         assert database.execute("DELETE FROM digest").rowcount == 1
     hub.start()
     with pytest.raises(HubError, match="dth task certificate"):
@@ -257,7 +275,8 @@ def test_without_prices_there_is_no_cost(hub: Hub, source: Side, dest: Side) -> 
 def test_at_its_budget_a_task_pauses_and_with_a_larger_one_goes_on(
     hub: Hub, slow: tuple[Side, Side], proxy_a: Proxy
 ) -> None:
-    # The budget is looked at with each sample, every ten seconds: until then there must be something left to do.
+    # The budget is looked at with each sample, every ten seconds: until then there must be
+    # something left to do.
     slow[0].direct.put(bodies(f"more-{n:03}" for n in range(200)))
     held = proxy_a.rule(Delay(6.0), key="more-")
     with pytest.raises(HubError, match=r"budget: no prices are known for 127\.0\.0\.1"):

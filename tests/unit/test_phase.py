@@ -38,10 +38,18 @@ def moving(state: RunActivity, note: str = "") -> Summary:
         ({"summary": moving(RunActivity.COPYING)}, Phase.COPYING, ""),
         ({"summary": moving(RunActivity.DELETING)}, Phase.DELETING, ""),
         ({"summary": moving(RunActivity.WAITING, "503 SlowDown")}, Phase.WAITING, "503 SlowDown"),
-        ({"summary": moving(RunActivity.COPYING), "reason": OUTSIDE_WINDOW}, Phase.WAITING, OUTSIDE_WINDOW),
+        (
+            {"summary": moving(RunActivity.COPYING), "reason": OUTSIDE_WINDOW},
+            Phase.WAITING,
+            OUTSIDE_WINDOW,
+        ),
         ({"summary": moving(RunActivity.COPYING), "reason": NO_PLACE}, Phase.WAITING, NO_PLACE),
         ({"schedule_type": ScheduleType.ONE_TIME}, Phase.COPYING, ""),
-        *(({"progress": each}, Phase(each), "") for each in Progress if each is not Progress.IN_PROGRESS),
+        *(
+            ({"progress": each}, Phase(each), "")
+            for each in Progress
+            if each is not Progress.IN_PROGRESS
+        ),
     ],
 )
 def test_what_a_task_does(changes: dict[str, Any], is_: Phase, waits: str) -> None:
@@ -61,8 +69,14 @@ def run(id: int, state: RunState, kind: RunKind = RunKind.SYNC, **counts: int) -
         ([run(1, RunState.DONE, delete_enqueued=1, delete_failed=1)], (1, Result.INCOMPLETE)),
         ([run(1, RunState.DONE)], (1, Result.EMPTY)),
         ([run(1, RunState.FAILED, listed=5, enqueued=5)], (1, Result.FAILED)),
-        ([run(2, RunState.TRANSFERRING, listed=1, enqueued=1), run(1, RunState.DONE)], (1, Result.EMPTY)),
-        ([run(2, RunState.DONE, RunKind.EVENTS), run(1, RunState.DONE, listed=1, same=1)], (1, Result.DONE)),
+        (
+            [run(2, RunState.TRANSFERRING, listed=1, enqueued=1), run(1, RunState.DONE)],
+            (1, Result.EMPTY),
+        ),
+        (
+            [run(2, RunState.DONE, RunKind.EVENTS), run(1, RunState.DONE, listed=1, same=1)],
+            (1, Result.DONE),
+        ),
         (
             [
                 run(2, RunState.DONE, RunKind.REDRIVE, enqueued=1, done=1),
@@ -77,12 +91,18 @@ def run(id: int, state: RunState, kind: RunKind = RunKind.SYNC, **counts: int) -
 def test_what_became_of_the_last_run(runs: list[Run], told: tuple[int, Result]) -> None:
     before = Summary(last_run=9, last_result=Result.FAILED, last_ended=1.0, last_seconds=7.0)
     summary = with_last_run(Summary(run=5), before, runs)
-    assert (summary.run, summary.last_run, summary.last_result, summary.last_seconds) == (5, *told, 7.0)
+    assert (summary.run, summary.last_run, summary.last_result, summary.last_seconds) == (
+        5,
+        *told,
+        7.0,
+    )
 
 
 def test_the_last_ten_runs_are_known() -> None:
     ended = [
-        run(number, RunState.FAILED) if number == 3 else run(number, RunState.DONE, listed=1, same=1)
+        run(number, RunState.FAILED)
+        if number == 3
+        else run(number, RunState.DONE, listed=1, same=1)
         for number in range(1, 13)
     ]
     summary = with_last_run(Summary(), Summary(), ended[:4][::-1])

@@ -32,7 +32,11 @@ def task(**given: str) -> S3Parameters:
         ({"destRegion": "us-east-1"}, 0.025, 0.026),
         ({"destEndpoint": "https://minio.example.org"}, 0.09, 0.091),
         ({"srcEndpoint": "https://minio.example.org"}, 0.005, 0.006),
-        ({"srcEndpoint": "https://one.example.org", "destEndpoint": "https://two.example.org"}, 0, 0),
+        (
+            {"srcEndpoint": "https://one.example.org", "destEndpoint": "https://two.example.org"},
+            0,
+            0,
+        ),
     ],
 )
 def test_what_a_task_has_cost(given: dict[str, str], least: float, most: float) -> None:
@@ -48,7 +52,10 @@ def test_what_a_task_has_cost(given: dict[str, str], least: float, most: float) 
         ({}, "s3://a/"),
         ({"srcPrefix": "2026/"}, "s3://a/2026/"),
         ({"srcEndpoint": "https://minio.example.org"}, "minio.example.org: a"),
-        ({"srcEndpoint": "https://two:9000,https://one:9000", "srcPrefix": "2026/"}, "one:9000: a/2026"),
+        (
+            {"srcEndpoint": "https://two:9000,https://one:9000", "srcPrefix": "2026/"},
+            "one:9000: a/2026",
+        ),
         ({"srcEndpoint": "https://minio.example.org", "srcStore": "old-minio"}, "old-minio: a"),
     ],
 )

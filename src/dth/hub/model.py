@@ -1,4 +1,5 @@
-"""The data model of the hub: tasks and roles. Plain data; times are seconds since the epoch, 0 for never."""
+"""The data model of the hub: tasks and roles. Plain data; times are seconds since the epoch, 0 for
+never."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -42,8 +43,8 @@ class ErrorCode(StrEnum):
 
 @dataclass(slots=True)
 class Summary:
-    """The state of a task's last run, for lists. Stored with the task, so that a list opens no other database. `rate`
-    is in bytes per second; `eta` in seconds, -1 if unknown."""
+    """The state of a task's last run, for lists. Stored with the task, so that a list opens no
+    other database. `rate` is in bytes per second; `eta` in seconds, -1 if unknown."""
 
     run: int = 0
     listing: bool = False
@@ -70,7 +71,8 @@ class Summary:
 
 @dataclass
 class Task:
-    """One transfer that a user set up. `version` counts changes: a write names the version that it is based on."""
+    """One transfer that a user set up. `version` counts changes: a write names the version that it
+    is based on."""
 
     id: str
     type: str  # its plugin, such as "S3EC2"
@@ -107,12 +109,14 @@ class Task:
 
     @cached_property
     def model(self) -> Any:
-        """What the task works with, as the model of its plugin, parsed at the first use. Raises UsageError."""
+        """What the task works with, as the model of its plugin, parsed at the first use. Raises
+        UsageError."""
         return read_parameters(self.type, self.resolved)
 
     @property
     def needs_attention(self) -> bool:
-        """Whether somebody should look at it: it waits for a person, or it could not copy everything."""
+        """Whether somebody should look at it: it waits for a person, or it could not copy
+        everything."""
         return (
             self.progress in NEED_A_PERSON
             or self.summary.failed > 0
@@ -142,8 +146,8 @@ ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The caller. `via`: "oidc", "token" or "local" (a command on the hub's own machine). `user`: the hub's own user
-    behind the call, for a token its owner; "" if the hub knows none."""
+    """The caller. `via`: "oidc", "token" or "local" (a command on the hub's own machine). `user`:
+    the hub's own user behind the call, for a token its owner; "" if the hub knows none."""
 
     subject: str
     name: str

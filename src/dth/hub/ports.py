@@ -1,8 +1,9 @@
-"""The interfaces that the hub requires of a platform, in addition to those of a task (`dth.core.ports`).
+"""The interfaces that the hub requires of a platform, in addition to those of a task
+(`dth.core.ports`).
 
-Each `Protocol` has two implementations: SQL and files on one machine (`platforms.local`), and managed services on
-AWS. `tests/contract/test_hub.py` checks both against these docstrings; a new platform must pass it. No operation
-needs a transaction that spans two calls.
+Each `Protocol` has two implementations: SQL and files on one machine (`platforms.local`), and
+managed services on AWS. `tests/contract/test_hub.py` checks both against these docstrings; a new
+platform must pass it. No operation needs a transaction that spans two calls.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from dth.core.secrets import SecretUse
 from dth.core.stores import Store
 from dth.hub.model import AuditEntry, Progress, Role, ScheduleType, Task
 
-# --------------------------------------------------------------------------------------------------- tasks
+# -------------------------------------------------------------------------------------------- tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,14 @@ class Tasks(Protocol):
         ...
 
     async def save(self, task: Task) -> bool:
-        """Write the task if its stored version is still `task.version`; the write increments the version, also in
-        `task`. Returns False if another caller wrote first: read the task again. Does not write `summary` or
-        `spent`."""
+        """Write the task if its stored version is still `task.version`; the write increments the
+        version, also in `task`. Returns False if another caller wrote first: read the task again.
+        Does not write `summary` or `spent`."""
         ...
 
     async def summarize(self, task: Task) -> None:
-        """Write only `summary` and `spent`, whatever the version. Only the process that runs the task calls this."""
+        """Write only `summary` and `spent`, whatever the version. Only the process that runs the
+        task calls this."""
         ...
 
     async def remove(self, id: str) -> None: ...
@@ -75,8 +77,8 @@ class Tasks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TaskStackState:
-    """The CloudFormation stack of a task. `status` is CloudFormation's own; `descriptions` explains each of the
-    `outputs`."""
+    """The CloudFormation stack of a task. `status` is CloudFormation's own; `descriptions` explains
+    each of the `outputs`."""
 
     id: str
     name: str
@@ -89,8 +91,8 @@ class Engine(Protocol):
     """Runs tasks."""
 
     async def changed(self, id: str) -> None:
-        """Report that the task was written, so that the engine looks at it now. Only a hint: without it, the engine
-        notices the change later."""
+        """Report that the task was written, so that the engine looks at it now. Only a hint:
+        without it, the engine notices the change later."""
         ...
 
     def open(self, id: str) -> AbstractAsyncContextManager[Platform]:
@@ -98,12 +100,13 @@ class Engine(Protocol):
         ...
 
     async def stack(self, id: str) -> TaskStackState | None:
-        """The stack as of the last look. None: the task has no stack, on this platform or at the moment."""
+        """The stack as of the last look. None: the task has no stack, on this platform or at the
+        moment."""
         ...
 
     async def read_digest(self, id: str, run: int) -> None:
-        """Complete the digest of a run that began before the hub kept digests. This can take minutes; an
-        interrupted call keeps its progress."""
+        """Complete the digest of a run that began before the hub kept digests. This can take
+        minutes; an interrupted call keeps its progress."""
         ...
 
     async def discard(self, id: str) -> None:
@@ -111,7 +114,7 @@ class Engine(Protocol):
         ...
 
 
-# ------------------------------------------------------------------------------------------------- secrets
+# ------------------------------------------------------------------------------------------ secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,32 +124,39 @@ class SecretInfo:
     name: str
     description: str = ""
     updated: float = 0.0
-    # The hosts that it may be used with, in the form of `dth.core.hosts`. Empty: the first use sets them.
+    # The hosts that it may be used with, in the form of `dth.core.hosts`. Empty: the first use sets
+    # them.
     hosts: tuple[str, ...] = ()
 
 
 class Secrets(Protocol):
-    """Named secrets, encrypted at rest. Only the engine reads values (`dth.core.secrets.SecretStore`)."""
+    """Named secrets, encrypted at rest. Only the engine reads values
+    (`dth.core.secrets.SecretStore`)."""
 
     async def list(self) -> list[SecretInfo]: ...
 
-    async def create(self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()) -> None:
+    async def create(
+        self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()
+    ) -> None:
         """Raises Conflict if the name exists, UsageError for an invalid name."""
         ...
 
-    async def update(self, name: str, value: str | None = None, description: str | None = None) -> None:
+    async def update(
+        self, name: str, value: str | None = None, description: str | None = None
+    ) -> None:
         """None leaves a field unchanged. Raises NotFound."""
         ...
 
     async def bind(self, name: str, hosts: Sequence[str]) -> None:
-        """Allow the secret with these hosts only. Empty: the next use sets the hosts. Raises NotFound."""
+        """Allow the secret with these hosts only. Empty: the next use sets the hosts. Raises
+        NotFound."""
         ...
 
     async def use(self, uses: Sequence[SecretUse]) -> Sequence[str]:
-        """Register that work with these secrets begins. Secrets without hosts are bound to the hosts of the work,
-        all or none; a caller that begins at the same moment finds them bound. Secrets that do not exist are
-        skipped: reading them raises the error. Returns the secrets that may be used with any host. Raises
-        WrongHost."""
+        """Register that work with these secrets begins. Secrets without hosts are bound to the
+        hosts of the work, all or none; a caller that begins at the same moment finds them bound.
+        Secrets that do not exist are skipped: reading them raises the error. Returns the secrets
+        that may be used with any host. Raises WrongHost."""
         ...
 
     async def delete(self, name: str) -> None:
@@ -154,7 +164,7 @@ class Secrets(Protocol):
         ...
 
 
-# -------------------------------------------------------------------------------------------------- stores
+# ------------------------------------------------------------------------------------------- stores
 
 
 class Stores(Protocol):
@@ -181,7 +191,7 @@ class Stores(Protocol):
         ...
 
 
-# --------------------------------------------------------------------------------------------------- users
+# -------------------------------------------------------------------------------------------- users
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +208,8 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
-    """An API token without its secret part. `owner`: the user that it belongs to, if the hub knows one."""
+    """An API token without its secret part. `owner`: the user that it belongs to, if the hub knows
+    one."""
 
     id: str
     name: str
@@ -218,7 +229,8 @@ class Users(Protocol):
     async def add(
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
     ) -> User:
-        """Returns the user as stored: `hub.names` defines the form of names. Raises Conflict, UsageError."""
+        """Returns the user as stored: `hub.names` defines the form of names. Raises Conflict,
+        UsageError."""
         ...
 
     async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
@@ -249,7 +261,7 @@ class Tokens(Protocol):
         ...
 
 
-# -------------------------------------------------------------------------------------------------- audit
+# -------------------------------------------------------------------------------------------- audit
 
 
 class Audit(Protocol):
@@ -264,19 +276,26 @@ class Audit(Protocol):
         ...
 
     async def find(
-        self, *, target: str = "", who: str = "", what: Sequence[str] = (), page: int = 1, count: int = 50
+        self,
+        *,
+        target: str = "",
+        who: str = "",
+        what: Sequence[str] = (),
+        page: int = 1,
+        count: int = 50,
     ) -> tuple[list[AuditEntry], int]:
         """Newest first. `what`: only these operations."""
         ...
 
 
-# ------------------------------------------------------------------------------------------ notifications
+# ------------------------------------------------------------------------------------ notifications
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where notifications go. `kind` "email": `target` is an address. `kind` "webhook": `target` is a URL, which is
-    itself a secret and shown to admins only. `events`: the events to send; empty means all."""
+    """Where notifications go. `kind` "email": `target` is an address. `kind` "webhook": `target` is
+    a URL, which is itself a secret and shown to admins only. `events`: the events to send; empty
+    means all."""
 
     id: str
     kind: str
@@ -292,7 +311,8 @@ class Notifications(Protocol):
     async def channels(self) -> list[Channel]: ...
 
     async def put_channel(self, channel: Channel) -> None:
-        """Add the channel, or replace the one with its id. Raises UsageError for an invalid target."""
+        """Add the channel, or replace the one with its id. Raises UsageError for an invalid
+        target."""
         ...
 
     async def remove_channel(self, id: str) -> None: ...
@@ -302,18 +322,19 @@ class Notifications(Protocol):
         ...
 
     async def notify(self, event: str, task: Task, text: str, *, once: str = "") -> None:
-        """Put a message into the outbox for every channel that subscribes to the event, and for the task's own
-        `alarmEmail`. A repeated call with the same `once` does nothing. The hub delivers in the background, in
-        batches, with retries."""
+        """Put a message into the outbox for every channel that subscribes to the event, and for the
+        task's own `alarmEmail`. A repeated call with the same `once` does nothing. The hub delivers
+        in the background, in batches, with retries."""
         ...
 
 
-# --------------------------------------------------------------------------------------- metrics and logs
+# --------------------------------------------------------------------------------- metrics and logs
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of a graph, one value for each time that `Metrics.read` returns. None: not measured."""
+    """One line of a graph, one value for each time that `Metrics.read` returns. None: not
+    measured."""
 
     name: str
     values: list[float | None]
@@ -323,20 +344,23 @@ class Metrics(Protocol):
     """Time series of measurements."""
 
     async def write(self, task: str, at: float, samples: Mapping[str, float]) -> None:
-        """Add samples of one moment. `hub.monitoring.METRICS` says how each metric combines samples of one period."""
+        """Add samples of one moment. `hub.monitoring.METRICS` says how each metric combines samples
+        of one period."""
         ...
 
     async def read(
         self, task: str, names: Sequence[str], start: float, end: float, period: int
     ) -> tuple[list[int], list[Series]]:
-        """The series between two moments in steps of `period` seconds, with the start of each step."""
+        """The series between two moments in steps of `period` seconds, with the start of each
+        step."""
         ...
 
     async def read_all(
         self, names: Sequence[str], start: int, end: float, period: int
     ) -> tuple[list[int], list[Series]]:
-        """The sums over all tasks, including deleted ones, of the counters "bytes_out", "transferred" and "failed".
-        Steps begin at `start`; `start` and `period` are multiples of ten minutes."""
+        """The sums over all tasks, including deleted ones, of the counters "bytes_out",
+        "transferred" and "failed". Steps begin at `start`; `start` and `period` are multiples of
+        ten minutes."""
         ...
 
     async def forget(self, task: str) -> None:
@@ -345,7 +369,8 @@ class Metrics(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LogStream:
-    """The log of one process. Times are seconds since the epoch; `first` and `last` are those of its events."""
+    """The log of one process. Times are seconds since the epoch; `first` and `last` are those of
+    its events."""
 
     name: str
     created: float
@@ -387,16 +412,18 @@ class Logs(Protocol):
         start: float = 0.0,
         end: float = 0.0,
     ) -> LogPage:
-        """One page; without a token, the newest. `search`: only messages that contain this text, ignoring case."""
+        """One page; without a token, the newest. `search`: only messages that contain this text,
+        ignoring case."""
         ...  # fmt: skip
 
 
-# ---------------------------------------------------------------------------------------------------- jobs
+# --------------------------------------------------------------------------------------------- jobs
 
 
 @dataclass(slots=True)
 class Job:
-    """Work that takes longer than a request: a preflight, forecast, probe or certificate. `result` is JSON-safe."""
+    """Work that takes longer than a request: a preflight, forecast, probe or certificate. `result`
+    is JSON-safe."""
 
     id: str
     kind: str
@@ -415,15 +442,21 @@ class Jobs(Protocol):
     """Starts jobs, and keeps their results."""
 
     async def start(
-        self, kind: str, parameters: Mapping[str, Any], side: str = "", asked: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        parameters: Mapping[str, Any],
+        side: str = "",
+        asked: Mapping[str, str] | None = None,
     ) -> Job:
-        """Start the job where the workers run, with their permissions. `side`, for a probe or a look: "source" or
-        "destination". `asked`: what a look is for."""
+        """Start the job where the workers run, with their permissions. `side`, for a probe or a
+        look: "source" or "destination". `asked`: what a look is for."""
         ...
 
-    async def certify(self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
-        """Start to make a certificate. `work` makes it and returns the job's result; it is used where this process
-        may make certificates."""
+    async def certify(
+        self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> Job:
+        """Start to make a certificate. `work` makes it and returns the job's result; it is used
+        where this process may make certificates."""
         ...
 
     async def get(self, id: str) -> Job:
@@ -431,12 +464,13 @@ class Jobs(Protocol):
         ...
 
 
-# ------------------------------------------------------------------------------------------------- all ports
+# ---------------------------------------------------------------------------------------- all ports
 
 
 @dataclass(frozen=True, slots=True)
 class HubPorts:
-    """All interfaces, as resolvers receive them. `users` is None if an external issuer keeps the users."""
+    """All interfaces, as resolvers receive them. `users` is None if an external issuer keeps the
+    users."""
 
     tasks: Tasks
     engine: Engine
@@ -453,7 +487,8 @@ class HubPorts:
     webhook: Callable[[Task], Awaitable[dict[str, str]]]  # where events go: url, token
     # Buckets that the hub itself runs and displays: no task may write to them.
     own_buckets: frozenset[str] = frozenset()
-    # Patterns of the ARNs of roles that tasks may name; None where the hub has no rights of its own to guard.
+    # Patterns of the ARNs of roles that tasks may name; None where the hub has no rights of its own
+    # to guard.
     assumable_roles: tuple[str, ...] | None = None
     # Prices of stores that are not AWS, as set by the administrator.
     prices: Prices = field(default_factory=dict)

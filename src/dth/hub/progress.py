@@ -1,7 +1,7 @@
 """The progress of a run and its remaining time, from its ledger and the reports of its processes.
 
-The command and the hub both use this module, so both report the same. It uses no clock and no platform: the caller
-passes readings to a `Meter`.
+The command and the hub both use this module, so both report the same. It uses no clock and no
+platform: the caller passes readings to a `Meter`.
 """
 
 import math
@@ -59,8 +59,8 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The state of a run. `done_bytes` includes bytes in progress; `percent` is -1 if the total is unknown, and `eta`
-    (seconds) is -1 if unknown."""
+    """The state of a run. `done_bytes` includes bytes in progress; `percent` is -1 if the total is
+    unknown, and `eta` (seconds) is -1 if unknown."""
 
     state: RunActivity
     note: str
@@ -76,14 +76,16 @@ class Standing:
 
 
 class SmoothedRate:
-    """Units per second, smoothed: an amount from `HALF_LIFE` seconds ago has half the weight. Time that is not
-    reported does not count: report nothing while a task is paused, and the rate stays as it was."""
+    """Units per second, smoothed: an amount from `HALF_LIFE` seconds ago has half the weight. Time
+    that is not reported does not count: report nothing while a task is paused, and the rate stays
+    as it was."""
 
     HALF_LIFE = 30.0
 
     def __init__(self) -> None:
         self._sum = 0.0
-        # The weight of the sum. It decays in the same way, so that the rate is correct from the start.
+        # The weight of the sum. It decays in the same way, so that the rate is correct from the
+        # start.
         self._weight = 0.0
 
     def add(self, amount: float, seconds: float) -> None:
@@ -101,8 +103,9 @@ class SmoothedRate:
 
 
 class TimeCost:
-    """The time that objects and bytes take. For many small objects requests dominate, for a few large ones bytes;
-    least squares over the recent past tells them apart. If the data does not, a request counts as `REQUEST` bytes."""
+    """The time that objects and bytes take. For many small objects requests dominate, for a few
+    large ones bytes; least squares over the recent past tells them apart. If the data does not, a
+    request counts as `REQUEST` bytes."""
 
     HALF_LIFE = 30.0
 
@@ -133,7 +136,8 @@ class TimeCost:
         an_object = max(0.0, self._os * bb - self._bs * ob) / determinant
         a_byte = max(0.0, self._bs * oo - self._os * ob) / determinant
         measured = an_object * self._objects + a_byte * self._bytes
-        # Below one object per day nothing moves any more: the rest of the sums just has not decayed yet.
+        # Below one object per day nothing moves any more: the rest of the sums just has not decayed
+        # yet.
         if measured <= 0 or self._objects + self._bytes < self._seconds / 86_400:
             return -1.0
         return self._seconds * (an_object * objects + a_byte * size / REQUEST) / measured
@@ -142,10 +146,10 @@ class TimeCost:
 class Meter:
     """Follows one task from reading to reading.
 
-    The bytes moved are those that the processes report: those that each has counted in the ledger (or as parts of
-    uploads), plus those it has in progress. Both values are from the same moment, so nothing is missing or counted
-    twice while an object changes from one to the other. What the ledger contains beyond that came from other
-    processes, and seldom changes.
+    The bytes moved are those that the processes report: those that each has counted in the ledger
+    (or as parts of uploads), plus those it has in progress. Both values are from the same moment,
+    so nothing is missing or counted twice while an object changes from one to the other. What the
+    ledger contains beyond that came from other processes, and seldom changes.
     """
 
     def __init__(self) -> None:
@@ -165,7 +169,8 @@ class Meter:
         self._note = ""
 
     def update(self, now: Reading, *, moving: bool = True) -> None:
-        """Process a reading. Not `moving`: the task is paused or waits for its window, so the time does not count."""
+        """Process a reading. Not `moving`: the task is paused or waits for its window, so the time
+        does not count."""
         before, self._before = self._before, now
         if before:
             self._settled += grown(before, now, "done_bytes")
@@ -191,7 +196,8 @@ class Meter:
         self._cost.add(objects, size, seconds)
 
     def _measure(self, now: Reading) -> float:
-        """The bytes moved since the first reading, plus those that were in progress or done as parts before."""
+        """The bytes moved since the first reading, plus those that were in progress or done as
+        parts before."""
         lives = frozenset((gauge.process, gauge.started) for gauge in now.gauges)
         # What it had counted is no longer reported.
         if self._lives - lives:
@@ -199,7 +205,8 @@ class Meter:
         self._lives = lives
         counted = sum(gauge.counted for gauge in now.gauges)
         under_way = sum(gauge.under_way for gauge in _speaking(now))
-        # The ledger is written before it is reported, so it is ahead for moments: the minimum is correct.
+        # The ledger is written before it is reported, so it is ahead for moments: the minimum is
+        # correct.
         self._others.append((now.at, self._settled + now.parts - counted))
         _forget(self._others, now.at - SETTLING)
         moved = max(self._settled, min(each for _, each in self._others) + counted + under_way)
@@ -257,11 +264,15 @@ class Meter:
             case RunState.LISTING:
                 heard = counts.listed or counts.dest_listed
                 return RunActivity.LISTING, self._note or ("" if heard else FIRST_ANSWER)
-            case _ if run.kind is RunKind.SYNC and not counts.listed and run.state is not RunState.FAILED:
+            case _ if (
+                run.kind is RunKind.SYNC and not counts.listed and run.state is not RunState.FAILED
+            ):
                 return RunActivity.EMPTY, NOTHING_FOUND
             case RunState.DONE | RunState.FAILED if counts.balanced:
                 return RunActivity.ENDED, ""
-            case RunState.DELETING if counts.enqueued == counts.done + counts.failed + counts.cancelled:
+            case RunState.DELETING if (
+                counts.enqueued == counts.done + counts.failed + counts.cancelled
+            ):
                 return RunActivity.DELETING, self._note
         at = self._before.at if self._before else 0.0
         waits = self._note and at - self._progressed >= STILL
@@ -279,7 +290,8 @@ class Meter:
 
 
 def with_last_run(summary: "Summary", before: "Summary", runs: Sequence[Run]) -> "Summary":
-    """The summary with the ended runs among the newest `runs`, and those that the previous summary knew."""
+    """The summary with the ended runs among the newest `runs`, and those that the previous summary
+    knew."""
     known = {each[0]: each for each in before.recent_runs}
     # A hub of before `recent_runs` kept only this one.
     if before.last_run and before.last_run not in known:
@@ -330,11 +342,14 @@ def percent_of(summary: "Summary") -> int | None:
 
 
 def percent(counts: Counts, done_bytes: float) -> int:
-    """The progress of a run in percent: by bytes, if there are any. Less than 100 until the last object is settled."""
+    """The progress of a run in percent: by bytes, if there are any. Less than 100 until the last
+    object is settled."""
     ended = counts.done + counts.failed + counts.cancelled
     if ended >= counts.enqueued:
         return 100
-    done, whole = (done_bytes, counts.enqueued_bytes) if counts.enqueued_bytes else (ended, counts.enqueued)
+    done, whole = (
+        (done_bytes, counts.enqueued_bytes) if counts.enqueued_bytes else (ended, counts.enqueued)
+    )
     return min(99, math.floor(100 * done / whole))
 
 
@@ -348,6 +363,7 @@ def _forget(series: deque[tuple[float, float]], before: float) -> None:
 
 
 def grown(before: Reading, now: Reading, count: str) -> int:
-    """The increase of a counter of the ledger, over all runs. A run that is not in `before` has begun since."""
+    """The increase of a counter of the ledger, over all runs. A run that is not in `before` has
+    begun since."""
     known = {run.id: getattr(run.counts, count) for run in before.runs}
     return sum(max(0, getattr(run.counts, count) - known.get(run.id, 0)) for run in now.runs)

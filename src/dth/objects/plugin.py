@@ -43,7 +43,13 @@ class ObjectsPlugin(Plugin):
     parameters = S3Parameters
     processes = "dth.objects.processes"
     live = frozenset(
-        {"maxBytesPerSecond", "maxRequestsPerSecond", "bandwidthTimetable", "transferWindow", "budget"}
+        {
+            "maxBytesPerSecond",
+            "maxRequestsPerSecond",
+            "bandwidthTimetable",
+            "transferWindow",
+            "budget",
+        }
     )
     verifies = True
     looks = frozenset({"buckets", "browse", "object", "createBucket"})
@@ -63,7 +69,10 @@ class ObjectsPlugin(Plugin):
         here, there = places(parameters)
         if overlaps(here, there):
             raise UsageError(
-                f"destBucket: source and destination overlap ({shown(here)} and {shown(there)} in one store)"
+                (
+                    f"destBucket: source and destination overlap ({shown(here)} and {shown(there)} "
+                    "in one store)"
+                )
             )
 
     def check_side(self, parameters: S3Parameters, side: str) -> None:
@@ -89,20 +98,31 @@ class ObjectsPlugin(Plugin):
         return settings_of_store(store, side)
 
     async def redrive(
-        self, platform: Platform, parameters: S3Parameters, *, keys: Sequence[str] = (), reason: str = ""
+        self,
+        platform: Platform,
+        parameters: S3Parameters,
+        *,
+        keys: Sequence[str] = (),
+        reason: str = "",
     ) -> int:
         return await redrive(platform, keys=keys, reason=reason)
 
-    def secret_uses(self, parameters: S3Parameters, sides: Sequence[str] = SIDES) -> list[SecretUse]:
+    def secret_uses(
+        self, parameters: S3Parameters, sides: Sequence[str] = SIDES
+    ) -> list[SecretUse]:
         return secret_uses(parameters, sides)
 
     def buckets_written(self, parameters: S3Parameters) -> frozenset[str]:
-        """Includes buckets that are part of an endpoint's host name. The bucket that the task names is then
-        a part of the key."""
+        """Includes buckets that are part of an endpoint's host name. The bucket that the task names
+        is then a part of the key."""
         _, dest = resolve_endpoints(parameters)
         hosts = [host_of(url) for url in dest.urls]
-        before = {host[: place.start()] for host in hosts if (place := re.search(r"\.s3[.-]", host))}
-        return frozenset({parameters.dest_bucket, parameters.dest_bucket.strip("/").lower(), *before})
+        before = {
+            host[: place.start()] for host in hosts if (place := re.search(r"\.s3[.-]", host))
+        }
+        return frozenset(
+            {parameters.dest_bucket, parameters.dest_bucket.strip("/").lower(), *before}
+        )
 
     def conflict(self, one: S3Parameters, other: S3Parameters) -> str:
         here, there = places(one)[1], places(other)[1]
@@ -112,7 +132,9 @@ class ObjectsPlugin(Plugin):
         return deletes(parameters)
 
     def capacity(self, parameters: S3Parameters) -> Capacity:
-        return Capacity(parameters.min_capacity, parameters.desired_capacity, parameters.max_capacity)
+        return Capacity(
+            parameters.min_capacity, parameters.desired_capacity, parameters.max_capacity
+        )
 
     def follows_events(self, parameters: S3Parameters) -> bool:
         return parameters.src_event is not EventMode.NO
@@ -121,7 +143,9 @@ class ObjectsPlugin(Plugin):
         found = parse(body)
         if not found.records:
             return Notification([], found.confirm)
-        return Notification([encode(EventMessage(event_id(found.records), found.records))], found.confirm)
+        return Notification(
+            [encode(EventMessage(event_id(found.records), found.records))], found.confirm
+        )
 
     def bandwidth(self, parameters: S3Parameters) -> tuple[str, int | None]:
         return parameters.bandwidth_timetable, parameters.max_bytes_per_second
@@ -132,7 +156,9 @@ class ObjectsPlugin(Plugin):
     def budget(self, parameters: S3Parameters) -> float | None:
         return parameters.budget
 
-    def spent(self, parameters: S3Parameters, runs: Sequence[Counts], prices: Prices) -> float | None:
+    def spent(
+        self, parameters: S3Parameters, runs: Sequence[Counts], prices: Prices
+    ) -> float | None:
         return estimate.spent(parameters, runs, prices)
 
     def unpriced(self, parameters: S3Parameters, prices: Prices) -> str:
@@ -158,23 +184,29 @@ def shown(place: ObjectsPlace) -> str:
 
 
 def shown_in(store: str, place: ObjectsPlace) -> str:
-    """A place in the form shown to people, with the name of its store, or else the host of its endpoint: buckets of
-    the same name in two stores are usual. AWS has no host here."""
+    """A place in the form shown to people, with the name of its store, or else the host of its
+    endpoint: buckets of the same name in two stores are usual. AWS has no host here."""
     name = store or urlsplit(place.store).netloc
     return f"{name}: {place.bucket}/{place.prefix}".rstrip("/") if name else shown(place)
 
 
 def deletes(parameters: S3Parameters) -> bool:
     """Whether the task may delete at its destination."""
-    return parameters.delete_mode is DeleteMode.MIRROR or parameters.src_event is EventMode.CREATE_AND_DELETE
+    return (
+        parameters.delete_mode is DeleteMode.MIRROR
+        or parameters.src_event is EventMode.CREATE_AND_DELETE
+    )
 
 
 async def redrive(platform: Platform, *, keys: Sequence[str] = (), reason: str = "") -> int:
-    """Send failed objects again in a separate run: all of them, the named ones, or those with one reason. The current
-    objects are copied, even if they have changed since they failed. Returns how many. Calling it again sends nothing
-    twice, because objects that were sent are PENDING and not failed any more."""
+    """Send failed objects again in a separate run: all of them, the named ones, or those with one
+    reason. The current objects are copied, even if they have changed since they failed. Returns how
+    many. Calling it again sends nothing twice, because objects that were sent are PENDING and not
+    failed any more."""
     records, run, sent = platform.records, 0, 0
-    open_runs = [each.id for each in await records.list_runs() if each.kind is RunKind.SYNC and each.is_open]
+    open_runs = [
+        each.id for each in await records.list_runs() if each.kind is RunKind.SYNC and each.is_open
+    ]
     async for failed in _failed(records, keys, reason):
         batch = await _unclaimed(records, failed, open_runs)
         if not batch:
@@ -186,16 +218,21 @@ async def redrive(platform: Platform, *, keys: Sequence[str] = (), reason: str =
             Enqueued(record.key, record.size, record.etag, message.id)
             for record, message in zip(batch, messages, strict=True)
         ]
-        await records.commit(run, Page(Counts(listed=len(batch)), enqueued=enqueued, messages=messages))
+        await records.commit(
+            run, Page(Counts(listed=len(batch)), enqueued=enqueued, messages=messages)
+        )
         sent += len(batch)
     if run:
         await records.set_run(run, RunState.TRANSFERRING)
     return sent
 
 
-async def _unclaimed(records: Records, failed: list[Record], open_runs: Sequence[int]) -> list[Record]:
-    """The failed records that no listing in progress has enqueued or may enqueue. If the platform does not see what
-    is in flight, the others would be copied twice. The listing takes care of them."""
+async def _unclaimed(
+    records: Records, failed: list[Record], open_runs: Sequence[int]
+) -> list[Record]:
+    """The failed records that no listing in progress has enqueued or may enqueue. If the platform
+    does not see what is in flight, the others would be copied twice. The listing takes care of
+    them."""
     if records.overlapping:
         return failed
     keys = [record.key for record in failed]
@@ -207,7 +244,9 @@ async def _unclaimed(records: Records, failed: list[Record], open_runs: Sequence
     ]
 
 
-async def _failed(records: Records, keys: Sequence[str], reason: str) -> AsyncIterator[list[Record]]:
+async def _failed(
+    records: Records, keys: Sequence[str], reason: str
+) -> AsyncIterator[list[Record]]:
     if keys:
         found = await records.get(keys)
         if failed := [record for record in found.values() if record.status is Status.FAILED]:
@@ -215,6 +254,8 @@ async def _failed(records: Records, keys: Sequence[str], reason: str) -> AsyncIt
         return
     # Each record once, even if it fails again in the meantime.
     after = ""
-    while batch := await records.page(status=Status.FAILED, reason=reason, after=after, limit=BATCH):
+    while batch := await records.page(
+        status=Status.FAILED, reason=reason, after=after, limit=BATCH
+    ):
         yield batch
         after = batch[-1].key

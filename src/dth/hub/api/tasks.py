@@ -27,7 +27,7 @@ MAX_KEYS = 1000
 LOG_GROUP = "/dth/tasks/"
 UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32}")
 
-# ------------------------------------------------------------------------------------------------- answers
+# ------------------------------------------------------------------------------------------ answers
 
 
 @answers("TaskParameter")
@@ -45,7 +45,8 @@ class StackOutput:
 
 @answers("CommonProgressInfo")
 class ProgressInfo:
-    # Both are Int for existing clients. They are capped: a number too large for Int would fail the whole answer.
+    # Both are Int for existing clients. They are capped: a number too large for Int would fail the
+    # whole answer.
     total: int
     replicated: int
     objects: int
@@ -97,7 +98,10 @@ class LastRun:
         if not summary.last_run:
             return None
         return cls(
-            summary.last_run, Result(summary.last_result), iso(summary.last_ended), summary.last_seconds
+            summary.last_run,
+            Result(summary.last_result),
+            iso(summary.last_ended),
+            summary.last_seconds,
         )
 
 
@@ -137,7 +141,9 @@ class TaskAnswer:
     execution_arn: None = None
 
     @classmethod
-    def of(cls, task: Task, stack: TaskStackState | None = None, warnings: Sequence[str] = ()) -> Self:
+    def of(
+        cls, task: Task, stack: TaskStackState | None = None, warnings: Sequence[str] = ()
+    ) -> Self:
         schedule = schedule_of(task)
         return cls(
             id=task.id,
@@ -177,7 +183,10 @@ class TaskAnswer:
 
 
 def _outputs(stack: TaskStackState) -> list[StackOutput]:
-    return [StackOutput(name, value, stack.descriptions.get(name)) for name, value in stack.outputs.items()]
+    return [
+        StackOutput(name, value, stack.descriptions.get(name))
+        for name, value in stack.outputs.items()
+    ]
 
 
 @answers("ListTasksResponseV2")
@@ -208,13 +217,15 @@ class ParameterDefinition:
     required: bool
 
 
-# ------------------------------------------------------------------------------------------------- queries
+# ------------------------------------------------------------------------------------------ queries
 
 
 @query()
 async def list_tasks_v2(
-    call: Call, *, progress: str | None = None, page: int = 1, count: int = 20, statuses: list[str] | None = None,
-    type: str | None = None, schedule_type: str | None = None, text: str | None = None, order_by: str = "created",
+    call: Call, *, progress: str | None = None, page: int = 1, count: int = 20,
+    statuses: list[str] | None = None,
+    type: str | None = None, schedule_type: str | None = None, text: str | None = None,
+    order_by: str = "created",
     descending: bool = True, attention: bool = False,
 ) -> TaskPage:  # fmt: skip
     chosen = [Progress(each) for each in {*(statuses or []), *([progress] if progress else [])}]
@@ -265,7 +276,7 @@ async def list_task_parameters(call: Call, *, type: str) -> list[ParameterDefini
     return [ParameterDefinition(**each) for each in form(type)]
 
 
-# ------------------------------------------------------------------------------------------------- changes
+# ------------------------------------------------------------------------------------------ changes
 
 
 @mutation(Role.OPERATOR)
@@ -346,8 +357,8 @@ async def retry_failed(
 
 
 async def _as_kept(call: Call, id: str, shown: list[str]) -> list[str]:
-    """The stored keys that are shown as these texts. If bytes are not UTF-8, several keys may look alike: all of them
-    count."""
+    """The stored keys that are shown as these texts. If bytes are not UTF-8, several keys may look
+    alike: all of them count."""
     odd = {key for key in shown if REPLACED in key}
     if not odd:
         return shown
@@ -374,7 +385,7 @@ async def _changed(call: Call, task: Task) -> TaskAnswer:
     return TaskAnswer.of(task, warnings=await tasks.warnings(call.ports, task))
 
 
-# --------------------------------------------------------------------------------------------------- input
+# -------------------------------------------------------------------------------------------- input
 
 
 @dataclass(frozen=True, slots=True)

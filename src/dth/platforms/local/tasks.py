@@ -81,10 +81,18 @@ class LocalAudit:
 
     async def end(self, id: int, outcome: str, target: str = "") -> None:
         values = {"outcome": outcome} | ({"target": target} if target else {})
-        await self._database.write(Connection.execute, update(audit).where(audit.c.id == id).values(**values))
+        await self._database.write(
+            Connection.execute, update(audit).where(audit.c.id == id).values(**values)
+        )
 
     async def find(
-        self, *, target: str = "", who: str = "", what: Sequence[str] = (), page: int = 1, count: int = 50
+        self,
+        *,
+        target: str = "",
+        who: str = "",
+        what: Sequence[str] = (),
+        page: int = 1,
+        count: int = 50,
     ) -> tuple[list[AuditEntry], int]:
         return await self._database.read(_find_entries, target, who, what, page, count)
 
@@ -133,7 +141,9 @@ def _chosen(query: TaskQuery) -> Select[tuple[str]]:
         chosen = chosen.where(or_(waits, failed, result))
     if query.text:
         places = (task.c.description, task.c.source, task.c.destination, task.c.id)
-        chosen = chosen.where(or_(*(place.icontains(query.text, autoescape=True) for place in places)))
+        chosen = chosen.where(
+            or_(*(place.icontains(query.text, autoescape=True) for place in places))
+        )
     return chosen
 
 
@@ -160,7 +170,9 @@ def _count(connection: Connection) -> dict[Progress, int]:
 def _count_by_store(connection: Connection) -> dict[str, int]:
     used = func.json_each(task.c.stores).table_valued("key")
     every = task.join(used, true())
-    rows = connection.execute(select(used.c.key, func.count()).select_from(every).group_by(used.c.key)).all()
+    rows = connection.execute(
+        select(used.c.key, func.count()).select_from(every).group_by(used.c.key)
+    ).all()
     return {row[0]: row[1] for row in rows}
 
 
@@ -194,7 +206,9 @@ def task_of(row: Row[Any]) -> Task:
 
 def _begin(connection: Connection, entry: AuditEntry) -> int:
     values = {name: value for name, value in asdict(entry).items() if name != "id"}
-    number: int = connection.execute(insert(audit).values(values).returning(audit.c.id)).scalar_one()
+    number: int = connection.execute(
+        insert(audit).values(values).returning(audit.c.id)
+    ).scalar_one()
     return number
 
 
@@ -206,8 +220,14 @@ def _find_entries(
     ]
     if what:
         conditions.append(audit.c.what.in_(what))
-    total = connection.execute(select(func.count()).select_from(audit).where(*conditions)).scalar_one()
+    total = connection.execute(
+        select(func.count()).select_from(audit).where(*conditions)
+    ).scalar_one()
     rows = connection.execute(
-        select(audit).where(*conditions).order_by(audit.c.id.desc()).limit(count).offset((page - 1) * count)
+        select(audit)
+        .where(*conditions)
+        .order_by(audit.c.id.desc())
+        .limit(count)
+        .offset((page - 1) * count)
     )
     return [AuditEntry(**row._mapping) for row in rows], total

@@ -1,7 +1,7 @@
 """The hub's tasks and audit log, in DynamoDB.
 
-A hub has hundreds of tasks, not millions: a list reads all of them and filters here, so every filter and order is
-possible without an index for each.
+A hub has hundreds of tasks, not millions: a list reads all of them and filters here, so every
+filter and order is possible without an index for each.
 """
 
 import json
@@ -56,9 +56,15 @@ class AwsTasks:
         update = "SET #Version = :next" + "".join(f", #{name} = :{name}" for name in given)
         if empty := [name for name in written if name not in given]:
             update += " REMOVE " + ", ".join(f"#{name}" for name in empty)
-        values = {"next": task.version + 1, "version": task.version, **{name: item[name] for name in given}}
+        values = {
+            "next": task.version + 1,
+            "version": task.version,
+            **{name: item[name] for name in given},
+        }
         with _told():
-            saved = await self._dynamo.update("tasks", {"Id": task.id}, update, "#Version = :version", values)
+            saved = await self._dynamo.update(
+                "tasks", {"Id": task.id}, update, "#Version = :version", values
+            )
         task.version += saved.ok
         return saved.ok
 
@@ -92,7 +98,9 @@ class AwsAudit:
         number = int(counted.old.get("last", 0)) + 1
         values = {name: value for name, value in asdict(entry).items() if name != "id"}
         texts = {
-            name: line(value) if name != "detail" else value for name, value in values.items() if name != "at"
+            name: line(value) if name != "detail" else value
+            for name, value in values.items()
+            if name != "at"
         }
         await self._dynamo.put("hub", {**_audit_key(number), "at": entry.at, **texts})
         return number
@@ -103,7 +111,13 @@ class AwsAudit:
         await self._dynamo.update("hub", _audit_key(id), update, values=values)
 
     async def find(
-        self, *, target: str = "", who: str = "", what: Sequence[str] = (), page: int = 1, count: int = 50
+        self,
+        *,
+        target: str = "",
+        who: str = "",
+        what: Sequence[str] = (),
+        page: int = 1,
+        count: int = 50,
     ) -> tuple[list[AuditEntry], int]:
         """A filter reads all entries: there are only as many as people made changes."""
         wanted = {name: text for name, text in (("target", target), ("who", who)) if text}
@@ -132,7 +146,9 @@ def _audit_key(number: int) -> Item:
 
 
 def _entry(item: Item) -> AuditEntry:
-    texts = {name: item.get(name, "") for name in ("who", "via", "what", "target", "detail", "outcome")}
+    texts = {
+        name: item.get(name, "") for name in ("who", "via", "what", "target", "detail", "outcome")
+    }
     return AuditEntry(at=item["at"], id=int(item["sk"]), **texts)
 
 
@@ -159,7 +175,10 @@ def _item(task: Task) -> Item:
         "reason": line(task.reason),
         "error_code": task.error_code.value if task.error_code else None,
     }
-    return {NAMES[name]: str(value) if isinstance(value, str) else value for name, value in values.items()}
+    return {
+        NAMES[name]: str(value) if isinstance(value, str) else value
+        for name, value in values.items()
+    }
 
 
 def _task(item: Item) -> Task:
