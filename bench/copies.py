@@ -1,4 +1,5 @@
-"""Copying from one store to another: `dth` with its default settings beside the best of its peers, row by row."""
+"""Copying from one store to another: `dth` with its default settings beside the best of its peers,
+row by row."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -61,11 +62,14 @@ class Case:
 
 def objects(
     count: int, size: int, where: str, store: Callable[..., AbstractContextManager[Stores]],
-    peers: Mapping[str, Command], *, cpu: float | None = None, wall: float | None = None, **settings: object,
+    peers: Mapping[str, Command], *, cpu: float | None = None, wall: float | None = None,
+    **settings: object,
 ) -> Case:  # fmt: skip
     shown = f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
     what = (
-        f"{count:,} objects of {shown}, {where}" if count > 1 else f"one object of {size // GIB} GiB, {where}"
+        f"{count:,} objects of {shown}, {where}"
+        if count > 1
+        else f"one object of {size // GIB} GiB, {where}"
     )
     return Case(what, partial(store, count, size, **settings), count, size, peers, cpu, wall)
 
@@ -90,7 +94,8 @@ CASES: Mapping[str, list[Case]] = {
         objects(50_000, 10 * KIB, "nginx", nginx, SMALL_PEERS, cpu=0.35),
     ],
     "small-tls": [
-        objects(10_000, 10 * KIB, "nginx, TLS", nginx, without(SMALL_PEERS, "juicefs sync"), tls=True)
+        objects(10_000, 10 * KIB, "nginx, TLS", nginx, without(SMALL_PEERS, "juicefs sync"),
+        tls=True)
     ],
     "ceph": [
         objects(10_000, 10 * KIB, "Ceph", ceph, SMALL_PEERS, cpu=0.45),
@@ -111,11 +116,15 @@ CASES: Mapping[str, list[Case]] = {
     "large": [objects(8, 512 * MIB, "null store", sinks, LARGE_PEERS, cpu=0.8, wall=0.9)],
     "large-tls": [
         objects(
-            4, 512 * MIB, "nginx, TLS", nginx, without(LARGE_PEERS, "juicefs sync"), cpu=0.8, wall=0.9, tls=True
+            4, 512 * MIB, "nginx, TLS", nginx, without(LARGE_PEERS, "juicefs sync"), cpu=0.8,
+            wall=0.9, tls=True
         )
     ],
     "giant": [
-        objects(1, 5 * GIB, "null store", sinks, {"rclone, no checks, parts": bare_rclone(2, *PARTS)}, cpu=0.4)
+        objects(1, 5 * GIB, "null store", sinks, {(
+                                                  "rclone, no checks, "
+                                                  "parts"
+                                                  ): bare_rclone(2, *PARTS)}, cpu=0.4)
     ],
 }  # fmt: skip
 
@@ -139,13 +148,16 @@ def run_case(case: Case) -> Result:
             with stores.empty() as bucket:
                 return command(stores, bucket)
 
-        found = medians(ROUNDS, {name: partial(copied, command) for name, command in variants.items()})
+        found = medians(
+            ROUNDS, {name: partial(copied, command) for name, command in variants.items()}
+        )
     return Result(case, found.pop("dth"), found)
 
 
 def scaling(count: int = 50_000) -> tuple[float, float]:
-    """Objects a second with one worker where all the machine, stores included, is one core, and with two on two: on
-    more cores than the clients can use, the stores would be what is measured."""
+    """Objects a second with one worker where all the machine, stores included, is one core, and
+    with two on two: on more cores than the clients can use, the stores would be what is
+    measured."""
 
     def on(cores: int) -> Cost:
         with _pinned(cores), nginx(count, 10 * KIB) as stores, stores.empty() as bucket:
@@ -166,7 +178,7 @@ def _pinned(cores: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-# ------------------------------------------------------------------------------------------------- the table
+# ---------------------------------------------------------------------------------------- the table
 
 HEAD = """\
 | what | CPU: dth | best peer | ratio | goal | time: dth | best peer | ratio | goal | MiB: dth, peer | requests |
@@ -198,7 +210,9 @@ def _line(result: Result) -> str:
         f"{dth.wall / fast.wall:.2f}",
         _goal(case.wall),
         f"{dth.memory / MIB:.0f}, {frugal.memory / MIB:.0f}",
-        f"{dth.requests / case.count:.2f}, {frugal.requests / case.count:.2f}" if dth.requests else "",
+        f"{dth.requests / case.count:.2f}, {frugal.requests / case.count:.2f}"
+        if dth.requests
+        else "",
     ]
     return f"| {' | '.join(cells)} |"
 

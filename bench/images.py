@@ -1,7 +1,8 @@
-"""Container images between two registries: dth beside skopeo, by what the registries are asked for and what it costs.
+"""Container images between two registries: dth beside skopeo, by what the registries are asked for
+and what it costs.
 
-Both registries are real ones, each behind a proxy that counts. Every run has a destination, a home and a cache of its
-own, so that nothing which one of them found out serves another.
+Both registries are real ones, each behind a proxy that counts. Every run has a destination, a home
+and a cache of its own, so that nothing which one of them found out serves another.
 """
 
 import json
@@ -56,7 +57,8 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a registry was asked for, such as "HEAD manifests", and the bytes of blobs that left and entered it."""
+    """What a registry was asked for, such as "HEAD manifests", and the bytes of blobs that left and
+    entered it."""
 
     calls: Counter[str]
     blobs_out: int
@@ -106,7 +108,7 @@ def _kind(request: Request) -> str:
     return next((name for name, pattern in _KINDS if re.search(pattern, request.path)), "other")
 
 
-# ------------------------------------------------------------------------------------------ what there is to copy
+# ---------------------------------------------------------------------------- what there is to copy
 
 
 def pictures() -> dict[str, Built]:
@@ -114,7 +116,9 @@ def pictures() -> dict[str, Built]:
 
     def one(name: str, architecture: str) -> Built:
         shared = [layer(f"bench-{architecture}-{place}", size) for place, size in enumerate(BASES)]
-        own = [layer(f"bench-{name}-{architecture}-{place}", size) for place, size in enumerate(OWN)]
+        own = [
+            layer(f"bench-{name}-{architecture}-{place}", size) for place, size in enumerate(OWN)
+        ]
         return image(name, [*shared, *own], architecture=architecture)
 
     found = {}
@@ -128,7 +132,9 @@ def pictures() -> dict[str, Built]:
 def least(images: dict[str, Built], there: int) -> Least:
     """To a registry that has the first so many of them."""
     parts = [[each, *each.children] for each in images.values()]
-    has, wants = ([part for several in some for part in several] for some in (parts[:there], parts[there:]))
+    has, wants = (
+        [part for several in some for part in several] for some in (parts[:there], parts[there:])
+    )
     had = {blob for each in has for blob in each.blobs}
     blobs = {blob for each in wants for blob in each.blobs} - had
     logical = sum(len(blob) for each in wants for blob in each.blobs)
@@ -136,7 +142,8 @@ def least(images: dict[str, Built], there: int) -> Least:
 
 
 def plant(server: RegistryServer, repository: str, tag: str, built: Built) -> None:
-    """An image of one platform, written as the registry itself writes it: thousands of requests would take long."""
+    """An image of one platform, written as the registry itself writes it: thousands of requests
+    would take long."""
     root = server.data / "docker/registry/v2"
     for body in (*built.blobs, built.body):
         algorithm, value = (digest := Built("", body).digest).split(":")
@@ -157,7 +164,7 @@ def builds(count: int) -> Iterator[tuple[str, Built]]:
         yield f"v{number}", image(f"build {number}", [*shared, layer(f"bench-build-{number}", 512)])
 
 
-# -------------------------------------------------------------------------------------------------- running them
+# ------------------------------------------------------------------------------------- running them
 
 
 @dataclass(frozen=True)
@@ -189,7 +196,8 @@ def _home(folder: Path) -> dict[str, str]:
 
 
 def _alone(command: list[str], folder: Path) -> list[str]:
-    """With what skopeo remembers of layers in the folder. Root's is in one place, whatever the environment says."""
+    """With what skopeo remembers of layers in the folder. Root's is in one place, whatever the
+    environment says."""
     if os.geteuid():
         return command
     kept = Path("/var/lib/containers")
@@ -231,7 +239,8 @@ def sync_with_skopeo(ends: Ends, *names: str) -> Seen:
     into = f"{host(ends.dest)}/{PREFIX}/team"  # it leaves out the path of the source
     return ends.measure(
         [
-            tool("skopeo"), "sync", "--all", "--src", "yaml", "--dest", "docker", "--dest-tls-verify=false",
+            tool("skopeo"), "sync", "--all", "--src", "yaml", "--dest", "docker",
+            "--dest-tls-verify=false",
             str(listing), into,
         ]
     )  # fmt: skip
@@ -249,7 +258,8 @@ def copy_with_skopeo(ends: Ends, *names: str) -> Seen:
     return ends.measure(
         [
             "xargs", "-a", str(pairs), "-n", "2", "-P", str(AT_ONCE),
-            tool("skopeo"), "copy", "--all", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false",
+            tool("skopeo"), "copy", "--all", "--quiet", "--src-tls-verify=false",
+            "--dest-tls-verify=false",
         ]
     )  # fmt: skip
 
@@ -264,19 +274,25 @@ PEERS: dict[str, Variant] = {
 
 @contextmanager
 def between(source: RegistryServer, *, copy_of: Path | None = None) -> Iterator[Ends]:
-    """From the source to a destination of its own; with `copy_of`, to one that holds what is stored there, under the
-    prefix."""
+    """From the source to a destination of its own; with `copy_of`, to one that holds what is stored
+    there, under the prefix."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dth-bench-")))
         dest = stack.enter_context(RegistryServer())
         if copy_of:
             root = Path("docker/registry/v2")
             shutil.copytree(copy_of / root / "blobs", dest.data / root / "blobs")
-            shutil.copytree(copy_of / root / "repositories", dest.data / root / "repositories" / PREFIX)
-        yield Ends(stack.enter_context(PlainProxy(source)), stack.enter_context(PlainProxy(dest)), folder)
+            shutil.copytree(
+                copy_of / root / "repositories", dest.data / root / "repositories" / PREFIX
+            )
+        yield Ends(
+            stack.enter_context(PlainProxy(source)), stack.enter_context(PlainProxy(dest)), folder
+        )
 
 
-def in_turns(variants: dict[str, Callable[[], Seen]], rounds: int = ROUNDS) -> dict[str, list[Seen]]:
+def in_turns(
+    variants: dict[str, Callable[[], Seen]], rounds: int = ROUNDS
+) -> dict[str, list[Seen]]:
     found: dict[str, list[Seen]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, variant in variants.items():
@@ -284,11 +300,12 @@ def in_turns(variants: dict[str, Callable[[], Seen]], rounds: int = ROUNDS) -> d
     return found
 
 
-# ------------------------------------------------------------------------------------------------------ benches
+# ------------------------------------------------------------------------------------------ benches
 
 
 def shared(there: int = 0) -> tuple[Least, dict[str, list[Seen]]]:
-    """Images that share layers, to a registry that has the first so many of them, which another machine put there."""
+    """Images that share layers, to a registry that has the first so many of them, which another
+    machine put there."""
     images = pictures()
     with RegistryServer() as source:
         for name, built in images.items():
@@ -301,15 +318,19 @@ def shared(there: int = 0) -> tuple[Least, dict[str, list[Seen]]]:
                 seen = variant(ends, *(f"{name}:v1" for name in images))
                 for name, built in images.items():
                     if ends.registry.digest(f"{PREFIX}/{name}", "v1") != built.digest:
-                        raise RuntimeError(f"{name} is not at the destination as it is at the source")
+                        raise RuntimeError(
+                            f"{name} is not at the destination as it is at the source"
+                        )
                 return seen
 
-        return least(images, there), in_turns({name: partial(copied, peer) for name, peer in PEERS.items()})
+        return least(images, there), in_turns(
+            {name: partial(copied, peer) for name, peer in PEERS.items()}
+        )
 
 
 def unchanged(count: int = TAGS, part: int = SHOWN_TAGS) -> dict[str, list[Seen]]:
-    """Tags that are at the destination as they are: `skopeo copy` for a part of them only. "dth, referrers API": from a
-    registry that can be asked what refers to an image."""
+    """Tags that are at the destination as they are: `skopeo copy` for a part of them only. "dth,
+    referrers API": from a registry that can be asked what refers to an image."""
     name = "team/app"
     with RegistryServer() as source:
         tags = []
@@ -356,7 +377,8 @@ def unchanged_ecr(count: int = TAGS, repositories: int = 1) -> list[Seen]:
                 seen = ends.measure(
                     dth(
                         "ecr", "sync", ECR, f"{ECR}/{PREFIX}", "--src-endpoint-url", here.url,
-                        "--dst-endpoint-url", there.url, "--quiet", "--state", str(ends.folder / "state"),
+                        "--dst-endpoint-url", there.url, "--quiet", "--state",
+                        str(ends.folder / "state"),
                     ),
                     **CREDENTIALS,
                 )  # fmt: skip
@@ -367,4 +389,7 @@ def unchanged_ecr(count: int = TAGS, repositories: int = 1) -> list[Seen]:
 
 def _behind(proxy: PlainProxy, server: RegistryServer) -> RegistryServer:
     """The registry as Amazon ECR would name it: by the proxy in front of it."""
-    return cast(RegistryServer, SimpleNamespace(host=host(proxy), data=server.data, manifest=server.manifest))
+    return cast(
+        RegistryServer,
+        SimpleNamespace(host=host(proxy), data=server.data, manifest=server.manifest),
+    )

@@ -1,7 +1,8 @@
-"""`python -m bench.kills [--kills N] [--seed N]`: a hub with eight tasks, whose processes are killed with -9.
+"""`python -m bench.kills [--kills N] [--seed N]`: a hub with eight tasks, whose processes are
+killed with -9.
 
-Objects come all the time, and the runs of a task overlap. Counted are tasks that never end, objects that are missing or
-different, and writes that were done twice though no kill explains it.
+Objects come all the time, and the runs of a task overlap. Counted are tasks that never end, objects
+that are missing or different, and writes that were done twice though no kill explains it.
 """
 
 import argparse

@@ -15,7 +15,9 @@ from bench.stores import Stores, sinks
 def throttled(count: int, limit: float, delay: float) -> dict[str, Cost]:
     """Copies to a store that takes so many writes a second."""
     with sinks(count, 10 * KIB, delay=delay, limit=limit) as stores:
-        return _in_turns(stores, {"dth": ours(), "rclone": bare_rclone(16, "--low-level-retries", "1000")}, 1)
+        return _in_turns(
+            stores, {"dth": ours(), "rclone": bare_rclone(16, "--low-level-retries", "1000")}, 1
+        )
 
 
 def five_at_once(count: int = 60, limit: float = 15) -> tuple[float, float, float]:
@@ -27,24 +29,36 @@ def five_at_once(count: int = 60, limit: float = 15) -> tuple[float, float, floa
     ):
         stores.counts()
         uncounted = replace(stores, counts=lambda: None)
-        list(threads.map(partial(ours(state=state), uncounted), (f"dst-{number}" for number in range(5))))
+        list(
+            threads.map(
+                partial(ours(state=state), uncounted), (f"dst-{number}" for number in range(5))
+            )
+        )
         found = stores.counts()
     assert found is not None
     source, dest = found
     objects = 5 * count
-    return dest.refused / objects, source.reads / objects, objects / (dest.last_write - dest.first_write)
+    return (
+        dest.refused / objects,
+        source.reads / objects,
+        objects / (dest.last_write - dest.first_write),
+    )
 
 
 def start() -> dict[str, Cost]:
     """Of a bucket with nothing in it."""
     with sinks(0, 0) as stores:
-        return _in_turns(stores, {"dth": ours(), "rclone": bare_rclone(4), "juicefs sync": juicefs(10)}, 5)
+        return _in_turns(
+            stores, {"dth": ours(), "rclone": bare_rclone(4), "juicefs sync": juicefs(10)}, 5
+        )
 
 
 def first_byte(count: int = 300_000) -> dict[str, Cost]:
     """A long listing, 30 ms a request, and objects of no bytes: when is the first one written?"""
     with sinks(count, 0, delay=0.03) as stores:
-        return _in_turns(stores, {"dth": ours(), "rclone": bare_rclone(256), "juicefs sync": juicefs(256)}, 1)
+        return _in_turns(
+            stores, {"dth": ours(), "rclone": bare_rclone(256), "juicefs sync": juicefs(256)}, 1
+        )
 
 
 def unchanged(count: int = 1_000_000) -> dict[str, Cost]:
@@ -58,7 +72,9 @@ def unchanged(count: int = 1_000_000) -> dict[str, Cost]:
         return _in_turns(same, {"dth": ours(), **peers}, 1)
 
 
-def _in_turns(stores: Stores, commands: dict[str, Command], rounds: int = ROUNDS) -> dict[str, Cost]:
+def _in_turns(
+    stores: Stores, commands: dict[str, Command], rounds: int = ROUNDS
+) -> dict[str, Cost]:
     def copied(command: Command) -> Cost:
         with stores.empty() as bucket:
             return command(stores, bucket)

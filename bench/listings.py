@@ -1,4 +1,5 @@
-"""Comparing two long listings from a canned server: keys a second of CPU, and memory that stays flat."""
+"""Comparing two long listings from a canned server: keys a second of CPU, and memory that stays
+flat."""
 
 from bench.measure import CREDENTIALS, Cost, dth, run
 from tests.servers.listing_server import ListingServer

@@ -31,7 +31,8 @@ PARAMETERS = {
 
 
 def pages(tasks: int, records: int) -> dict[str, float]:
-    """CPU seconds of one page of each kind, on a hub with so many tasks, one of which has so many records."""
+    """CPU seconds of one page of each kind, on a hub with so many tasks, one of which has so many
+    records."""
     with tempfile.TemporaryDirectory() as name:
         return asyncio.run(_pages(Path(name), tasks, records))
 

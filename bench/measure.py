@@ -21,10 +21,11 @@ SAMPLE = 0.05  # seconds between looks at memory
 
 @dataclass(frozen=True)
 class Cost:
-    """`cpu` (of all processes) and `wall` in seconds; `memory` is the largest process's resident set in bytes.
+    """`cpu` (of all processes) and `wall` in seconds; `memory` is the largest process's resident
+    set in bytes.
 
-    Of stores that count: `requests` of both sides, `refused` writes, seconds until the `first` write, and the `rate` of
-    writes a second from the first one to the last."""
+    Of stores that count: `requests` of both sides, `refused` writes, seconds until the `first`
+    write, and the `rate` of writes a second from the first one to the last."""
 
     wall: float
     cpu: float
@@ -36,8 +37,9 @@ class Cost:
 
 
 def medians(rounds: int, variants: Mapping[str, Callable[[], Cost]]) -> dict[str, Cost]:
-    """Each variant's median of wall time and CPU, and its largest memory. The variants take turns, because a machine's
-    speed changes by the minute: what one of them met, the others met as well."""
+    """Each variant's median of wall time and CPU, and its largest memory. The variants take turns,
+    because a machine's speed changes by the minute: what one of them met, the others met as
+    well."""
     costs: dict[str, list[Cost]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, variant in variants.items():
@@ -75,8 +77,12 @@ def run(command: list[str], **environment: str) -> Cost:
     wall = time.monotonic() - started
     after = os.times()
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command[:4])} … ended with {process.returncode}:\n{output[-2000:]}")
-    cpu = (after.children_user - before.children_user) + (after.children_system - before.children_system)
+        raise RuntimeError(
+            f"{' '.join(command[:4])} … ended with {process.returncode}:\n{output[-2000:]}"
+        )
+    cpu = (after.children_user - before.children_user) + (
+        after.children_system - before.children_system
+    )
     return Cost(wall, cpu, peak[0])
 
 
@@ -96,7 +102,8 @@ def _watch(pid: int, peak: list[int]) -> None:
 
 @cache
 def _compile() -> None:
-    """As in an installation: without byte code, each command would compile all that it imports, for 0.8 s of CPU."""
+    """As in an installation: without byte code, each command would compile all that it imports, for
+    0.8 s of CPU."""
     spec = find_spec("dth")
     for folder in (spec and spec.submodule_search_locations) or ():
         compileall.compile_dir(folder, quiet=1)
@@ -116,4 +123,8 @@ def tool(name: str) -> str:
     return found
 
 
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": "us-east-1",
+}

@@ -36,9 +36,9 @@ def write(part: Part) -> None:
 def machine(words: list[str]) -> str:
     """What the figures were made by, when and where."""
     return (
-        f"Made by `python -m bench {' '.join(words)}` on {time.strftime('%Y-%m-%d')}: {platform.system()} on "
-        f"{platform.machine()},\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end, "
-        f"Python {platform.python_version()}"
+        f"Made by `python -m bench {' '.join(words)}` on {time.strftime('%Y-%m-%d')}: "
+        f"{platform.system()} on {platform.machine()},\n{os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f} at the end, Python {platform.python_version()}"
     )
 
 

@@ -1,4 +1,5 @@
-"""The commands that a row compares: ours with its default settings, and each peer with the best that it has."""
+"""The commands that a row compares: ours with its default settings, and each peer with the best
+that it has."""
 
 import tempfile
 import time
@@ -15,23 +16,30 @@ Command: TypeAlias = Callable[[Stores, str], Cost]
 
 # rclone without what takes time: no HEAD after a PUT, no checksums, no look at the destination.
 _BARE = (
-    "--s3-no-head", "--s3-no-head-object", "--s3-disable-checksum", "--ignore-checksum", "--no-check-dest",
+    "--s3-no-head", "--s3-no-head-object", "--s3-disable-checksum", "--ignore-checksum",
+    "--no-check-dest",
     "--s3-no-check-bucket",
 )  # fmt: skip
 
 
 def ours(*options: str, state: str = "") -> Command:
-    """`state`: where earlier and other commands leave what they learned about stores; else it is a place of its own."""
+    """`state`: where earlier and other commands leave what they learned about stores; else it is a
+    place of its own."""
 
     def command(stores: Stores, bucket: str) -> Cost:
         source, dest = stores.source, stores.dest
-        ca = ("--src-ca-bundle", str(source.ca), "--dst-ca-bundle", str(dest.ca)) if source.ca else ()
+        ca = (
+            ("--src-ca-bundle", str(source.ca), "--dst-ca-bundle", str(dest.ca))
+            if source.ca
+            else ()
+        )
         with tempfile.TemporaryDirectory() as own:
             return counted(
                 stores,
                 bucket,
                 dth(
-                    "s3", "sync", f"s3://{stores.bucket}", f"s3://{bucket}", "--src-endpoint-url", source.url,
+                    "s3", "sync", f"s3://{stores.bucket}", f"s3://{bucket}", "--src-endpoint-url",
+                    source.url,
                     "--dst-endpoint-url", dest.url, "--quiet", *ca, *options,
                 ),
                 AWS_ACCESS_KEY_ID=source.access_key,
@@ -85,7 +93,8 @@ def juicefs(threads: int) -> Command:
             stores,
             bucket,
             [
-                tool("juicefs"), "sync", _juicefs_url(stores.source, stores.bucket), _juicefs_url(stores.dest, bucket),
+                tool("juicefs"), "sync", _juicefs_url(stores.source, stores.bucket),
+                _juicefs_url(stores.dest, bucket),
                 "--threads", str(threads), "--metrics", "127.0.0.1:0",
             ],
         )  # fmt: skip

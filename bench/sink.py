@@ -1,4 +1,5 @@
-"""A store that makes objects up and drops what it is given (`sink.c`): near or far, fast or slow, with a limit."""
+"""A store that makes objects up and drops what it is given (`sink.c`): near or far, fast or slow,
+with a limit."""
 
 import json
 import shutil
@@ -16,8 +17,9 @@ SOURCE = Path(__file__).with_name("sink.c")
 
 @dataclass(frozen=True)
 class Counts:
-    """Requests, and bytes of objects that came (`in`) and went; `refused` are writes that were answered with 503.
-    Times are on this machine's monotonic clock, and 0 where nothing was written."""
+    """Requests, and bytes of objects that came (`in`) and went; `refused` are writes that were
+    answered with 503. Times are on this machine's monotonic clock, and 0 where nothing was
+    written."""
 
     reads: int
     puts: int
@@ -36,8 +38,9 @@ class Counts:
 
 
 class Sink(S3Server):
-    """`src` and `same` list the same made-up objects; every other bucket is empty. `delay` and `service` are seconds:
-    each answer leaves so much later; each request keeps the store busy so long. `limit`: writes a second."""
+    """`src` and `same` list the same made-up objects; every other bucket is empty. `delay` and
+    `service` are seconds: each answer leaves so much later; each request keeps the store busy so
+    long. `limit`: writes a second."""
 
     def __init__(
         self, count: int, size: int, *, delay: float = 0, service: float = 0, limit: float = 0
@@ -46,7 +49,8 @@ class Sink(S3Server):
             self._port = listener.getsockname()[1]
             self.process = Process(
                 [
-                    _program(), str(listener.fileno()), str(count), str(size), "--delay", f"{delay * 1e6:.0f}",
+                    _program(), str(listener.fileno()), str(count), str(size), "--delay",
+                    f"{delay * 1e6:.0f}",
                     "--service", f"{service * 1e6:.0f}", "--limit", str(limit),
                 ],
                 pass_fds=[listener.fileno()],
@@ -58,7 +62,8 @@ class Sink(S3Server):
         """What was asked for since the last call."""
         found = json.loads(self.request("GET", "/counts")[2])
         return Counts(
-            found["get"], found["put"], found["part"], found["list"], found["other"], found["refused"],
+            found["get"], found["put"], found["part"], found["list"], found["other"],
+            found["refused"],
             found["in"], found["out"], found["first_write"], found["last_write"],
         )  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""The two stores of a row: what is copied from, and where to; each filled and emptied in its own way."""
+"""The two stores of a row: what is copied from, and where to; each filled and emptied in its own
+way."""
 
 import os
 import shutil
@@ -21,9 +22,9 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Stores:
-    """`bucket` holds objects of `total` bytes, below `data/`; `empty` gives a bucket for copies and removes it
-    afterwards; `received` are the bytes that have come into one. `counts` are the requests of both sides since it was
-    last called, of stores that count."""
+    """`bucket` holds objects of `total` bytes, below `data/`; `empty` gives a bucket for copies and
+    removes it afterwards; `received` are the bytes that have come into one. `counts` are the
+    requests of both sides since it was last called, of stores that count."""
 
     source: S3Server
     dest: S3Server
@@ -38,7 +39,8 @@ class Stores:
 def sinks(
     count: int, size: int, *, delay: float = 0, service: float = 0, limit: float = 0
 ) -> Iterator[Stores]:
-    """Stores that need next to no CPU, as far and as slow as said; the limit is the destination's."""
+    """Stores that need next to no CPU, as far and as slow as said; the limit is the
+    destination's."""
     with (
         Sink(count, size, delay=delay, service=service) as source,
         Sink(0, size, delay=delay, service=service, limit=limit) as dest,
@@ -50,7 +52,13 @@ def sinks(
             yield f"dst-{next(numbers)}"
 
         yield Stores(
-            source, dest, "src", count * size, empty, dest.received, lambda: (source.counts(), dest.counts())
+            source,
+            dest,
+            "src",
+            count * size,
+            empty,
+            dest.received,
+            lambda: (source.counts(), dest.counts()),
         )
 
 
@@ -73,7 +81,8 @@ def nginx(count: int, size: int, *, tls: bool = False) -> Iterator[Stores]:
 
 @contextmanager
 def ceph(count: int, size: int) -> Iterator[Stores]:
-    """A real store of one node, in memory, on both sides: a bucket of it is copied into another one."""
+    """A real store of one node, in memory, on both sides: a bucket of it is copied into another
+    one."""
     with Ceph() as store:
         client = store.boto()
         client.create_bucket(Bucket="src")
@@ -105,12 +114,12 @@ def ceph(count: int, size: int) -> Iterator[Stores]:
         yield Stores(store, store, "src", count * size, empty, received, lambda: None)
 
 
-# ---------------------------------------------------------------------------------------------------- nginx
+# -------------------------------------------------------------------------------------------- nginx
 
 
 def _fill(store: NullS3, bucket: str, count: int, size: int) -> None:
-    """Objects `data/NNNNNNNN` of random bytes, and the canned listing of them. Large ones are one file by many names:
-    the memory is wanted for the copies."""
+    """Objects `data/NNNNNNNN` of random bytes, and the canned listing of them. Large ones are one
+    file by many names: the memory is wanted for the copies."""
     folder = store.folder / bucket / "data"
     folder.mkdir(parents=True)
     block = os.urandom(min(size, 4 * MIB))
@@ -136,7 +145,9 @@ def _fill(store: NullS3, bucket: str, count: int, size: int) -> None:
 
 def _received(store: NullS3, bucket: str) -> int:
     folders = (store.folder / bucket, store.folder / ".parts")
-    return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+    return sum(
+        file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file()
+    )
 
 
 def _listing(bucket: str, entries: list[tuple[str, int, str]], token: str) -> str:
@@ -147,7 +158,8 @@ def _listing(bucket: str, entries: list[tuple[str, int, str]], token: str) -> st
     )
     more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
     return (
-        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult '
+        'xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
         f"<Name>{escape(bucket)}</Name><Prefix></Prefix><KeyCount>{len(entries)}</KeyCount><MaxKeys>1000</MaxKeys>"
         f"<EncodingType>url</EncodingType><IsTruncated>{'true' if token else 'false'}</IsTruncated>{more}{rows}"
         "</ListBucketResult>"
@@ -156,7 +168,8 @@ def _listing(bucket: str, entries: list[tuple[str, int, str]], token: str) -> st
 
 @contextmanager
 def _emptied(store: NullS3) -> Iterator[str]:
-    """A bucket whose objects, and the parts of uploads (which completing does not join), are removed afterwards."""
+    """A bucket whose objects, and the parts of uploads (which completing does not join), are
+    removed afterwards."""
     bucket = store.bucket("dst")
     yield bucket
     shutil.rmtree(store.folder / bucket)

@@ -1,5 +1,5 @@
-"""A hub and its tasks: what they cost while nothing is due, when many are due at once, while many copy; and what one
-run costs that finds nothing to copy.
+"""A hub and its tasks: what they cost while nothing is due, when many are due at once, while many
+copy; and what one run costs that finds nothing to copy.
 """
 
 import asyncio
@@ -42,7 +42,8 @@ LIST = "{ listTasksV2(page: 1, count: 20) { total items { id progress phase } } 
 
 @dataclass(frozen=True)
 class Waiting:
-    """`cpu` is a fraction of a core; `page` the CPU seconds of the hub for a page, 95 of 100 take less."""
+    """`cpu` is a fraction of a core; `page` the CPU seconds of the hub for a page, 95 of 100 take
+    less."""
 
     descriptors: int
     threads: int
@@ -53,7 +54,8 @@ class Waiting:
 
 @dataclass(frozen=True)
 class AtOnce:
-    """`last`: seconds from the moment when the runs were due until the last one had begun; `cpu`: seconds in all."""
+    """`last`: seconds from the moment when the runs were due until the last one had begun; `cpu`:
+    seconds in all."""
 
     begun: int
     last: float
@@ -62,7 +64,8 @@ class AtOnce:
 
 @dataclass(frozen=True)
 class AtWork:
-    """`cpu`: seconds for each object, in all; `page` as above, while the tasks copy; `memory` of the hub's process."""
+    """`cpu`: seconds for each object, in all; `page` as above, while the tasks copy; `memory` of
+    the hub's process."""
 
     seconds: float
     cpu: float
@@ -90,14 +93,18 @@ class Hub:
             dth("up", "--data-dir", str(data), "--port", "0"),
             stdout=subprocess.DEVNULL,
             stderr=(data / "up.log").open("ab"),
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS)),
+            preexec_fn=lambda: resource.setrlimit(
+                resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS)
+            ),
         )
         while not (data / ADDRESS_FILE).exists():
             if self.process.poll() is not None:
                 raise RuntimeError((data / "up.log").read_text())
             time.sleep(0.05)
         token = asyncio.run(_token(data))
-        self.client = HubClient((data / ADDRESS_FILE).read_text().strip(), with_token(lambda: token))
+        self.client = HubClient(
+            (data / ADDRESS_FILE).read_text().strip(), with_token(lambda: token)
+        )
         self._main = psutil.Process(self.process.pid)
 
     def __enter__(self) -> Self:
@@ -192,7 +199,8 @@ def at_once(count: int = DUE) -> AtOnce:
 
 
 def at_work(tasks: int = 100, busy: int = 40, objects: int = 2_000) -> AtWork:
-    """Some of a hub's tasks copy small objects at one time, while somebody looks at the list of tasks."""
+    """Some of a hub's tasks copy small objects at one time, while somebody looks at the list of
+    tasks."""
     with sinks(objects, 10 * 1024) as stores, tempfile.TemporaryDirectory() as name:
         data = Path(name)
         data.chmod(0o700)
@@ -215,11 +223,14 @@ def at_work(tasks: int = 100, busy: int = 40, objects: int = 2_000) -> AtWork:
             seconds, cpu = time.time() - began, hub.cpu() - before
         if ended < busy:
             raise RuntimeError(f"{ended} of {busy} tasks have copied everything")
-        return AtWork(seconds, cpu / (busy * objects), sorted(pages)[int(len(pages) * 0.95)], memory)
+        return AtWork(
+            seconds, cpu / (busy * objects), sorted(pages)[int(len(pages) * 0.95)], memory
+        )
 
 
 def unchanged(rounds: int = 20) -> tuple[float, float]:
-    """CPU seconds of a run of 50 objects that are the same on both sides: in all, and of the hub's own process."""
+    """CPU seconds of a run of 50 objects that are the same on both sides: in all, and of the hub's
+    own process."""
     with _store() as url, tempfile.TemporaryDirectory() as name:
         data = Path(name)
         data.chmod(0o700)
@@ -235,7 +246,7 @@ def unchanged(rounds: int = 20) -> tuple[float, float]:
             return (hub.cpu() - before) / rounds, (hub.own_cpu() - own) / rounds
 
 
-# ------------------------------------------------------------------------------------------------- details
+# ------------------------------------------------------------------------------------------ details
 
 
 async def _token(data: Path) -> str:
@@ -254,7 +265,8 @@ def _store() -> Iterator[str]:
             for number in range(count)
         )
         page = (
-            f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><KeyCount>{count}</KeyCount>'
+            "<ListBucketResult "
+            f'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><KeyCount>{count}</KeyCount>'
             f"<IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
         )
         for bucket in ("photos", "archive"):
@@ -271,7 +283,9 @@ def _same(url: str) -> Copy:
 
 def _make_due(data: Path, names: list[str], due: float) -> None:
     with contextlib.closing(sqlite3.connect(data / "hub.db", timeout=30)) as database, database:
-        database.executemany("UPDATE task SET next_run = ? WHERE id = ?", [(due, name) for name in names])
+        database.executemany(
+            "UPDATE task SET next_run = ? WHERE id = ?", [(due, name) for name in names]
+        )
 
 
 def _make(data: Path, count: int, copy: Copy) -> list[str]:
@@ -309,7 +323,9 @@ async def _add(store: LocalTasks, names: list[str], copy: Copy) -> None:
                 source=f"s3://{copy.source}/",
                 destination=f"s3://{dest}/",
                 next_run=created + 86_400,
-                summary=Summary(run=1, state="ENDED", last_run=1, last_result="DONE", last_ended=created),
+                summary=Summary(
+                    run=1, state="ENDED", last_run=1, last_result="DONE", last_ended=created
+                ),
             )
         )
 

@@ -24,7 +24,9 @@ from dth.objects.store.endpoints import PROFILES, Profile
 TRIALS = Path(__file__).parents[1] / "tests/contract/stores"
 
 REFERENCE = Path(__file__).parent / "reference"
-NOTE = "<!-- Written by docs/generate.py. Change the code, then run: python -m docs.generate -->\n\n"
+NOTE = (
+    "<!-- Written by docs/generate.py. Change the code, then run: python -m docs.generate -->\n\n"
+)
 GROUPS = {
     "source": "Source",
     "destination": "Destination",
@@ -79,7 +81,7 @@ def main() -> None:
         path.write_text(text, "utf-8")
 
 
-# ------------------------------------------------------------------------------------------- command line
+# ------------------------------------------------------------------------------------- command line
 
 
 def cli_page() -> str:
@@ -136,18 +138,30 @@ def _group(model: type[TaskParameters], name: str | None) -> str:
     return str(parameters.extra(field)["group"]) if field else ""
 
 
-# --------------------------------------------------------------------------------------------- parameters
+# --------------------------------------------------------------------------------------- parameters
 
 
 def parameters_page() -> str:
     parts = [
         "# Parameters of an S3 transfer\n",
-        "Each parameter is an option of the commands below `dth s3`. Its name in tasks, where existing Data Transfer",
+        (
+            "Each parameter is an option of the commands below `dth s3`. Its name in tasks, where "
+            "existing Data Transfer"
+        ),
         "Hub tasks have the parameter, is the one that they use.\n",
-        "Sizes are binary: `16MiB`, `16M`, `1.5G` or a number of bytes. Times are an ISO 8601 date or time (UTC unless",
-        "it says otherwise) or an age: `90s`, `45m`, `36h`, `7d`, `2w`. What is true or false is a flag on the command",
+        (
+            "Sizes are binary: `16MiB`, `16M`, `1.5G` or a number of bytes. Times are an ISO 8601 "
+            "date or time (UTC unless"
+        ),
+        (
+            "it says otherwise) or an age: `90s`, `45m`, `36h`, `7d`, `2w`. What is true or false "
+            "is a flag on the command"
+        ),
         "line.\n",
-        "Storage class and ACL have their defaults for tasks with an AWS destination only. On the command line, and",
+        (
+            "Storage class and ACL have their defaults for tasks with an AWS destination only. On "
+            "the command line, and"
+        ),
         "for every other store, they are unset unless given.\n",
     ]
     return "\n".join([*parts, *_groups(S3Parameters)])
@@ -156,10 +170,22 @@ def parameters_page() -> str:
 def image_parameters_page() -> str:
     parts = [
         "# Parameters of an image transfer\n",
-        "Each parameter is an option of the commands below `dth ecr`, or follows from their `SRC` and `DST`. Its name",
-        "in tasks, where existing Data Transfer Hub tasks have the parameter, is the one that they use.\n",
-        "Times are an ISO 8601 date or time (UTC unless it says otherwise) or an age: `36h`, `7d`, `2w`. Patterns are",
-        "globs (`v1.*`), or regular expressions after `regex:` (`regex:v\\d+`); a name is matched whole.\n",
+        (
+            "Each parameter is an option of the commands below `dth ecr`, or follows from their "
+            "`SRC` and `DST`. Its name"
+        ),
+        (
+            "in tasks, where existing Data Transfer Hub tasks have the parameter, is the one that "
+            "they use.\n"
+        ),
+        (
+            "Times are an ISO 8601 date or time (UTC unless it says otherwise) or an age: `36h`, "
+            "`7d`, `2w`. Patterns are"
+        ),
+        (
+            "globs (`v1.*`), or regular expressions after `regex:` (`regex:v\\d+`); a name is "
+            "matched whole.\n"
+        ),
         "[Copy images](../how-to/images.md) shows how they play together.\n",
     ]
     return "\n".join([*parts, *_groups(EcrParameters)])
@@ -179,7 +205,13 @@ def _groups(model: type[TaskParameters]) -> Iterator[str]:
 
 def _parameter(name: str, field: Any) -> tuple[str, ...]:
     cli_name = parameters.extra(field)["cli"]
-    option = f"`{cli_name}`" if cli_name else f"in `{ARGUMENTS[name]}`" if name in ARGUMENTS else "tasks only"
+    option = (
+        f"`{cli_name}`"
+        if cli_name
+        else f"in `{ARGUMENTS[name]}`"
+        if name in ARGUMENTS
+        else "tasks only"
+    )
     return (option, f"`{field.alias}`", _value(field), _default(name, field), field.description)
 
 
@@ -238,53 +270,100 @@ def _amount(value: Any, size: bool) -> str:
     return f"{value} B"
 
 
-# ------------------------------------------------------------------------------------------------- stores
+# ------------------------------------------------------------------------------------------- stores
 
 
 def stores_page() -> str:
     tried = [profile.name for profile in PROFILES.values() if profile.tried]
     untried = (
-        "**None of these profiles has been tried against the real service yet.** They follow the documentation of\n"
-        "the services; the engine itself is tested against S3 servers that run on one machine.\n"
+        "**None of these profiles has been tried against the real service yet.** They follow "
+        "the documentation of\nthe services; the engine itself is tested against S3 servers "
+        "that run on one machine.\n"
     )
     proof = (
-        f"Tried against the real service: {', '.join(tried)}. The others follow its documentation alone.\n"
+        f"Tried against the real service: {', '.join(tried)}. The others follow its "
+        "documentation alone.\n"
     )
     parts = [
         "# Stores\n",
-        "What is known of each kind of store. The kind follows from the host name of the endpoint URL, or is given",
+        (
+            "What is known of each kind of store. The kind follows from the host name of the "
+            "endpoint URL, or is given"
+        ),
         "with `--src-type` and `--dst-type`. A store that is not in the list is `S3_Compatible`.\n",
         proof if tried else untried,
         "## Where they are\n",
         _table(STORE_PLACES, map(_place, PROFILES.values())),
-        "Region: the one that requests are signed for if none is given. Where it is in the host name, it is read from",
+        (
+            "Region: the one that requests are signed for if none is given. Where it is in the "
+            "host name, it is read from"
+        ),
         "there; the AWS configuration and `us-east-1` come last.\n",
-        "Several endpoint URLs of one store can be given: the option several times, or URLs separated by commas. They",
+        (
+            "Several endpoint URLs of one store can be given: the option several times, or URLs "
+            "separated by commas. They"
+        ),
         "are of one kind and all http or all https.\n",
-        "A bucket's name with capitals or underscores stands in the path, wherever others of that store stand; with",
-        "`--src-addressing-style virtual` it is refused. An access point of AWS is given by its ARN, as in",
+        (
+            "A bucket's name with capitals or underscores stands in the path, wherever others of "
+            "that store stand; with"
+        ),
+        (
+            "`--src-addressing-style virtual` it is refused. An access point of AWS is given by "
+            "its ARN, as in"
+        ),
         "`s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/my-point/prefix`, or by its alias.\n",
         "## What they are like\n",
         _table(STORE_TRAITS, map(_traits, PROFILES.values())),
-        "- Checksum: what covers the body of every upload, in a signed header. Another one can be chosen with",
+        (
+            "- Checksum: what covers the body of every upload, in a signed header. Another one can "
+            "be chosen with"
+        ),
         "  `--checksum-mode`.",
-        "- Behind streamed parts: whether parts above 64 MiB carry it as a trailer, over TLS and unless it is MD5.",
-        "  Other stores get such parts without one; for a store that asks for one, they are read twice. See",
+        (
+            "- Behind streamed parts: whether parts above 64 MiB carry it as a trailer, over TLS "
+            "and unless it is MD5."
+        ),
+        (
+            "  Other stores get such parts without one; for a store that asks for one, they are "
+            "read twice. See"
+        ),
         "  [How copies are verified](../verification.md#large-parts).",
-        "- ETags: what the ETag of an object is that was written in one piece. Where it is unknown, the first objects",
+        (
+            "- ETags: what the ETag of an object is that was written in one piece. Where it is "
+            "unknown, the first objects"
+        ),
         "  show it.",
-        "- Parts: the most in one upload. Listing: the version of the listing API that is asked first.",
+        (
+            "- Parts: the most in one upload. Listing: the version of the listing API that is "
+            "asked first."
+        ),
         "- GET counts tags: whether reading an object tells that it has tags.",
-        "- Metadata: `RFC 2047` where user metadata beyond ASCII is sent encoded, `bytes` where it is sent as it is.",
-        "- Gzip: `accepted` where a store would unpack objects in gzip for those who do not say that they accept it.\n",
-        "A profile is where a transfer starts. If the first objects are refused because of a checksum, an ACL or tags,",
+        (
+            "- Metadata: `RFC 2047` where user metadata beyond ASCII is sent encoded, `bytes` "
+            "where it is sent as it is."
+        ),
+        (
+            "- Gzip: `accepted` where a store would unpack objects in gzip for those who do not "
+            "say that they accept it.\n"
+        ),
+        (
+            "A profile is where a transfer starts. If the first objects are refused because of a "
+            "checksum, an ACL or tags,"
+        ),
         "the transfer continues with less, and its result has a note that says so.\n",
         "## Good to know\n",
         *(f"- **{p.name}**: {p.limits}" for p in PROFILES.values() if p.limits),
         "",
         "## Stores that were tried\n",
-        "What `python -m tests.contract.store --endpoint-url URL` found. It tries any S3 store, and deletes what it",
-        "wrote. A checksum that is *judged* was refused when it was wrong; a *parrot* repeats what was sent.\n",
+        (
+            "What `python -m tests.contract.store --endpoint-url URL` found. It tries any S3 "
+            "store, and deletes what it"
+        ),
+        (
+            "wrote. A checksum that is *judged* was refused when it was wrong; a *parrot* repeats "
+            "what was sent.\n"
+        ),
         _trials(),
     ]
     return "\n".join(parts) + "\n"
@@ -293,7 +372,9 @@ def stores_page() -> str:
 def _trials() -> str:
     rows = [json.loads(file.read_text("utf-8")) for file in sorted(TRIALS.glob("*.json"))]
     head = ["", *(f"{row['version']}, {row['tried']}" for row in rows)]
-    return _table(head, ([name, *(row["found"][name] for row in rows)] for name in rows[0]["found"]))
+    return _table(
+        head, ([name, *(row["found"][name] for row in rows)] for name in rows[0]["found"])
+    )
 
 
 def _place(profile: Profile) -> tuple[str, ...]:
@@ -304,7 +385,11 @@ def _place(profile: Profile) -> tuple[str, ...]:
         f"`{profile.name}`",
         ", ".join(f"`{host}`" for host in profile.hosts),
         f"`{endpoint}`" if endpoint else "give a URL",
-        f"`{profile.region}`" if profile.region else "in the host name" if "{region}" in endpoint else "",
+        f"`{profile.region}`"
+        if profile.region
+        else "in the host name"
+        if "{region}" in endpoint
+        else "",
         "host name" if profile.addressing == "virtual" else "path",
     )
 
@@ -326,20 +411,38 @@ def _traits(profile: Profile) -> tuple[str, ...]:
     )
 
 
-# ----------------------------------------------------------------------------------------------- registries
+# --------------------------------------------------------------------------------------- registries
 
 
 def registries_page() -> str:
     parts = [
         "# Registries\n",
-        "What is known of each kind of registry. It is where a run starts: what a registry answers goes before it, and",
+        (
+            "What is known of each kind of registry. It is where a run starts: what a registry "
+            "answers goes before it, and"
+        ),
         "a registry that is not in the list is treated by its answers alone.\n",
-        "**None of these has been tried against the real service yet.** The rows follow its documentation and public",
-        "reports; the client is tested against registries that behave in these ways on one machine.\n",
+        (
+            "**None of these has been tried against the real service yet.** The rows follow its "
+            "documentation and public"
+        ),
+        (
+            "reports; the client is tested against registries that behave in these ways on one "
+            "machine.\n"
+        ),
         _table(REGISTRY_TRAITS, map(_registry, (*KNOWN, OTHER))),
-        "- Lists: whether its catalogue of repositories is available. Where it cannot, name the images.",
-        "- Begins with: requests per second for each process. A registry that answers is asked faster, up to the limit",
-        "  that it documents (*at most*) or without one; a registry that refuses (429, 503) is asked more slowly.",
+        (
+            "- Lists: whether its catalogue of repositories is available. Where it cannot, name "
+            "the images."
+        ),
+        (
+            "- Begins with: requests per second for each process. A registry that answers is asked "
+            "faster, up to the limit"
+        ),
+        (
+            "  that it documents (*at most*) or without one; a registry that refuses (429, 503) is "
+            "asked more slowly."
+        ),
         "- Referrers: how it keeps what refers to an image, by the API of OCI 1.1 or under tags.\n",
         "## Limits, as documented\n",
         *(f"- **{known.name}**: {known.limits}" for known in KNOWN if known.limits),
@@ -368,7 +471,7 @@ def _readable(pattern: str) -> str:
     return wild.replace("[a-z0-9-]+", "*").replace("[a-z0-9.-]+", "*").replace("\\", "")
 
 
-# -------------------------------------------------------------------------------------------------- common
+# ------------------------------------------------------------------------------------------- common
 
 
 def _yes(value: bool) -> str:

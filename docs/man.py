@@ -38,7 +38,11 @@ def page(name: str, command: click.Command) -> str:
         for inner in command.list_commands(context):
             found = command.get_command(context, inner)
             lines += _entry(f"{name} {inner}", found.get_short_help_str(200) if found else "")
-    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    options = [
+        option
+        for option in command.params
+        if isinstance(option, click.Option) and not option.hidden
+    ]
     if options:
         lines.append(".SH OPTIONS")
         for option in options:

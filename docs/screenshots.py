@@ -1,7 +1,8 @@
 """Takes the pictures of the console that the pages show: `python -m docs.screenshots`.
 
-They are of the real console of a real hub with tasks between two real stores. `--looks` takes every page in every look
-(light, dark, narrow, wide, Chinese) instead, for whoever changed one; `--page NAME` only that page.
+They are of the real console of a real hub with tasks between two real stores. `--looks` takes every
+page in every look (light, dark, narrow, wide, Chinese) instead, for whoever changed one; `--page
+NAME` only that page.
 """
 
 import argparse
@@ -44,7 +45,17 @@ LOOKS = {
 def pages(tasks: dict[str, str]) -> dict[str, str]:
     """Name of each picture and the path of its page."""
     moving, failed = f"/tasks/{tasks['moving']}", f"/tasks/{tasks['failed']}"
-    tabs = ("details", "engine", "runs", "objects", "monitoring", "logs", "events", "options", "audit")
+    tabs = (
+        "details",
+        "engine",
+        "runs",
+        "objects",
+        "monitoring",
+        "logs",
+        "events",
+        "options",
+        "audit",
+    )
     return {
         "home": "/",
         "tasks": "/tasks",
@@ -53,11 +64,22 @@ def pages(tasks: dict[str, str]) -> dict[str, str]:
         "task-failed": failed,
         **{f"task-{tab}": f"{failed if tab == 'objects' else moving}?tab={tab}" for tab in tabs},
         "edit": f"{failed}/edit",
-        **{page: f"/{page}" for page in ("secrets", "users", "tokens", "channels", "settings", "audit")},
+        **{
+            page: f"/{page}"
+            for page in ("secrets", "users", "tokens", "channels", "settings", "audit")
+        },
     }
 
 
-SHOWN = ("create", "task-failed", "task-objects", "home", "task-overview", "tasks", "task-monitoring")
+SHOWN = (
+    "create",
+    "task-failed",
+    "task-objects",
+    "home",
+    "task-overview",
+    "tasks",
+    "task-monitoring",
+)
 
 
 @contextmanager
@@ -75,7 +97,9 @@ def furnished(folder: Path) -> Iterator[tuple[Hub, dict[str, str]]]:
         refusing.rule(Reply(403, "AccessDenied", "Access Denied"), key="photos/2026/00[0-4]")
         tasks = {
             "done": hub.create(source, dest[0], description="Photos to the archive account"),
-            "failed": hub.create(source, refused, description="Photos to the partner", checksumMode="none"),
+            "failed": hub.create(
+                source, refused, description="Photos to the partner", checksumMode="none"
+            ),
         }
         for task in tasks.values():
             hub.wait(task, "DONE")
@@ -131,7 +155,8 @@ def main() -> None:
         sync_playwright() as play,
     ):
         browser = play.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
         )
         paths = pages(tasks)
         for name in given.page or (paths if given.looks else SHOWN):

@@ -1,7 +1,8 @@
 """Builds the extension `dth._http` from this folder into src/dth, with the machine's C compiler.
 
-Nothing needs the extension: where it cannot be built, libcurl does its work. DTH_NATIVE_BUILD: `auto` (the default:
-where there is a compiler, and the sources are newer), `force` (or fail), `skip` (a package without it).
+Nothing needs the extension: where it cannot be built, libcurl does its work. DTH_NATIVE_BUILD:
+`auto` (the default: where there is a compiler, and the sources are newer), `force` (or fail),
+`skip` (a package without it).
 """
 
 import os
@@ -24,8 +25,8 @@ class BuildFailed(Exception):
 
 
 def build(out: Path = OUT) -> Path | None:
-    """Where the extension is, built into `out` if the one in src/dth is not fresh; None: there is none. Raises
-    BuildFailed."""
+    """Where the extension is, built into `out` if the one in src/dth is not fresh; None: there is
+    none. Raises BuildFailed."""
     mode = os.environ.get("DTH_NATIVE_BUILD", "auto")
     if mode not in ("auto", "force", "skip"):
         raise SystemExit(f"DTH_NATIVE_BUILD={mode}: use auto, force or skip")
@@ -63,7 +64,13 @@ def _compile(out: Path) -> None:
 
 
 def _compiler() -> list[str]:
-    for command in (os.environ.get("CC", ""), sysconfig.get_config_var("CC") or "", "cc", "gcc", "clang"):
+    for command in (
+        os.environ.get("CC", ""),
+        sysconfig.get_config_var("CC") or "",
+        "cc",
+        "gcc",
+        "clang",
+    ):
         words = shlex.split(command)
         if words and shutil.which(words[0]):
             return words
@@ -74,7 +81,9 @@ def main() -> int:
     try:
         build()
     except BuildFailed as error:
-        sys.stderr.write(f"The fast path of HTTP was not built, so libcurl does its work: {error}\n")
+        sys.stderr.write(
+            f"The fast path of HTTP was not built, so libcurl does its work: {error}\n"
+        )
         return os.environ.get("DTH_NATIVE_BUILD") == "force"
     return 0
 

@@ -2,8 +2,8 @@
 
     python native/wheels.py FOLDER COMPILER...
 
-COMPILER is the command of a C compiler that builds for both and for an older libc, as that of the package `ziglang`:
-`python -m ziglang cc`. `make wheels` gets it. The console must have been built.
+COMPILER is the command of a C compiler that builds for both and for an older libc, as that of the
+package `ziglang`: `python -m ziglang cc`. `make wheels` gets it. The console must have been built.
 """
 
 import os

@@ -29,7 +29,9 @@ class Fixed:
 def connect_options(server: S3Server, **options: Any) -> ConnectOptions:
     """How this server is reached; nothing takes long here."""
     ca = str(server.ca) if server.ca else ""
-    return ConnectOptions(**{"ca_bundle": ca, "connect_timeout": 5.0, "stall_timeout": 20.0, **options})
+    return ConnectOptions(
+        **{"ca_bundle": ca, "connect_timeout": 5.0, "stall_timeout": 20.0, **options}
+    )
 
 
 def connect(
@@ -45,7 +47,11 @@ def connect(
     **endpoint: Any,
 ) -> S3Client:
     """A client of a bucket. What is left of the options goes to `resolve_endpoint`."""
-    settings = {"url": server.url, "region": server.region, "connect": connect_options(server)} | endpoint
+    settings = {
+        "url": server.url,
+        "region": server.region,
+        "connect": connect_options(server),
+    } | endpoint
     return S3Client(
         transport,
         resolve_endpoint(**settings),

@@ -1,4 +1,5 @@
-"""Fixtures: the servers of `tests/servers`, once for each test process, and buckets of a test's own."""
+"""Fixtures: the servers of `tests/servers`, once for each test process, and buckets of a test's
+own."""
 
 from __future__ import annotations
 
@@ -31,8 +32,11 @@ settings.load_profile("no-deadline")
 
 
 def pytest_configure() -> None:
-    """No test reads the AWS settings of whoever runs it, asks for an instance role, or uses their proxy."""
-    for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
+    """No test reads the AWS settings of whoever runs it, asks for an instance role, or uses their
+    proxy."""
+    for name in [
+        name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")
+    ]:
         del os.environ[name]
     os.environ["AWS_CONFIG_FILE"] = os.devnull
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
@@ -75,7 +79,8 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[MiniStack]:
-    """The services of AWS that a platform stands on. Each test makes queues and tables of its own there."""
+    """The services of AWS that a platform stands on. Each test makes queues and tables of its own
+    there."""
     with MiniStack() as server:
         yield server
 
@@ -103,7 +108,8 @@ def s3_tls() -> Iterator[MiniStack]:
 
 @pytest.fixture(scope="session")
 def s3_auth() -> Iterator[MiniStack]:
-    """A store that checks the signatures and policies of IAM users and roles (`.user()` makes one)."""
+    """A store that checks the signatures and policies of IAM users and roles (`.user()` makes
+    one)."""
     with MiniStack(auth=True) as server:
         yield server
 

@@ -1,7 +1,7 @@
 """The S3 engine under test: on one event loop of this process, or as the command.
 
-Both check after every run what must hold whatever happened: the ledger balances, and what has finished leaves
-nothing in the queue and no multipart upload at the destination.
+Both check after every run what must hold whatever happened: the ledger balances, and what has
+finished leaves nothing in the queue and no multipart upload at the destination.
 """
 
 from __future__ import annotations
@@ -68,14 +68,17 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dth.objects.controller.GRACE", 0.5)
     receive = LocalQueue.receive
 
-    async def receive_soon(queue: LocalQueue, limit: int, lease: float, wait: float) -> list[Delivery]:
+    async def receive_soon(
+        queue: LocalQueue, limit: int, lease: float, wait: float
+    ) -> list[Delivery]:
         return await receive(queue, limit, lease, min(wait, 0.1))
 
     monkeypatch.setattr(LocalQueue, "receive", receive_soon)
 
 
 class Crash(BaseException):
-    """Raise it where a process is to die. Its task ends, and is begun again as the supervisor would."""
+    """Raise it where a process is to die. Its task ends, and is begun again as the supervisor
+    would."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,9 @@ class Side:
 
     def etags(self) -> dict[str, str]:
         found = self.server.objects(self.bucket, self.prefix)
-        return {key.removeprefix(self.prefix): entry["ETag"].strip('"') for key, entry in found.items()}
+        return {
+            key.removeprefix(self.prefix): entry["ETag"].strip('"') for key, entry in found.items()
+        }
 
     def contents(self) -> dict[str, bytes]:
         return {key: self.get(key) for key in self.listed()}
@@ -124,7 +129,7 @@ class Side:
         return list(answer.get("Uploads", []))
 
 
-# ------------------------------------------------------------------------------------------------ in process
+# --------------------------------------------------------------------------------------- in process
 
 
 @dataclass
@@ -148,7 +153,8 @@ class Ran:
 
 
 class Keyring:
-    """`SecretStore`: each side's secret holds the keys of its server, unless a test puts others there."""
+    """`SecretStore`: each side's secret holds the keys of its server, unless a test puts others
+    there."""
 
     def __init__(self, **servers: S3Server) -> None:
         self.secrets = {
@@ -199,8 +205,9 @@ class Engine:
     ) -> Ran:
         """Run until everything is settled, the task pauses, or the run fails.
 
-        `messages` are in the queue beforehand; `during` runs at the same time, and when it ends before that, so does
-        everything, unfinished; `changes` are other parameters than the engine's own.
+        `messages` are in the queue beforehand; `during` runs at the same time, and when it ends
+        before that, so does everything, unfinished; `changes` are other parameters than the
+        engine's own.
         """
         parameters = self._parameters(changes)
         ran = uvloop.run(self._run(parameters, workers, controller, messages, during))
@@ -243,7 +250,9 @@ class Engine:
                 now = await records.get_run(run.id)
                 depth, live = await self.platform.queue.depth(), await self.platform.uploads.live()
                 ended = {name: task.done() for name, task in self._tasks.items()}
-                raise AssertionError(f"the run does not end: {now}, {depth}, {live}, {ended}") from None
+                raise AssertionError(
+                    f"the run does not end: {now}, {depth}, {live}, {ended}"
+                ) from None
             finally:
                 if guest:
                     guest.cancel()
@@ -258,7 +267,9 @@ class Engine:
             ran.records = {record.key: record async for record in records.scan()}
             return ran
 
-    async def _watch(self, parameters: S3Parameters, ran: Ran, guest: asyncio.Future[None] | None) -> bool:
+    async def _watch(
+        self, parameters: S3Parameters, ran: Ran, guest: asyncio.Future[None] | None
+    ) -> bool:
         """Wait for the end, starting again what crashed. Returns whether all is settled."""
         records = self.platform.records
         while True:
@@ -284,7 +295,11 @@ class Engine:
                 if ran.error or not all(run.counts.balanced for run in runs):
                     return False
             finder = self._tasks["finder"]
-            if finder.done() and not finder.exception() and all(run.counts.balanced for run in runs):
+            if (
+                finder.done()
+                and not finder.exception()
+                and all(run.counts.balanced for run in runs)
+            ):
                 depth = await self.platform.queue.depth()
                 if depth.visible + depth.in_flight + depth.delayed == 0:
                     return True
@@ -333,7 +348,10 @@ class Engine:
         transport = Transport()
         try:
             async with self.open(name) as platform:
-                yield await open_route(parameters, transport, self.keyring, platform.limits), platform
+                yield (
+                    await open_route(parameters, transport, self.keyring, platform.limits),
+                    platform,
+                )
         finally:
             transport.close()
 
@@ -367,7 +385,7 @@ def check_ledger(counts: Counts, *, finished: bool) -> None:
         assert counts.delete_enqueued == deletes, counts
 
 
-# ------------------------------------------------------------------------------------------------- the command
+# -------------------------------------------------------------------------------------- the command
 
 
 @dataclass(frozen=True)
@@ -386,7 +404,8 @@ class Done:
 
 
 class Dth:
-    """The `dth` command with a home of its own. No run of it may show a traceback, or leave one in a log."""
+    """The `dth` command with a home of its own. No run of it may show a traceback, or leave one in
+    a log."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -445,7 +464,8 @@ class Dth:
         return self.end(self.start(*arguments, **options))
 
     def here(self, *arguments: str | Path) -> Done:
-        """The same in this process: for commands that start no others, and for what fails before."""
+        """The same in this process: for commands that start no others, and for what fails
+        before."""
         out, err = io.StringIO(), io.StringIO()
         handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
         with (
@@ -464,8 +484,11 @@ class Dth:
         return self._checked(Done(code, out.getvalue(), err.getvalue()))
 
     def sync(self, source: Side, dest: Side, *options: str | Path, code: int = 0) -> dict[str, Any]:
-        """`dth s3 sync --json` as a process of its own; checks exit code and ledger, and returns the object."""
-        return self.outcome(self.run("s3", "sync", *between(source, dest), "--json", *options), code)
+        """`dth s3 sync --json` as a process of its own; checks exit code and ledger, and returns
+        the object."""
+        return self.outcome(
+            self.run("s3", "sync", *between(source, dest), "--json", *options), code
+        )
 
     def outcome(self, done: Done, code: int = 0) -> dict[str, Any]:
         assert done.code == code, (done, self.logs())

@@ -131,7 +131,9 @@ class Hub:
 
     def do(self, operation: str, id: str) -> Any:
         kind = "String" if operation == "stopTask" else "ID!"
-        return self.call(f"mutation ($id: {kind}) {{ {operation}(id: $id) {{ id progress }} }}", id=id)
+        return self.call(
+            f"mutation ($id: {kind}) {{ {operation}(id: $id) {{ id progress }} }}", id=id
+        )
 
     def create(
         self,
@@ -159,7 +161,9 @@ class Hub:
         wanted = {
             "type": "ECR",
             "scheduleType": "ONE_TIME" if once else "FIXED_RATE",
-            "parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
+            "parameters": [
+                {"ParameterKey": name, "ParameterValue": value} for name, value in values.items()
+            ],
         }
         return str(self.call(CREATE, input=wanted)["id"])
 
@@ -192,15 +196,22 @@ class Hub:
         known = {each["name"] for each in self.call("{ listSecrets { name } }")}
         verb, hosts = ("updateSecret", "") if name in known else ("createSecret", ', hosts: ["*"]')
         self.call(
-            f"mutation ($name: String!, $value: String!) {{ {verb}(name: $name, value: $value{hosts}) {{ name }} }}",
+            (
+                f"mutation ($name: String!, $value: String!) {{ {verb}(name: $name, value: "
+                f"$value{hosts}) {{ name }} }}"
+            ),
             name=name,
             value=value,
         )
 
     @contextlib.contextmanager
     def bound(self, *names: str) -> Iterator[None]:
-        """These secrets are bound to where they are used next, and for any host again afterwards."""
-        query = "mutation ($name: String!, $hosts: [String!]!) { bindSecret(name: $name, hosts: $hosts) { name } }"
+        """These secrets are bound to where they are used next, and for any host again
+        afterwards."""
+        query = (
+            "mutation ($name: String!, $hosts: [String!]!) { bindSecret(name: $name, hosts: "
+            "$hosts) { name } }"
+        )
         for name in names:
             self.call(query, name=name, hosts=[])
         try:
@@ -221,23 +232,33 @@ class Hub:
         """Until the task has one of these statuses."""
         deadline = time.monotonic() + seconds
         while (task := self.task(id))["progress"] not in progress:
-            assert time.monotonic() < deadline, (task, self.runs(id), self.logs(id), self.output.read_text())
+            assert time.monotonic() < deadline, (
+                task,
+                self.runs(id),
+                self.logs(id),
+                self.output.read_text(),
+            )
             assert task["progress"] != "ERROR", (task, self.logs(id))
             time.sleep(0.05)
         return task
 
     def job(self, operation: str, parameters: Mapping[str, str], side: str = "") -> dict[str, Any]:
-        """Start a preflight, a forecast or a test of a connection for images, and wait for its end."""
+        """Start a preflight, a forecast or a test of a connection for images, and wait for its
+        end."""
         given = {
             "type": "ECR",
             "scheduleType": "ONE_TIME",
             "parameters": [
-                {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
+                {"ParameterKey": name, "ParameterValue": value}
+                for name, value in parameters.items()
             ],
         }
         declared, passed = (", $side: Side!", ", side: $side") if side else ("", "")
         started = self.call(
-            f"mutation ($input: CreateTaskInput!{declared}) {{ {operation}(input: $input{passed}) {{ id }} }}",
+            (
+                f"mutation ($input: CreateTaskInput!{declared}) {{ {operation}(input: "
+                f"$input{passed}) {{ id }} }}"
+            ),
             input=given,
             **({"side": side} if side else {}),
         )
@@ -245,7 +266,9 @@ class Hub:
 
         def ended() -> bool:
             found.update(
-                self.call("query ($id: ID!) { getJob(id: $id) { state error result } }", id=started["id"])
+                self.call(
+                    "query ($id: ID!) { getJob(id: $id) { state error result } }", id=started["id"]
+                )
             )
             return bool(found["state"] != "RUNNING")
 
@@ -259,13 +282,18 @@ class Hub:
             with contextlib.suppress(OSError):
                 rest = (folder / "stat").read_text().rpartition(") ")[2].split()
                 called = (folder / "comm").read_text().strip()
-                if rest[0] != "Z" and int(rest[3]) == self.process.pid and (not name or called == name):
+                if (
+                    rest[0] != "Z"
+                    and int(rest[3]) == self.process.pid
+                    and (not name or called == name)
+                ):
                     found.append(int(folder.name))
         return found
 
     def logs(self, id: str) -> str:
         return "".join(
-            log.read_text(errors="replace") for log in (self.data / "tasks" / id / "logs").glob("*.log")
+            log.read_text(errors="replace")
+            for log in (self.data / "tasks" / id / "logs").glob("*.log")
         )
 
     def request(

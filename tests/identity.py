@@ -1,4 +1,5 @@
-"""What tests of signing in stand on: an application served on loopback, a browser without eyes, a foreign issuer."""
+"""What tests of signing in stand on: an application served on loopback, a browser without eyes, a
+foreign issuer."""
 
 from __future__ import annotations
 
@@ -44,12 +45,15 @@ if TYPE_CHECKING:
 
 PASSWORD = "correct horse battery"
 FORM = "application/x-www-form-urlencoded"
-_BROWSERS = ThreadPoolExecutor(16)  # not the loop's own threads, which the servers need for their answers
+_BROWSERS = ThreadPoolExecutor(
+    16
+)  # not the loop's own threads, which the servers need for their answers
 
 
 @asynccontextmanager
 async def served(app: Any, listening: socket.socket) -> AsyncIterator[None]:
-    """Without uvicorn's main loop, which takes the signals that are pytest's, and its shutdown, which sleeps."""
+    """Without uvicorn's main loop, which takes the signals that are pytest's, and its shutdown,
+    which sleeps."""
     config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
     config.load()
     server = uvicorn.Server(config)
@@ -104,8 +108,12 @@ class Browser:
     cookies: dict[str, str] = field(default_factory=dict)
     language: str = ""
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None, **headers: str) -> Answer:
-        return await self.send("GET", f"{path}?{urlencode(query)}" if query else path, None, headers)
+    async def get(
+        self, path: str, query: Mapping[str, str] | None = None, **headers: str
+    ) -> Answer:
+        return await self.send(
+            "GET", f"{path}?{urlencode(query)}" if query else path, None, headers
+        )
 
     async def post(self, path: str, form: Mapping[str, str], **headers: str) -> Answer:
         return await self.send("POST", path, urlencode(form), {"content-type": FORM, **headers})
@@ -116,7 +124,9 @@ class Browser:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(_BROWSERS, self._send, method, path, body, dict(headers))
 
-    def _send(self, method: str, path: str, body: str | bytes | None, headers: dict[str, str]) -> Answer:
+    def _send(
+        self, method: str, path: str, body: str | bytes | None, headers: dict[str, str]
+    ) -> Answer:
         connection = http.client.HTTPConnection(urlsplit(self.origin).netloc, timeout=20)
         if self.cookies:
             headers["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
@@ -179,7 +189,11 @@ class Hub:
         } | more
 
     async def sign_in(
-        self, browser: Browser, name: str, password: str = PASSWORD, query: dict[str, str] | None = None
+        self,
+        browser: Browser,
+        name: str,
+        password: str = PASSWORD,
+        query: dict[str, str] | None = None,
     ) -> Answer:
         """Ask, and fill in the page."""
         page = await browser.get("/oidc/authorize", query or self.asked(pkce()[1]))
@@ -187,7 +201,9 @@ class Hub:
         form = {"state": page.state, "name": name, "password": password}
         return await browser.post("/oidc/authorize", form)
 
-    async def tokens_of(self, name: str, browser: Browser | None = None, **more: str) -> dict[str, Any]:
+    async def tokens_of(
+        self, name: str, browser: Browser | None = None, **more: str
+    ) -> dict[str, Any]:
         """What a whole sign-in gives."""
         verifier, challenge = pkce()
         query = self.asked(challenge, **more)
@@ -201,12 +217,16 @@ class Hub:
     async def continued(self, browser: Browser) -> dict[str, Any]:
         """What the command line gets from a browser that is signed in."""
         verifier, challenge = pkce()
-        query = self.asked(challenge, client_id="dth-cli", redirect_uri="http://127.0.0.1:54321/callback")
+        query = self.asked(
+            challenge, client_id="dth-cli", redirect_uri="http://127.0.0.1:54321/callback"
+        )
         page = await browser.get("/oidc/authorize", query)
         answer = await browser.post("/oidc/authorize", {"state": page.state, "answer": "continue"})
         return dict((await self.exchange(answer.back["code"], verifier, query)).json)
 
-    async def exchange(self, code: str, verifier: str, query: Mapping[str, str], **more: str) -> Answer:
+    async def exchange(
+        self, code: str, verifier: str, query: Mapping[str, str], **more: str
+    ) -> Answer:
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -225,7 +245,9 @@ class Hub:
 
 
 @asynccontextmanager
-async def hub_at(folder: Path, verifier: Callable[[], Verifier] | None = None) -> AsyncIterator[Hub]:
+async def hub_at(
+    folder: Path, verifier: Callable[[], Verifier] | None = None
+) -> AsyncIterator[Hub]:
     """A hub's sign-in. With `verifier`, another issuer's tokens are what it takes."""
     listening = listening_socket()
     origin = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -245,7 +267,11 @@ async def hub_at(folder: Path, verifier: Callable[[], Verifier] | None = None) -
             return JSONResponse({"name": caller.name, "role": caller.role, "via": caller.via})
 
         async def config(_: Request) -> Response:
-            said = {"authority": f"{origin}/oidc", "clientId": "dth-console", "cliClientId": "dth-cli"}
+            said = {
+                "authority": f"{origin}/oidc",
+                "clientId": "dth-console",
+                "cliClientId": "dth-cli",
+            }
             return JSONResponse({"oidc": said})
 
         routes = [
@@ -285,13 +311,16 @@ class Issuer:
         )
 
     def claims(self, **more: Any) -> dict[str, Any]:
-        """Those of an access token for the client `hub`, as Keycloak has them. None leaves one out."""
+        """Those of an access token for the client `hub`, as Keycloak has them. None leaves one
+        out."""
         now = int(time.time())
         usual = {"iss": self.url, "sub": "u-1", "aud": "account", "azp": "hub", "typ": "Bearer"}
         claims = usual | {"iat": now, "exp": now + 300, "scope": "openid"} | more
         return {name: value for name, value in claims.items() if value is not None}
 
-    def token(self, key: Key | None = None, header: dict[str, Any] | None = None, **more: Any) -> str:
+    def token(
+        self, key: Key | None = None, header: dict[str, Any] | None = None, **more: Any
+    ) -> str:
         signing = key or self.key
         algorithm = {"RSA": "RS256", "EC": "ES256", "OKP": "Ed25519"}[signing.key_type]
         full = {"alg": algorithm, "kid": signing.kid, **(header or {})}

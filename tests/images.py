@@ -103,7 +103,9 @@ class Engine:
         )
         self.parameters = {**_side("src", source), **_side("dest", dest), **parameters}
         self.changes: dict[str, Any] = {}  # of parameters, to what the model does not allow
-        self.patience = 0.0  # seconds for which a request waits for its registry; 0: as a process has it
+        self.patience = (
+            0.0  # seconds for which a request waits for its registry; 0: as a process has it
+        )
 
     @property
     def task(self) -> EcrParameters:
@@ -143,7 +145,8 @@ class Engine:
         return await self.ended(run.id)
 
     async def ended(self, run: int) -> Ran:
-        """What became of it: the ledger balances, every image has a record that says the same, nothing is left."""
+        """What became of it: the ledger balances, every image has a record that says the same,
+        nothing is left."""
         with open_platform(self.state, "test") as platform:
             await platform.records.set_run(run, RunState.DONE)
             found = await platform.records.get_run(run)

@@ -1,4 +1,5 @@
-"""A hub whose processes are killed while the runs of its tasks overlap, and what the destination says of it.
+"""A hub whose processes are killed while the runs of its tasks overlap, and what the destination
+says of it.
 
 `bench/kills.py` does it at length, `tests/integration/test_kills.py` for a moment.
 """
@@ -41,8 +42,8 @@ LAG = 0.5
 
 @dataclass
 class Report:
-    """What came of it. `repeated`: writes of what had been written before; `unexplained`: those of them of which the
-    earlier one was over long before any kill."""
+    """What came of it. `repeated`: writes of what had been written before; `unexplained`: those of
+    them of which the earlier one was over long before any kill."""
 
     kills: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
@@ -100,13 +101,15 @@ class Kills:
         self._source_store.close()
         self._dest_store.close()
 
-    # ------------------------------------------------------------------------------------------ what happens
+    # --------------------------------------------------------------------------------- what happens
 
     def add(self, name: str, small: int, large: Iterable[str] = ()) -> None:
-        """New objects for each task, and a run of each that will list them, beside those that are in progress."""
+        """New objects for each task, and a run of each that will list them, beside those that are
+        in progress."""
         for n in range(len(self._tasks)):
             found = {
-                f"task-{n}/{name}/{i:03}": blob(self._dice.randrange(100, 50_000), i) for i in range(small)
+                f"task-{n}/{name}/{i:03}": blob(self._dice.randrange(100, 50_000), i)
+                for i in range(small)
             }
             found |= {f"task-{n}/{name}/{kind}": blob(LARGE[kind], n) for kind in large}
             self._source.put(found)
@@ -119,7 +122,8 @@ class Kills:
         self._awaited[task] = newest + 1
 
     def kill(self, kind: str, *, after: float = 0.0, seconds: float = 5.0) -> bool:
-        """Kill a process of this kind, so long after one is seen; False if there was none for so long."""
+        """Kill a process of this kind, so long after one is seen; False if there was none for so
+        long."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = self._processes(kind)
@@ -167,7 +171,7 @@ class Kills:
                     self._start_hub()
                 time.sleep(0.1)
 
-    # ------------------------------------------------------------------------------------------ what came of it
+    # ------------------------------------------------------------------------------ what came of it
 
     def judge(self, seconds: float) -> Report:
         """Wait for the end of all runs, and compare."""
@@ -178,7 +182,9 @@ class Kills:
             waiting = [task for task in waiting if not self._over(task)]
             time.sleep(0.2)
         for task in waiting:
-            unended = [run for run in self._hub.runs(task) if run["state"] not in ("DONE", "FAILED")]
+            unended = [
+                run for run in self._hub.runs(task) if run["state"] not in ("DONE", "FAILED")
+            ]
             report.wedged.append(f"{task}: {unended or 'its last run has not begun'}")
         for task in self._tasks:
             for run in self._hub.runs(task):
@@ -193,7 +199,9 @@ class Kills:
         report.objects = len(source)
         report.missing = sorted(source.keys() - dest.objects.keys())
         report.different = [
-            key for key in source.keys() & dest.objects.keys() if source[key].body != dest.objects[key].body
+            key
+            for key in source.keys() & dest.objects.keys()
+            if source[key].body != dest.objects[key].body
         ]
         report.uploads_left = len(dest.uploads)
         self._count_writes()
@@ -205,7 +213,8 @@ class Kills:
         return begun and all(run["state"] in ("DONE", "FAILED") for run in runs)
 
     def _count_writes(self) -> None:
-        """Count writes of what was written before. Parts count by upload and number, objects by their keys."""
+        """Count writes of what was written before. Parts count by upload and number, objects by
+        their keys."""
         written: dict[tuple[str, ...], list[Request]] = defaultdict(list)
         for request in list(self._near_dest.requests):
             if request.method not in ("PUT", "POST") or not request.key or request.status is None:
@@ -219,11 +228,12 @@ class Kills:
             for before, after in pairwise(requests):
                 self.report.repeated += 1
                 if any(
-                    before.started - LAG <= at <= (before.ended or at) + WRITTEN for at in self._killed_at
+                    before.started - LAG <= at <= (before.ended or at) + WRITTEN
+                    for at in self._killed_at
                 ):
                     continue
                 kills = ", ".join(f"{at - before.started:.2f}" for at in self._killed_at)
                 self.report.unexplained.append(
-                    f"{key} {name}: {before.status} at 0 s, {after.status} at {after.started - before.started:.2f} s, "
-                    f"kills at {kills} s"
+                    f"{key} {name}: {before.status} at 0 s, {after.status} at "
+                    f"{after.started - before.started:.2f} s, kills at {kills} s"
                 )

@@ -1,4 +1,5 @@
-"""The API of the existing solution, read from `old_api.txt`: names, nullability and types as its clients know them."""
+"""The API of the existing solution, read from `old_api.txt`: names, nullability and types as its
+clients know them."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def selection(type: str) -> str:
 
 
 def operation(root: Root) -> str:
-    """The operation of a client that passes every argument as a variable, and selects everything."""
+    """The operation of a client that passes every argument as a variable, and selects
+    everything."""
     declared = ", ".join(f"${name}: {kind}" for name, kind in root.arguments.items())
     passed = ", ".join(f"{name}: ${name}" for name in root.arguments)
     title = root.name[0].upper() + root.name[1:]

@@ -1,4 +1,5 @@
-"""GraphQL operations made from the hub's schema, as a client would write them that wants to see everything."""
+"""GraphQL operations made from the hub's schema, as a client would write them that wants to see
+everything."""
 
 from __future__ import annotations
 
@@ -29,11 +30,16 @@ def selection(kind: GraphQLOutputType) -> str:
     named = get_named_type(kind)
     if not isinstance(named, GraphQLObjectType):
         return ""
-    return " { " + " ".join(f"{name}{selection(field.type)}" for name, field in named.fields.items()) + " }"
+    return (
+        " { "
+        + " ".join(f"{name}{selection(field.type)}" for name, field in named.fields.items())
+        + " }"
+    )
 
 
 def operation(name: str, given: Iterable[str]) -> str:
-    """An operation that asks for one root field, with these arguments as variables, and selects everything."""
+    """An operation that asks for one root field, with these arguments as variables, and selects
+    everything."""
     kind, field = root(name)
     given = list(given)
     declared = ", ".join(f"${each}: {field.args[each].type}" for each in given)

@@ -27,9 +27,13 @@ def make_task(cloud: MiniStack, max_receives: int = 5) -> AwsNames:
     name = f"task-{os.getpid()}-{next(_numbers)}"
     sqs, dynamodb = cloud.boto("sqs"), cloud.boto("dynamodb")
     dead = sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
     policy = {"deadLetterTargetArn": arn, "maxReceiveCount": max_receives}
-    queue = sqs.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})["QueueUrl"]
+    queue = sqs.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})[
+        "QueueUrl"
+    ]
     for table, keys in TABLES.items():
         dynamodb.create_table(**create_table(f"{name}-{table}", keys))
     tables = {table: f"{name}-{table}" for table in TABLES}
@@ -67,7 +71,9 @@ class Calls:
                 for table in _writes(operation, arguments):
                     self.written[table] += 1
                 answers = [
-                    answer for rule in self._rules if (answer := rule(operation, arguments)) is not None
+                    answer
+                    for rule in self._rules
+                    if (answer := rule(operation, arguments)) is not None
                 ]
             for answer in answers:
                 if isinstance(answer, BaseException):
@@ -77,9 +83,11 @@ class Calls:
 
         aws.call_now = call_now  # type: ignore[method-assign]
 
-    def on(self, rule: Callable[[str, dict[str, Any]], dict[str, Any] | BaseException | None]) -> None:
-        """`rule` is asked at each call: it returns an answer, an error, or None to let it pass. It may change the
-        arguments."""
+    def on(
+        self, rule: Callable[[str, dict[str, Any]], dict[str, Any] | BaseException | None]
+    ) -> None:
+        """`rule` is asked at each call: it returns an answer, an error, or None to let it pass. It
+        may change the arguments."""
         self._rules.append(rule)
 
 
@@ -89,8 +97,12 @@ def _writes(operation: str, arguments: dict[str, Any]) -> list[str]:
         case "put_item" | "update_item" | "delete_item":
             return [arguments["TableName"]]
         case "batch_write_item":
-            return [table for table, requests in arguments["RequestItems"].items() for _ in requests]
+            return [
+                table for table, requests in arguments["RequestItems"].items() for _ in requests
+            ]
         case "transact_write_items":
             actions = [action for each in arguments["TransactItems"] for action in each.values()]
-            return [action["TableName"] for action in actions for _ in range(2)]  # which cost twice as much
+            return [
+                action["TableName"] for action in actions for _ in range(2)
+            ]  # which cost twice as much
     return []

@@ -1,4 +1,5 @@
-"""What only AWS has: queues and tables of a test's own, and a whole region in which IAM is enforced.
+"""What only AWS has: queues and tables of a test's own, and a whole region in which IAM is
+enforced.
 
 What holds on every platform is in `tests/contract`.
 """

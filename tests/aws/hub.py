@@ -48,13 +48,17 @@ class Hub:
         return field
 
     def create(self, schedule: str = "ONE_TIME", type: str = "S3EC2", **parameters: str) -> str:
-        pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+        pairs = [
+            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
+        ]
         given = {"type": type, "scheduleType": schedule, "parameters": pairs}
         query = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id progress } }"
         return str(self.call(query, input=given)["id"])
 
     def task(self, id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.call(f"query ($id: ID!) {{ getTask(id: $id) {{ {TASK} }} }}", id=id)
+        found: dict[str, Any] = self.call(
+            f"query ($id: ID!) {{ getTask(id: $id) {{ {TASK} }} }}", id=id
+        )
         return found
 
     def wait_for(self, id: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -79,12 +83,15 @@ class Hub:
 
 
 def deploy_hub(region: Region, templates: dict[str, Path], console: bytes) -> Hub:
-    """The template with a user pool, whose administrator signs in. `console`: the archive of its pages."""
+    """The template with a user pool, whose administrator signs in. `console`: the archive of its
+    pages."""
     stack = deploy_template(
         region, templates, "hub", console, adminEmail=ADMIN, assumableRoles="arn:aws:iam::*:role/*"
     )
     cognito, pool = region.boto("cognito-idp"), stack.outputs["UserPool"]
-    cognito.admin_set_user_password(UserPoolId=pool, Username=ADMIN, Password=PASSWORD, Permanent=True)
+    cognito.admin_set_user_password(
+        UserPoolId=pool, Username=ADMIN, Password=PASSWORD, Permanent=True
+    )
     client = cognito.create_user_pool_client(
         UserPoolId=pool, ClientName="test", ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH"]
     )["UserPoolClient"]["ClientId"]

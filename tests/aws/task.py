@@ -88,7 +88,9 @@ def logs(region: Region) -> Iterator[str]:
     """All that functions and machines said, each line with its stream."""
     client = region.boto("logs")
     for group in client.describe_log_groups()["logGroups"]:
-        pages = client.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
+        pages = client.get_paginator("filter_log_events").paginate(
+            logGroupName=group["logGroupName"]
+        )
         for event in (event for page in pages for event in page["events"]):
             yield f"{event['logStreamName']}: {event['message']}"
 
@@ -123,8 +125,8 @@ def make_stores(region: Region) -> dict[str, str]:
 
 
 def put_all_kinds(region: Region, small: int) -> int:
-    """Objects of all kinds at the source: so many small ones, odd keys, one of several parts and, with `SIZES`, a
-    giant. Returns how many."""
+    """Objects of all kinds at the source: so many small ones, odd keys, one of several parts and,
+    with `SIZES`, a giant. Returns how many."""
     for number in range(small):
         put(region, f"small/{number:05d}", f"{number}".encode())
     for key in ODD:

@@ -1,5 +1,5 @@
-"""A machine's agent, over the task's ports on the emulator. The processes that it keeps are small programs here; with
-the real ones it is tested in test_s3_stack.py.
+"""A machine's agent, over the task's ports on the emulator. The processes that it keeps are small
+programs here; with the real ones it is tested in test_s3_stack.py.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
 
 
 @contextlib.asynccontextmanager
-async def running(kind: str, names: AwsNames, platform: AwsPlatform) -> AsyncIterator[asyncio.Task[None]]:
+async def running(
+    kind: str, names: AwsNames, platform: AwsPlatform
+) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(Machine(kind, "i-1", names, platform).run(InstanceMetadata()))
     yield task
     task.cancel()

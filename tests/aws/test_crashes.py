@@ -1,5 +1,6 @@
-"""Ledgers balance, whatever dies at whichever call: a finder, workers that receive everything at least once, and a
-message of events, each of them killed before or after any of its calls, and begun again.
+"""Ledgers balance, whatever dies at whichever call: a finder, workers that receive everything at
+least once, and a message of events, each of them killed before or after any of its calls, and begun
+again.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ _clients: dict[str, Any] = {}
 
 @dataclass
 class Mortal:
-    """One process: its records and queue, and when it dies. `crash` counts its calls; even numbers die before the call,
-    odd ones after it, when AWS has done what nobody hears of."""
+    """One process: its records and queue, and when it dies. `crash` counts its calls; even numbers
+    die before the call, odd ones after it, when AWS has done what nobody hears of."""
 
     names: AwsNames
     name: str
@@ -76,7 +77,9 @@ class Mortal:
             if dies:
                 self.dead = True
                 # (A receive whose answer is lost would only wait out its lease.)
-                if self.crash is not None and (self.crash % 2 == 0 or operation == "receive_message"):
+                if self.crash is not None and (
+                    self.crash % 2 == 0 or operation == "receive_message"
+                ):
                     raise Crash
             answer = original(service, operation, **arguments)
             if dies:
@@ -130,14 +133,19 @@ class World:
             for key in keys:
                 await process.records.apply_event(key, "0100")
             run, _ = await process.records.begin_run(RunKind.EVENTS)
-            page = Page(Counts(listed=len(keys)), enqueued=[Enqueued(key, 10, "e", "") for key in keys])
-            page.messages = [Outgoing(f"{run.id}-{key}", json.dumps([run.id, [key]])) for key in keys]
+            page = Page(
+                Counts(listed=len(keys)), enqueued=[Enqueued(key, 10, "e", "") for key in keys]
+            )
+            page.messages = [
+                Outgoing(f"{run.id}-{key}", json.dumps([run.id, [key]])) for key in keys
+            ]
             await process.records.commit(run.id, page)
 
         await self.live("worker-1", work)
 
     async def work(self, quiet: Mortal, name: str, lease: int = 0, limit: int = 10) -> bool:
-        """Take messages, settle what they carry, delete them. With a lease of nothing they come again."""
+        """Take messages, settle what they carry, delete them. With a lease of nothing they come
+        again."""
         found = True
         held: list[Delivery] = []
 
@@ -149,7 +157,9 @@ class World:
             outcomes = []
             for delivery in deliveries:
                 run, keys = json.loads(delivery.body)
-                settled = await process.records.settled(run, keys) if delivery.receives > 1 else set()
+                settled = (
+                    await process.records.settled(run, keys) if delivery.receives > 1 else set()
+                )
                 outcomes += [outcome(key, run) for key in keys if key not in settled]
             await process.records.settle(outcomes)
             if lease:
@@ -168,8 +178,13 @@ def outcome(key: str, run: int) -> Outcome:
 
 def steps() -> st.SearchStrategy[list[tuple[str, Any]]]:
     step = st.one_of(
-        st.tuples(st.just("event"), st.lists(st.sampled_from(KEYS[:5]), min_size=1, max_size=3, unique=True)),
-        st.tuples(st.just("work"), st.sampled_from([("worker-1", 0), ("worker-2", 0), ("worker-1", 60)])),
+        st.tuples(
+            st.just("event"),
+            st.lists(st.sampled_from(KEYS[:5]), min_size=1, max_size=3, unique=True),
+        ),
+        st.tuples(
+            st.just("work"), st.sampled_from([("worker-1", 0), ("worker-2", 0), ("worker-1", 60)])
+        ),
         st.tuples(st.just("reconcile"), st.none()),
         st.tuples(st.just("beside"), st.none()),
     )
@@ -220,7 +235,9 @@ async def _play(world: World, plan: list[tuple[str, Any]]) -> None:
             case "reconcile":
                 await world.live("controller", lambda process: process.records.reconcile())
             case "beside":  # a second run lists the same objects while the first is in progress
-                await quiet.records.set_run(run.id, (await quiet.records.get_run(run.id)).state.TRANSFERRING)
+                await quiet.records.set_run(
+                    run.id, (await quiet.records.get_run(run.id)).state.TRANSFERRING
+                )
                 run, _ = await quiet.records.begin_run(RunKind.SYNC, beside=True)
                 await world.find(run)
         for each in await quiet.records.list_runs():
@@ -236,7 +253,13 @@ async def _play(world: World, plan: list[tuple[str, Any]]) -> None:
         check_ledger(each.counts, finished=True)
         if each.kind is RunKind.SYNC:
             expected = Counts(
-                listed=9, enqueued=9, enqueued_bytes=90, done=7, failed=1, cancelled=1, done_bytes=70
+                listed=9,
+                enqueued=9,
+                enqueued_bytes=90,
+                done=7,
+                failed=1,
+                cancelled=1,
+                done_bytes=70,
             )
             assert each.counts == expected
         else:

@@ -35,24 +35,31 @@ def dth(region: Region, templates: dict[str, Path]) -> Command:
 
 def given(region: Region, **more: str) -> list[str]:
     parameters = {
-        "srcBucket": "source", "destBucket": "copies", "srcEndpoint": region.url, "destEndpoint": region.url,
-        "srcRegion": "us-east-1", "destRegion": "us-east-1", "ec2CronExpression": "", **region.network(), **more,
+        "srcBucket": "source", "destBucket": "copies", "srcEndpoint": region.url,
+        "destEndpoint": region.url,
+        "srcRegion": "us-east-1", "destRegion": "us-east-1", "ec2CronExpression": "",
+        **region.network(), **more,
     }  # fmt: skip
     return [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
 
 
 def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
     cloudformation = region.boto("cloudformation")
-    # This one makes the templates, the others take those that were made once. They are the same: "is there" below.
+    # This one makes the templates, the others take those that were made once. They are the same:
+    # "is there" below.
     code, out, err = Command(region)("diff", "photos", *given(region))
-    assert (code, "Add      WorkerGroup (AWS::AutoScaling::AutoScalingGroup)" in out) == (0, True), err
+    assert (code, "Add      WorkerGroup (AWS::AutoScaling::AutoScalingGroup)" in out) == (
+        0,
+        True,
+    ), err
     wait_for(lambda: not cloudformation.describe_stacks()["Stacks"], 10)
 
     code, out, err = dth("deploy", "photos", *given(region, minSize="many"))
     assert code == 1
     assert err.splitlines()[-1] == (
-        "dth: stack photos is ROLLBACK_COMPLETE: TaskSetup (AWS::CloudFormation::CustomResource): minSize: 'many' "
-        "is not a size; write 16MiB, 100K or a number of bytes"
+        "dth: stack photos is ROLLBACK_COMPLETE: TaskSetup "
+        "(AWS::CloudFormation::CustomResource): minSize: 'many' is not a size; write 16MiB, "
+        "100K or a number of bytes"
     )
     code, out, err = dth("deploy", "photos", *given(region))
     assert code == 0, err
@@ -63,19 +70,31 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
     code, out, err = dth("status", "photos")
     assert (code, out.splitlines()[0]) == (0, "photos: run 1 LISTING"), err
     pause = {"pk": {"S": "task"}, "sk": {"S": "pause"}, "reason": {"S": "the keys are wrong"}}
-    [table] = [name for name in region.boto("dynamodb").list_tables()["TableNames"] if "State" in name]
+    [table] = [
+        name for name in region.boto("dynamodb").list_tables()["TableNames"] if "State" in name
+    ]
     region.boto("dynamodb").put_item(TableName=table, Item=pause)
     code, out, _ = dth("status", "photos")
-    assert (code, out.splitlines()[-1]) == (1, "paused: the keys are wrong (resume: dth aws run photos)")
+    assert (code, out.splitlines()[-1]) == (
+        1,
+        "paused: the keys are wrong (resume: dth aws run photos)",
+    )
     code, out, _ = dth("run", "photos")
     assert (code, out.splitlines()) == (
         0,
         [
             "photos: run 1 LISTING",
-            "0 objects listed, 0 the same, 0 of 0 settled, 0 failed, 0 B copied; 0 messages in the queue",
+            (
+                "0 objects listed, 0 the same, 0 of 0 settled, 0 failed, 0 B copied; 0 messages in "
+                "the queue"
+            ),
         ],
     )
-    assert dth("status", "nothing") == (2, "", "dth: there is no stack 'nothing' of Data Transfer Hub here\n")
+    assert dth("status", "nothing") == (
+        2,
+        "",
+        "dth: there is no stack 'nothing' of Data Transfer Hub here\n",
+    )
 
     assert "photos: nothing to change" in dth("deploy", "photos")[1]
     code, out, _ = dth("diff", "photos", "-p", "maxCapacity=3")
@@ -93,7 +112,8 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
     assert all(s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"].values())
     assert "aws:SecureTransport" in s3.get_bucket_policy(Bucket=BUCKET)["Policy"]
     assert {each["Key"].rpartition("/")[2] for each in s3.list_objects_v2(Bucket=BUCKET)["Contents"]} == {
-        "lambda.zip", "bundle-arm64.tar.gz", "bundle-x86_64.tar.gz", "console.zip", "s3.json", "ecr.json",
+        "lambda.zip", "bundle-arm64.tar.gz", "bundle-x86_64.tar.gz", "console.zip", "s3.json",
+        "ecr.json",
         "hub.json", "hub-oidc.json",
     }  # fmt: skip
     prefix = s3.list_objects_v2(Bucket=BUCKET)["Contents"][0]["Key"].rpartition("/")[0]
@@ -104,7 +124,9 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
             heads = {files.extractfile(each).read(20) for each in libraries}
         assert len(libraries) > 5
         assert {(head[:4], head[18]) for head in heads} == {(b"\x7fELF", machine)}
-        hub = json.loads(s3.get_object(Bucket=BUCKET, Key=f"{prefix}/templates/hub.json")["Body"].read())
+        hub = json.loads(
+            s3.get_object(Bucket=BUCKET, Key=f"{prefix}/templates/hub.json")["Body"].read()
+        )
         assert (
             hub["Parameters"]["templateS3"]["Default"]
             == hashlib.sha256(
@@ -125,9 +147,14 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
         "Action": "s3:GetObject",
         "Resource": f"arn:aws:s3:::{BUCKET}/x",
     }
-    s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [own]}))
+    s3.put_bucket_policy(
+        Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [own]})
+    )
     assert dth("diff", "photos", *given(region))[0] == 0
-    kept = [each["Sid"] for each in json.loads(s3.get_bucket_policy(Bucket=BUCKET)["Policy"])["Statement"]]
+    kept = [
+        each["Sid"]
+        for each in json.loads(s3.get_bucket_policy(Bucket=BUCKET)["Policy"])["Statement"]
+    ]
     assert kept == ["Own", "OnlyByTls", "NotByTasks"]
 
     # Somebody changed a template.
@@ -142,7 +169,10 @@ def test_parameters_are_looked_at_before_anything_is_made(region: Region) -> Non
     template = PublishedTemplate("", {"srcBucket": True, "destBucket": True, "maxCapacity": False})
     photos = deploy.DeployedStack(region.boto("cloudformation"), "photos", lambda line: None)
     for given, line in (
-        ({"srcBucket": "source"}, "the template needs destBucket: give each with --parameter NAME=VALUE"),
+        (
+            {"srcBucket": "source"},
+            "the template needs destBucket: give each with --parameter NAME=VALUE",
+        ),
         ({"maxCapacty": "3"}, "the template has no parameter 'maxCapacty'; is it maxCapacity?"),
     ):
         with pytest.raises(UsageError, match=re.escape(line)):
@@ -153,9 +183,19 @@ def test_parameters_are_looked_at_before_anything_is_made(region: Region) -> Non
 def test_what_is_wrong_is_told_in_one_line(dth: Command, region: Region, tmp_path: Path) -> None:
     nothing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     for arguments, env, code, line in (
-        (("publish",), {"AWS_REGION": ""}, 2, "no region: give one with --region, or set AWS_REGION"),
+        (
+            ("publish",),
+            {"AWS_REGION": ""},
+            2,
+            "no region: give one with --region, or set AWS_REGION",
+        ),
         (("publish",), nothing, 2, "no AWS credentials: set AWS_PROFILE or "),
-        (("publish", "--profile", "nobody"), {}, 2, "there is no profile 'nobody' in the AWS configuration"),
+        (
+            ("publish", "--profile", "nobody"),
+            {},
+            2,
+            "there is no profile 'nobody' in the AWS configuration",
+        ),
         (
             ("publish",),
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"},

@@ -31,7 +31,9 @@ def items(count: int) -> list[dict[str, Any]]:
     return [{"pk": "p", "sk": f"{n:04}", "n": n} for n in range(count)]
 
 
-async def test_what_was_not_processed_is_written_and_read_again(dynamo: Dynamo, calls: Calls) -> None:
+async def test_what_was_not_processed_is_written_and_read_again(
+    dynamo: Dynamo, calls: Calls
+) -> None:
     left: list[int] = []
 
     def rule(operation: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
@@ -51,14 +53,18 @@ async def test_what_was_not_processed_is_written_and_read_again(dynamo: Dynamo, 
     )
     assert sorted(each["n"] for each in found) == list(range(60))
     assert len(left) == 6
-    await dynamo.write_many("state", deletes=[{"pk": each["pk"], "sk": each["sk"]} for each in items(60)])
+    await dynamo.write_many(
+        "state", deletes=[{"pk": each["pk"], "sk": each["sk"]} for each in items(60)]
+    )
     assert [each async for each in dynamo.scan("state")] == []
 
 
 async def test_what_is_never_processed_is_an_error(dynamo: Dynamo, calls: Calls) -> None:
     calls.on(
         lambda operation, arguments: (
-            {"UnprocessedItems": arguments["RequestItems"]} if operation == "batch_write_item" else None
+            {"UnprocessedItems": arguments["RequestItems"]}
+            if operation == "batch_write_item"
+            else None
         )
     )
     with pytest.raises(StateError, match="items are left unwritten"):
@@ -74,7 +80,9 @@ async def test_every_page_is_read(dynamo: Dynamo, calls: Calls) -> None:
 
     calls.on(small)
     values = {"pk": "p"}
-    assert [each["n"] async for each in dynamo.query("state", "#pk = :pk", values)] == list(range(23))
+    assert [each["n"] async for each in dynamo.query("state", "#pk = :pk", values)] == list(
+        range(23)
+    )
     newest = [each["n"] async for each in dynamo.query("state", "#pk = :pk", values, newest=True)]
     assert newest == list(range(22, -1, -1))
     odd = dynamo.query("state", "#pk = :pk", {**values, "n": 20}, filter="#n >= :n")

@@ -73,7 +73,10 @@ async def test_what_somebody_has_in_hand_is_waited_for_and_then_given_up(aws: Aw
     assert (looked["next"], looked["idle"]) == ("WAIT", 0)  # something came of it
     looked = await _look(aws, _Before(run, PATIENCE - 1, looked["settled"]))
     assert looked["next"] == "TELL"
-    assert looked["text"].splitlines() == [f"Data Transfer Hub, task nightly, run {run}:", ecr.GIVEN_UP]
+    assert looked["text"].splitlines() == [
+        f"Data Transfer Hub, task nightly, run {run}:",
+        ecr.GIVEN_UP,
+    ]
     assert (looked["run"]["state"], looked["run"]["cancelled"]) == (RunState.FAILED, 1)
 
 
@@ -95,7 +98,9 @@ async def test_a_run_that_is_paused_under_way_is_told(aws: AwsPlatform) -> None:
 
 
 @pytest.mark.usefixtures("task")
-async def test_a_run_ends_when_everything_has(aws: AwsPlatform, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_run_ends_when_everything_has(
+    aws: AwsPlatform, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = await enqueue(aws, "a", "b")
     for name in ("a", "b"):
         await settle(aws, run, name)

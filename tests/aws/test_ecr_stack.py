@@ -1,6 +1,7 @@
-"""A task for images on an emulated AWS: the template that users deploy, with the state machine, functions and
-containers that it describes, under the roles that it makes (IAM is enforced). Registries are real;
-the control plane of Amazon ECR is a stand-in (`EcrServer`), which looks at no rights.
+"""A task for images on an emulated AWS: the template that users deploy, with the state machine,
+functions and containers that it describes, under the roles that it makes (IAM is enforced).
+Registries are real; the control plane of Amazon ECR is a stand-in (`EcrServer`), which looks at no
+rights.
 """
 
 from __future__ import annotations
@@ -72,7 +73,11 @@ def there(fresh_region: Region) -> Iterator[EcrServer]:
 
 
 def deploy(
-    region: Region, templates: dict[str, Path], here: RegistryServer, there: EcrServer, **parameters: str
+    region: Region,
+    templates: dict[str, Path],
+    here: RegistryServer,
+    there: EcrServer,
+    **parameters: str,
 ) -> Stack:
     network = region.network()
     first, second = network["ec2Subnets"].split(",")
@@ -106,7 +111,9 @@ def ended(stack: Stack, number: int = 1) -> str:
     def look() -> str:
         found = executions(stack)
         states = [each["status"] for each in sorted(found, key=lambda each: each["startDate"])]
-        return states[number - 1] if len(states) >= number and states[number - 1] != "RUNNING" else ""
+        return (
+            states[number - 1] if len(states) >= number and states[number - 1] != "RUNNING" else ""
+        )
 
     return str(wait_for(look, 90))
 
@@ -115,8 +122,14 @@ def states(stack: Stack, number: int = 1) -> list[str]:
     """The names of the states that a run went through, in order."""
     client = stack.region.boto("stepfunctions")
     found = sorted(executions(stack), key=lambda each: each["startDate"])[number - 1]
-    events = client.get_execution_history(executionArn=found["executionArn"], maxResults=1000)["events"]
-    return [each["stateEnteredEventDetails"]["name"] for each in events if "stateEnteredEventDetails" in each]
+    events = client.get_execution_history(executionArn=found["executionArn"], maxResults=1000)[
+        "events"
+    ]
+    return [
+        each["stateEnteredEventDetails"]["name"]
+        for each in events
+        if "stateEnteredEventDetails" in each
+    ]
 
 
 def test_images_arrive_and_unchanged_ones_start_no_container(
@@ -171,11 +184,15 @@ def test_what_fails_is_told_and_the_rest_arrives(
     there.make("copies/team/fixed", imageTagMutability="IMMUTABLE")
     there.registry.push("copies/team/fixed", "v1", image("old", [layer("old", 1000)]))
     sqs, sns = fresh_region.boto("sqs"), fresh_region.boto("sns")
-    heard = sqs.create_queue(QueueName="heard", Attributes={"Policy": json.dumps(FROM_TOPICS)})["QueueUrl"]
+    heard = sqs.create_queue(QueueName="heard", Attributes={"Policy": json.dumps(FROM_TOPICS)})[
+        "QueueUrl"
+    ]
     images = "team/app:v1,team/fixed:v1,team/gone:v2"
 
     stack = deploy(fresh_region, templates, here, there, srcList="SELECTED", srcImageList=images)
-    arn = sqs.get_queue_attributes(QueueUrl=heard, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    arn = sqs.get_queue_attributes(QueueUrl=heard, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
     sns.subscribe(TopicArn=stack.outputs["Topic"], Protocol="sqs", Endpoint=arn)
 
     assert ended(stack) == "FAILED"
@@ -188,7 +205,10 @@ def test_what_fails_is_told_and_the_rest_arrives(
     first, *rest = told["Message"].splitlines()
     assert first == "Data Transfer Hub, task images, run 1:"
     assert rest[0] == "2 of 3 images failed"
-    assert {line.partition(":v")[0] for line in rest[1:]} == {"copies/team/fixed", "copies/team/gone"}
+    assert {line.partition(":v")[0] for line in rest[1:]} == {
+        "copies/team/fixed",
+        "copies/team/gone",
+    }
     stack.delete()
 
 
@@ -214,7 +234,9 @@ def test_deleting_ends_what_runs(
     here.push("team/app", "v1", built)
     with PlainProxy(here) as slow:
         rule = slow.rule(Stall(1000), key="blobs/")
-        stack = deploy(fresh_region, templates, here, there, srcRegistry=slow.url.partition("//")[2])
+        stack = deploy(
+            fresh_region, templates, here, there, srcRegistry=slow.url.partition("//")[2]
+        )
         ecs = fresh_region.boto("ecs")
         cluster = stack.resources["Cluster"]
         wait_for(lambda: ecs.list_tasks(cluster=cluster)["taskArns"], 60)
@@ -230,5 +252,7 @@ def test_deleting_ends_what_runs(
 def test_a_wrong_parameter_is_told_when_the_stack_is_made(
     fresh_region: Region, templates: dict[str, Path], here: RegistryServer, there: EcrServer
 ) -> None:
-    with pytest.raises(AssertionError, match="srcList is SELECTED, and srcImageList names no image"):
+    with pytest.raises(
+        AssertionError, match="srcList is SELECTED, and srcImageList names no image"
+    ):
         deploy(fresh_region, templates, here, there, srcList="SELECTED")

@@ -1,4 +1,5 @@
-"""The S3 engine over the queue and tables of AWS: the same finder, workers and controller as everywhere."""
+"""The S3 engine over the queue and tables of AWS: the same finder, workers and controller as
+everywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.core.ports.runs import RunKind
+from dth.core.ports.runs import RunKind, RunState
 from dth.core.ports.status import Status
 from dth.objects.finder import ObjectFinder
 from dth.objects.parameters import EventMode
@@ -20,7 +21,18 @@ from dth.objects.plugin import PLUGIN
 from dth.objects.transfer.handlers import Handlers
 from dth.platforms.aws.platform import open_platform
 from tests.aws.cloud import Calls, drop_task, make_task
-from tests.engine import GIANT, MIB, TWO_PARTS, Crash, Engine, Side, blob, bodies, check_ledger, hurry
+from tests.engine import (
+    GIANT,
+    MIB,
+    TWO_PARTS,
+    Crash,
+    Engine,
+    Side,
+    blob,
+    bodies,
+    check_ledger,
+    hurry,
+)
 from tests.servers.proxy import Delay, Proxy, Reply
 
 if TYPE_CHECKING:
@@ -47,7 +59,8 @@ ODD = [
 
 
 class AwsEngine(Engine):
-    """`calls` counts what finder and workers call; `watch` is told of each process that opens the platform."""
+    """`calls` counts what finder and workers call; `watch` is told of each process that opens the
+    platform."""
 
     names: AwsNames
     calls: Calls
@@ -127,7 +140,10 @@ def test_small_objects_cost_few_calls(engine: AwsEngine, source: Side, dest: Sid
     assert ran.counts.done == count == len(dest.listed())
     writes = sum(engine.calls.written.values())
     sqs = engine.calls.calls["sqs"]
-    print(f"{sqs / count:.4f} SQS calls and {writes / count:.3f} items written an object; {engine.calls}")
+    print(
+        f"{sqs / count:.4f} SQS calls and {writes / count:.3f} items written an object; "
+        f"{engine.calls}"
+    )
     assert sqs < 0.1 * count, engine.calls
     assert writes <= 1.1 * count, engine.calls
     assert engine.calls.written[engine.names.objects] == count
@@ -264,12 +280,20 @@ def test_what_a_run_has_in_flight_is_not_copied_by_the_next(
     monkeypatch: pytest.MonkeyPatch,
     mode: EventMode,
 ) -> None:
-    """A listing waits for the run before, or, where events ask for records, sees what is in flight."""
+    """A listing waits for the run before, or, where events ask for records, sees what is in
+    flight."""
     monkeypatch.setattr("dth.objects.finder.TURN", 0.2)
     source.put(bodies(f"{n:02}" for n in range(60)) | {"giant": blob(5 * MIB)})
 
     async def meanwhile(engine: Engine) -> None:
-        while not (await engine.platform.queue.depth()).in_flight:  # noqa: ASYNC110 - of other processes
+        async def listed() -> bool:
+            return all(
+                run.state is not RunState.LISTING
+                for run in await engine.platform.records.list_runs()
+            )
+
+        # Both change in other processes.
+        while not (await engine.platform.queue.depth()).in_flight or not await listed():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         async with engine.opened("finder-2") as (route, platform):
             run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
@@ -284,7 +308,9 @@ def test_what_a_run_has_in_flight_is_not_copied_by_the_next(
         engine.dest = replace(dest, server=proxy)
         engine.run(during=meanwhile, dest_endpoint=proxy.url, src_event=mode, **GIANT)
         whole = [
-            request.key for request in proxy.seen("PUT", status=200) if "partNumber" not in request.query
+            request.key
+            for request in proxy.seen("PUT", status=200)
+            if "partNumber" not in request.query
         ]
         assert len(whole) == len(set(whole)) == 60
         assert proxy.count("POST", "giant", "^uploadId=", status=200) == 1

@@ -82,7 +82,9 @@ async def test_processes_know_of_each_other_as_they_were_some_seconds_ago(aws: A
     assert await one.all() == []
     old = Gauge("w0", "worker", now - 90_000)
     await AwsGauges("task-1", io.StringIO(), dynamo).report(old)
-    first = Gauge("w1", "worker", now, bytes_in=5, under_way=7, counted=3, note="é\udcff", started=now - 0.5)
+    first = Gauge(
+        "w1", "worker", now, bytes_in=5, under_way=7, counted=3, note="é\udcff", started=now - 0.5
+    )
     await one.report(first)
     report = replace(first, at=now + 1, bytes_in=6)
     await one.report(report)

@@ -108,7 +108,9 @@ async def test_tasks_are_made_from_the_template_that_was_published_and_no_other(
     aws = Aws(cloud.region, cloud.url)
 
     def engine(templates: str) -> AwsEngine:
-        return AwsEngine(aws, Dynamo(aws, {}), HubSettings(**{**texts, **assets, "templates": templates}))
+        return AwsEngine(
+            aws, Dynamo(aws, {}), HubSettings(**{**texts, **assets, "templates": templates})
+        )
 
     good = engine(f"ecr= s3={hashlib.sha256(body).hexdigest()}")
     address = "https://b/dth/1/templates/s3.json"

@@ -45,11 +45,15 @@ def say(cloud: MiniStack, group: str, stream: str, *lines: str) -> None:
     client = cloud.boto("logs")
     client.create_log_stream(logGroupName=group, logStreamName=stream)
     first = int(time.time() * 1000) - 1000 * len(lines)
-    events = [{"timestamp": first + 1000 * number, "message": line} for number, line in enumerate(lines)]
+    events = [
+        {"timestamp": first + 1000 * number, "message": line} for number, line in enumerate(lines)
+    ]
     client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
 
-async def test_the_newest_page_and_both_ways_from_it(cloud: MiniStack, region: Aws, prefix: str) -> None:
+async def test_the_newest_page_and_both_ways_from_it(
+    cloud: MiniStack, region: Aws, prefix: str
+) -> None:
     cloud.boto("logs").create_log_group(logGroupName=f"{prefix}/one")
     say(cloud, f"{prefix}/one", "worker/i-1", *(f"line {number}" for number in range(10)))
     say(cloud, f"{prefix}/one", "finder/i-2", "a\x1b[2Jb\n")
@@ -118,6 +122,7 @@ async def test_a_job_from_its_start_to_its_end(
     assert (call["FunctionName"], call["InvocationType"]) == ("the-function", "Event")
     assert json.loads(call["Payload"]) == {
         "job": started.id, "kind": "probe", "parameters": {"srcBucket": "photos"}, "side": "source",
+        "asked": {},
     }  # fmt: skip
 
     async def never() -> dict[str, object]:
@@ -129,7 +134,11 @@ async def test_a_job_from_its_start_to_its_end(
     assert json.loads(invoked[1]["Payload"]) == {"job": certificate.id, "task": "one", "run": 3}
     await jobs.end(started.id, {"objects": ["a"]})
     ended = await jobs.get(started.id)
-    assert (ended.state, ended.result, ended.ended >= ended.started) == ("DONE", {"objects": ["a"]}, True)
+    assert (ended.state, ended.result, ended.ended >= ended.started) == (
+        "DONE",
+        {"objects": ["a"]},
+        True,
+    )
 
     failed = await jobs.start("preflight", {})
     await jobs.end(failed.id, None, "no such bucket")

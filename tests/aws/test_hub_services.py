@@ -53,7 +53,7 @@ def dynamo(cloud: MiniStack, aws: Aws) -> Dynamo:
     return Dynamo(aws, {"hub": name})
 
 
-# -------------------------------------------------------------------------------------------------- users
+# -------------------------------------------------------------------------------------------- users
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_a_token_ends_with_its_owner_and_follows_the_owners_role(
     assert await role() is None
 
 
-# ------------------------------------------------------------------------------------------------- graphs
+# ------------------------------------------------------------------------------------------- graphs
 
 
 async def group_of(task: str) -> str:
@@ -99,7 +99,9 @@ async def no_group(task: str) -> str:
     return ""
 
 
-async def test_graphs_of_a_task_come_from_cloudwatch(cloud: MiniStack, aws: Aws, dynamo: Dynamo) -> None:
+async def test_graphs_of_a_task_come_from_cloudwatch(
+    cloud: MiniStack, aws: Aws, dynamo: Dynamo
+) -> None:
     task = f"task-{next(_numbers)}"
     now = int(time.time()) // 60 * 60 - 600
     for metric, values in (("BytesOut", (100, 300)), ("MessagesWaiting", (10, 20))):
@@ -116,7 +118,9 @@ async def test_graphs_of_a_task_come_from_cloudwatch(cloud: MiniStack, aws: Aws,
                 ],
             )
     metrics = AwsMetrics(aws, dynamo, group_of)
-    times, series = await metrics.read(task, ["bytes_out", "waiting", "desired"], now, now + 180, 60)
+    times, series = await metrics.read(
+        task, ["bytes_out", "waiting", "desired"], now, now + 180, 60
+    )
     assert times == [now, now + 60, now + 120]
     assert {each.name: each.values for each in series} == {
         "bytes_out": [100, 300, None], "waiting": [10, 20, None], "desired": [None, None, None],
@@ -136,14 +140,16 @@ async def test_what_all_tasks_did_is_counted(aws: Aws, dynamo: Dynamo) -> None:
     await metrics.write("a", begin + 5, {"transferred": 3, "bytes_out": 10, "waiting": 7})
     await metrics.write("b", begin + 599, {"transferred": 2, "failed": 0})
     await metrics.write("a", begin + 1300, {"failed": 1})
-    times, series = await metrics.read_all(["transferred", "failed", "bytes_out"], begin, begin + 1800, 1200)
+    times, series = await metrics.read_all(
+        ["transferred", "failed", "bytes_out"], begin, begin + 1800, 1200
+    )
     assert times == [begin, begin + 1200]
     assert {each.name: each.values for each in series} == {
         "transferred": [5, None], "failed": [None, 1], "bytes_out": [10, None],
     }  # fmt: skip
 
 
-# ---------------------------------------------------------------------------------------- notifications
+# ------------------------------------------------------------------------------------ notifications
 
 
 @dataclass
@@ -243,7 +249,8 @@ def settings(**more: str) -> HubSettings:
 
 
 def test_whose_tokens_the_api_takes() -> None:
-    """Nobody has a role unless a token or the deployment says so; users of the hub's own pool were made by an admin."""
+    """Nobody has a role unless a token or the deployment says so; users of the hub's own pool were
+    made by an admin."""
     config = issuer_config(settings())
     assert (config.default_role, config.roles) == (None, {})
     config = issuer_config(settings(DTH_DEFAULT_ROLE="viewer", DTH_ROLES='{"Hub Admins": "admin"}'))

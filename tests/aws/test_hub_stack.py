@@ -1,5 +1,5 @@
-"""A hub on an emulated AWS: the template that users deploy, with IAM enforced; users sign in at its user pool, and its
-tasks are stacks that it makes and deletes.
+"""A hub on an emulated AWS: the template that users deploy, with IAM enforced; users sign in at its
+user pool, and its tasks are stacks that it makes and deletes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,18 @@ from tests.aws.emulator.command import Command
 from tests.aws.emulator.machines import Machines
 from tests.aws.emulator.region import ASSETS, Region, wait_for
 from tests.aws.hub import ADMIN, Hub, deploy_hub, deploy_template, stacks
-from tests.aws.task import MIB, SIZES, keys, make_stores, opened, over, put, put_all_kinds, route_of, until
+from tests.aws.task import (
+    MIB,
+    SIZES,
+    keys,
+    make_stores,
+    opened,
+    over,
+    put,
+    put_all_kinds,
+    route_of,
+    until,
+)
 from tests.identity import issuer_running
 from tests.servers.registry import NEEDED, USER, RegistryServer, image, layer
 from tests.servers.registry import PASSWORD as PASSWORD_OF_REGISTRY
@@ -63,7 +74,9 @@ def machines(fresh_region: Region, tmp_path: Path) -> Iterator[Machines]:
     print(log.read_text())
     client = fresh_region.boto("logs")
     for group in client.describe_log_groups()["logGroups"]:
-        for page in client.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+        for page in client.get_paginator("filter_log_events").paginate(
+            logGroupName=group["logGroupName"]
+        ):
             for event in page["events"]:
                 print(event["logStreamName"], event["message"])
 
@@ -72,7 +85,11 @@ def test_a_task_from_the_api_to_its_copies(hub: Hub, fresh_region: Region) -> No
     given = make_stores(fresh_region)
     for number in range(20):
         fresh_region.boto("s3").put_object(Bucket="source", Key=f"{number:03}", Body=b"x" * number)
-    assert hub.call("{ whoAmI { name role via } }") == {"name": ADMIN, "role": "admin", "via": "oidc"}
+    assert hub.call("{ whoAmI { name role via } }") == {
+        "name": ADMIN,
+        "role": "admin",
+        "via": "oidc",
+    }
 
     task = hub.create(**given)
     done = hub.wait(task, "DONE")
@@ -90,7 +107,10 @@ def test_a_task_from_the_api_to_its_copies(hub: Hub, fresh_region: Region) -> No
     )
     assert len(listed["items"]) == 10
     streams = hub.call(
-        "query ($group: String!) { listLogStreams(logGroupName: $group) { logStreams { logStreamName } } }",
+        (
+            "query ($group: String!) { listLogStreams(logGroupName: $group) { logStreams { "
+            "logStreamName } } }"
+        ),
         group=f"/dth/tasks/{task}",
     )
     assert any(each["logStreamName"].startswith("machine/") for each in streams["logStreams"])
@@ -99,7 +119,9 @@ def test_a_task_from_the_api_to_its_copies(hub: Hub, fresh_region: Region) -> No
     job = hub.call("mutation ($id: ID!) { certify(id: $id, run: 1) { id state } }", id=task)
     ended = ended_job(hub, job["id"])
     assert ended["error"] == ""
-    assert json.loads(ended["result"])["certificate"]["records"] == json.loads(certificate)["records"]
+    assert (
+        json.loads(ended["result"])["certificate"]["records"] == json.loads(certificate)["records"]
+    )
 
     deletes = "mutation ($id: ID!) { deleteTask(id: $id) { id } }"
     wait_for(
@@ -111,9 +133,11 @@ def test_a_task_from_the_api_to_its_copies(hub: Hub, fresh_region: Region) -> No
     assert not [each for each in groups if task in each["logGroupName"]]
 
 
-async def test_all_that_objects_meet_on_their_way(hub: Hub, fresh_region: Region, machines: Machines) -> None:
-    """Three thousand of all kinds, one that crashes its workers, a giant whose workers are gone, and one of which an
-    event tells."""
+async def test_all_that_objects_meet_on_their_way(
+    hub: Hub, fresh_region: Region, machines: Machines
+) -> None:
+    """Three thousand of all kinds, one that crashes its workers, a giant whose workers are gone,
+    and one of which an event tells."""
     machines.frozen = True
     given = make_stores(fresh_region)
     total = put_all_kinds(fresh_region, MANY)
@@ -121,7 +145,9 @@ async def test_all_that_objects_meet_on_their_way(hub: Hub, fresh_region: Region
     task = hub.create("FIXED_RATE", **{**given, **SIZES, **here, "srcEvent": "Create"})
     hub.wait(task, "IN_PROGRESS")
     query = "query ($id: ID!) { getTask(id: $id) { stackOutputs { OutputKey OutputValue } } }"
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in hub.call(query, id=task)["stackOutputs"]}
+    outputs = {
+        each["OutputKey"]: each["OutputValue"] for each in hub.call(query, id=task)["stackOutputs"]
+    }
     tables = [f"dth-task-{task}-{name}" for name in ("objects", "parts", "state")]
     sqs, queue = fresh_region.boto("sqs"), outputs["QueueUrl"]
 
@@ -130,7 +156,10 @@ async def test_all_that_objects_meet_on_their_way(hub: Hub, fresh_region: Region
         found: list[dict[str, Any]] = answer.get("Messages", [])
         return found
 
-    async with opened(fresh_region, task, outputs, *tables) as platform, route_of(platform) as route:
+    async with (
+        opened(fresh_region, task, outputs, *tables) as platform,
+        route_of(platform) as route,
+    ):
         [run] = await until(platform.records.list_runs)
         etag = fresh_region.boto("s3").head_object(Bucket="source", Key="giant")["ETag"].strip('"')
         giant, poison = ObjectItem("giant", 17 * MIB, etag), ObjectItem("poison", 3, "etag")
@@ -196,7 +225,9 @@ def test_stopping_leaves_nothing_behind_but_records(
     task = hub.create("FIXED_RATE", **given, srcEvent="Create", srcInCurrentAccount="true")
     for asked in ("listRuns(id: $id) { id }", "failureGroups(id: $id) { reason }"):
         assert hub.call(f"query ($id: ID!) {{ {asked} }}", id=task) == []
-    assert hub.call("query ($id: ID!) { listRecords(id: $id) { items { key } } }", id=task) == {"items": []}
+    assert hub.call("query ($id: ID!) { listRecords(id: $id) { items { key } } }", id=task) == {
+        "items": []
+    }
     for change in ("pauseTask", "resumeTask"):  # before there is anything of it
         hub.call(f"mutation ($id: ID!) {{ {change}(id: $id) {{ id }} }}", id=task)
     hub.wait(task, "IN_PROGRESS")
@@ -227,7 +258,10 @@ def test_stopping_leaves_nothing_behind_but_records(
     assert stacks(fresh_region) == ["dth"]
     assert not fresh_region.boto("sqs").list_queues().get("QueueUrls")
     assert not fresh_region.boto("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
-    assert len([n for n in fresh_region.boto("dynamodb").list_tables()["TableNames"] if task in n]) == 3
+    assert (
+        len([n for n in fresh_region.boto("dynamodb").list_tables()["TableNames"] if task in n])
+        == 3
+    )
 
 
 def test_why_a_stack_could_not_be_made_stays_with_the_task(hub: Hub, fresh_region: Region) -> None:
@@ -235,7 +269,9 @@ def test_why_a_stack_could_not_be_made_stays_with_the_task(hub: Hub, fresh_regio
     task = hub.create(**{**given, "srcRoleArn": "arn:aws:iam::123456789012:role/*"})
     failed = hub.wait(task, "ERROR")
     assert "srcRoleArn" in failed["reason"]
-    told = hub.call("query ($id: String!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task)
+    told = hub.call(
+        "query ($id: String!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task
+    )
     assert told == {"errMessage": failed["reason"], "errCode": "CFN_ERROR"}
     assert stacks(fresh_region) == ["dth"]
 
@@ -258,11 +294,17 @@ def test_who_may_call_and_what_is_refused(hub: Hub, fresh_region: Region) -> Non
     [missing] = hub.ask('{ getTask(id: "x") { id } }')["errors"]
     assert (missing["errorType"], missing["message"]) == ("NOT_FOUND", "there is no task 'x'")
 
-    query = "mutation ($name: String!, $value: String!) { createSecret(name: $name, value: $value) { name } }"
+    query = (
+        "mutation ($name: String!, $value: String!) { createSecret(name: $name, value: $value) "
+        "{ name } }"
+    )
     keys = json.dumps({"access_key_id": "AK", "secret_access_key": "SK"})
     assert hub.call(query, name="keys", value=keys) == {"name": "keys"}
     assert hub.call("{ listSecrets { name } }") == [{"name": "keys"}]
-    user = 'mutation { createUser(name: "ann", password: "An-0ther-Passw0rd", role: operator) { name role } }'
+    user = (
+        'mutation { createUser(name: "ann", password: "An-0ther-Passw0rd", role: operator) { '
+        "name role } }"
+    )
     assert hub.call(user) == {"name": "ann", "role": "operator"}
     audit = hub.call("{ listAudit { items { what who outcome } total } }")
     assert audit["total"] == 4
@@ -316,7 +358,10 @@ async def test_users_of_an_issuer(
             **given,
             oidcRoleClaim="realm.roles",
         )
-        hub = Hub(stack, issuer.token(aud="transfers", azp=None, realm={"roles": ["operator"]}, name="Ann"))
+        hub = Hub(
+            stack,
+            issuer.token(aud="transfers", azp=None, realm={"roles": ["operator"]}, name="Ann"),
+        )
 
         async def ask(query: str, token: str | None = None, **variables: Any) -> dict[str, Any]:
             return await asyncio.to_thread(hub.ask, query, token, **variables)
@@ -332,9 +377,9 @@ async def test_users_of_an_issuer(
         [refused] = (await ask("{ whoAmI { name } }", issuer.token(**nobody)))["errors"]
         assert refused["errorType"] == "FORBIDDEN"
         bare = {"aud": ["transfers", "hub"], "azp": "hub", "typ": None, "scope": None}
-        [refused] = (await ask("{ whoAmI { name } }", issuer.token(**bare, realm={"roles": ["admin"]})))[
-            "errors"
-        ]
+        [refused] = (
+            await ask("{ whoAmI { name } }", issuer.token(**bare, realm={"roles": ["admin"]}))
+        )["errors"]
         assert refused["errorType"] == "UNAUTHENTICATED"
         own = issuer.token(
             azp="hub", aud="hub", realm={"roles": ["admin"]}
@@ -346,9 +391,15 @@ async def test_users_of_an_issuer(
         fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
         task = await asyncio.to_thread(hub.create, **store)
         await asyncio.to_thread(hub.wait, task, "DONE")
-        config = fresh_region.boto("s3").get_object(Bucket=stack.resources["Console"], Key="config.json")
+        config = fresh_region.boto("s3").get_object(
+            Bucket=stack.resources["Console"], Key="config.json"
+        )
         oidc = json.load(config["Body"])["oidc"]
-        assert (oidc["authority"], oidc["clientId"], oidc["audience"]) == (issuer.url, "hub", "transfers")
+        assert (oidc["authority"], oidc["clientId"], oidc["audience"]) == (
+            issuer.url,
+            "hub",
+            "transfers",
+        )
 
 
 def ended_job(hub: Hub, job: str) -> dict[str, Any]:
@@ -367,7 +418,10 @@ def test_a_store_is_tried_before_there_is_a_task(hub: Hub, fresh_region: Region)
     given = make_stores(fresh_region)
     fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
     pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
-    query = "mutation ($input: CreateTaskInput!, $side: Side!) { testConnection(input: $input, side: $side) { id } }"
+    query = (
+        "mutation ($input: CreateTaskInput!, $side: Side!) { testConnection(input: $input, "
+        "side: $side) { id } }"
+    )
     job = hub.call(query, input={"type": "S3EC2", "parameters": pairs}, side="SOURCE")["id"]
     done = ended_job(hub, job)
     assert (done["state"], done["error"]) == ("DONE", "")
@@ -404,7 +458,8 @@ def test_the_console_comes_from_cloudfront(hub: Hub, fresh_region: Region) -> No
 
 @NEEDED
 def test_a_task_for_images_and_one_of_them_tried_again(hub: Hub) -> None:
-    """With skopeo and real registries; who reads the secret is a role of the task's stack, within its bounds."""
+    """With skopeo and real registries; who reads the secret is a role of the task's stack, within
+    its bounds."""
     keys = json.dumps({"username": USER, "password": PASSWORD_OF_REGISTRY})
     query = 'mutation ($value: String!) { createSecret(name: "login", value: $value) { name } }'
     hub.call(query, value=keys)
@@ -443,7 +498,8 @@ def test_a_task_for_images_and_one_of_them_tried_again(hub: Hub) -> None:
 
 
 def test_the_command_line_uses_it_as_any_hub(hub: Hub, fresh_region: Region) -> None:
-    """With an API token, and at the API's own address: the emulator's CloudFront does not lead there."""
+    """With an API token, and at the API's own address: the emulator's CloudFront does not lead
+    there."""
     given = make_stores(fresh_region)
     fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
     made = hub.call('mutation { createToken(name: "ci", role: operator) { token } }')["token"]
@@ -472,7 +528,10 @@ def test_the_command_line_uses_it_as_any_hub(hub: Hub, fresh_region: Region) -> 
     code, out, err = dth("task", "list")
     assert (code, task[:8] in out, "DONE" in out) == (0, True, True), err
     assert dth("task", "show", "nothing") == (2, "", "dth: there is no task 'nothing'\n")
-    assert dth("user", "list")[::2] == (1, "dth: listUsers needs the role admin; you have operator\n")
+    assert dth("user", "list")[::2] == (
+        1,
+        "dth: listUsers needs the role admin; you have operator\n",
+    )
 
     signed = {**user_who_may_read(fresh_region, api), "DTH_AUTH": "iam", "AWS_REGION": "us-east-1"}
     code, out, err = dth("task", "list", **signed)
@@ -493,4 +552,7 @@ def user_who_may_read(region: Region, api: str) -> dict[str, str]:
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam.put_user_policy(UserName="ann", PolicyName="reads", PolicyDocument=policy)
     key = iam.create_access_key(UserName="ann")["AccessKey"]
-    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    return {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+    }

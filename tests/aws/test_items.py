@@ -18,7 +18,8 @@ from dth.platforms.aws.items import (
 )
 
 ANY_BYTES = st.one_of(
-    st.binary(min_size=1, max_size=64), st.text(min_size=1).map(lambda t: t.encode("utf-8", "ignore") or b"x")
+    st.binary(min_size=1, max_size=64),
+    st.text(min_size=1).map(lambda t: t.encode("utf-8", "ignore") or b"x"),
 )
 
 
@@ -44,8 +45,10 @@ def test_texts_keep_their_order(one: str, other: str) -> None:
 
 
 VALUES = st.one_of(
-    st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(-(2**63), 2**63), st.booleans(),
-    st.floats(allow_nan=False, allow_infinity=False, width=32), st.binary(), st.sets(st.integers(), min_size=1),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(-(2**63), 2**63),
+    st.booleans(),
+    st.floats(allow_nan=False, allow_infinity=False, width=32), st.binary(), st.sets(st.integers(),
+    min_size=1),
 )  # fmt: skip
 
 
@@ -55,7 +58,10 @@ def test_values_are_themselves_again(values: dict[str, object]) -> None:
 
 
 def test_what_says_nothing_is_left_out() -> None:
-    assert to_item({"a": "", "b": None, "c": 0, "d": False}) == {"c": {"N": "0"}, "d": {"BOOL": False}}
+    assert to_item({"a": "", "b": None, "c": 0, "d": False}) == {
+        "c": {"N": "0"},
+        "d": {"BOOL": False},
+    }
 
 
 def test_lines_and_packs() -> None:

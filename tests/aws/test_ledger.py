@@ -35,7 +35,8 @@ def done(key: str, run: int) -> Outcome:
 async def enqueue(platform: AwsPlatform, *keys: str, once: bool = True) -> int:
     run, _ = await platform.records.begin_run(RunKind.SYNC)
     await platform.records.commit(
-        run.id, Page(Counts(listed=len(keys)), enqueued=[Enqueued(key, 10, "e", "", once) for key in keys])
+        run.id,
+        Page(Counts(listed=len(keys)), enqueued=[Enqueued(key, 10, "e", "", once) for key in keys]),
     )
     return run.id
 
@@ -44,7 +45,8 @@ async def enqueue(platform: AwsPlatform, *keys: str, once: bool = True) -> int:
 async def test_a_batch_may_be_counted_while_its_writer_goes_on(
     aws: AwsPlatform, names: AwsNames, calls: Calls, nth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The writer stands still before its nth record (the 6th: before its count), and somebody counts what is there."""
+    """The writer stands still before its nth record (the 6th: before its count), and somebody
+    counts what is there."""
     monkeypatch.setattr("dth.platforms.aws.ledger.LEFT_AFTER", -1.0)
     monkeypatch.setattr("dth.platforms.aws.dynamo.AT_ONCE", 1)
     keys = [f"k{n}" for n in range(5)]
@@ -74,8 +76,11 @@ async def test_a_batch_may_be_counted_while_its_writer_goes_on(
     assert (counts.done, counts.done_bytes) == (5, 50)
 
 
-async def test_an_answer_that_is_lost_counts_once(aws: AwsPlatform, calls: Calls, names: AwsNames) -> None:
-    """botocore sends a request again whose answer did not come: then the condition fails on our own write."""
+async def test_an_answer_that_is_lost_counts_once(
+    aws: AwsPlatform, calls: Calls, names: AwsNames
+) -> None:
+    """botocore sends a request again whose answer did not come: then the condition fails on our own
+    write."""
     run = await enqueue(aws, "k")
 
     def again(operation: str, arguments: dict[str, Any]) -> None:
@@ -89,7 +94,9 @@ async def test_an_answer_that_is_lost_counts_once(aws: AwsPlatform, calls: Calls
     assert (await aws.records.get_run(run)).counts.done == 1
 
 
-async def test_two_workers_with_one_message_count_it_once(aws: AwsPlatform, names: AwsNames) -> None:
+async def test_two_workers_with_one_message_count_it_once(
+    aws: AwsPlatform, names: AwsNames
+) -> None:
     keys = [f"k{n}" for n in range(30)]
     run = await enqueue(aws, *keys)
     async with open_platform(names, "w2", io.StringIO()) as other:
@@ -100,7 +107,9 @@ async def test_two_workers_with_one_message_count_it_once(aws: AwsPlatform, name
     assert (await aws.records.get_run(run)).counts.done == 30
 
 
-async def test_an_outcome_of_an_earlier_run_counts_and_leaves_the_record_alone(aws: AwsPlatform) -> None:
+async def test_an_outcome_of_an_earlier_run_counts_and_leaves_the_record_alone(
+    aws: AwsPlatform,
+) -> None:
     first = await enqueue(aws, "k")
     await aws.records.set_run(first, (await aws.records.get_run(first)).state.TRANSFERRING)
     second, _ = await aws.records.begin_run(RunKind.SYNC, beside=True)
@@ -129,7 +138,10 @@ async def test_a_record_remembers_the_last_runs_alone(aws: AwsPlatform, names: A
 async def test_many_long_keys_fit_into_items(aws: AwsPlatform, calls: Calls) -> None:
     """Keys of 1,024 bytes that do not compress well, in one page and in one batch."""
     dice = random.Random(1)
-    keys = [f"{n:04}" + "".join(chr(dice.randrange(0x4E00, 0x9FFF)) for _ in range(340)) for n in range(150)]
+    keys = [
+        f"{n:04}" + "".join(chr(dice.randrange(0x4E00, 0x9FFF)) for _ in range(340))
+        for n in range(150)
+    ]
     run, _ = await aws.records.begin_run(RunKind.SYNC)
     sizes: list[int] = []
 
@@ -141,7 +153,8 @@ async def test_many_long_keys_fit_into_items(aws: AwsPlatform, calls: Calls) -> 
 
     calls.on(measure)
     page = Page(
-        enqueued=[Enqueued(key, 10, "e", "") for key in keys], same=[Record("s", Status.DONE, run.id)]
+        enqueued=[Enqueued(key, 10, "e", "") for key in keys],
+        same=[Record("s", Status.DONE, run.id)],
     )
     page.messages = [Outgoing(f"m{n}", "".join(keys[n::5])) for n in range(5)]
     await aws.records.commit(run.id, page)
@@ -167,9 +180,14 @@ async def test_a_page_of_many_steps_is_finished_by_another(
 
     calls.on(fail)
     page = Page(
-        Counts(listed=200), [Cursor("c", 0, "", "", "k")], [Enqueued(key, 10, "e", "") for key in keys]
+        Counts(listed=200),
+        [Cursor("c", 0, "", "", "k")],
+        [Enqueued(key, 10, "e", "") for key in keys],
     )
-    page.messages, page.settled = [Outgoing("m", "b")], [Outcome("k000", run.id, Status.FAILED, reason="no")]
+    page.messages, page.settled = (
+        [Outgoing("m", "b")],
+        [Outcome("k000", run.id, Status.FAILED, reason="no")],
+    )
     with pytest.raises(Refused):
         await aws.records.commit(run.id, page)
     async with open_platform(names, "other", io.StringIO()) as other:
@@ -189,10 +207,14 @@ async def test_what_was_cancelled_is_not_sent_any_more(
     run, _ = await aws.records.begin_run(RunKind.SYNC)
     broken = True
     calls.on(
-        lambda operation, _: Refused("no", "x", {}) if broken and operation == "send_message_batch" else None
+        lambda operation, _: (
+            Refused("no", "x", {}) if broken and operation == "send_message_batch" else None
+        )
     )
     page = Page(
-        Counts(listed=1), enqueued=[Enqueued("k", 10, "e", "", once=True)], messages=[Outgoing("m", "b")]
+        Counts(listed=1),
+        enqueued=[Enqueued("k", 10, "e", "", once=True)],
+        messages=[Outgoing("m", "b")],
     )
     with pytest.raises(Refused):
         await aws.records.commit(run.id, page)
@@ -279,7 +301,9 @@ async def test_a_page_that_two_go_on_with_is_counted_once(
 
     calls.on(stand_still)
     page = Page(
-        Counts(listed=9), [Cursor("c", 0, "", "", "k")], [Enqueued(f"k{n}", 10, "e", "") for n in range(9)]
+        Counts(listed=9),
+        [Cursor("c", 0, "", "", "k")],
+        [Enqueued(f"k{n}", 10, "e", "") for n in range(9)],
     )
     page.messages = [Outgoing("m", "b")]
     committing = asyncio.create_task(aws.records.commit(run.id, page))

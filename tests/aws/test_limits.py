@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 async def test_together_they_stay_within_the_rate(names: AwsNames) -> None:
     async with contextlib.AsyncExitStack() as stack:
         all_limits = [
-            (await stack.enter_async_context(open_platform(names, f"w{n}"))).limits for n in range(4)
+            (await stack.enter_async_context(open_platform(names, f"w{n}"))).limits
+            for n in range(4)
         ]
         await all_limits[0].set_rates({"bytes": 200})
         begun = time.time()

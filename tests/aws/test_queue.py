@@ -1,4 +1,5 @@
-"""What only SQS has: batches that fail in part, limits of size and delay, messages that are not ours."""
+"""What only SQS has: batches that fail in part, limits of size and delay, messages that are not
+ours."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def partly(calls: Calls, operation: str, times: int, **failure: Any) -> list[list[str]]:
-    """Fail every second entry of the first so many calls, and do the others. Returns the ids of every call."""
+    """Fail every second entry of the first so many calls, and do the others. Returns the ids of
+    every call."""
     seen: list[list[str]] = []
 
     def rule(called: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
@@ -40,13 +42,17 @@ def partly(calls: Calls, operation: str, times: int, **failure: Any) -> list[lis
             return None
         failed = entries[::2]
         arguments["Entries"] = []
-        return {"Failed": [{"Id": entry["Id"], "SenderFault": False, **failure} for entry in failed]}
+        return {
+            "Failed": [{"Id": entry["Id"], "SenderFault": False, **failure} for entry in failed]
+        }
 
     calls.on(rule)
     return seen
 
 
-async def test_entries_that_failed_are_sent_again_and_those_alone(aws: AwsPlatform, calls: Calls) -> None:
+async def test_entries_that_failed_are_sent_again_and_those_alone(
+    aws: AwsPlatform, calls: Calls
+) -> None:
     dropped: list[dict[str, Any]] = []
 
     def rule(operation: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
@@ -56,9 +62,15 @@ async def test_entries_that_failed_are_sent_again_and_those_alone(aws: AwsPlatfo
             half = len(entries) // 2
             dropped.extend(entries[half:])
             for entry in entries[:half]:
-                body = {"MessageBody": entry["MessageBody"], "MessageAttributes": entry["MessageAttributes"]}
+                body = {
+                    "MessageBody": entry["MessageBody"],
+                    "MessageAttributes": entry["MessageAttributes"],
+                }
                 aws.aws.client("sqs").send_message(QueueUrl=arguments["QueueUrl"], **body)
-            failed = [{"Id": e["Id"], "SenderFault": False, "Code": "InternalError"} for e in entries[half:]]
+            failed = [
+                {"Id": e["Id"], "SenderFault": False, "Code": "InternalError"}
+                for e in entries[half:]
+            ]
             return {"Failed": failed}
         return None
 
@@ -83,7 +95,9 @@ async def test_a_fault_of_ours_is_told_at_once(aws: AwsPlatform, calls: Calls) -
     assert len(seen) == 1
 
 
-async def test_deletes_and_leases_that_failed_are_tried_again(aws: AwsPlatform, calls: Calls) -> None:
+async def test_deletes_and_leases_that_failed_are_tried_again(
+    aws: AwsPlatform, calls: Calls
+) -> None:
     await aws.queue.send([Outgoing(f"m{n}", "b") for n in range(6)])
     deliveries = await aws.queue.receive(10, 60, 0)
     extended = partly(calls, "change_message_visibility_batch", 1, Code="InternalError")
@@ -94,7 +108,9 @@ async def test_deletes_and_leases_that_failed_are_tried_again(aws: AwsPlatform, 
     assert [len(ids) for ids in deleted] == [6, 3]
 
 
-@pytest.mark.parametrize("code", ["ReceiptHandleIsInvalid", "AWS.SimpleQueueService.MessageNotInflight"])
+@pytest.mark.parametrize(
+    "code", ["ReceiptHandleIsInvalid", "AWS.SimpleQueueService.MessageNotInflight"]
+)
 async def test_a_lost_lease_is_told_and_a_lost_delete_is_nothing(
     aws: AwsPlatform, calls: Calls, code: str
 ) -> None:
@@ -122,7 +138,9 @@ async def test_small_messages_go_ten_in_a_call(aws: AwsPlatform, calls: Calls) -
     assert calls.calls["sqs:send_message_batch"] == 3
 
 
-async def test_a_body_that_is_too_large_is_refused_with_its_size(aws: AwsPlatform, calls: Calls) -> None:
+async def test_a_body_that_is_too_large_is_refused_with_its_size(
+    aws: AwsPlatform, calls: Calls
+) -> None:
     with pytest.raises(UsageError, match=r"message big has 26\d{4} bytes, and SQS takes 262144"):
         await aws.queue.send([Outgoing("small", "b"), Outgoing("big", "x" * 262_144)])
     assert not calls.calls
@@ -167,7 +185,9 @@ async def test_the_copy_is_safe_before_the_original_goes(aws: AwsPlatform, calls
     assert order == ["send_message_batch", "delete_message_batch"]
 
 
-async def test_what_a_poll_brings_after_the_end_is_given_back(names: AwsNames, cloud: MiniStack) -> None:
+async def test_what_a_poll_brings_after_the_end_is_given_back(
+    names: AwsNames, cloud: MiniStack
+) -> None:
     async with open_platform(names, "w1") as platform:
         receiving = asyncio.create_task(platform.queue.receive(1, 60, wait=3))
         await asyncio.sleep(0.3)
@@ -189,5 +209,7 @@ async def test_services_that_cannot_be_reached_are_one_line(
         with pytest.raises(StateError, match="dynamodb cannot be asked"):
             await platform.limits.lease("bytes", 1)
     async with open_platform(replace(names, queue_url=names.queue_url + "-gone"), "w1") as platform:
-        with pytest.raises(StateError, match=r"sqs:GetQueueAttributes was refused: .*NonExistentQueue"):
+        with pytest.raises(
+            StateError, match=r"sqs:GetQueueAttributes was refused: .*NonExistentQueue"
+        ):
             await platform.queue.depth()

@@ -1,8 +1,8 @@
-"""A whole task on an emulated AWS: the template that users deploy, with the functions and machines that it describes,
-under the roles that it makes (IAM is enforced).
+"""A whole task on an emulated AWS: the template that users deploy, with the functions and machines
+that it describes, under the roles that it makes (IAM is enforced).
 
-The emulator carries out templates, functions, state machines, schedules and event notifications. What stands in for EC2
-is `tests.aws.emulator.machines`.
+The emulator carries out templates, functions, state machines, schedules and event notifications.
+What stands in for EC2 is `tests.aws.emulator.machines`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ async def test_objects_of_all_kinds_arrive(
     assert not fresh_region.boto("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
     assert not fresh_region.boto("lambda").list_functions()["Functions"]
     assert not fresh_region.boto("iam").list_roles()["Roles"]
-    # A look that was in progress may say why it failed, into a group that the emulator makes for it.
+    # A look that was in progress may say why it failed, into a group that the emulator makes for
+    # it.
     assert not [line for line in logs(fresh_region) if "[$LATEST]" not in line]
 
 
@@ -147,7 +148,9 @@ async def test_a_paused_task_has_no_machines(
         [group] = fresh_region.boto("autoscaling").describe_auto_scaling_groups(
             AutoScalingGroupNames=["task-worker"]
         )["AutoScalingGroups"]
-        assert [each["ProcessName"] for each in group["SuspendedProcesses"]] == ["AlarmNotification"]
+        assert [each["ProcessName"] for each in group["SuspendedProcesses"]] == [
+            "AlarmNotification"
+        ]
         put(fresh_region, "object", b"x")
         await platform.records.begin_run(RunKind.SYNC)
         assert "object" not in keys(fresh_region)

@@ -31,7 +31,11 @@ def create(cloud: MiniStack, name: str, **value: object) -> None:
 
 
 async def test_a_rotation_is_seen_and_calls_are_few(
-    aws: AwsPlatform, names: AwsNames, cloud: MiniStack, calls: Calls, monkeypatch: pytest.MonkeyPatch
+    aws: AwsPlatform,
+    names: AwsNames,
+    cloud: MiniStack,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     create(cloud, f"{names.secret_prefix}source", SecretString=json.dumps(KEYS))
     credentials = resolve_credentials(CredentialSource(secret="source"), aws.secrets)
@@ -50,10 +54,18 @@ async def test_a_rotation_is_seen_and_calls_are_few(
     assert aws.secrets.read("source") == rotated
 
 
-async def test_only_names_below_the_prefix(aws: AwsPlatform, names: AwsNames, cloud: MiniStack) -> None:
+async def test_only_names_below_the_prefix(
+    aws: AwsPlatform, names: AwsNames, cloud: MiniStack
+) -> None:
     create(cloud, f"other-{names.task}", SecretString="{}")
     create(cloud, f"{names.secret_prefix}binary", SecretBinary=b"\x00")
-    for name in (f"other-{names.task}", f"../other-{names.task}", f"arn:aws:{names.task}", "", "a/b"):
+    for name in (
+        f"other-{names.task}",
+        f"../other-{names.task}",
+        f"arn:aws:{names.task}",
+        "",
+        "a/b",
+    ):
         with pytest.raises(UsageError):
             aws.secrets.read(name)
     with pytest.raises(UsageError, match="is not text"):

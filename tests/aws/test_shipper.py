@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def said(cloud: MiniStack, group: str, stream: str) -> list[str]:
-    events = cloud.boto("logs").get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True)
+    events = cloud.boto("logs").get_log_events(
+        logGroupName=group, logStreamName=stream, startFromHead=True
+    )
     return [event["message"] for event in events["events"]]
 
 
@@ -39,13 +41,20 @@ def test_what_is_logged_and_measured_arrives_in_order(cloud: MiniStack) -> None:
     aws.close()
 
     first, second, odd, last = said(cloud, "shipped", "worker/1")
-    assert {**json.loads(first), "at": 0} == {"at": 0, "level": "info", "message": "run begun", "run": 7}
+    assert {**json.loads(first), "at": 0} == {
+        "at": 0,
+        "level": "info",
+        "message": "run begun",
+        "run": 7,
+    }
     assert second == '{"_aws": {}}'
     assert odd == "odd \\udc80"
     assert "ValueError: wrong" in json.loads(last)["traceback"]
 
 
-def test_no_process_fails_for_want_of_a_log(cloud: MiniStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_fails_for_want_of_a_log(
+    cloud: MiniStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shipper, "PERIOD", 0.05)
     aws = Aws(cloud.region, cloud.url)
     calls: list[str] = []
@@ -73,9 +82,17 @@ def test_no_process_fails_for_want_of_a_log(cloud: MiniStack, monkeypatch: pytes
 
 
 def test_batches_are_as_the_service_takes_them() -> None:
-    events: list[dict[str, object]] = [{"timestamp": 9 - n % 10, "message": "é" * 200_000} for n in range(10)]
+    events: list[dict[str, object]] = [
+        {"timestamp": 9 - n % 10, "message": "é" * 200_000} for n in range(10)
+    ]
     found = list(batches(events))
     times = [event["timestamp"] for batch in found for event in batch]
     assert times == sorted(times, key=lambda each: int(str(each)))
-    assert max(sum(len(str(each["message"]).encode()) + 26 for each in batch) for batch in found) <= 1_000_000
-    assert [len(batch) for batch in batches([{"timestamp": 1, "message": "x"}] * 10_001)] == [10_000, 1]
+    assert (
+        max(sum(len(str(each["message"]).encode()) + 26 for each in batch) for batch in found)
+        <= 1_000_000
+    )
+    assert [len(batch) for batch in batches([{"timestamp": 1, "message": "x"}] * 10_001)] == [
+        10_000,
+        1,
+    ]

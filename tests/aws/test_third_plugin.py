@@ -1,4 +1,5 @@
-"""A third kind of task on an emulated AWS: a hub that is deployed where its package is installed runs its tasks."""
+"""A third kind of task on an emulated AWS: a hub that is deployed where its package is installed
+runs its tasks."""
 
 from __future__ import annotations
 
@@ -30,10 +31,16 @@ def region() -> Iterator[Region]:
 @pytest.fixture(scope="module")
 def hub(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Hub:
     folder = tmp_path_factory.mktemp("templates")
-    program = f"from pathlib import Path; from dth.infra.app import synth; synth(Path({str(folder)!r}))"
+    program = (
+        f"from pathlib import Path; from dth.infra.app import synth; synth(Path({str(folder)!r}))"
+    )
     path = f"{REPOSITORY / 'src'}:{ECHO}"
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, check=True)
-    return deploy_hub(region, {file.stem: file for file in folder.glob("*.json")}, b"PK\5\6" + bytes(18))
+    subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, check=True
+    )
+    return deploy_hub(
+        region, {file.stem: file for file in folder.glob("*.json")}, b"PK\5\6" + bytes(18)
+    )
 
 
 def test_a_task_of_a_third_kind_runs(hub: Hub, region: Region) -> None:

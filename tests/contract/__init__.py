@@ -1,9 +1,9 @@
 """The contract suites: what holds on every platform, and what a store can do.
 
-The ports of a task (`dth.core.ports`) and of the hub (`dth.hub.ports`) say in their docstrings what each method
-does. The modules `test_*` here hold every platform to that: each test runs once on each platform of `PLATFORMS`
-(`tests/contract/platforms.py`). What only one platform has is tested elsewhere (`tests/unit/test_local_*.py`,
-`tests/aws`).
+The ports of a task (`dth.core.ports`) and of the hub (`dth.hub.ports`) say in their docstrings what
+each method does. The modules `test_*` here hold every platform to that: each test runs once on each
+platform of `PLATFORMS` (`tests/contract/platforms.py`). What only one platform has is tested
+elsewhere (`tests/unit/test_local_*.py`, `tests/aws`).
 
 | suite | ports |
 |---|---|
@@ -13,5 +13,5 @@ does. The modules `test_*` here hold every platform to that: each test runs once
 | `test_uploads` | `Uploads` |
 | `test_limits` | `Limits` |
 | `test_gauges` | `Gauges` |
-| `test_hub` | `Tasks`, `Audit`, `Tokens`, `Secrets`, `Users`, `Notifications`, `Metrics`, `Logs`, `Jobs` |
+| `test_hub` | the ports of the hub, from `Tasks` to `Jobs` |
 """

@@ -1,7 +1,7 @@
 """The platforms that the suites hold to the contract, and how the suites reach them.
 
-To add a platform: write a class with the methods of `PlatformUnderTest`, and add it to `PLATFORMS`. Every suite then
-runs on it; no test needs a change.
+To add a platform: write a class with the methods of `PlatformUnderTest`, and add it to `PLATFORMS`.
+Every suite then runs on it; no test needs a change.
 """
 
 from __future__ import annotations
@@ -55,7 +55,17 @@ if TYPE_CHECKING:
     import pytest
 
     from dth.core.ports.platform import Platform
-    from dth.hub.ports import Audit, Jobs, Logs, Metrics, Notifications, Secrets, Stores, Tasks, Users
+    from dth.hub.ports import (
+        Audit,
+        Jobs,
+        Logs,
+        Metrics,
+        Notifications,
+        Secrets,
+        Stores,
+        Tasks,
+        Users,
+    )
     from dth.platforms.local.nursery import Nursery
     from tests.servers.ministack import MiniStack
 
@@ -64,7 +74,8 @@ _numbers = itertools.count()
 
 @dataclass
 class OpenTask:
-    """A task as one process of it sees it. `beside` opens it as another process that works on it, too."""
+    """A task as one process of it sees it. `beside` opens it as another process that works on it,
+    too."""
 
     platform: Platform
     beside: Callable[[str], AbstractAsyncContextManager[Platform]]
@@ -88,7 +99,8 @@ class OpenHub:
     deliver: Callable[[], Awaitable[object]]
     # Writes lines to a stream of a task, one per second and up to now, as the task's processes do.
     log: Callable[[str, str, list[str]], None]
-    # Does the work of a certificate that was begun, where the platform does it, until its job has ended.
+    # Does the work of a certificate that was begun, where the platform does it, until its job has
+    # ended.
     certify: Callable[[str, Callable[[], Awaitable[dict[str, Any]]]], Awaitable[None]]
 
 
@@ -99,7 +111,8 @@ class PlatformUnderTest(Protocol):
     clock: str
 
     def task(self) -> AbstractAsyncContextManager[OpenTask]:
-        """A new task, without records and messages. Its queue delivers a message five times at most."""
+        """A new task, without records and messages. Its queue delivers a message five times at
+        most."""
         ...
 
     def hub(self) -> AbstractAsyncContextManager[OpenHub]:
@@ -156,7 +169,9 @@ class Local:
         file = self._folder / task / "logs" / f"{stream}.log"
         file.parent.mkdir(parents=True, exist_ok=True)
         first = time.time() - len(lines)
-        written = [encode_line(first + number, "info", text, {}) for number, text in enumerate(lines)]
+        written = [
+            encode_line(first + number, "info", text, {}) for number, text in enumerate(lines)
+        ]
         file.write_bytes(b"".join(written))
 
 
@@ -234,7 +249,10 @@ class OnAws:
             client.create_log_group(logGroupName=group)
         client.create_log_stream(logGroupName=group, logStreamName=stream)
         first = int((time.time() - len(lines)) * 1000)
-        events = [{"timestamp": first + 1000 * number, "message": text} for number, text in enumerate(lines)]
+        events = [
+            {"timestamp": first + 1000 * number, "message": text}
+            for number, text in enumerate(lines)
+        ]
         client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
 
@@ -245,4 +263,7 @@ async def over(jobs: Jobs, job: str) -> None:
     await until(ended, 10)
 
 
-PLATFORMS: dict[str, Callable[[pytest.FixtureRequest], PlatformUnderTest]] = {"local": Local, "aws": OnAws}
+PLATFORMS: dict[str, Callable[[pytest.FixtureRequest], PlatformUnderTest]] = {
+    "local": Local,
+    "aws": OnAws,
+}

@@ -1,10 +1,12 @@
 """Tries what a real S3 store can do, and writes it down.
 
-    python -m tests.contract.store --endpoint-url URL [--bucket NAME] [--access-key .. --secret-key ..] [--region ..]
+    python -m tests.contract.store --endpoint-url URL [--bucket NAME]
+        [--access-key .. --secret-key ..] [--region ..]
 
-Without keys the AWS environment and `--profile` say who asks, as with other commands. Without `--bucket` a bucket is
-made and deleted again; in one that is given, everything is below a prefix of its own, which is emptied at the end.
-Prints a table, and with `--output FILE` writes the same as JSON.
+Without keys the AWS environment and `--profile` say who asks, as with other commands. Without
+`--bucket` a bucket is made and deleted again; in one that is given, everything is below a prefix of
+its own, which is emptied at the end. Prints a table, and with `--output FILE` writes the same as
+JSON.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ ODD_KEYS = {
 class Store(S3Server):
     """The store at a URL, and the bucket in which it is tried."""
 
-    def __init__(self, url: str, access_key: str, secret_key: str, region: str, bucket: str = "") -> None:
+    def __init__(
+        self, url: str, access_key: str, secret_key: str, region: str, bucket: str = ""
+    ) -> None:
         self.url, self.region = url.rstrip("/"), region
         self.access_key, self.secret_key = access_key, secret_key
         self.own = not bucket
@@ -108,12 +112,16 @@ class Store(S3Server):
     def listed(self, query: str = "") -> list[str]:
         more = f"&{query}" if query else ""
         status, _, text = self.ask(
-            "GET", query=f"list-type=2&prefix={quote(self.prefix, safe='')}{more}", whole_bucket=True
+            "GET",
+            query=f"list-type=2&prefix={quote(self.prefix, safe='')}{more}",
+            whole_bucket=True,
         )
         if status != 200:
             raise Refused(_code(status, text))
         names = (
-            each.text or "" for each in ET.fromstring(text).iter() if each.tag.rpartition("}")[2] == "Key"
+            each.text or ""
+            for each in ET.fromstring(text).iter()
+            if each.tag.rpartition("}")[2] == "Key"
         )
         return list(names)
 
@@ -137,21 +145,23 @@ def _code(status: int, text: bytes) -> str:
     return found[1].decode() if found else f"HTTP {status}"
 
 
-# ------------------------------------------------------------------------------------------------- probes
+# ------------------------------------------------------------------------------------------- probes
 
 
 def virtual_host(store: Store) -> str:
     """Whether the bucket may stand in the host name."""
     address = urlsplit(store.url)
-    made = (http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection)(
-        address.netloc, timeout=30
-    )
+    made = (
+        http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    )(address.netloc, timeout=30)
     with contextlib.closing(made) as connection:
         store.put_body("a")
         path = f"/{quote(store.prefix)}a"
         host = f"{store.bucket_name}.{address.netloc}"
         signed = AWSRequest("GET", f"{address.scheme}://{host}{path}")
-        S3SigV4Auth(Credentials(store.access_key, store.secret_key), "s3", store.region).add_auth(signed)
+        S3SigV4Auth(Credentials(store.access_key, store.secret_key), "s3", store.region).add_auth(
+            signed
+        )
         connection.request("GET", path, headers={**dict(signed.headers.items()), "host": host})
         answer = connection.getresponse()
         text = answer.read()
@@ -199,7 +209,11 @@ def content_md5(store: Store) -> str:
 def etag(store: Store) -> str:
     """Whether the ETag of an object is the MD5 of its bytes."""
     found = store.put_body("etag").get("etag", "").strip('"')
-    return "md5" if found == bytes.hex(base64.b64decode(checksum(ChecksumMode.MD5, [BODY]))) else "other"
+    return (
+        "md5"
+        if found == bytes.hex(base64.b64decode(checksum(ChecksumMode.MD5, [BODY])))
+        else "other"
+    )
 
 
 def if_match(store: Store) -> str:
@@ -234,13 +248,18 @@ def list_v2(store: Store) -> str:
     order = "in byte order" if found == expected else "in another order"
     after = quote(f"{store.prefix}l/a", safe="")
     rest = listed(f"encoding-type=url&start-after={after}")
-    return f"{order}; start-after {'known' if rest == found[found.index(expected[1]) + 1 :] else 'ignored'}"
+    return (
+        f"{order}; start-after "
+        f"{'known' if rest == found[found.index(expected[1]) + 1 :] else 'ignored'}"
+    )
 
 
 def list_v1(store: Store) -> str:
     """Whether ListObjects of version 1 answers."""
     store.put_body("a")
-    status, _, text = store.ask("GET", query=f"prefix={quote(store.prefix, safe='')}", whole_bucket=True)
+    status, _, text = store.ask(
+        "GET", query=f"prefix={quote(store.prefix, safe='')}", whole_bucket=True
+    )
     return "yes" if status == 200 and b"<Key>" in text else _code(status, text)
 
 
@@ -258,7 +277,10 @@ def key_of(raw: bytes) -> Callable[[Store], str]:
         status, _, body = store.ask("GET", key)
         if (status, body) != (200, BODY):
             return f"lost (GET: HTTP {status})"
-        listed = [unquote_plus(each, errors="surrogateescape") for each in store.listed("encoding-type=url")]
+        listed = [
+            unquote_plus(each, errors="surrogateescape")
+            for each in store.listed("encoding-type=url")
+        ]
         there = store.prefix + key.decode("utf-8", "surrogateescape")
         return "kept" if there in listed else "kept, listed under another name"
 
@@ -282,7 +304,9 @@ def multipart(store: Store) -> str:
             status, answer, text = store.ask("PUT", key, query, body)
             if status != 200:
                 raise Refused(_code(status, text))
-            parts.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{answer['etag']}</ETag></Part>")
+            parts.append(
+                f"<Part><PartNumber>{number}</PartNumber><ETag>{answer['etag']}</ETag></Part>"
+            )
         body = f"<CompleteMultipartUpload>{''.join(parts)}</CompleteMultipartUpload>".encode()
         status, _, text = store.ask("POST", key, f"uploadId={quote(upload, safe='')}", body)
         if status == 200 and b"<Error>" not in text:
@@ -291,7 +315,10 @@ def multipart(store: Store) -> str:
             if found and re.fullmatch(rb"[0-9a-f]{32}-2", found[1]):
                 kind = "joined md5"
             whole = re.search(rb"<ChecksumCRC64NVME>", text)
-            return f"parts from {name}; ETag {kind}; checksum of the whole {'answered' if whole else 'not answered'}"
+            return (
+                f"parts from {name}; ETag {kind}; checksum of the whole "
+                f"{'answered' if whole else 'not answered'}"
+            )
     return _code(status, text)
 
 
@@ -332,7 +359,9 @@ def ranges(store: Store) -> str:
     store.put_body("a")
     status, answer, body = store.ask("GET", "a", headers={"range": "bytes=2-5"})
     kind = (
-        "" if status == 206 else f" (HTTP {status}, Content-Range {answer.get('content-range', 'missing')})"
+        ""
+        if status == 206
+        else f" (HTTP {status}, Content-Range {answer.get('content-range', 'missing')})"
     )
     return ("yes" if body == BODY[2:6] else "no") + kind
 
@@ -348,9 +377,13 @@ def copying(store: Store) -> str:
 def delete_many(store: Store) -> str:
     """Whether several objects are deleted with one request."""
     store.put_body("d1")
-    body = f"<Delete><Quiet>true</Quiet><Object><Key>{store.prefix}d1</Key></Object></Delete>".encode()
+    body = (
+        f"<Delete><Quiet>true</Quiet><Object><Key>{store.prefix}d1</Key></Object></Delete>".encode()
+    )
     headers = {"content-md5": checksum(ChecksumMode.MD5, [body])}
-    status, _, text = store.ask("POST", query="delete", body=body, headers=headers, whole_bucket=True)
+    status, _, text = store.ask(
+        "POST", query="delete", body=body, headers=headers, whole_bucket=True
+    )
     gone = store.ask("HEAD", "d1")[0] == 404
     return "yes" if status == 200 and gone else _code(status, text)
 
@@ -393,7 +426,8 @@ PROBES: dict[str, Callable[[Store], str]] = {
 
 
 def trial(store: Store) -> dict[str, str]:
-    """What each probe found. A probe that is refused says with which code; none stops the others."""
+    """What each probe found. A probe that is refused says with which code; none stops the
+    others."""
     if store.own and (made := store.request("PUT", f"/{store.bucket_name}"))[0] >= 300:
         raise Refused(f"bucket {store.bucket_name} cannot be made: {_code(made[0], made[2])}")
     found: dict[str, str] = {}
@@ -425,7 +459,10 @@ def main() -> int:
     if not access and (keys := session.get_credentials()):
         access, secret = keys.access_key, keys.secret_key
     if not access:
-        print("no credentials: give --access-key and --secret-key, or set AWS_PROFILE", file=sys.stderr)
+        print(
+            "no credentials: give --access-key and --secret-key, or set AWS_PROFILE",
+            file=sys.stderr,
+        )
         return 2
     region = given.region or session.region_name or "us-east-1"
     try:
@@ -437,7 +474,11 @@ def main() -> int:
     for name, result in found.items():
         print(f"{name:{width}}  {result}")
     if given.output:
-        row: dict[str, Any] = {"tried": time.strftime("%Y-%m-%d"), "version": given.version, "found": found}
+        row: dict[str, Any] = {
+            "tried": time.strftime("%Y-%m-%d"),
+            "version": given.version,
+            "found": found,
+        }
         given.output.write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return 0
 

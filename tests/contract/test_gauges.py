@@ -53,7 +53,11 @@ async def test_who_reports_may_go_on_with_its_own(gauges: Gauges) -> None:
 async def test_the_reports_of_all_processes_come_by_name(task: OpenTask) -> None:
     now = time.time()
     async with task.beside("w2") as second, task.beside("f1") as finder:
-        for process, gauges in (("w2", second.gauges), ("w1", task.platform.gauges), ("f1", finder.gauges)):
+        for process, gauges in (
+            ("w2", second.gauges),
+            ("w1", task.platform.gauges),
+            ("f1", finder.gauges),
+        ):
             await gauges.report(Gauge(process, "worker", now))
         assert [each.process for each in await task.platform.gauges.all()] == ["f1", "w1", "w2"]
 

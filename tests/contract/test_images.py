@@ -17,7 +17,8 @@ def record(key: str, run: int, status: Status = Status.DONE, **more: object) -> 
 
 async def test_a_record_comes_back_as_it_was(platform: Platform) -> None:
     image = ImageRecord(
-        "team/app:v1", 3, "quay.io/team/app:v1", Status.FAILED, "sha256:a", "sha256:b", 10, 4, 1.5, 2, "DENIED",
+        "team/app:v1", 3, "quay.io/team/app:v1", Status.FAILED, "sha256:a", "sha256:b", 10, 4, 1.5,
+        2, "DENIED",
         "not for you", "linux/amd64", "sha256:c", 99.5,
     )  # fmt: skip
     await platform.images.write([image])
@@ -30,7 +31,9 @@ async def test_a_record_comes_back_as_it_was(platform: Platform) -> None:
 
 async def test_the_history_of_an_image_is_newest_first(platform: Platform) -> None:
     for run in range(1, 6):
-        await platform.images.write([record("a:v1", run, source_digest=str(run)), record("b:v1", run)])
+        await platform.images.write(
+            [record("a:v1", run, source_digest=str(run)), record("b:v1", run)]
+        )
     assert [each.run for each in await platform.images.history("a:v1")] == [5, 4, 3, 2, 1]
     assert [each.run for each in await platform.images.history("a:v1", limit=2)] == [5, 4]
 
@@ -43,7 +46,9 @@ async def test_nothing_that_has_ended_becomes_pending(platform: Platform) -> Non
     await platform.images.write([record("a:v1", 1, Status.PENDING)])
     (found,) = await platform.images.page(1)
     assert (found.status, found.dest_digest) == (Status.DONE, "sha256:a")
-    await platform.images.write([record("a:v1", 2, Status.PENDING)])  # another run is another matter
+    await platform.images.write(
+        [record("a:v1", 2, Status.PENDING)]
+    )  # another run is another matter
     assert (await platform.images.latest(["a:v1"]))["a:v1"].status is Status.PENDING
 
 
@@ -106,7 +111,11 @@ async def test_pages_of_the_newest_of_each_image(platform: Platform) -> None:
 
 async def test_what_is_cancelled_was_pending(platform: Platform) -> None:
     await platform.images.write(
-        [record("a:v1", 1, Status.PENDING, moved=5), record("b:v1", 1), record("c:v1", 1, Status.FAILED)]
+        [
+            record("a:v1", 1, Status.PENDING, moved=5),
+            record("b:v1", 1),
+            record("c:v1", 1, Status.FAILED),
+        ]
     )
     await platform.images.cancel_pending("stopped")
     found = {each.key: each for each in await platform.images.page(1)}

@@ -56,7 +56,9 @@ async def bytes_limits(limits: Limits, clock: Clock) -> Limits:
     return limits
 
 
-async def test_a_grant_may_be_partial_and_says_how_long_to_wait(bytes_limits: Limits, clock: Clock) -> None:
+async def test_a_grant_may_be_partial_and_says_how_long_to_wait(
+    bytes_limits: Limits, clock: Clock
+) -> None:
     assert await lease(bytes_limits, 15) == (15, 0)
     granted, wait = await lease(bytes_limits, 15)
     assert granted == pytest.approx(10)
@@ -65,7 +67,9 @@ async def test_a_grant_may_be_partial_and_says_how_long_to_wait(bytes_limits: Li
     assert await lease(bytes_limits, 5) == (pytest.approx(5), pytest.approx(0, abs=1e-6))
 
 
-async def test_more_than_the_bucket_holds_comes_in_slices(bytes_limits: Limits, clock: Clock) -> None:
+async def test_more_than_the_bucket_holds_comes_in_slices(
+    bytes_limits: Limits, clock: Clock
+) -> None:
     taken, seconds = 0.0, 0.0
     while taken < 1000:
         granted, wait = await lease(bytes_limits, 1000 - taken)
@@ -116,7 +120,9 @@ async def test_a_rate_that_is_set_holds_for_the_next_lease_of_everybody(
     assert (await limits.rates(), await others.rates()) == ({"a": 1000, "b": 7},) * 2
 
 
-async def test_what_one_process_takes_no_other_has(limits: Limits, clock: Clock, others: Limits) -> None:
+async def test_what_one_process_takes_no_other_has(
+    limits: Limits, clock: Clock, others: Limits
+) -> None:
     await limits.set_rates({"a": 100})
     assert (await limits.lease("a", 20)).granted == 20
     assert (await others.lease("a", 20)).granted == pytest.approx(5)
@@ -132,7 +138,9 @@ async def test_the_same_rate_again_fills_no_bucket(limits: Limits, clock: Clock)
     assert (await limits.lease("a", 1000)).granted == 0
 
 
-async def test_a_clock_set_back_neither_grants_nor_blocks(bytes_limits: Limits, clock: Clock) -> None:
+async def test_a_clock_set_back_neither_grants_nor_blocks(
+    bytes_limits: Limits, clock: Clock
+) -> None:
     await lease(bytes_limits, 25)
     clock.now -= 3600
     assert (await lease(bytes_limits, 25))[0] == 0

@@ -60,7 +60,9 @@ async def test_the_same_id_twice_is_one_message_or_a_harmless_copy(queue: Queue)
 async def test_messages_have_one_owner_among_all_processes(task: OpenTask) -> None:
     async with task.beside("w2") as other:
         await task.platform.queue.send([Outgoing(f"m{n}", "b") for n in range(20)])
-        both = await asyncio.gather(*(each.queue.receive(10, 60, 0) for each in (task.platform, other)))
+        both = await asyncio.gather(
+            *(each.queue.receive(10, 60, 0) for each in (task.platform, other))
+        )
         ids = [delivery.id for deliveries in both for delivery in deliveries]
         assert len(ids) == len(set(ids))
         assert set(ids) <= {f"m{n}" for n in range(20)}
@@ -83,7 +85,9 @@ async def test_many_messages(queue: Queue) -> None:
     assert await queue.depth() == Depth(0, 0, 0)
 
 
-async def test_an_expired_lease_is_delivered_again_and_the_old_receipt_is_worth_nothing(queue: Queue) -> None:
+async def test_an_expired_lease_is_delivered_again_and_the_old_receipt_is_worth_nothing(
+    queue: Queue,
+) -> None:
     await queue.send([Outgoing("a", "b")])
     [old] = await queue.receive(1, lease=0, wait=0)
     [new] = await queue.receive(1, lease=60, wait=0)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 # In byte order; the lone surrogates stand for bytes that are not UTF-8.
 ODD_KEYS = [
-    "\x00", "\x00a", "..", "//", "a\x00b", "a/../b", "\udc80", "\u00e9", "\uffff", "\U0001f600", "\U0010ff00",
+    "\x00", "\x00a", "..", "//", "a\x00b", "a/../b", "\udc80", "\u00e9", "\uffff", "\U0001f600",
+    "\U0010ff00",
     "\U0010ff80\U0010ff00", "\udcff", "\udcff" * 1024,
 ]  # fmt: skip
 
@@ -45,7 +46,7 @@ async def keys(scan: AsyncIterator[Record]) -> list[str]:
     return [record.key async for record in scan]
 
 
-# ------------------------------------------------------------------------------------------------- runs
+# --------------------------------------------------------------------------------------------- runs
 
 
 async def test_an_unfinished_run_is_resumed_a_finished_one_is_not(records: Records) -> None:
@@ -66,7 +67,9 @@ async def test_an_unfinished_run_is_resumed_a_finished_one_is_not(records: Recor
     assert len(await records.list_runs(limit=1)) == 1
 
 
-async def test_a_run_may_begin_while_the_last_objects_of_another_are_on_their_way(records: Records) -> None:
+async def test_a_run_may_begin_while_the_last_objects_of_another_are_on_their_way(
+    records: Records,
+) -> None:
     first, _ = await records.begin_run(RunKind.SYNC)
     await records.set_run(first.id, RunState.TRANSFERRING)
     assert (await records.begin_run(RunKind.SYNC))[0].id == first.id
@@ -99,7 +102,7 @@ async def test_the_first_reason_of_a_pause_stays(records: Records) -> None:
     assert await records.paused() != ""
 
 
-# ------------------------------------------------------------------------------------------- the finder
+# --------------------------------------------------------------------------------------- the finder
 
 
 async def test_commit_writes_everything(platform: Platform) -> None:
@@ -193,7 +196,9 @@ async def test_what_is_pending_from_an_earlier_run_stays_with_it(records: Record
     assert (counts.enqueued, counts.pending, counts.enqueued_bytes) == (2, 1, 20)
     found = await records.get(["a", "b"])
     assert (found["a"].run, found["a"].etag) == (first.id, "e1")
-    assert found["b"] == Record("b", Status.PENDING, second.id, "e2", 10, updated=found["b"].updated)
+    assert found["b"] == Record(
+        "b", Status.PENDING, second.id, "e2", 10, updated=found["b"].updated
+    )
     assert await records.settled(second.id, ["a", "b"]) == {"a"}
     assert await records.settled(first.id, ["a", "b"]) == {"b"}
     assert await records.settle([done("a", second.id)]) == 0
@@ -203,7 +208,9 @@ async def test_what_is_pending_from_an_earlier_run_stays_with_it(records: Record
 async def test_no_message_is_sent_for_what_is_in_flight(platform: Platform) -> None:
     records = platform.records
     first, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(first.id, Page(enqueued=enqueued("a", "b", "c"), messages=[Outgoing("m", "first")]))
+    await records.commit(
+        first.id, Page(enqueued=enqueued("a", "b", "c"), messages=[Outgoing("m", "first")])
+    )
     second, _ = await records.begin_run(RunKind.REDRIVE)
     page = Page(
         enqueued=[
@@ -211,10 +218,16 @@ async def test_no_message_is_sent_for_what_is_in_flight(platform: Platform) -> N
             Enqueued("b", 10, "e1", "b and d"),
             Enqueued("d", 10, "e1", "b and d"),
         ],
-        messages=[Outgoing("only a", "no"), Outgoing("b and d", "yes"), Outgoing("of no object", "this too")],
+        messages=[
+            Outgoing("only a", "no"),
+            Outgoing("b and d", "yes"),
+            Outgoing("of no object", "this too"),
+        ],
     )
     await records.commit(second.id, page)
-    again = Page(enqueued=[Enqueued("d", 10, "e1", "d again")], messages=[Outgoing("d again", "no")])
+    again = Page(
+        enqueued=[Enqueued("d", 10, "e1", "d again")], messages=[Outgoing("d again", "no")]
+    )
     await records.commit(second.id, again)
     taken: set[str] = set()
     while deliveries := await platform.queue.receive(10, 60, 0):
@@ -290,7 +303,9 @@ async def test_an_outcome_that_nobody_knows_an_event_of_ends_all(records: Record
         await records.apply_event("a", sequencer)
         await records.commit(run.id, Page(enqueued=enqueued("a")))
         assert await records.settle([Outcome("a", run.id, Status.FAILED, sequencer="0050")]) == 0
-        assert await records.settle([Outcome("a", run.id, Status.FAILED, reason="WorkerCrashed")]) == 1
+        assert (
+            await records.settle([Outcome("a", run.id, Status.FAILED, reason="WorkerCrashed")]) == 1
+        )
 
 
 async def test_a_key_twice_in_one_run_is_enqueued_once(records: Records) -> None:
@@ -331,7 +346,9 @@ async def test_cursors_are_replaced_and_come_in_order(records: Records) -> None:
 
 async def test_extras_end_once(records: Records) -> None:
     run, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(run.id, Page(counts=Counts(delete_enqueued=4), extras=["d", "a", "c", "\udcff"]))
+    await records.commit(
+        run.id, Page(counts=Counts(delete_enqueued=4), extras=["d", "a", "c", "\udcff"])
+    )
     assert await records.extras(run.id, "", 2) == ["a", "c"]
     assert await records.extras(run.id, "c", 9) == ["d", "\udcff"]
     await records.settle_extras(run.id, deleted=["a", "\udcff"], kept=["c"], failed=[])
@@ -341,7 +358,7 @@ async def test_extras_end_once(records: Records) -> None:
     assert (counts.deleted, counts.delete_kept, counts.delete_failed) == (2, 1, 1)
 
 
-# ------------------------------------------------------------------------------------------ the workers
+# -------------------------------------------------------------------------------------- the workers
 
 
 async def test_settle_writes_the_record(records: Records) -> None:
@@ -358,7 +375,14 @@ async def test_settle_writes_the_record(records: Records) -> None:
         record.updated = 0
     assert found["ok"] == Record("ok", Status.DONE, run.id, "e1", 10, "d1", "crc64nvme:AAAA", 1)
     assert found["bad"] == Record(
-        "bad", Status.FAILED, run.id, "e1", 10, attempts=5, reason="AccessDenied", detail="key 'b\\udcff' é"
+        "bad",
+        Status.FAILED,
+        run.id,
+        "e1",
+        10,
+        attempts=5,
+        reason="AccessDenied",
+        detail="key 'b\\udcff' é",
     )
     assert found["gone"].status is Status.CANCELLED
     counts = (await records.get_run(run.id)).counts
@@ -390,7 +414,8 @@ async def test_batches_of_any_size(records: Records, size: int) -> None:
 async def test_what_is_cancelled_balances_every_ledger(records: Records) -> None:
     first, _ = await records.begin_run(RunKind.SYNC)
     await records.commit(
-        first.id, Page(Counts(delete_enqueued=2), enqueued=enqueued("a", "b", "c"), extras=["x", "y"])
+        first.id,
+        Page(Counts(delete_enqueued=2), enqueued=enqueued("a", "b", "c"), extras=["x", "y"]),
     )
     await records.settle([done("a", first.id), Outcome("b", first.id, Status.FAILED, reason="no")])
     await records.settle_extras(first.id, ["x"], [], [])
@@ -437,7 +462,7 @@ async def test_events_take_effect_in_order_and_again_when_redelivered(records: R
     assert await keys(records.scan()) == ["k"]
 
 
-# ---------------------------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------------------------------ reading
 
 
 async def test_odd_keys_come_back_as_they_are_and_in_byte_order(records: Records) -> None:
@@ -449,7 +474,9 @@ async def test_odd_keys_come_back_as_they_are_and_in_byte_order(records: Records
     assert await keys(records.scan()) == in_order
     assert set(await records.extras(run.id, "", 100)) == set(ODD_KEYS)
     assert set(await records.get(ODD_KEYS)) == set(ODD_KEYS)
-    assert await records.settle([Outcome(key, run.id, Status.FAILED) for key in ODD_KEYS]) == len(ODD_KEYS)
+    assert await records.settle([Outcome(key, run.id, Status.FAILED) for key in ODD_KEYS]) == len(
+        ODD_KEYS
+    )
     assert set(await keys(records.scan(status=Status.FAILED))) == set(ODD_KEYS)
     await records.settle_extras(run.id, ODD_KEYS, [], [])
     assert await records.extras(run.id, "", 100) == []
@@ -477,7 +504,9 @@ async def test_pages_of_what_failed(records: Records) -> None:
             done("good", run.id),
             Outcome("gone", run.id, Status.CANCELLED, reason="NoSuchKey"),
             *(
-                Outcome(key, run.id, Status.FAILED, reason="odd" if n % 2 else "even", detail=f"why {n}")
+                Outcome(
+                    key, run.id, Status.FAILED, reason="odd" if n % 2 else "even", detail=f"why {n}"
+                )
                 for n, key in enumerate(names)
             ),
         ]
@@ -500,7 +529,9 @@ async def test_pages_of_what_failed(records: Records) -> None:
         FailureGroup("even", 5, "why 8", ["a/0", "a/2"]),
         FailureGroup("odd", 4, "why 7", ["a/1", "a/3"]),
     ]
-    await records.commit(run.id, Page(enqueued=enqueued("a/0")))  # a redrive: it is not a failure any more
+    await records.commit(
+        run.id, Page(enqueued=enqueued("a/0"))
+    )  # a redrive: it is not a failure any more
     assert await found(limit=1) == ["a/1"]
 
 
@@ -515,12 +546,14 @@ async def test_pages_of_everything_come_to_an_end(records: Records) -> None:
     assert set(seen) == names
 
 
-# -------------------------------------------------------------------------------------------- the proof
+# ---------------------------------------------------------------------------------------- the proof
 
 
 async def test_who_confirmed_the_copies_is_counted(records: Records) -> None:
     run, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(run.id, Page(enqueued=enqueued(*(each.name for each in Verified), "lacks")))
+    await records.commit(
+        run.id, Page(enqueued=enqueued(*(each.name for each in Verified), "lacks"))
+    )
     outcomes = [done(each.name, run.id) for each in Verified] + [done("lacks", run.id)]
     for outcome, verified in zip(outcomes, Verified, strict=False):
         outcome.verified = verified
@@ -530,7 +563,9 @@ async def test_who_confirmed_the_copies_is_counted(records: Records) -> None:
     assert counts.by_verification == {"store": 1, "etag": 1, "source": 1, "content": 1, "none": 2}
     assert counts.incomplete == 1
     found = await records.get([each.name for each in Verified])
-    assert {key: record.verified.name for key, record in found.items()} == {key: key for key in found}
+    assert {key: record.verified.name for key, record in found.items()} == {
+        key: key for key in found
+    }
 
 
 async def test_the_digest_of_a_run_is_that_of_its_records(records: Records) -> None:
@@ -563,7 +598,9 @@ async def test_the_digest_of_a_run_is_that_of_its_records(records: Records) -> N
 async def test_reconciling_changes_nothing_where_nobody_died(platform: Platform) -> None:
     records = platform.records
     run, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(run.id, Page(enqueued=enqueued("a", "b"), messages=[Outgoing("m", "body")]))
+    await records.commit(
+        run.id, Page(enqueued=enqueued("a", "b"), messages=[Outgoing("m", "body")])
+    )
     await records.settle([done("a", run.id)])
     before = (await records.get_run(run.id)).counts
     for _ in range(2):

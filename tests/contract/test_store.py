@@ -1,4 +1,5 @@
-"""The trial of a store finds what the stores of the tests are known to do, and leaves nothing behind."""
+"""The trial of a store finds what the stores of the tests are known to do, and leaves nothing
+behind."""
 
 from __future__ import annotations
 
@@ -14,12 +15,18 @@ if TYPE_CHECKING:
     from tests.servers.s3 import S3Server
 
 ROWS = Path(__file__).parent / "stores"
-STORES = ["s3_a", "s3_moto", "s3_rclone", pytest.param("ceph", marks=pytest.mark.xdist_group("ceph"))]
+STORES = [
+    "s3_a",
+    "s3_moto",
+    "s3_rclone",
+    pytest.param("ceph", marks=pytest.mark.xdist_group("ceph")),
+]
 
 
 @pytest.mark.parametrize("name", STORES)
 def test_the_row_of_a_store(request: pytest.FixtureRequest, name: str) -> None:
-    """After a change of a store: `python -m tests.contract.store --endpoint-url URL --output FILE`."""
+    """After a change of a store: `python -m tests.contract.store --endpoint-url URL --output
+    FILE`."""
     server: S3Server = request.getfixturevalue(name)
     found = trial(Store(server.url, server.access_key, server.secret_key, server.region))
     assert found == json.loads((ROWS / f"{name}.json").read_text("utf-8"))["found"]

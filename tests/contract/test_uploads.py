@@ -49,7 +49,9 @@ async def test_one_live_upload_a_key(uploads: Uploads) -> None:
 
 
 @pytest.mark.parametrize("sequencer", ["", "0A", None])
-async def test_an_upload_remembers_the_event_before_it(uploads: Uploads, sequencer: str | None) -> None:
+async def test_an_upload_remembers_the_event_before_it(
+    uploads: Uploads, sequencer: str | None
+) -> None:
     intent = giant("k")
     intent.sequencer = sequencer
     assert await uploads.intend(intent)
@@ -59,7 +61,9 @@ async def test_an_upload_remembers_the_event_before_it(uploads: Uploads, sequenc
     assert found.sequencer == sequencer
 
 
-async def test_start_writes_parts_and_messages_together(uploads: Uploads, platform: Platform) -> None:
+async def test_start_writes_parts_and_messages_together(
+    uploads: Uploads, platform: Platform
+) -> None:
     await begun(uploads)
     found = await uploads.get("k\udcff")
     assert found is not None
@@ -74,7 +78,9 @@ async def test_start_writes_parts_and_messages_together(uploads: Uploads, platfo
     assert (await platform.queue.depth()).visible == 2
 
 
-async def test_start_without_the_intent_writes_nothing(uploads: Uploads, platform: Platform) -> None:
+async def test_start_without_the_intent_writes_nothing(
+    uploads: Uploads, platform: Platform
+) -> None:
     assert not await uploads.start("k", "u1", [Part(1)], MESSAGES)
     await begun(uploads, "k")
     assert not await uploads.start("k", "u2", [Part(3)], [Outgoing("m.3", "3")])
@@ -176,7 +182,9 @@ async def test_who_comes_late_changes_nothing_of_an_upload_that_has_ended(upload
 async def test_of_many_owners_at_once_one_completes(uploads: Uploads, task: OpenTask) -> None:
     await begun(uploads, "k")
     async with task.beside("w2") as other:
-        claims = [each.claim("k", "u1", str(n), 60) for n, each in enumerate([uploads, other.uploads] * 4)]
+        claims = [
+            each.claim("k", "u1", str(n), 60) for n, each in enumerate([uploads, other.uploads] * 4)
+        ]
         assert sum(await asyncio.gather(*claims)) == 1
 
 

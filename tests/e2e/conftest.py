@@ -1,6 +1,8 @@
-"""Fixtures of the browser tests: the console of a real hub, in headless Chromium, between two real stores.
+"""Fixtures of the browser tests: the console of a real hub, in headless Chromium, between two real
+stores.
 
-Playwright leaves an event loop running in the thread of the tests, so that these are a pytest call of their own.
+Playwright leaves an event loop running in the thread of the tests, so that these are a pytest call
+of their own.
 """
 
 from __future__ import annotations
@@ -125,7 +127,8 @@ def slow_source(source: Side, proxy_a: Proxy) -> Side:
 
 @pytest.fixture
 def console(page: Page, e2e_hub: Hub) -> Iterator[Console]:
-    """The console, signed in as an administrator. Whatever the browser complains of fails the test."""
+    """The console, signed in as an administrator. Whatever the browser complains of fails the
+    test."""
     console = Console(page, e2e_hub)
     console.sign_in("admin-user")
     yield console
@@ -133,7 +136,9 @@ def console(page: Page, e2e_hub: Hub) -> Iterator[Console]:
 
 
 @pytest.fixture
-def newcomer(browser: Browser, browser_context_args: dict[str, Any], e2e_hub: Hub) -> Iterator[Console]:
+def newcomer(
+    browser: Browser, browser_context_args: dict[str, Any], e2e_hub: Hub
+) -> Iterator[Console]:
     """The console before anybody signed in."""
     context = browser.new_context(**browser_context_args)
     console = Console(context.new_page(), e2e_hub)

@@ -59,7 +59,9 @@ class Console:
         self.heading().wait_for()
 
     def dark(self, on: bool = True) -> None:
-        self.page.evaluate(f"localStorage.setItem('dth.theme', {json.dumps('dark' if on else 'light')})")
+        self.page.evaluate(
+            f"localStorage.setItem('dth.theme', {json.dumps('dark' if on else 'light')})"
+        )
         self.page.reload()
         self.heading().wait_for()
 
@@ -67,5 +69,7 @@ class Console:
         """What axe finds wrong: rule, weight, first places."""
         self.page.evaluate(f"{AXE.read_text('utf-8')};0")
         rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-        found = self.page.evaluate(f"axe.run(document, {{runOnly: {json.dumps(rules)}}})")["violations"]
+        found = self.page.evaluate(f"axe.run(document, {{runOnly: {json.dumps(rules)}}})")[
+            "violations"
+        ]
         return [(v["id"], v["impact"], [node["target"] for node in v["nodes"]][:3]) for v in found]

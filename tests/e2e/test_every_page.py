@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("width", [390, 2560])
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_no_page_scrolls_sideways(console: Console, pages: list[str], width: int, language: str) -> None:
+def test_no_page_scrolls_sideways(
+    console: Console, pages: list[str], width: int, language: str
+) -> None:
     console.language(language)
     console.page.set_viewport_size({"width": width, "height": 900})
     for path in pages:
@@ -26,7 +28,8 @@ def test_no_page_scrolls_sideways(console: Console, pages: list[str], width: int
 
 
 def test_chinese_is_complete(console: Console, pages: list[str]) -> None:
-    """Beside names and what the hub itself says, no line of a page is without a Chinese character."""
+    """Beside names and what the hub itself says, no line of a page is without a Chinese
+    character."""
     console.language("zh")
     expect(console.page.locator("html")).to_have_attribute("lang", "zh-CN")
     tasks = console.hub.call("{ listTasksV2(count: 100) { items { description } } }")["items"]
@@ -34,10 +37,11 @@ def test_chinese_is_complete(console: Console, pages: list[str]) -> None:
     english = re.compile(r"\b(the|and|is|are|of|to|not|no|with)\b")
     for path in pages:
         console.open(path)
-        # The hub's own sentences are English, and say so (HubText). Hidden and read in one step: others may come later.
+        # The hub's own sentences are English, and say so (HubText). Hidden and read in one step:
+        # others may come later.
         text = console.page.evaluate(
-            "(() => { for (const each of document.querySelectorAll('[lang=en]')) each.style.display = 'none';"
-            " return document.body.innerText; })()"
+            "(() => { for (const each of document.querySelectorAll('[lang=en]')) "
+            "each.style.display = 'none'; return document.body.innerText; })()"
         )
         for line in text.splitlines():
             if english.search(line) and not re.search(r"[\u4e00-\u9fff]", line):

@@ -1,4 +1,5 @@
-"""Tasks for images in a browser: made by the wizard, watched, looked at, mended. Real registries."""
+"""Tasks for images in a browser: made by the wizard, watched, looked at, mended. Real
+registries."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def here() -> Iterator[RegistryServer]:
     with RegistryServer(auth=True) as server:
         for name in ("api", "web"):
             server.push(f"team/{name}", "v1", image(name, [BASE, layer(f"e2e-{name}", 10_000)]))
-        both = index(image("x", [BASE]), image("y", [layer("e2e-arm", 20_000)], architecture="arm64"))
+        both = index(
+            image("x", [BASE]), image("y", [layer("e2e-arm", 20_000)], architecture="arm64")
+        )
         server.push("team/both", "v1", both)
         server.push("team/both", *signature(both))
         yield server
@@ -60,7 +63,9 @@ def store_login(page: Page, password: str = PASSWORD) -> str:
     return name
 
 
-def between(here: RegistryServer, there: RegistryServer, secret: str, **more: str) -> dict[str, str]:
+def between(
+    here: RegistryServer, there: RegistryServer, secret: str, **more: str
+) -> dict[str, str]:
     return {
         "sourceType": "Registry",
         "srcRegistry": here.host,
@@ -191,7 +196,9 @@ def test_public_images_are_named_and_need_no_login(console: Console, there: Regi
     with RegistryServer() as public:
         public.push("team/api", "v1", image("api", [BASE]))
         console.open("/tasks/create")
-        page.get_by_role("radio", name=re.compile("^Container images")).click()  # another form follows
+        page.get_by_role(
+            "radio", name=re.compile("^Container images")
+        ).click()  # another form follows
         next_step(page)
         choose(page, "Source type", "Public images")
         expect(page.get_by_role("button", name="Create a secret")).to_have_count(0)

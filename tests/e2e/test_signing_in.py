@@ -44,7 +44,9 @@ def test_tokens_are_not_kept_beyond_the_tab(console: Console) -> None:
 def test_a_viewer_is_shown_no_administration(newcomer: Console) -> None:
     newcomer.sign_in("viewer-user", "/users")
     page = newcomer.page
-    expect(page.get_by_text("Your role does not allow this; it needs Administrator.")).to_be_visible()
+    expect(
+        page.get_by_text("Your role does not allow this; it needs Administrator.")
+    ).to_be_visible()
     expect(page.get_by_role("link", name="Audit log")).to_have_count(0)
     expect(page.get_by_role("link", name="Create task")).to_have_count(0)
     expect(page.get_by_role("link", name="Tasks").first).to_be_visible()

@@ -28,7 +28,10 @@ def picture(page: Page, name: str) -> None:
 
 def make_store(console: Console, name: str, side: Side) -> None:
     keys = {"access_key_id": side.server.access_key, "secret_access_key": side.server.secret_key}
-    query = "mutation ($name: String!, $value: String!) { createSecret(name: $name, value: $value) { name } }"
+    query = (
+        "mutation ($name: String!, $value: String!) { createSecret(name: $name, value: $value) "
+        "{ name } }"
+    )
     console.hub.call(query, name=f"keys-{name}", value=json.dumps(keys))
     console.open("/stores")
     page = console.page
@@ -137,7 +140,9 @@ def test_a_first_transfer_takes_one_page(console: Console, source: Side, dest: S
     source.put(bodies(["a", "b"]))
     for name, side in ((old, source), (new, dest)):
         console.hub.secret(f"keys-{name}", side.server.access_key, side.server.secret_key)
-        query = "mutation ($n: String!, $i: StoreInput!) { createStore(name: $n, input: $i) { name } }"
+        query = (
+            "mutation ($n: String!, $i: StoreInput!) { createStore(name: $n, input: $i) { name } }"
+        )
         console.hub.call(query, n=name, i={"endpoint": side.server.url, "secret": f"keys-{name}"})
     console.open("/tasks/quick")
     page.get_by_role("button", name="Start", exact=True).click()

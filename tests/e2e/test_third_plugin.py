@@ -1,4 +1,5 @@
-"""A kind of task that the console has no folder for: the wizard and the pages are made from what the API says of it."""
+"""A kind of task that the console has no folder for: the wizard and the pages are made from what
+the API says of it."""
 
 from __future__ import annotations
 

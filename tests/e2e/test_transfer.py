@@ -1,4 +1,5 @@
-"""The main job in a browser: create a task, watch it, break it, mend it, stop it, look at what it did."""
+"""The main job in a browser: create a task, watch it, break it, mend it, stop it, look at what it
+did."""
 
 from __future__ import annotations
 
@@ -53,13 +54,17 @@ def fill_in(page: Page, source: Side, dest: Side, description: str) -> None:
     next_step(page)
     field(page, "Source endpoint").fill(source.server.url)
     field(page, "Source bucket").fill(source.bucket)
-    store_secret(page, f"source-{uuid.uuid4().hex[:8]}", source.server.access_key, source.server.secret_key)
+    store_secret(
+        page, f"source-{uuid.uuid4().hex[:8]}", source.server.access_key, source.server.secret_key
+    )
     page.get_by_role("button", name="Test the connection").click()
     expect(page.get_by_role("table", name="First objects")).to_be_visible()
     next_step(page)
     field(page, "Destination endpoint").fill(dest.server.url)
     field(page, "Destination bucket").fill(dest.bucket)
-    store_secret(page, f"dest-{uuid.uuid4().hex[:8]}", dest.server.access_key, dest.server.secret_key)
+    store_secret(
+        page, f"dest-{uuid.uuid4().hex[:8]}", dest.server.access_key, dest.server.secret_key
+    )
     next_step(page)
     next_step(page)  # comparison and engine: the defaults do
     page.get_by_role("radio", name="Once").check()
@@ -106,7 +111,9 @@ def test_create_watch_and_look_at_what_was_done(console: Console, source: Side, 
 
     task = task_id(page)
     wait_for(lambda: console.hub.task(task)["progress"] == "DONE")
-    expect(page.get_by_text("Done", exact=True).first).to_be_visible()  # by itself, without a reload
+    expect(
+        page.get_by_text("Done", exact=True).first
+    ).to_be_visible()  # by itself, without a reload
     assert sorted(dest.listed()) == sorted(source.listed())
     expect(page.get_by_text("Of 41 objects listed")).to_be_visible()
 
@@ -149,7 +156,9 @@ def test_a_broken_credential_is_told_mended_and_resumed(
         assert secret_key not in page.content()
         console.open(f"/tasks/{task}")
         act(page, "Resume")
-        expect(page.get_by_text("SignatureDoesNotMatch")).to_have_count(0)  # it was in error until then
+        expect(page.get_by_text("SignatureDoesNotMatch")).to_have_count(
+            0
+        )  # it was in error until then
         hub.wait(task, "DONE")
         expect(page.get_by_text("Done", exact=True).first).to_be_visible()
         assert sorted(dest.listed()) == ["a", "b", "c"]
@@ -157,7 +166,9 @@ def test_a_broken_credential_is_told_mended_and_resumed(
         s3_auth.drop(bucket)
 
 
-def test_failures_are_grouped_and_retried(console: Console, source: Side, proxy_b: Proxy, dest: Side) -> None:
+def test_failures_are_grouped_and_retried(
+    console: Console, source: Side, proxy_b: Proxy, dest: Side
+) -> None:
     page, hub = console.page, console.hub
     source.put(bodies(f"{n:02}" for n in range(20)))
     proxy_b.rule(Reply(403, "AccessDenied", "Access Denied"), method="PUT", key="^0")
@@ -207,10 +218,14 @@ def tasks_of(hub: Hub) -> list[dict[str, str]]:
     return found
 
 
-def test_clone_fills_the_form_and_edit_changes_the_task(console: Console, source: Side, dest: Side) -> None:
+def test_clone_fills_the_form_and_edit_changes_the_task(
+    console: Console, source: Side, dest: Side
+) -> None:
     page, hub = console.page, console.hub
     source.put(bodies("a"))
-    task = hub.create(source, dest, description="The model", destPrefix="one/", excludePatterns="*.tmp")
+    task = hub.create(
+        source, dest, description="The model", destPrefix="one/", excludePatterns="*.tmp"
+    )
     hub.wait(task, "DONE")
     console.open(f"/tasks/create?clone={task}")
     expect(field(page, "Description")).to_have_value("The model")

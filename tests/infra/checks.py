@@ -1,4 +1,5 @@
-"""What templates are checked with: cdk-nag's findings against reasons, and an own look at state machines."""
+"""What templates are checked with: cdk-nag's findings against reasons, and an own look at state
+machines."""
 
 from __future__ import annotations
 
@@ -54,13 +55,19 @@ class Findings:
 
     def outdated(self, accepted: Accepted) -> list[tuple[str, str, str]]:
         """Reasons for what is not found any more."""
-        return [reason for reason in accepted if not any(_fits(each, reason) for each in self.found)]
+        return [
+            reason for reason in accepted if not any(_fits(each, reason) for each in self.found)
+        ]
 
 
 def _fits(found: tuple[str, str], reason: tuple[str, str, str]) -> bool:
     resource, rule = found
     name, number, part = reason
-    return resource == name and re.search(rf"AwsSolutions-{number}\b", rule) is not None and part in rule
+    return (
+        resource == name
+        and re.search(rf"AwsSolutions-{number}\b", rule) is not None
+        and part in rule
+    )
 
 
 def resources(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
@@ -78,7 +85,8 @@ def inline(role: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_state_machines(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The definitions of a template's state machines, with names in the place of what CloudFormation fills in."""
+    """The definitions of a template's state machines, with names in the place of what
+    CloudFormation fills in."""
     machines = {}
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::StepFunctions::StateMachine":
@@ -105,8 +113,9 @@ def _filled(value: Any) -> str:
 
 
 def find_faults(machine: dict[str, Any], where: str = "the machine") -> list[str]:
-    """What is wrong with a definition in Amazon States Language: targets that are not there, states that nothing leads
-    to, states without an end, steps of retries that say nothing. cfn-lint does not see into what the CDK writes."""
+    """What is wrong with a definition in Amazon States Language: targets that are not there, states
+    that nothing leads to, states without an end, steps of retries that say nothing. cfn-lint does
+    not see into what the CDK writes."""
     states = machine.get("States", {})
     faults = []
     targets = {machine.get("StartAt", "")}
@@ -117,8 +126,12 @@ def find_faults(machine: dict[str, Any], where: str = "the machine") -> list[str
             faults.append(f"{here} has no known type: {kind}")
         leads = _targets(state)
         targets |= leads
-        faults += [f"{here} leads to {target}, which is not there" for target in leads - states.keys()]
-        if kind not in ("Choice", "Succeed", "Fail") and not ("Next" in state) ^ bool(state.get("End")):
+        faults += [
+            f"{here} leads to {target}, which is not there" for target in leads - states.keys()
+        ]
+        if kind not in ("Choice", "Succeed", "Fail") and not ("Next" in state) ^ bool(
+            state.get("End")
+        ):
             faults.append(f"{here} has neither a next state nor an end, or both")
         if kind == "Choice" and not state.get("Choices"):
             faults.append(f"{here} chooses among nothing")
@@ -142,13 +155,18 @@ def find_faults(machine: dict[str, Any], where: str = "the machine") -> list[str
 
 def _targets(state: dict[str, Any]) -> set[str]:
     found = {state[name] for name in ("Next", "Default") if name in state}
-    found |= {each["Next"] for each in (*state.get("Catch", ()), *state.get("Choices", ())) if "Next" in each}
+    found |= {
+        each["Next"]
+        for each in (*state.get("Catch", ()), *state.get("Choices", ()))
+        if "Next" in each
+    }
     return found
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What CloudFormation makes of values in a template, with some parameters and the defaults of the others."""
+    """What CloudFormation makes of values in a template, with some parameters and the defaults of
+    the others."""
 
     template: dict[str, Any]
     given: dict[str, str]

@@ -58,8 +58,8 @@ def test_each_alarm_has_a_metric_that_is_written(
 
 @pytest.mark.parametrize("alarms", ["s3", "ecr"], indirect=True)
 def test_late_metrics_are_seen(alarms: dict[str, Any]) -> None:
-    """CloudWatch takes the fill value for a metric that is late: https://docs.aws.amazon.com/AmazonCloudWatch/latest/
-    monitoring/using-metric-math.html"""
+    """CloudWatch takes the fill value for a metric that is late:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/ monitoring/using-metric-math.html"""
     for found in alarms.values():
         assert found["DatapointsToAlarm"] < found["EvaluationPeriods"]
         assert found["EvaluationPeriods"] >= 5
@@ -111,7 +111,9 @@ def test_runs_that_failed_before_an_upgrade_are_no_news() -> None:
 def test_a_start_that_nobody_hears_is_kept(templates: dict[str, Path], name: str) -> None:
     template = json.loads(templates[name].read_text("utf-8"))
     letters = {"Arn": {"Fn::GetAtt": ["MissedStarts", "Arn"]}}
-    assert template["Resources"]["Schedule"]["Properties"]["Targets"][0]["DeadLetterConfig"] == letters
+    assert (
+        template["Resources"]["Schedule"]["Properties"]["Targets"][0]["DeadLetterConfig"] == letters
+    )
     asynchronous = {"s3": ["Start"], "ecr": []}[name]
     for each in asynchronous:
         found = template["Resources"][each]["Properties"]

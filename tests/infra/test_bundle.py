@@ -1,4 +1,5 @@
-"""What is packed for functions and machines: for the right processor, the same every time, and able to start."""
+"""What is packed for functions and machines: for the right processor, the same every time, and able
+to start."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ from dth.infra.bundle import Target, make_tree
 make_tree(Target({HERE.machine!r}, {HERE.python!r}), Path({str(folder)!r}))
 """
     path = f"{REPOSITORY / 'src'}:{ECHO}"
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, check=True)
+    subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, check=True
+    )
 
 
 def test_what_runs_on_aws_starts_from_the_tree_alone(tree: Path, tmp_path: Path) -> None:
@@ -88,7 +91,9 @@ def test_archives_are_the_same_every_time(tree: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "one.tar") as packed_tar:
         assert {f"dth/{name}" for name in packed_tar.getnames()} < names
     assert "dth/compose/aws/functions/objects.py" in names
-    assert not [name for name in names if name.startswith(("dth/_console", "bin/")) or "__pycache__" in name]
+    assert not [
+        name for name in names if name.startswith(("dth/_console", "bin/")) or "__pycache__" in name
+    ]
 
 
 def test_only_what_the_base_needs_is_in_it(tree: Path) -> None:
@@ -110,7 +115,9 @@ def test_a_plugin_brings_its_dependencies(monkeypatch: pytest.MonkeyPatch) -> No
     assert needed(HERE) == {"ministack", "click"}
     assert pinned({"ministack", "click"}).count("==") == 1
     assert unpinned({"ministack", "click"}) == [f"ministack=={version('ministack')}"]
-    with pytest.raises(StateError, match="a plugin needs the package no-such, which is not installed"):
+    with pytest.raises(
+        StateError, match="a plugin needs the package no-such, which is not installed"
+    ):
         unpinned({"no-such"})
 
 

@@ -13,7 +13,8 @@ GOOD: dict[str, Any] = {
     "StartAt": "Plan",
     "States": {
         "Plan": {"Type": "Task", "Resource": ARN, "Next": "Any"},
-        "Any": {"Type": "Choice", "Choices": [{"Variable": "$.n", "Next": "Done"}], "Default": "Each"},
+        "Any": {"Type": "Choice", "Choices": [{"Variable": "$.n", "Next": "Done"}],
+        "Default": "Each"},
         "Each": {
             "Type": "Map",
             "ItemProcessor": {
@@ -42,7 +43,10 @@ def test_a_good_one_has_no_faults() -> None:
     ("states", "fault"),
     [
         ({"Plan": {"Type": "Pass", "Next": "Nowhere"}}, "leads to Nowhere"),
-        ({"Plan": {"Type": "Pass", "End": True}, "Alone": {"Type": "Succeed"}}, "nothing leads to Alone"),
+        ({"Plan": {"Type": "Pass", "End": True}, "Alone": {"Type": "Succeed"}}, (
+                                                                                "nothing leads to "
+                                                                                "Alone"
+                                                                                )),
         ({"Plan": {"Type": "Pass"}}, "neither a next state nor an end"),
         ({"Plan": {"Type": "Pass", "Next": "Plan", "End": True}}, "or both"),
         ({"Plan": {"Type": "Work", "End": True}}, "no known type"),
@@ -50,7 +54,8 @@ def test_a_good_one_has_no_faults() -> None:
         ({"Plan": {"Type": "Task", "End": True}}, "does nothing"),
         ({"Plan": {"Type": "Map", "End": True}}, "repeats nothing"),
         ({"Plan": {"Type": "Choice", "Default": "Plan"}}, "chooses among nothing"),
-        ({"Plan": {"Type": "Task", "Resource": ARN, "End": True, "Retry": [{}]}}, "without saying what"),
+        ({"Plan": {"Type": "Task", "Resource": ARN, "End": True, "Retry": [{}]}},
+        "without saying what"),
         (
             {"Plan": {"Type": "Task", "Resource": ARN, "End": True,
                       "Retry": [{"ErrorEquals": ["States.ALL", "A"]}]}},
@@ -63,7 +68,8 @@ def test_a_good_one_has_no_faults() -> None:
         ),
         (
             {"Plan": {"Type": "Parallel", "End": True,
-                      "Branches": [{"StartAt": "In", "States": {"In": {"Type": "Pass", "Next": "Out"}}}]}},
+                      "Branches": [{"StartAt": "In", "States": {"In": {"Type": "Pass",
+                      "Next": "Out"}}}]}},
             "the machine: Plan: In leads to Out",
         ),
     ],
@@ -80,4 +86,7 @@ def test_definitions_are_read_from_templates() -> None:
         ]
     }
     machine = {"Type": "AWS::StepFunctions::StateMachine", "Properties": {"DefinitionString": text}}
-    assert read_state_machines({"Resources": {"M": machine}})["M"]["States"]["A"]["Resource"] == "arn:Fn"
+    assert (
+        read_state_machines({"Resources": {"M": machine}})["M"]["States"]["A"]["Resource"]
+        == "arn:Fn"
+    )

@@ -1,4 +1,5 @@
-"""The template of an ECR task, as CloudFormation will read it; tests/aws/test_ecr_stack.py has what it does."""
+"""The template of an ECR task, as CloudFormation will read it; tests/aws/test_ecr_stack.py has what
+it does."""
 
 from __future__ import annotations
 
@@ -25,18 +26,39 @@ ACCEPTED = {
     ("StartRole", "IAM5", "Resource::*"): "GetAuthorizationToken takes no resource",
     ("TokenRights", "IAM5", "Resource::*"): "GetAuthorizationToken takes no resource",
     ("ControllerRole", "IAM5", "Resource::*"): "deliveries of logs take no resource",
-    ("SetupRights", "IAM5", "Resource::*"): "ListTasks takes none of Fargate; the condition names the cluster",
+    ("SetupRights", "IAM5", "Resource::*"): (
+                                            "ListTasks takes none of Fargate; the condition names "
+                                            "the cluster"
+                                            ),
     ("StartRole", "IAM5", ":log-group:"): "the streams of the task's own log group",
     ("TaskRights", "IAM5", ":log-group:"): "the streams of the task's own log group",
     ("TaskRights", "IAM5", "/index/*"): "the indexes of the task's own tables",
-    ("StoreKeyRights", "IAM5", "key/*"): "whichever keys encrypt secrets; through Secrets Manager only",
-    ("ReadRights", "IAM5", "repository/"): "the images that are copied: which there are is found out",
+    ("StoreKeyRights", "IAM5", "key/*"): (
+                                         "whichever keys encrypt secrets; through Secrets Manager "
+                                         "only"
+                                         ),
+    ("ReadRights", "IAM5", "repository/"): (
+                                           "the images that are copied: which there are is found "
+                                           "out"
+                                           ),
     ("WriteRights", "IAM5", "repository/"): "the copies, below the task's prefix if there is one",
-    ("EncryptRights", "IAM5", "key/*"): "the key of new repositories, which may be given by an alias; through ECR only",
-    ("ControllerRole", "IAM5", "task/"): "containers of the cluster have ids that are not known before",
-    ("SetupRights", "IAM5", "task/"): "containers of the cluster have ids that are not known before",
+    ("EncryptRights", "IAM5", "key/*"): (
+                                        "the key of new repositories, which may be given by an "
+                                        "alias; through ECR only"
+                                        ),
+    ("ControllerRole", "IAM5", "task/"): (
+                                         "containers of the cluster have ids that are not known "
+                                         "before"
+                                         ),
+    ("SetupRights", "IAM5", "task/"): (
+                                      "containers of the cluster have ids that are not known "
+                                      "before"
+                                      ),
     ("SetupRights", "IAM5", "execution:"): "runs have ids that are not known before",
-    ("Cluster", "ECS4", ""): "containers live for minutes; Container Insights would cost more than they do",
+    ("Cluster", "ECS4", ""): (
+                             "containers live for minutes; Container Insights would cost more "
+                             "than they do"
+                             ),
     ("Copier", "ECS2", ""): "names of queues and tables; secrets are read from Secrets Manager",
     ("Plan", "L1", ""): PYTHON,
     ("Tick", "L1", ""): PYTHON,
@@ -60,7 +82,9 @@ def test_cdk_nag_finds_nothing_that_has_no_reason() -> None:
 
 def test_every_parameter_of_the_model_is_there_with_its_default(template: dict[str, Any]) -> None:
     declared = template["Parameters"]
-    assert {field.alias for field in EcrParameters.model_fields.values()} - declared.keys() == NOT_ALONE
+    assert {
+        field.alias for field in EcrParameters.model_fields.values()
+    } - declared.keys() == NOT_ALONE
     assert {name for name, found in declared.items() if "Default" not in found} == {
         "ecsVpcId", "ecsSubnetA", "ecsSubnetB", "taskImage", "assetBucket", "assetPrefix",
     }  # fmt: skip
@@ -77,7 +101,11 @@ def test_every_parameter_of_the_model_is_there_with_its_default(template: dict[s
         ("srcAccountId", "123456789012", "*"),
         ("destRegion", "cn-north-1", "*"),
         ("srcCredential", "key-of_a", "*"),
-        ("taskImage", "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/data-transfer-hub:1.0-ab", "x/*:1"),
+        (
+            "taskImage",
+            "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/data-transfer-hub:1.0-ab",
+            "x/*:1",
+        ),
     ],
 )
 def test_nothing_widens_a_policy(template: dict[str, Any], name: str, good: str, bad: str) -> None:

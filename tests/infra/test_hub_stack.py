@@ -1,4 +1,5 @@
-"""The templates of the hub, as CloudFormation will read them; tests/aws/test_hub_stack.py has what it does."""
+"""The templates of the hub, as CloudFormation will read them; tests/aws/test_hub_stack.py has what
+it does."""
 
 from __future__ import annotations
 
@@ -20,15 +21,24 @@ if TYPE_CHECKING:
 
 PYTHON = "the newest Python that Amazon Linux 2023 has packages of in every partition, for both"
 NO_RESOURCE = "what is asked there takes no resource, or is asked before there is one"
-STORES = "which stores and registries tasks are about is not known before; their own policies decide, too"
+STORES = (
+    "which stores and registries tasks are about is not known before; their own policies "
+    "decide, too"
+)
 NAMED = "everything of the tasks' stacks, which are called after the hub's"
 ACCEPTED = {
     # What the rule finds: why it is so.
     ("CertificateKey", "SMG4", ""): "certificates of before would be of another hub",
-    ("Vpc", "VPC7", ""): "what is copied is in the task's records; flow logs would cost more than the machines",
+    ("Vpc", "VPC7", ""): (
+                         "what is copied is in the task's records; flow logs would cost more than "
+                         "the machines"
+                         ),
     ("Users", "COG2", ""): "a second factor is for each user to set up",
     ("Users", "COG8", ""): "the pool's paid plan is for its owner to choose",
-    ("Cluster", "ECS4", ""): "containers live for minutes; Container Insights would cost more than they do",
+    ("Cluster", "ECS4", ""): (
+                             "containers live for minutes; Container Insights would cost more "
+                             "than they do"
+                             ),
     ("Api", "ASC3", ""): "what was asked, and by whom, is in the hub's audit log",
     **{("TaskBoundary", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "secret:*")},
     **{("JobRights", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "secret:*")},
@@ -36,14 +46,16 @@ ACCEPTED = {
     **{
         (name, "IAM5", "Resource::*"): NO_RESOURCE
         for name in (
-            "TaskBoundary", "MakesQueues", "MakesFunctions", "MakesMachines", "ApiRights", "StewardRights",
+            "TaskBoundary", "MakesQueues", "MakesFunctions", "MakesMachines", "ApiRights",
+            "StewardRights",
             "WorkflowRole",
         )
     },
     **{
         (name, "IAM5", "<AWS::StackName>-"): NAMED
         for name in (
-            "TaskBoundary", "MakesRoles", "MakesQueues", "MakesFunctions", "MakesMachines", "TaskDataRights",
+            "TaskBoundary", "MakesRoles", "MakesQueues", "MakesFunctions", "MakesMachines",
+            "TaskDataRights",
             "StewardRights",
         )
     },
@@ -51,26 +63,50 @@ ACCEPTED = {
         (name, "IAM5", "/aws/vendedlogs/dth/<AWS::StackName>/*"): "the log groups of tasks"
         for name in ("TaskBoundary", "TaskDataRights", "ApiRights", "StewardRights")
     },
-    ("ApiRights", "IAM5", "secret:*"): "those with the hub's tag; describing one tells whether it has it",
-    ("MakesFunctions", "IAM5", "<assetPrefix>/*"): "all of this version's code, and nothing else of the bucket",
+    ("ApiRights", "IAM5", "secret:*"): (
+                                       "those with the hub's tag; describing one tells whether it "
+                                       "has it"
+                                       ),
+    ("MakesFunctions", "IAM5", "<assetPrefix>/*"): (
+                                                   "all of this version's code, and nothing else "
+                                                   "of the bucket"
+                                                   ),
     ("StewardRights", "IAM5", "<assetPrefix>/*"): "the templates of this version",
-    ("MakesMachines", "IAM5", "Action::"): "what CloudFormation's handlers look at; looking changes nothing",
-    ("TableKeyRights", "IAM5", "Action::"): "as DynamoDB asks for; of the customer's key alone, and through DynamoDB",
+    ("MakesMachines", "IAM5", "Action::"): (
+                                           "what CloudFormation's handlers look at; looking "
+                                           "changes nothing"
+                                           ),
+    ("TableKeyRights", "IAM5", "Action::"): (
+                                            "as DynamoDB asks for; of the customer's key alone, "
+                                            "and through DynamoDB"
+                                            ),
     ("MakesRoles", "IAM5", "aws-service-role"): "those of three services, each by its name",
-    ("MakesMachines", "IAM5", ":ec2:"): "launch templates and security groups have ids that are not known before",
+    ("MakesMachines", "IAM5", ":ec2:"): (
+                                        "launch templates and security groups have ids that are "
+                                        "not known before"
+                                        ),
     ("MakesMachines", "IAM5", "ami-amazon-linux-latest"): "Amazon Linux, for either processor",
     ("HubRights", "IAM5", ":log-group:"): "the streams of the hub's own log group",
-    ("ApiLogRole", "IAM5", "/aws/appsync/apis/*"): "AppSync calls its log group after an id that is not known before",
+    ("ApiLogRole", "IAM5", "/aws/appsync/apis/*"): (
+                                                   "AppSync calls its log group after an id that "
+                                                   "is not known before"
+                                                   ),
     ("Workflow", "SF2", ""): "the log has every step",
     ("ConsoleRights", "IAM5", "<assetPrefix>/*"): "the console of this version",
     ("ConsoleRights", "IAM5", ":log-group:"): "the streams of the hub's own log group",
     ("ConsoleRights", "IAM5", "${Bucket}/*"): "the files of the console",
     ("Console", "S1", ""): "files that anybody who signs in gets",
     ("Console", "S10", ""): "its policy is a resource of its own, which the rule does not read",
-    ("ConsolePolicy", "S10", ""): "it refuses what comes without TLS; the rule does not read into it",
+    ("ConsolePolicy", "S10", ""): (
+                                  "it refuses what comes without TLS; the rule does not read into "
+                                  "it"
+                                  ),
     ("Distribution", "CFR1", ""): "users may be anywhere",
     ("Distribution", "CFR3", ""): "who asked for what is in the hub's audit log",
-    ("Distribution", "CFR4", ""): "with an own domain TLS 1.2 is the least; CloudFront's own has but one policy",
+    ("Distribution", "CFR4", ""): (
+                                  "with an own domain TLS 1.2 is the least; CloudFront's own has "
+                                  "but one policy"
+                                  ),
     **{(name, "L1", ""): PYTHON
        for name in ("Job", "Certificate", "Step", "Watch", "Resolve", "Authorize", "BringConsole")},
 }  # fmt: skip
@@ -101,7 +137,9 @@ def test_cdk_nag_finds_nothing_that_has_no_reason() -> None:
 )
 def test_the_schema_is_the_one_of_the_hub_with_the_ways_to_sign_in(modes: tuple[str, ...]) -> None:
     text = render_schema(modes)
-    told = "scalar AWSDateTime scalar AWSJSON " + " ".join(f"directive @{mode} on OBJECT" for mode in modes)
+    told = "scalar AWSDateTime scalar AWSJSON " + " ".join(
+        f"directive @{mode} on OBJECT" for mode in modes
+    )
     schema = build_schema(f"{told}\n{text}")
     assert schema.query_type
     assert schema.mutation_type
@@ -134,7 +172,11 @@ def test_who_may_call(own: dict[str, Any], templates: dict[str, Path]) -> None:
 
 
 def test_what_the_hub_remembers_outlives_it(template: dict[str, Any]) -> None:
-    kept = {name for name, each in template["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
+    kept = {
+        name
+        for name, each in template["Resources"].items()
+        if each.get("DeletionPolicy") == "Retain"
+    }
     assert kept >= {"TasksTable", "HubTable", "CertificateKey"}
 
 
@@ -142,20 +184,27 @@ def test_no_role_of_a_task_goes_beyond_its_bounds(template: dict[str, Any]) -> N
     rights = {
         action: statement
         for name in ("MakesRoles", "MakesQueues", "MakesFunctions", "MakesMachines")
-        for statement in resources(template, "AWS::IAM::Policy")[name]["PolicyDocument"]["Statement"]
+        for statement in resources(template, "AWS::IAM::Policy")[name]["PolicyDocument"][
+            "Statement"
+        ]
         for action in statement["Action"]
     }
     for action in ("iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy"):
         [(key, bound)] = rights[action]["Condition"]["StringEquals"].items()
         assert key == "iam:PermissionsBoundary"
         assert bound["Fn::If"][2] == {"Ref": "TaskBoundary"}
-    for action in ("iam:DeleteRolePermissionsBoundary", "iam:CreatePolicyVersion", "iam:CreateUser"):
+    for action in (
+        "iam:DeleteRolePermissionsBoundary",
+        "iam:CreatePolicyVersion",
+        "iam:CreateUser",
+    ):
         assert action not in rights
     assert rights["iam:PassRole"]["Condition"]["StringEquals"]["iam:PassedToService"]
     # The hub's own roles are none of a task's: their names go on with what they are.
     patterns = [each["Fn::Sub"] for each in rights["iam:CreateRole"]["Resource"]]
     assert all(
-        re.search(r"role/dth/\$\{AWS::Region\}/\$\{AWS::StackName\}-(s3|ecr)-\*$", each) for each in patterns
+        re.search(r"role/dth/\$\{AWS::Region\}/\$\{AWS::StackName\}-(s3|ecr)-\*$", each)
+        for each in patterns
     )
     names = resources(template, "AWS::IAM::Role").keys()
     assert not [name for name in names if re.match("s3|ecr", name)]
@@ -163,7 +212,10 @@ def test_no_role_of_a_task_goes_beyond_its_bounds(template: dict[str, Any]) -> N
 
 
 def test_a_look_each_minute_and_a_workflow(template: dict[str, Any]) -> None:
-    assert resources(template, "AWS::Events::Rule")["EachMinute"]["ScheduleExpression"] == "rate(1 minute)"
+    assert (
+        resources(template, "AWS::Events::Rule")["EachMinute"]["ScheduleExpression"]
+        == "rate(1 minute)"
+    )
     functions = resources(template, "AWS::Lambda::Function")
     assert {each["Handler"].rpartition(".")[2] for each in functions.values()} == {
         "resolve", "authorize", "certify", "step", "watch", "job", "resource",
@@ -178,7 +230,9 @@ def test_an_address_of_ones_own_has_a_certificate(template: dict[str, Any]) -> N
     [made] = resources(template, "AWS::CloudFront::Distribution").values()
     certificate = json.dumps(made["DistributionConfig"]["ViewerCertificate"])
     assert "AcmCertificateArn" in certificate
-    assert ("IamCertificateId" in certificate) == ("iamCertificateId" in rules["DomainHasCertificate"])
+    assert ("IamCertificateId" in certificate) == (
+        "iamCertificateId" in rules["DomainHasCertificate"]
+    )
     assert ("IamCertificateId" in certificate) == ("oidcIssuer" in template["Parameters"])
 
 
@@ -219,9 +273,11 @@ OWN = {
     "arn:${AWS::Partition}:s3:::${assetBucket}/*",
 }
 CHANGING = (
-    "s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging", "s3:DeleteObject", "s3:DeleteObjectVersion",
+    "s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging", "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
     "s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:PutBucketNotification", "s3:PutBucketAcl",
-    "s3:PutLifecycleConfiguration", "s3:PutReplicationConfiguration", "s3:AbortMultipartUpload", "s3:RestoreObject",
+    "s3:PutLifecycleConfiguration", "s3:PutReplicationConfiguration", "s3:AbortMultipartUpload",
+    "s3:RestoreObject",
 )  # fmt: skip
 
 
@@ -229,7 +285,8 @@ def _denies(statements: list[dict[str, Any]], action: str) -> list[dict[str, Any
     return [
         each
         for each in statements
-        if each["Effect"] == "Deny" and any(fnmatchcase(action, pattern) for pattern in each["Action"])
+        if each["Effect"] == "Deny"
+        and any(fnmatchcase(action, pattern) for pattern in each["Action"])
     ]
 
 

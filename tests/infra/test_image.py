@@ -1,4 +1,5 @@
-"""The image of the task that copies images: of real packages, through a real registry, started from its own root."""
+"""The image of the task that copies images: of real packages, through a real registry, started from
+its own root."""
 
 from __future__ import annotations
 
@@ -34,13 +35,17 @@ pytestmark = [
     ),
 ]
 MACHINE = platform.machine()
-NOT_THERE = {"DescribeImages": ("ImageNotFoundException", "as ECR says it of a tag that is not there")}
+NOT_THERE = {
+    "DescribeImages": ("ImageNotFoundException", "as ECR says it of a tag that is not there")
+}
 
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(
-        tmp_path_factory, "layout", lambda folder: image.make_image(MACHINE, folder, lambda line: None)
+        tmp_path_factory,
+        "layout",
+        lambda folder: image.make_image(MACHINE, folder, lambda line: None),
     )
 
 
@@ -63,7 +68,9 @@ def ecr() -> Iterator[EcrServer]:
 @pytest.fixture
 def session(ecr: EcrServer, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", ecr.url)
-    return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=ecr.region)
+    return boto3.Session(
+        aws_access_key_id="test", aws_secret_access_key="test", region_name=ecr.region
+    )
 
 
 def blob(layout: Path, described: dict[str, Any]) -> bytes:
@@ -78,7 +85,9 @@ def manifest(layout: Path) -> dict[str, Any]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the root directory")
 @pytest.mark.usefixtures("made_already")
-def test_the_image_runs_as_it_comes_from_the_registry(ecr: EcrServer, session: Any, tmp_path: Path) -> None:
+def test_the_image_runs_as_it_comes_from_the_registry(
+    ecr: EcrServer, session: Any, tmp_path: Path
+) -> None:
     said: list[str] = []
     ecr.refuse = NOT_THERE
     uri = image.publish_image(session, MACHINE, "0.1.0-amd64", said.append)
@@ -109,7 +118,9 @@ def test_the_image_runs_as_it_comes_from_the_registry(ecr: EcrServer, session: A
 
     assert re.match(r"dth, version \d", run("python3", "-m", "dth", "--version"))
     assert run("skopeo", "--version").startswith("skopeo version 1.")
-    looked = run("skopeo", "inspect", "--tls-verify=false", f"--creds={USER}:{PASSWORD}", f"docker://{uri}")
+    looked = run(
+        "skopeo", "inspect", "--tls-verify=false", f"--creds={USER}:{PASSWORD}", f"docker://{uri}"
+    )
     assert json.loads(looked)["Architecture"] == image.ARCHITECTURES[MACHINE]
     program = """
 import os, ssl, dth.compose.aws.copy_images
@@ -118,7 +129,9 @@ assert os.access("/tmp", os.W_OK) and not os.access("/opt/dth", os.W_OK)
 print(os.getuid())
 """
     assert run("python3", "-c", program) == f"{image.USER}\n"
-    assert run(*config["Entrypoint"], code=1).startswith("the environment does not say which task this is")
+    assert run(*config["Entrypoint"], code=1).startswith(
+        "the environment does not say which task this is"
+    )
 
 
 @pytest.mark.usefixtures("made_already")
@@ -134,7 +147,9 @@ def test_layers_are_what_the_configuration_says_they_are(layout: Path) -> None:
     found = manifest(layout)
     config = json.loads(blob(layout, found["config"]))
     layers = [gzip.decompress(blob(layout, each)) for each in found["layers"]]
-    assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in layers]
+    assert config["rootfs"]["diff_ids"] == [
+        f"sha256:{hashlib.sha256(each).hexdigest()}" for each in layers
+    ]
     for layer in layers:
         with tarfile.open(fileobj=io.BytesIO(layer)) as files:
             members = files.getmembers()
@@ -147,7 +162,11 @@ def test_layers_are_what_the_configuration_says_they_are(layout: Path) -> None:
 
 def test_another_processor_and_the_same_bytes_every_time(tmp_path: Path) -> None:
     other = "x86_64" if MACHINE == "aarch64" else "aarch64"
-    some = [each for each in image._download(other, tmp_path) if re.match(r"skopeo|(lib)?python3", each.name)]
+    some = [
+        each
+        for each in image._download(other, tmp_path)
+        if re.match(r"skopeo|(lib)?python3", each.name)
+    ]
     pythons = {image._write_system(some, tmp_path / name) for name in ("one", "two")}
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     [python] = pythons
@@ -155,7 +174,9 @@ def test_another_processor_and_the_same_bytes_every_time(tmp_path: Path) -> None
         for name in ("skopeo", f"python{python}"):
             program = files.extractfile(f"usr/bin/{name}")
             assert program
-            assert program.read(20)[18] == {"x86_64": 62, "aarch64": 183}[other]  # as ELF numbers machines
+            assert (
+                program.read(20)[18] == {"x86_64": 62, "aarch64": 183}[other]
+            )  # as ELF numbers machines
 
 
 @pytest.mark.usefixtures("made_already")
@@ -174,7 +195,8 @@ def test_without_debian_packages_one_line_says_what_to_do(
 ) -> None:
     monkeypatch.setattr(image, "PACKAGES", ("no-such-package",))
     with pytest.raises(
-        StateError, match=r"are not available: Unable to locate package no-such-package; with docker, "
+        StateError,
+        match=r"are not available: Unable to locate package no-such-package; with docker, ",
     ):
         image.make_image(MACHINE, tmp_path / "one", lambda line: None)
     monkeypatch.setenv("PATH", str(tmp_path))

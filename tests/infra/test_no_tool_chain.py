@@ -46,10 +46,15 @@ def test_an_image_that_is_there_needs_no_tools(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(shutil, "which", lambda tool: None)
     monkeypatch.setattr(image, "_repository", lambda ecr, say: "host/data-transfer-hub")
     monkeypatch.setattr(image, "_is_there", lambda ecr, tag: True)
-    assert image.publish_images(NoImages(), "1.0-ab", lambda text: None) == "host/data-transfer-hub:1.0-ab"
+    assert (
+        image.publish_images(NoImages(), "1.0-ab", lambda text: None)
+        == "host/data-transfer-hub:1.0-ab"
+    )
 
 
-def test_packages_are_fetched_without_pip_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_are_fetched_without_pip_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert bundle._pip() == (sys.executable, "-m", "pip")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", {"uv": "/bin/uv"}.get)

@@ -79,7 +79,9 @@ def test_a_job_may_do_what_the_roles_of_tasks_may_do_to_their_sides(
     for kind, roles in (("s3", ("MachineRole",)), ("ecr", ("CopierRole", "PlanRole"))):
         template = _read(templates, kind)
         sides |= set().union(*(_allowed(template, role) for role in roles))
-    sides = {each for each in sides if each.partition(":")[0] in ("s3", "ecr", "sts", "secretsmanager")}
+    sides = {
+        each for each in sides if each.partition(":")[0] in ("s3", "ecr", "sts", "secretsmanager")
+    }
     assert {"ecr:GetAuthorizationToken", "sts:AssumeRole", "s3:PutObject"} <= sides
     assert sides - _allowed(_read(templates, hub), "JobRole") == set()
 
@@ -107,7 +109,9 @@ def test_machines_get_a_public_address_unless_somebody_says_no(templates: dict[s
         assert steps["Environment"]["Variables"]["DTH_PUBLIC_IP"] == {"Ref": "publicIp"}
 
 
-def test_functions_in_a_vpc_have_their_rights_before_they_are_made(templates: dict[str, Path]) -> None:
+def test_functions_in_a_vpc_have_their_rights_before_they_are_made(
+    templates: dict[str, Path],
+) -> None:
     """A policy of its own would be made at the same moment as the function."""
     template = _read(templates, "s3")
     functions = resources(template, "AWS::Lambda::Function")
@@ -153,7 +157,9 @@ def _arns(value: Any, part: str) -> list[str]:
     return []
 
 
-def test_logs_of_state_machines_do_not_fill_the_account_s_resource_policy(template: dict[str, Any]) -> None:
+def test_logs_of_state_machines_do_not_fill_the_account_s_resource_policy(
+    template: dict[str, Any],
+) -> None:
     """Step Functions adds each other log group to one policy of at most 5,120 characters."""
     for found in resources(template, "AWS::Logs::LogGroup").values():
         assert found["LogGroupName"] == {"Fn::Sub": "/aws/vendedlogs/dth/${AWS::StackName}"}
@@ -164,10 +170,14 @@ def test_logs_of_state_machines_do_not_fill_the_account_s_resource_policy(templa
 
 
 @pytest.mark.parametrize("name", ["s3", "ecr"])
-def test_a_template_takes_schedules_only_as_eventbridge_does(templates: dict[str, Path], name: str) -> None:
+def test_a_template_takes_schedules_only_as_eventbridge_does(
+    templates: dict[str, Path], name: str
+) -> None:
     """https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rate-expressions.html"""
     declared = _read(templates, name)["Parameters"]
-    rate, cron = (declared[each]["AllowedPattern"] for each in ("scheduleRate", "ec2CronExpression"))
+    rate, cron = (
+        declared[each]["AllowedPattern"] for each in ("scheduleRate", "ec2CronExpression")
+    )
     for good in ("", "1 hour", "5 minutes", "999999 days"):
         assert re.fullmatch(rate, good)
     for bad in ("1 hours", "5 minute", "5 MINUTES", "rate(5 minutes)", "0 days", "05 days"):
@@ -186,12 +196,14 @@ def test_a_template_takes_schedules_only_as_eventbridge_does(templates: dict[str
     assert re.fullmatch(cron, declared["ec2CronExpression"]["Default"])
 
 
-# ------------------------------------------------------------------------------- CloudFormation's handlers
+# ------------------------------------------------------------------------ CloudFormation's handlers
 
 HANDLERS = json.loads(Path(__file__).with_name("handlers.json").read_text("utf-8"))["types"]
-# In a hub, these are the hub's: CloudFormation makes them only for a task alone, with the rights of who deploys it.
+# In a hub, these are the hub's: CloudFormation makes them only for a task alone, with the rights of
+# who deploys it.
 OF_THE_HUB = {"AWS::DynamoDB::Table", "AWS::Logs::LogGroup"}
-# What a handler calls only for properties that our templates do not have, or not for every role: action and why.
+# What a handler calls only for properties that our templates do not have, or not for every role:
+# action and why.
 NOT_CALLED = {
     r"autoscaling:(Attach|Detach)\w+": "load balancers and other sources of traffic",
     r"autoscaling:(Start|Cancel)InstanceRefresh": "machines are replaced by rolling updates",
@@ -200,12 +212,20 @@ NOT_CALLED = {
     r"(managed-fleets|vpc-lattice):.+": "fleets and lattices",
     r"ssm:Get\*": "the image of Amazon Linux only: parameters of others may be secrets",
     r"ec2:\w+SecurityGroup(RuleDescriptions)?Ingress": "no group lets anybody in",
-    r"ecs:(PutAccountSetting(Default)?|PutClusterCapacityProviders)": "FARGATE needs no capacity provider",
+    r"ecs:(PutAccountSetting(Default)?|PutClusterCapacityProviders)": (
+        "FARGATE needs no capacity provider"
+    ),
     r"iam:(Get|Put|Delete)(Group|User)Policy": "policies of roles only",
     r"iam:DeleteRolePermissionsBoundary": "no role may lose its boundary",
-    r"lambda:(Put|Delete)FunctionCo\w+|lambda:GetCodeSigningConfig": "signed code and reserved concurrency",
-    r"lambda:(GetLayerVersion|PassCapacityProvider|PublishVersion)": "layers, capacity and versions",
-    r"lambda:Put(FunctionRecursion|FunctionScaling|RuntimeManagement)Config": "as Lambda has them by default",
+    r"lambda:(Put|Delete)FunctionCo\w+|lambda:GetCodeSigningConfig": (
+        "signed code and reserved concurrency"
+    ),
+    r"lambda:(GetLayerVersion|PassCapacityProvider|PublishVersion)": (
+        "layers, capacity and versions"
+    ),
+    r"lambda:Put(FunctionRecursion|FunctionScaling|RuntimeManagement)Config": (
+        "as Lambda has them by default"
+    ),
     r"(elasticfilesystem|s3files):.+": "file systems",
     r"kms:(CreateGrant|DescribeKey|Encrypt)": "keys of functions, machines and clusters: AWS's own",
     r"sns:PutDataProtectionPolicy": "topics carry no data",
@@ -217,7 +237,11 @@ def test_the_service_role_may_do_what_cloudformation_s_handlers_do(
     templates: dict[str, Path], hub: str
 ) -> None:
     """One missing action fails every task of the hub. The table says where it is from."""
-    made = {each["Type"] for name in ("s3", "ecr") for each in _read(templates, name)["Resources"].values()}
+    made = {
+        each["Type"]
+        for name in ("s3", "ecr")
+        for each in _read(templates, name)["Resources"].values()
+    }
     made -= {*OF_THE_HUB, "AWS::CloudFormation::CustomResource"}
     assert made - HANDLERS.keys() == set()
     allowed = _allowed(_read(templates, hub), "ServiceRole")
@@ -230,10 +254,12 @@ def test_the_service_role_may_do_what_cloudformation_s_handlers_do(
     }
     assert missing == set()
     declared = {action for kind in made for action in HANDLERS[kind]}
-    assert [each for each in NOT_CALLED if not any(re.fullmatch(each, action) for action in declared)] == []
+    assert [
+        each for each in NOT_CALLED if not any(re.fullmatch(each, action) for action in declared)
+    ] == []
 
 
-# ------------------------------------------------------------------------------------ actions and services
+# ----------------------------------------------------------------------------- actions and services
 
 POLICIES_OF_LINT = json.loads(
     (Path(cfnlint.__file__).parent / "data/AdditionalSpecs/Policies.json").read_text("utf-8")
@@ -288,14 +314,17 @@ def test_every_action_is_one_of_its_service(template: dict[str, Any]) -> None:
     assert [unknown for each in statements for unknown in _unknown(each)] == []
 
 
-@pytest.mark.parametrize("action", ["sqs:GetQueue", "ecr:GetToken", "nothing:Do", "s3:PutBucketWebsites*"])
+@pytest.mark.parametrize(
+    "action", ["sqs:GetQueue", "ecr:GetToken", "nothing:Do", "s3:PutBucketWebsites*"]
+)
 def test_an_action_that_no_service_has_is_seen(action: str) -> None:
     assert _unknown({"Action": [action]}) == [action]
 
 
-# ------------------------------------------------------------------------------------- who acts for whom
+# -------------------------------------------------------------------------------- who acts for whom
 
-# Services that do not say for whose account they assume a role: a role can only be passed in its own account.
+# Services that do not say for whose account they assume a role: a role can only be passed in its
+# own account.
 SAY_NO_ACCOUNT = {"lambda.amazonaws.com", "appsync.amazonaws.com", "cloudformation.amazonaws.com"}
 
 
@@ -317,7 +346,9 @@ def test_a_service_acts_for_this_account_only(template: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("hub", HUBS)
-def test_tasks_assume_only_roles_that_the_administrator_names(templates: dict[str, Path], hub: str) -> None:
+def test_tasks_assume_only_roles_that_the_administrator_names(
+    templates: dict[str, Path], hub: str
+) -> None:
     template = _read(templates, hub)
     pattern = template["Parameters"]["assumableRoles"]["AllowedPattern"]
     for good in ("", "arn:aws:iam::123456789012:role/transfer-* arn:aws-cn:iam::*:role/a/b"):
@@ -333,13 +364,16 @@ def test_tasks_assume_only_roles_that_the_administrator_names(templates: dict[st
 
 
 @pytest.mark.parametrize("hub", HUBS)
-def test_the_hub_may_encrypt_tables_with_the_customer_s_key(templates: dict[str, Path], hub: str) -> None:
+def test_the_hub_may_encrypt_tables_with_the_customer_s_key(
+    templates: dict[str, Path], hub: str
+) -> None:
     """DynamoDB acts with the rights of who creates a table."""
     template = _read(templates, hub)
     rights = resources(template, "AWS::IAM::Policy")["TableKeyRights"]
     [statement] = rights["PolicyDocument"]["Statement"]
     assert set(statement["Action"]) == {
-        "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:CreateGrant",
+        "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey",
+        "kms:CreateGrant",
     }  # fmt: skip
     assert statement["Resource"] == {"Ref": "kmsKeyArn"}
     assert "dynamodb" in json.dumps(statement["Condition"])
@@ -361,7 +395,9 @@ def test_functions_run_the_version_of_the_code_that_was_published(template: dict
 
 
 @pytest.mark.parametrize("hub", HUBS)
-def test_a_hub_knows_the_digests_of_the_templates_of_tasks(templates: dict[str, Path], hub: str) -> None:
+def test_a_hub_knows_the_digests_of_the_templates_of_tasks(
+    templates: dict[str, Path], hub: str
+) -> None:
     template = _read(templates, hub)
     steps = resources(template, "AWS::Lambda::Function")["Step"]["Environment"]["Variables"]
     assert steps["DTH_TEMPLATES"] == {"Fn::Sub": "ecr=${templateEcr} s3=${templateS3}"}
@@ -369,20 +405,29 @@ def test_a_hub_knows_the_digests_of_the_templates_of_tasks(templates: dict[str, 
     assert "s3:GetObjectVersion" in _allowed(template, "StewardRole")
 
 
-# ------------------------------------------------------------------------------------------------- quotas
+# ------------------------------------------------------------------------------------------- quotas
 
 # AWS's default quotas of an account or region.
 QUOTAS = {
     "AWS::Events::Rule": 300, "AWS::IAM::Role": 1000, "AWS::AutoScaling::AutoScalingGroup": 500,
-    "AWS::DynamoDB::Table": 2500, "AWS::StepFunctions::StateMachine": 10_000, "AWS::SNS::Topic": 100_000,
-    "AWS::CloudWatch::Alarm": 5_000, "AWS::EC2::LaunchTemplate": 5_000, "AWS::EC2::SecurityGroup": 2_500,
+    "AWS::DynamoDB::Table": 2500, "AWS::StepFunctions::StateMachine": 10_000,
+    "AWS::SNS::Topic": 100_000,
+    "AWS::CloudWatch::Alarm": 5_000, "AWS::EC2::LaunchTemplate": 5_000,
+    "AWS::EC2::SecurityGroup": 2_500,
     "AWS::CloudFormation::Stack": 2_000, "AWS::IAM::InstanceProfile": 1_000,
 }  # fmt: skip
 # Of an account: what Step Functions adds for a log group that it does not know by its prefix.
 LOG_POLICY, LOG_ENTRY = 5_120, 110  # characters
 LAMBDA_STORAGE, LAMBDA_ZIP = 75_000, 46  # MB; the archive as it was measured
-# What still grows with each task, and the number of tasks that a new account has room for. The docs name them.
-FEWEST = {"s3": {"AWS::Events::Rule": 150, "AWS::IAM::Role": 200, "AWS::AutoScaling::AutoScalingGroup": 250}}
+# What still grows with each task, and the number of tasks that a new account has room for. The docs
+# name them.
+FEWEST = {
+    "s3": {
+        "AWS::Events::Rule": 150,
+        "AWS::IAM::Role": 200,
+        "AWS::AutoScaling::AutoScalingGroup": 250,
+    }
+}
 FEWEST["s3"]["AWS::Lambda::Function"] = 543
 FEWEST["ecr"] = {"AWS::Events::Rule": 300, "AWS::IAM::Role": 166, "AWS::Lambda::Function": 543}
 
@@ -398,11 +443,13 @@ def test_a_hundred_tasks_fit_into_a_new_account(templates: dict[str, Path], name
     room["policy of logs"] = 10_000 if prefixed else LOG_POLICY // LOG_ENTRY
     assert all(tasks >= 100 for tasks in room.values()), room
     # A thousand need larger quotas: these, and no others.
-    assert {kind: tasks for kind, tasks in room.items() if tasks < 1000 and kind in FEWEST[name]} == FEWEST[
-        name
-    ]
+    assert {
+        kind: tasks for kind, tasks in room.items() if tasks < 1000 and kind in FEWEST[name]
+    } == FEWEST[name]
     named = {"AWS::DynamoDB::Table"}
-    assert {kind for kind, tasks in room.items() if tasks < 1000} - FEWEST[name].keys() - named == set()
+    assert {kind for kind, tasks in room.items() if tasks < 1000} - FEWEST[
+        name
+    ].keys() - named == set()
 
 
 def test_a_template_is_within_cloudformation_s_limits(template: dict[str, Any]) -> None:
@@ -417,12 +464,13 @@ def test_a_template_is_within_cloudformation_s_limits(template: dict[str, Any]) 
         assert sum(len(name) + 60 for name in names) < 4096
 
 
-# ---------------------------------------------------------------------------------------------- China
+# -------------------------------------------------------------------------------------------- China
 
 # CloudFront in China refuses these. The schemas of its regions do not say so.
 POLICIES = {
     "AWS::CloudFront::CachePolicy", "AWS::CloudFront::OriginRequestPolicy",
-    "AWS::CloudFront::ResponseHeadersPolicy", "AWS::CloudFront::OriginAccessControl", "AWS::CloudFront::Function",
+    "AWS::CloudFront::ResponseHeadersPolicy", "AWS::CloudFront::OriginAccessControl",
+    "AWS::CloudFront::Function",
     "AWS::Cognito::UserPool",
 }  # fmt: skip
 
@@ -438,7 +486,9 @@ def _chosen(value: Any, conditions: dict[str, bool]) -> Any:
             found = {name: _chosen(each, conditions) for name, each in value.items()}
             return {name: each for name, each in found.items() if each is not None}
         case list():
-            return [each for each in (_chosen(inner, conditions) for inner in value) if each is not None]
+            return [
+                each for each in (_chosen(inner, conditions) for inner in value) if each is not None
+            ]
     return value
 
 
@@ -447,7 +497,9 @@ def test_the_console_s_address_is_one_that_cloudfront_takes_in_china(
     templates: dict[str, Path], china: bool
 ) -> None:
     template = _read(templates, "hub-oidc")
-    assert template["Conditions"]["InChina"] == {"Fn::Equals": [{"Ref": "AWS::Partition"}, "aws-cn"]}
+    assert template["Conditions"]["InChina"] == {
+        "Fn::Equals": [{"Ref": "AWS::Partition"}, "aws-cn"]
+    }
     assert template["Conditions"]["NotInChina"] == {"Fn::Not": [{"Condition": "InChina"}]}
     conditions = {"InChina": china, "NotInChina": not china}
     made = {

@@ -1,4 +1,5 @@
-"""The template of an S3 task, as CloudFormation will read it. What it does is tested in tests/aws/test_s3_stack.py."""
+"""The template of an S3 task, as CloudFormation will read it. What it does is tested in
+tests/aws/test_s3_stack.py."""
 
 from __future__ import annotations
 
@@ -18,15 +19,28 @@ from dth.platforms.aws.tables import TABLES
 from tests.infra.checks import Findings, Resolved, inline, resources
 
 NOT_ALONE = [  # they need a hub, or a file on the machine
-    "transferWindow", "bandwidthTimetable", "budget", "srcProfile", "destProfile", "srcCaBundle", "destCaBundle",
+    "transferWindow", "bandwidthTimetable", "budget", "srcProfile", "destProfile", "srcCaBundle",
+    "destCaBundle",
     "srcStore", "destStore",
 ]  # fmt: skip
 ACCEPTED = {
     # What the rule finds: why it is so.
-    ("MachineRole", "IAM5", "<assetPrefix>/*"): "all of this version's code, and nothing else of the bucket",
-    ("MachineRole", "IAM5", "autoScalingGroup:*"): "the part of the ARN before the group's name is a number of AWS's",
-    ("ControlRole", "IAM5", ""): "the rule does not read a policy under a condition; a test below does",
-    ("SetupRole", "IAM5", ""): "the rule does not read a policy under a condition; a test below does",
+    ("MachineRole", "IAM5", "<assetPrefix>/*"): (
+                                                "all of this version's code, and nothing else of "
+                                                "the bucket"
+                                                ),
+    ("MachineRole", "IAM5", "autoScalingGroup:*"): (
+                                                   "the part of the ARN before the group's name "
+                                                   "is a number of AWS's"
+                                                   ),
+    ("ControlRole", "IAM5", ""): (
+                                 "the rule does not read a policy under a condition; a test below "
+                                 "does"
+                                 ),
+    ("SetupRole", "IAM5", ""): (
+                               "the rule does not read a policy under a condition; a test below "
+                               "does"
+                               ),
     ("ControllerRole", "IAM5", "Resource::*"): "deliveries of logs take no resource",
     ("TaskRights", "IAM5", "/index/*"): "the indexes of the task's own tables",
     ("TaskRights", "IAM5", ":log-group:"): "the streams of the task's own log group",
@@ -34,12 +48,27 @@ ACCEPTED = {
     ("RestoreRights", "IAM5", "<srcBucket>/*"): "the objects that are copied",
     ("WriteRights", "IAM5", "<destBucket>/*"): "the copies",
     ("DeleteRights", "IAM5", "<destBucket>/*"): "the copies",
-    ("PrefixListRights", "IAM5", "<srcPrefixListBucket>/*"): "the list's key is not known to begin with",
+    ("PrefixListRights", "IAM5", "<srcPrefixListBucket>/*"): (
+                                                             "the list's key is not known to "
+                                                             "begin with"
+                                                             ),
     ("InventoryRights", "IAM5", "${Bucket}/*"): "the report's files are wherever its manifest says",
-    ("StoreKeyRights", "IAM5", "key/*"): "whichever keys encrypt buckets and secrets; through these services only",
-    ("Setup", "L1", ""): "the newest Python that Amazon Linux 2023 has packages of in every partition, for both",
-    ("Tick", "L1", ""): "the newest Python that Amazon Linux 2023 has packages of in every partition, for both",
-    ("Start", "L1", ""): "the newest Python that Amazon Linux 2023 has packages of in every partition, for both",
+    ("StoreKeyRights", "IAM5", "key/*"): (
+                                         "whichever keys encrypt buckets and secrets; through "
+                                         "these services only"
+                                         ),
+    ("Setup", "L1", ""): (
+                         "the newest Python that Amazon Linux 2023 has packages of in every "
+                         "partition, for both"
+                         ),
+    ("Tick", "L1", ""): (
+                        "the newest Python that Amazon Linux 2023 has packages of in every "
+                        "partition, for both"
+                        ),
+    ("Start", "L1", ""): (
+                         "the newest Python that Amazon Linux 2023 has packages of in every "
+                         "partition, for both"
+                         ),
     ("WorkerGroup", "EC26", ""): "the rule does not read launch templates; a test below does",
     ("FinderGroup", "EC26", ""): "the rule does not read launch templates; a test below does",
     ("WorkerGroup", "AS3", ""): "machines come and go all the time, and metrics show it",
@@ -96,7 +125,8 @@ def test_every_parameter_of_the_model_is_there_with_its_default(template: dict[s
         ("srcCredentials", "key-of_a", "*"),
         ("srcRoleArn", "arn:aws-cn:iam::123456789012:role/a/b", "arn:aws:iam::123456789012:role/*"),
         ("permissionsBoundary", "arn:aws-us-gov:iam::123456789012:policy/p", "*"),
-        ("kmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/ab-12", "arn:aws:kms:eu-west-1:123456789012:key/*"),
+        ("kmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/ab-12",
+        "arn:aws:kms:eu-west-1:123456789012:key/*"),
     ],
 )  # fmt: skip
 def test_nothing_widens_a_policy(template: dict[str, Any], name: str, good: str, bad: str) -> None:
@@ -114,7 +144,10 @@ def test_tables_are_those_of_the_adapters(template: dict[str, Any]) -> None:
         assert made["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
         assert made["SSESpecification"]["SSEEnabled"] is True
         assert template["Resources"][name]["Condition"] == "OwnTables"
-    assert tables["StateTable"]["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+    assert tables["StateTable"]["TimeToLiveSpecification"] == {
+        "AttributeName": "expires",
+        "Enabled": True,
+    }
 
 
 def test_machines_are_closed_and_encrypted(template: dict[str, Any]) -> None:
@@ -127,20 +160,27 @@ def test_machines_are_closed_and_encrypted(template: dict[str, Any]) -> None:
     assert "SecurityGroupIngress" not in group
 
 
-def test_a_start_script_is_good_bash_and_downloads_nothing_of_others(template: dict[str, Any]) -> None:
+def test_a_start_script_is_good_bash_and_downloads_nothing_of_others(
+    template: dict[str, Any],
+) -> None:
     for name, found in resources(template, "AWS::EC2::LaunchTemplate").items():
         script, values = found["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
         assert values.keys() <= set(re.findall(r"\$\{(\w+)\}", script))
         script = re.sub(r"\$\{[\w:]+\}", "x", script)
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
-        assert script.index("tar -xzf") < script.index("-m compileall -q") < script.index("systemctl enable")
+        assert (
+            script.index("tar -xzf")
+            < script.index("-m compileall -q")
+            < script.index("systemctl enable")
+        )
         assert len(script) < 8000  # EC2 takes 16 KiB
         assert re.findall(r"https?://\S+|\bpip\b|\bcurl\b", script) == []
         assert f"-m dth.compose.aws.agent {name.removesuffix('Template').lower()}" in script
 
 
 class Boot:
-    """Runs the start script of a worker to where the service begins, in a folder, with stand-ins for commands.
+    """Runs the start script of a worker to where the service begins, in a folder, with stand-ins
+    for commands.
 
     `failing`: by command, how often it fails first.
     """
@@ -148,9 +188,13 @@ class Boot:
     def __init__(self, template: dict[str, Any], folder: Path, digest: str, **failing: int) -> None:
         found = resources(template, "AWS::EC2::LaunchTemplate")["WorkerTemplate"]
         script, values = found["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
-        assert values["Digest"] == {"Fn::If": ["OnArm", {"Ref": "bundleArm64"}, {"Ref": "bundleX8664"}]}
+        assert values["Digest"] == {
+            "Fn::If": ["OnArm", {"Ref": "bundleArm64"}, {"Ref": "bundleX8664"}]
+        }
         script = script[: script.index("export PYTHONPATH")].replace("${Digest}", digest)
-        script = re.sub(r"\$\{[\w:]+\}", "x", script).replace('PAUSES="5 15 45 90"', 'PAUSES="0 0 0 0"')
+        script = re.sub(r"\$\{[\w:]+\}", "x", script).replace(
+            'PAUSES="5 15 45 90"', 'PAUSES="0 0 0 0"'
+        )
         for part in ("/opt", "/var", "/dev/console"):
             script = script.replace(part, f"{folder}{part}")
         self.folder, self.calls = folder, folder / "calls"
@@ -227,7 +271,9 @@ def test_a_machine_runs_the_bundle_that_was_published_and_no_other(
 def test_a_shell_on_machines_is_for_those_who_ask(template: dict[str, Any]) -> None:
     role = resources(template, "AWS::IAM::Role")["MachineRole"]
     policy = {"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"}
-    assert role["ManagedPolicyArns"] == {"Fn::If": ["IsSessionManager", [policy], {"Ref": "AWS::NoValue"}]}
+    assert role["ManagedPolicyArns"] == {
+        "Fn::If": ["IsSessionManager", [policy], {"Ref": "AWS::NoValue"}]
+    }
     assert template["Parameters"]["sessionManager"]["Default"] == "false"
 
 
@@ -254,7 +300,8 @@ def test_workers_scale_by_the_steps_that_users_know(template: dict[str, Any]) ->
 
 REGIONS_OF_TYPES = json.loads(
     (
-        Path(cfnlint.__file__).parent / "data/schemas/extensions/aws_ec2_instance/instancetype_enum.json"
+        Path(cfnlint.__file__).parent
+        / "data/schemas/extensions/aws_ec2_instance/instancetype_enum.json"
     ).read_text("utf-8")
 )
 REGIONS = REGIONS_OF_TYPES.keys() - {"all", "description"}
@@ -262,7 +309,9 @@ REGIONS = REGIONS_OF_TYPES.keys() - {"all", "description"}
 
 def _types(template: dict[str, Any], group: str, **given: str) -> list[str]:
     """The types that CloudFormation makes of the parameters."""
-    policy = resources(template, "AWS::AutoScaling::AutoScalingGroup")[group]["MixedInstancesPolicy"]
+    policy = resources(template, "AWS::AutoScaling::AutoScalingGroup")[group][
+        "MixedInstancesPolicy"
+    ]
     resolved = Resolved(template, given)
     found = [resolved.value(each) for each in policy["LaunchTemplate"]["Overrides"]]
     return [resolved.value(each["InstanceType"]) for each in found if each]
@@ -277,7 +326,9 @@ def test_machines_have_no_credits_and_their_types_are_in_the_regions(
     assert len(workers) > 1  # Spot needs a choice
     assert len(finders) == 1
     assert [each for each in (*workers, *finders) if each.startswith("t")] == []
-    regions = {name: set(each["enum"]) for name, each in REGIONS_OF_TYPES.items() if name in REGIONS}
+    regions = {
+        name: set(each["enum"]) for name, each in REGIONS_OF_TYPES.items() if name in REGIONS
+    }
     assert len(regions) > 30
     missing = {name for name, known in regions.items() if not {*workers, *finders} <= known}
     assert missing == (set() if architecture == "arm64" else {"ap-southeast-4", "eu-south-2"})
@@ -341,7 +392,9 @@ def test_a_minute_looks_after_the_task(template: dict[str, Any]) -> None:
     assert rules["EachMinute"]["ScheduleExpression"] == "rate(1 minute)"
     assert template["Resources"]["Schedule"]["Condition"] == "Scheduled"
     functions = resources(template, "AWS::Lambda::Function")
-    handlers = {f"dth.compose.aws.functions.objects.{name}" for name in ("tick", "start", "resource")}
+    handlers = {
+        f"dth.compose.aws.functions.objects.{name}" for name in ("tick", "start", "resource")
+    }
     assert {each["Handler"] for each in functions.values()} == handlers
     assert max(each["Timeout"] for each in functions.values()) <= 300
 

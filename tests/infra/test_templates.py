@@ -97,7 +97,9 @@ def test_what_may_be_refused_by_tls_alone_is(template: dict[str, Any]) -> None:
             assert first["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_no_right_is_for_all_of_a_service_and_every_role_is_bounded(template: dict[str, Any]) -> None:
+def test_no_right_is_for_all_of_a_service_and_every_role_is_bounded(
+    template: dict[str, Any],
+) -> None:
     roles = resources(template, "AWS::IAM::Role")
     rights = [*resources(template, "AWS::IAM::Policy").values()]
     rights += [each for role in roles.values() for each in inline(role)]
@@ -112,7 +114,8 @@ def test_no_right_is_for_all_of_a_service_and_every_role_is_bounded(template: di
 def test_policies_are_not_too_long(template: dict[str, Any]) -> None:
     roles = resources(template, "AWS::IAM::Role")
     lengths = {
-        name: [_length(each["PolicyDocument"]) for each in inline(role)] for name, role in roles.items()
+        name: [_length(each["PolicyDocument"]) for each in inline(role)]
+        for name, role in roles.items()
     }
     for made in resources(template, "AWS::IAM::Policy").values():
         for role in made["Roles"]:

@@ -42,7 +42,12 @@ def dest(s3_b: MiniStack, bucket_b: str) -> Side:
 
 @pytest.fixture
 def engine(
-    tmp_path: Path, proxy_a: Proxy, proxy_b: Proxy, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    proxy_a: Proxy,
+    proxy_b: Proxy,
+    source: Side,
+    dest: Side,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Engine:
     """A task from `source` to `dest`, through a proxy on either side, that never waits for long."""
     hurry(monkeypatch)

@@ -39,14 +39,19 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         yield hub
 
 
-def ask(hub: Hub, query: str, token: str | None = None, **variables: Any) -> tuple[int, dict[str, Any]]:
+def ask(
+    hub: Hub, query: str, token: str | None = None, **variables: Any
+) -> tuple[int, dict[str, Any]]:
     headers = {"authorization": f"Bearer {token}"} if token else {}
     status, text = hub.request("/graphql", {"query": query, "variables": variables}, headers)
     return status, json.loads(text)
 
 
-def test_the_operations_of_an_existing_client_run_as_they_are(hub: Hub, source: Side, dest: Side) -> None:
-    """All nine, with every argument as a variable of the type that its clients know, selecting everything."""
+def test_the_operations_of_an_existing_client_run_as_they_are(
+    hub: Hub, source: Side, dest: Side
+) -> None:
+    """All nine, with every argument as a variable of the type that its clients know, selecting
+    everything."""
     source.put(bodies("ab"))
     given = {
         **{pair["ParameterKey"]: pair["ParameterValue"] for pair in hub.parameters(source, dest)},
@@ -89,7 +94,9 @@ def test_the_operations_of_an_existing_client_run_as_they_are(hub: Hub, source: 
             "type": "S3EC2",
             "description": "old client",
             "scheduleType": "ONE_TIME",
-            "parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
+            "parameters": [
+                {"ParameterKey": name, "ParameterValue": value} for name, value in given.items()
+            ],
         },
     )
     assert (task["type"], task["scheduleType"], task["__typename"]) == ("S3EC2", "ONE_TIME", "Task")
@@ -107,7 +114,9 @@ def test_the_operations_of_an_existing_client_run_as_they_are(hub: Hub, source: 
     group = f"/dth/tasks/{task['id']}"
     streams = call("listLogStreams", page=1, count=10, logGroupName=group, logStreamNamePrefix="")
     assert {"finder", "worker-1"} <= {stream["logStreamName"] for stream in streams["logStreams"]}
-    events = call("getLogEvents", limit=100, logGroupName=group, logStreamName="finder", nextToken=None)
+    events = call(
+        "getLogEvents", limit=100, logGroupName=group, logStreamName="finder", nextToken=None
+    )
     assert events["logEvents"]
     graphs = roots.pop("getMetricHistoryData")
     for graph in (
@@ -116,13 +125,21 @@ def test_the_operations_of_an_existing_client_run_as_they_are(hub: Hub, source: 
         "RunningWaitingJobHistory",
         "DesiredInServiceInstances",
     ):
-        data = hub.call(graphs, id=task["id"], graphName=graph, startTime=None, endTime=None, period=60)
-        assert len({serie["name"] for serie in data["series"]}) == len(data["series"]) == 2  # fault 13
-        assert all(len(serie["data"]) == len(data["xaxis"]["categories"]) for serie in data["series"])
+        data = hub.call(
+            graphs, id=task["id"], graphName=graph, startTime=None, endTime=None, period=60
+        )
+        assert (
+            len({serie["name"] for serie in data["series"]}) == len(data["series"]) == 2
+        )  # fault 13
+        assert all(
+            len(serie["data"]) == len(data["xaxis"]["categories"]) for serie in data["series"]
+        )
     error = call("getErrorMessage", id=task["id"])
     assert (error["errMessage"], error["errCode"]) == ("", None)
 
-    waiting = hub.create(source, dest, once=False, destPrefix="again", ec2CronExpression="0 0 1 1 ? 2199")
+    waiting = hub.create(
+        source, dest, once=False, destPrefix="again", ec2CronExpression="0 0 1 1 ? 2199"
+    )
     stopped = call("stopTask", id=waiting)
     assert stopped["progress"] == "STOPPING"
     hub.wait(waiting, "STOPPED")
@@ -130,7 +147,8 @@ def test_the_operations_of_an_existing_client_run_as_they_are(hub: Hub, source: 
 
 
 def test_a_task_of_billions_of_objects_breaks_no_list(hub: Hub, source: Side, dest: Side) -> None:
-    """Int ends at 2^31; what clients of the existing solution ask for ends there, and fails nothing."""
+    """Int ends at 2^31; what clients of the existing solution ask for ends there, and fails
+    nothing."""
     source.put(bodies("a"))
     huge = hub.create(source, dest)
     hub.wait(huge, "DONE")
@@ -163,7 +181,8 @@ def test_a_task_of_billions_of_objects_breaks_no_list(hub: Hub, source: Side, de
 
 @pytest.mark.parametrize("path", ["/graphql", "/metrics"])
 @pytest.mark.parametrize(
-    "header", [None, "Bearer", "Bearer nonsense", "Basic YTpi", "Bearer dth_nonsense", "Bearer a.b.c"]
+    "header",
+    [None, "Bearer", "Bearer nonsense", "Basic YTpi", "Bearer dth_nonsense", "Bearer a.b.c"],
 )
 def test_nobody_in_particular_gets_nothing(hub: Hub, path: str, header: str | None) -> None:
     headers = {"authorization": header} if header else {}
@@ -206,11 +225,15 @@ def test_what_is_too_much_is_refused(hub: Hub) -> None:
 
 def test_changes_are_audited_without_what_is_secret(hub: Hub) -> None:
     hub.secret("audited", "key", "very-hidden-value")
-    entries = hub.call("{ listAudit(count: 100) { items { who what target detail outcome at } total } }")
+    entries = hub.call(
+        "{ listAudit(count: 100) { items { who what target detail outcome at } total } }"
+    )
     (entry,) = [each for each in entries["items"] if each["target"] == "audited"]
     assert (entry["who"], entry["what"], entry["outcome"]) == ("command line", "createSecret", "ok")
     assert "very-hidden-value" not in json.dumps(entries)
-    _, answer = ask(hub, 'mutation { deleteSecret(name: "none") { name } }', token_of(hub, Role.OPERATOR))
+    _, answer = ask(
+        hub, 'mutation { deleteSecret(name: "none") { name } }', token_of(hub, Role.OPERATOR)
+    )
     assert answer["errors"][0]["extensions"]["code"] == "NOT_FOUND"
     newest = hub.call("{ listAudit(count: 1) { items { what outcome } } }")["items"][0]
     assert newest == {"what": "deleteSecret", "outcome": "NOT_FOUND"}
@@ -258,13 +281,18 @@ def test_a_name_that_cannot_be_is_refused_in_one_line(hub: Hub, name: str) -> No
 def test_health_is_for_everybody(hub: Hub) -> None:
     assert hub.request("/healthz") == (200, "ok\n")
     assert hub.request("/readyz") == (200, "ready\n")
-    status, text = hub.request("/metrics", headers={"authorization": f"Bearer {token_of(hub, Role.VIEWER)}"})
+    status, text = hub.request(
+        "/metrics", headers={"authorization": f"Bearer {token_of(hub, Role.VIEWER)}"}
+    )
     assert status == 200
     assert "# TYPE" in text
 
 
 def token_of(hub: Hub, role: Role) -> str:
-    query = 'mutation ($role: Role!) { createToken(name: "test", role: $role, expiresInDays: 1) { token } }'
+    query = (
+        'mutation ($role: Role!) { createToken(name: "test", role: $role, expiresInDays: 1) { '
+        "token } }"
+    )
     return str(hub.call(query, role=role.value)["token"])
 
 
@@ -274,18 +302,25 @@ def test_preflight_and_forecast_are_jobs(hub: Hub, source: Side, dest: Side) -> 
     task = {"type": "S3EC2", "scheduleType": "ONE_TIME", "parameters": pairs}
     found = {}
     for kind in ("preflight", "forecast"):
-        job = hub.call(f"mutation ($i: CreateTaskInput!) {{ {kind}(input: $i) {{ id state }} }}", i=task)
+        job = hub.call(
+            f"mutation ($i: CreateTaskInput!) {{ {kind}(input: $i) {{ id state }} }}", i=task
+        )
         query = "query ($id: ID!) { getJob(id: $id) { state error result } }"
         wait_for(lambda: hub.call(query, id=job["id"])["state"] != "RUNNING")  # noqa: B023
         ended = hub.call(query, id=job["id"])
         assert (ended["state"], ended["error"]) == ("DONE", ""), ended
         found[kind] = json.loads(ended["result"])
-    assert {check["state"] for check in found["preflight"]["checks"]} <= {"OK", "UNKNOWN", "WARNING"}
+    assert {check["state"] for check in found["preflight"]["checks"]} <= {
+        "OK",
+        "UNKNOWN",
+        "WARNING",
+    }
     assert found["forecast"]["objects"]["value"] == 3
     assert dest.listed() == []
     missing = [*pairs, {"ParameterKey": "srcBucket", "ParameterValue": "not-there"}]
     job = hub.call(
-        "mutation ($i: CreateTaskInput!) { preflight(input: $i) { id } }", i={**task, "parameters": missing}
+        "mutation ($i: CreateTaskInput!) { preflight(input: $i) { id } }",
+        i={**task, "parameters": missing},
     )
     wait_for(lambda: hub.call(query, id=job["id"])["state"] == "DONE")
     checks = json.loads(hub.call(query, id=job["id"])["result"])["checks"]
@@ -324,11 +359,26 @@ def test_a_form_learns_what_each_parameter_may_be(hub: Hub) -> None:
     found = hub.call("""{ listTaskParameters(type: S3EC2) {
         name kind option minimum maximum size required } }""")
     fields = {each.pop("name"): each for each in found}
-    assert [name for name, field in fields.items() if field["required"]] == ["srcBucket", "destBucket"]
-    part_size = {"option": "--part-size", "minimum": 5 * 1024**2, "maximum": 5 * 1024**3, "size": True}
+    assert [name for name, field in fields.items() if field["required"]] == [
+        "srcBucket",
+        "destBucket",
+    ]
+    part_size = {
+        "option": "--part-size",
+        "minimum": 5 * 1024**2,
+        "maximum": 5 * 1024**3,
+        "size": True,
+    }
     assert fields["partSize"] == {"kind": "number", "required": False, **part_size}
     assert {name for name, field in fields.items() if field["size"]} == {
-        *("minSize", "maxSize", "multipartThreshold", "partSize", "giantObjectThreshold", "memoryBudget"),
+        *(
+            "minSize",
+            "maxSize",
+            "multipartThreshold",
+            "partSize",
+            "giantObjectThreshold",
+            "memoryBudget",
+        ),
         "maxBytesPerSecond",
     }
     assert fields["srcCredentials"]["option"] == "--src-secret"
@@ -340,7 +390,9 @@ def test_a_form_learns_what_each_parameter_may_be(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/graphql"), ("GET", "/metrics"), ("GET", "/oidc/userinfo")]
 )
-def test_a_token_that_does_not_hold_is_refused_on_every_route(hub: Hub, method: str, path: str) -> None:
+def test_a_token_that_does_not_hold_is_refused_on_every_route(
+    hub: Hub, method: str, path: str
+) -> None:
     """Each is right but for one thing; most are signed with the hub's own key."""
 
     async def own() -> tuple[bytes, int]:
@@ -353,8 +405,10 @@ def test_a_token_that_does_not_hold_is_refused_on_every_route(hub: Hub, method: 
     key = RSAKey.import_key(pem, {"use": "sig", "alg": "RS256"})
     key.ensure_kid()
     right = {
-        "iss": f"{hub.url}/oidc", "sub": "admin", "aud": "dth", "client_id": "dth-cli", "scope": "openid",
-        "iat": int(time.time()), "exp": int(time.time()) + 300, "dth_epoch": epoch, "dth_role": "admin",
+        "iss": f"{hub.url}/oidc", "sub": "admin", "aud": "dth", "client_id": "dth-cli",
+        "scope": "openid",
+        "iat": int(time.time()), "exp": int(time.time()) + 300, "dth_epoch": epoch,
+        "dth_role": "admin",
     }  # fmt: skip
     header = {"alg": "RS256", "kid": key.kid, "typ": "at+jwt"}
     unsigned = ".".join(

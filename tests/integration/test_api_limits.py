@@ -1,4 +1,5 @@
-"""What the API refuses: queries that cost too much, callers who ask too much, and input that is none."""
+"""What the API refuses: queries that cost too much, callers who ask too much, and input that is
+none."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ def code(answer: dict[str, Any]) -> str:
     return str(errors[0]["extensions"]["code"]) if errors else ""
 
 
-# ----------------------------------------------------------------------------------------- what is not an input
+# ----------------------------------------------------------------------------- what is not an input
 
 SCALARS: dict[str, Any] = {
     "Int": (1, (None, -1, 0, 2**31 - 1, 2**31, 1.5, "1", True, [])),
@@ -57,11 +58,20 @@ SCALARS: dict[str, Any] = {
 }
 DEEP = "[" * 60_000
 NASTY = (
-    None, "", " ", "\0", "x" * 5000, "\u202e", "'; --", "%", "../../etc", "1e400", "-1e400", "NaN", "nan", "9" * 400,
-    "-1", "{}", "[]", "é" * 300, "\ud800", "a\ud800b", "AAAA", "1:2:3", "2020-01-01", "0001-01-01T00:00:00Z",
+    None, "", " ", "\0", "x" * 5000, "\u202e", "'; --", "%", "../../etc", "1e400", "-1e400", "NaN",
+    "nan", "9" * 400,
+    "-1", "{}", "[]", "é" * 300, "\ud800", "a\ud800b", "AAAA", "1:2:3", "2020-01-01",
+    "0001-01-01T00:00:00Z",
     "9999-12-31T23:59:59-23:59", ["x"], {"a": 1}, 7, DEEP, '{"a":' * 20_000,
 )  # fmt: skip
-STARTS_SOMETHING = ("preflight", "forecast", "testConnection", "cloneTask", "resumeTask", "startRun")
+STARTS_SOMETHING = (
+    "preflight",
+    "forecast",
+    "testConnection",
+    "cloneTask",
+    "resumeTask",
+    "startRun",
+)
 
 
 def a_task(hub: Hub) -> str:
@@ -74,7 +84,9 @@ def a_task(hub: Hub) -> str:
     }
     pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
     wanted = {"type": "S3EC2", "scheduleType": "ONE_TIME", "parameters": pairs}
-    task = str(hub.call("mutation ($i: CreateTaskInput!) { createTask(input: $i) { id } }", i=wanted)["id"])
+    task = str(
+        hub.call("mutation ($i: CreateTaskInput!) { createTask(input: $i) { id } }", i=wanted)["id"]
+    )
     hub.do("stopTask", task)
     hub.wait(task, "STOPPED")
     return task
@@ -111,13 +123,22 @@ def test_no_input_is_an_internal_error(hub: Hub) -> None:
             good = {each: value for each, (value, _) in inner.items()}
             if name not in STARTS_SOMETHING:
                 good |= {each: value for each, value in known.items() if each in good}
-            tries = [good | {each: other} for each, (_, others) in inner.items() for other in others]
+            tries = [
+                good | {each: other} for each, (_, others) in inner.items() for other in others
+            ]
             tries += [{each: good[each] for each in good if each != gone} for gone in good]
             leaf = getattr(field.type, "of_type", field.type)
-            shape = "" if not hasattr(getattr(leaf, "of_type", leaf), "fields") else " { __typename }"
-            declared = ", ".join(f"${each}: {argument.type}" for each, argument in field.args.items())
+            shape = (
+                "" if not hasattr(getattr(leaf, "of_type", leaf), "fields") else " { __typename }"
+            )
+            declared = ", ".join(
+                f"${each}: {argument.type}" for each, argument in field.args.items()
+            )
             passed = ", ".join(f"{each}: ${each}" for each in field.args)
-            query = f"{root}{f'({declared})' if declared else ''} {{ {name}{f'({passed})' if passed else ''}{shape} }}"
+            query = (
+                f"{root}{f'({declared})' if declared else ''} {{ "
+                f"{name}{f'({passed})' if passed else ''}{shape} }}"
+            )
             for variables in tries or [{}]:
                 answer = ask(hub, query, **variables)
                 asked += 1
@@ -132,9 +153,16 @@ def test_no_input_is_an_internal_error(hub: Hub) -> None:
     [
         b'{"query":' + b"[" * 100_000,
         b"[" * 500_000,
-        b'{"query":"{ hubInfo { version } }","variables":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}",
+        b'{"query":"{ hubInfo { version } }","variables":'
+        + b'{"a":' * 900
+        + b"1"
+        + b"}" * 900
+        + b"}",
         b'{"query":"{ hubInfo { version } }","x":' + b"[" * 60 + b"]" * 60 + b"}",
-        b'{"query":"query($t:String){ listTasksV2(text:$t) { total } }","variables":{"t":"\\ud800"}}',
+        (
+            b'{"query":"query($t:String){ listTasksV2(text:$t) { total } '
+            b'}","variables":{"t":"\\ud800"}}'
+        ),
         b'{"query":"{ listTasksV2(text:\\"\\udfff\\") { total } }"}',
         b'{"query":"{ listTasksV2(text:\\"\\\\ud800\\") { total } }"}',
         b'{"query":"{ hubInfo { version } }","variables":{"\\udc00":1}}',
@@ -191,15 +219,20 @@ def test_a_task_is_called_by_a_uuid_as_everybody_writes_it(hub: Hub, given: str)
 @pytest.mark.parametrize("given", ["nan", "inf", "-inf", "1e400", "9" * 400, "\u0661e9\x00"])
 def test_a_time_that_is_none_is_bad_input(hub: Hub, given: str) -> None:
     group = f"/dth/tasks/{a_task(hub)}"
-    query = "query ($g: String, $t: String) { getLogEvents(logGroupName: $g, startTime: $t) { nextForwardToken } }"
+    query = (
+        "query ($g: String, $t: String) { getLogEvents(logGroupName: $g, startTime: $t) { "
+        "nextForwardToken } }"
+    )
     assert code(ask(hub, query, g=group, t=given)) == "BAD_INPUT"
 
 
-# ------------------------------------------------------------------------------------------- what costs too much
+# ------------------------------------------------------------------------------ what costs too much
 
 MANY = " ".join(f"a{n}: hubInfo {{ version }}" for n in range(900))
 FEW = " ".join(f"a{n}: hubInfo {{ version }}" for n in range(15))
-SECRETS = " ".join(f'a{n}: createSecret(name: "many{n}", value: "x") {{ name }}' for n in range(400))
+SECRETS = " ".join(
+    f'a{n}: createSecret(name: "many{n}", value: "x") {{ name }}' for n in range(400)
+)
 SAME = "hubInfo { version } " * 100
 ALL = " ".join(f"a{n}: version" for n in range(90))
 COSTLY = f"{{ {f'a: hubInfo {{ {ALL} }} ' * 20} }}"  # the costliest that is let through
@@ -210,32 +243,58 @@ NAMES = " ".join(f"b{n}: name" for n in range(80))
 TOO_MUCH = {
     "many names of one thing in long pages": f"{{ {PAGES.replace('$', ', limit: 1000')} }}",
     "many names of one thing in usual pages": f"{{ {PAGES.replace('$', '')} }}",
-    "pages as long as a variable says": "query ($n: Int = 1000) { " + PAGES.replace("$", ", limit: $n") + " }",
-    "pages as long as a float says": "query ($n: Int) { " + PAGES.replace("$", ", limit: $n") + " }",
-    "pages by fragments": f"{{ ...F }} fragment F on Query {{ {PAGES.replace(KEYS, '...K').replace('$', '')} }} "
-    f"fragment K on Record {{ ... {{ {KEYS} }} }}",
+    (
+    "pages as long as a variable "
+    "says"
+    ): "query ($n: Int = 1000) { " + PAGES.replace("$", ", limit: $n") + " }",
+    (
+    "pages as long as a float "
+    "says"
+    ): "query ($n: Int) { " + PAGES.replace("$", ", limit: $n") + " }",
+    "pages by fragments": "{ ...F } fragment F on Query { "
+                          f"{PAGES.replace(KEYS, '...K').replace('$', '')} }} fragment K on "
+                          f"Record {{ ... {{ {KEYS} }} }}",
     "full pages, many times": f"{{ {PAGES.replace(KEYS, PLAIN).replace('$', ', limit: 1000')} }}",
-    "names of all types, many times": f"{{ __schema {{ types {{ fields {{ type {{ fields {{ {NAMES} }} }} }} }} }} }}",
+    (
+    "names of all types, many "
+    "times"
+    ): f"{{ __schema {{ types {{ fields {{ type {{ fields {{ {NAMES} }} }} }} }} }} }}",
     "the whole schema, many times": "{ "
-    + " ".join(f"a{n}: __schema {{ types {{ {NAMES} fields {{ args {{ name }} }} }} }}" for n in range(15))
+    + " ".join((
+               f"a{n}: __schema {{ types {{ {NAMES} fields {{ args {{ name }} }} }} "
+               f"}}"
+               ) for n in range(15))
     + " }",
     "root fields of a fragment": f"{{ ...F }} fragment F on Query {{ {MANY} }}",
-    "a fragment used twice": f"{{ ...F ...G }} fragment F on Query {{ {FEW} }} fragment G on Query {{ ...F }}",
-    "root fields of an inline fragment": f"{{ ... on Query {{ {FEW} }} ... {{ {FEW.replace('a', 'b')} }} }}",
+    (
+    "a fragment used "
+    "twice"
+    ): f"{{ ...F ...G }} fragment F on Query {{ {FEW} }} fragment G on Query {{ ...F }}",
+    (
+    "root fields of an inline "
+    "fragment"
+    ): f"{{ ... on Query {{ {FEW} }} ... {{ {FEW.replace('a', 'b')} }} }}",
     "fragments within fragments": "{ ...F } fragment F on Query { ...G ... { ...G } } "
     f"fragment G on Query {{ {FEW} }}",
     "mutations": f"mutation {{ ...F }} fragment F on Mutation {{ {SECRETS} }}",
     "a fragment that is not used": f"{{ whoAmI {{ name }} }} fragment F on Query {{ {MANY * 3} }}",
     "the same in one that is not used": f"{{ whoAmI {{ name }} }} fragment F on Query {{ {SAME} }}",
-    "operations that are not used": " ".join(f"query q{n} {{ hubInfo {{ version }} }}" for n in range(1200)),
+    (
+    "operations that are not "
+    "used"
+    ): " ".join(f"query q{n} {{ hubInfo {{ version }} }}" for n in range(1200)),
     "large operations that are not used": " ".join(f"query q{n} {{ {MANY} }}" for n in range(3)),
-    "fragments": "{ whoAmI { name } } " + " ".join(f"fragment F{n} on HubInfo {{ version }}" for n in range(40)),
+    "fragments": (
+                 "{ whoAmI { name } "
+                 "} "
+                 ) + " ".join(f"fragment F{n} on HubInfo {{ version }}" for n in range(40)),
     "fragments in each other": "{ " + "... on Query { " * 60 + "whoAmI { name }" + " }" * 60 + " }",
     "much deeper": "{ " + "... on Query { " * 900 + "whoAmI { name }" + " }" * 900 + " }",
     "a value without end": "{ getTask(id: " + "[" * 4000 + "]" * 4000 + ") { id } }",
     "types in types": "{ __schema { types " + "{ fields { type " * 4 + "{ name }" + " } }" * 4 + " } }",
-    "types in types by a fragment": "{ __schema { types { ...T } } } fragment T on __Type { fields { type { ...U } } } "
-    "fragment U on __Type { fields { type { interfaces { fields { name } } } } }",
+    "types in types by a fragment": "{ __schema { types { ...T } } } fragment T on __Type { "
+                                    "fields { type { ...U } } } fragment U on __Type { fields "
+                                    "{ type { interfaces { fields { name } } } } }",
 }  # fmt: skip
 
 
@@ -249,10 +308,19 @@ def test_a_query_that_costs_too_much_is_refused(hub: Hub, what: str) -> None:
 LISTS = " ".join(f"a{n}: listTasksV2(statuses: $s) {{ total }}" for n in range(20))
 TOO_MANY = {
     "a list": (f"query ($s: [TaskProgress!]) {{ {LISTS} }}", {"s": ["DONE"] * 200_000}),
-    "lists": (f"query ($s: [TaskProgress!]) {{ {LISTS} }}", {"s": ["DONE"], "t": [["x"] * 100] * 200}),
+    "lists": (
+        f"query ($s: [TaskProgress!]) {{ {LISTS} }}",
+        {"s": ["DONE"], "t": [["x"] * 100] * 200},
+    ),
     "objects": (
         "mutation ($i: CreateTaskInput!) { createTask(input: $i) { id } }",
-        {"i": {"type": "S3EC2", "scheduleType": "ONE_TIME", "parameters": [{"ParameterKey": "x"}] * 50_000}},
+        {
+            "i": {
+                "type": "S3EC2",
+                "scheduleType": "ONE_TIME",
+                "parameters": [{"ParameterKey": "x"}] * 50_000,
+            }
+        },
     ),
     "a text": ("mutation ($n: String!) { deleteSecret(name: $n) { name } }", {"n": "@:" * 900_000}),
 }
@@ -270,7 +338,9 @@ def test_what_a_client_may_ask_is_answered(hub: Hub) -> None:
     for full in (False, True):
         query = get_introspection_query(full, full, full, full, full)
         assert build_client_schema(ask(hub, query)["data"]).query_type
-    fragments = f"query q {{ ...F }} query other {{ whoAmI {{ name }} }} fragment F on Query {{ {FEW} }}"
+    fragments = (
+        f"query q {{ ...F }} query other {{ whoAmI {{ name }} }} fragment F on Query {{ {FEW} }}"
+    )
     answer = post(hub, json.dumps({"query": fragments, "operationName": "q"}).encode())
     assert len(answer["data"]) == 15
 
@@ -299,7 +369,7 @@ def test_a_query_that_takes_long_to_check_holds_up_nobody(hub: Hub) -> None:
     assert slowest < 1.0
 
 
-# --------------------------------------------------------------------------------------------------- budgets
+# ------------------------------------------------------------------------------------------ budgets
 
 
 class Clock:
@@ -345,7 +415,9 @@ async def test_requests_of_one_caller_wait_in_a_line_that_has_an_end() -> None:
             under_way += 1
             await gate.wait()
 
-    held = [asyncio.create_task(hold()) for _ in range(budget_module.AT_ONCE + budget_module.IN_LINE)]
+    held = [
+        asyncio.create_task(hold()) for _ in range(budget_module.AT_ONCE + budget_module.IN_LINE)
+    ]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert under_way == budget_module.AT_ONCE
@@ -370,9 +442,14 @@ def test_a_caller_who_asks_too_much_is_told_so(hub: Hub) -> None:
     told: list[tuple[int, str]] = []
 
     def once() -> None:
-        told.append(hub.request("/graphql", {"query": query}, {"authorization": f"Bearer {hub.token}"}))
+        told.append(
+            hub.request("/graphql", {"query": query}, {"authorization": f"Bearer {hub.token}"})
+        )
 
-    crowd = [threading.Thread(target=once) for _ in range(budget_module.AT_ONCE + budget_module.IN_LINE + 30)]
+    crowd = [
+        threading.Thread(target=once)
+        for _ in range(budget_module.AT_ONCE + budget_module.IN_LINE + 30)
+    ]
     for each in crowd:
         each.start()
     for each in crowd:

@@ -101,12 +101,18 @@ def test_an_object_that_is_archived_between_listing_and_reading_fails_once(
     engine: Engine, glacier: Glacier, archive: Side, dest: Side
 ) -> None:
     archive.put(bodies("ab"))
-    refusal = Reply(403, "InvalidObjectState", "The operation is not valid for the object's storage class")
+    refusal = Reply(
+        403, "InvalidObjectState", "The operation is not valid for the object's storage class"
+    )
     glacier.rule(refusal, method="GET", key="^a$")
     ran = engine.run()
     assert (ran.counts.done, ran.counts.failed) == (1, 1)
     record = ran.records["a"]
-    assert (record.status, record.reason, record.attempts) == (Status.FAILED, "InvalidObjectState", 1)
+    assert (record.status, record.reason, record.attempts) == (
+        Status.FAILED,
+        "InvalidObjectState",
+        1,
+    )
 
 
 def test_the_command_counts_what_is_archived_and_restored(

@@ -40,7 +40,7 @@ def told(found: list[AuditEntry]) -> list[tuple[str, str, str, str, str]]:
     return [(each.what, each.who, each.via, each.target, each.outcome) for each in found]
 
 
-# --------------------------------------------------------------------------------------------------- signing in
+# --------------------------------------------------------------------------------------- signing in
 
 
 @pytest.fixture
@@ -89,7 +89,9 @@ async def test_guessing_does_not_fill_the_log(hub: Hub, monkeypatch: pytest.Monk
     assert json.loads((await entries(hub.database))[-1].detail)["moreBefore"] == 7
 
 
-async def test_the_first_and_the_last_use_of_a_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_first_and_the_last_use_of_a_token(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     info, token = await hub.tokens.create("nightly", Role.VIEWER, 0, "ann", "ann")
     assert told(await entries(hub.database)) == []
     await hub.who(token)
@@ -110,7 +112,7 @@ async def test_the_first_and_the_last_use_of_a_token(hub: Hub, monkeypatch: pyte
     assert time.time() - found[0].at < 60
 
 
-# ------------------------------------------------------------------------------------------- on the hub's machine
+# ----------------------------------------------------------------------------- on the hub's machine
 
 
 def test_what_commands_do_on_the_hubs_machine(dth: Dth, tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ def test_a_backup_leaves_a_database_of_another_version_as_it_is(dth: Dth, tmp_pa
     assert dth.here("backup", tmp_path / "copy", "--data-dir", data).code == 0
 
 
-# ------------------------------------------------------------------------------------------------- who may read it
+# ---------------------------------------------------------------------------------- who may read it
 
 AUDIT = """query ($target: String, $who: String) {
     listAudit(target: $target, who: $who) { items { what who target } total } }"""
@@ -169,14 +171,21 @@ def test_a_viewer_reads_what_concerns_tasks(tmp_path: Path) -> None:
             "type": "S3EC2",
             "scheduleType": "FIXED_RATE",
             "id": BOTH,
-            "parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
+            "parameters": [
+                {"ParameterKey": name, "ParameterValue": value} for name, value in given.items()
+            ],
         }
-        hub.call("mutation ($input: CreateTaskInput!) { createTask(input: $input) { id } }", input=wanted)
+        hub.call(
+            "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id } }", input=wanted
+        )
         hub.do("stopTask", BOTH)
         hub.keep_secret("keys", user="a", password="b")
         for name in (BOTH, "keys"):
             hub.call(
-                "mutation ($n: String!, $p: String!) { createUser(name: $n, password: $p, role: admin) { name } }",
+                (
+                    "mutation ($n: String!, $p: String!) { createUser(name: $n, password: $p, "
+                    "role: admin) { name } }"
+                ),
                 n=name,
                 p=PASSWORD,
             )

@@ -116,7 +116,9 @@ BAD: dict[str, Callable[[Issuer], str]] = {
     "alg NONE": lambda i: f"{encoded({'alg': 'NoNe', 'kid': i.key.kid})}.{encoded(i.claims())}.",
     "no signature": lambda i: i.token().rsplit(".", 1)[0] + ".",
     "no alg": lambda i: f"{encoded({'kid': i.key.kid})}.{encoded(i.claims())}.AA",
-    "alg is a list": lambda i: f"{encoded({'alg': ['RS256'], 'kid': i.key.kid})}.{encoded(i.claims())}.AA",
+    "alg is a list": lambda i: (
+        f"{encoded({'alg': ['RS256'], 'kid': i.key.kid})}.{encoded(i.claims())}.AA"
+    ),
     "HS256 with the public key, PEM": lambda i: hs256(i, i.key.as_pem(private=False)),
     "HS256 with the public key, JSON": lambda i: hs256(i, json.dumps(i.published[0]).encode()),
     "HS256 with nothing": lambda i: hs256(i, b""),
@@ -149,13 +151,19 @@ BAD: dict[str, Callable[[Issuer], str]] = {
     "no audience": lambda i: i.token(aud=None, azp=None),
     "an audience that is an object": lambda i: i.token(aud={"hub": 1}, azp=None),
     "ID token of Keycloak": lambda i: i.token(aud="hub", typ="ID"),
-    "ID token of Cognito": lambda i: i.token(aud="hub", typ=None, azp=None, token_use="id", scope=None),
+    "ID token of Cognito": lambda i: i.token(
+        aud="hub", typ=None, azp=None, token_use="id", scope=None
+    ),
     "ID token with a hash": lambda i: i.token(aud="hub", typ=None, at_hash="x"),
     "ID token with a nonce": lambda i: i.token(aud="hub", typ=None, nonce="x"),
     "ID token without a mark": lambda i: i.token(aud="hub", typ=None, scope=None),
-    "ID token without a mark, in a list": lambda i: i.token(aud=["hub"], azp=None, typ=None, scope=None),
+    "ID token without a mark, in a list": lambda i: i.token(
+        aud=["hub"], azp=None, typ=None, scope=None
+    ),
     "ID token for two": lambda i: i.token(aud=["hub", "other"], azp="hub", typ=None, scope=None),
-    "ID token for another, given to us": lambda i: i.token(aud="other", azp="hub", typ=None, scope=None),
+    "ID token for another, given to us": lambda i: i.token(
+        aud="other", azp="hub", typ=None, scope=None
+    ),
     "ID token with the hash of a code": lambda i: i.token(aud=["hub", "x"], typ=None, c_hash="x"),
     "a scope that is empty": lambda i: i.token(aud=["hub", "x"], typ=None, scope=""),
     "logout token": lambda i: i.token(header={"typ": "logout+jwt"}),
@@ -177,8 +185,21 @@ async def test_tokens_as_issuers_make_them_are_taken(hub: Hub, issuer: Issuer) -
     for claims in (
         {},
         {"aud": ["account", "hub"], "azp": None},
-        {"aud": None, "azp": None, "client_id": "hub", "typ": None, "token_use": "access"},  # Cognito
-        {"aud": "api://default", "azp": None, "cid": "hub", "typ": None, "scope": None, "scp": ["a"]},  # Okta
+        {
+            "aud": None,
+            "azp": None,
+            "client_id": "hub",
+            "typ": None,
+            "token_use": "access",
+        },  # Cognito
+        {
+            "aud": "api://default",
+            "azp": None,
+            "cid": "hub",
+            "typ": None,
+            "scope": None,
+            "scp": ["a"],
+        },  # Okta
         {"exp": int(time.time()) - 10},  # clocks differ a little
         {"iss": issuer.url + "/"},
     ):
@@ -186,9 +207,18 @@ async def test_tokens_as_issuers_make_them_are_taken(hub: Hub, issuer: Issuer) -
         assert answer.status == 200, (claims, answer)
     chain = ["A" * 1000] * 3
     assert (await hub.who(issuer.token(header={"x5c": chain, "typ": "at+jwt"}))).status == 200
-    for authorization in (issuer.token(), f"bearer {issuer.token()}", f"  Bearer   {issuer.token()} "):
+    for authorization in (
+        issuer.token(),
+        f"bearer {issuer.token()}",
+        f"  Bearer   {issuer.token()} ",
+    ):
         assert (await hub.browser().get("/whoami", authorization=authorization)).status == 200
-    for authorization in (f"Basic {issuer.token()}", "Bearer", "Bearer  ", f"Bearer x {issuer.token()}"):
+    for authorization in (
+        f"Basic {issuer.token()}",
+        "Bearer",
+        "Bearer  ",
+        f"Bearer x {issuer.token()}",
+    ):
         assert (await hub.browser().get("/whoami", authorization=authorization)).status == 401
 
 
@@ -199,8 +229,12 @@ async def test_the_audience_is_what_counts_where_one_is_set(tmp_path: Path, issu
         assert (await hub.who(issuer.token(aud="hub", azp="hub"))).status == 401
         assert (await hub.who(issuer.token(aud="https://api/", azp="hub"))).status == 401
         bare = {"typ": None, "scope": None}
-        assert (await hub.who(issuer.token(aud=["x", "https://api"], azp="hub", **bare))).status == 200
-        assert (await hub.who(issuer.token(aud=["hub", "https://api"], azp="hub", **bare))).status == 401
+        assert (
+            await hub.who(issuer.token(aud=["x", "https://api"], azp="hub", **bare))
+        ).status == 200
+        assert (
+            await hub.who(issuer.token(aud=["hub", "https://api"], azp="hub", **bare))
+        ).status == 401
 
 
 async def test_all_algorithms_of_ours_work(hub: Hub, issuer: Issuer) -> None:
@@ -216,7 +250,7 @@ async def test_all_algorithms_of_ours_work(hub: Hub, issuer: Issuer) -> None:
     assert (await hub.who(mixed)).status == 401
 
 
-# ---------------------------------------------------------------------------------------------------- keys
+# --------------------------------------------------------------------------------------------- keys
 
 
 async def test_a_new_key_is_found_and_unknown_ones_do_not_flood_the_issuer(
@@ -260,10 +294,20 @@ async def test_an_issuer_that_is_down_is_needed_for_the_first_keys_only(
     assert (await hub.who(issuer.token())).status == 401  # what the issuer withdrew no longer holds
 
 
-async def test_keys_that_are_not_for_us_stand_beside_those_that_are(hub: Hub, issuer: Issuer) -> None:
+async def test_keys_that_are_not_for_us_stand_beside_those_that_are(
+    hub: Hub, issuer: Issuer
+) -> None:
     secret = {"kty": "oct", "k": encoded(b"x" * 32), "kid": "shared", "alg": "HS256"}
     sealed = {**new_key().as_dict(private=False), "use": "enc"}
-    odd: list[Any] = [secret, sealed, {"kty": "AKP"}, {"kty": "EC", "crv": "P-9"}, {"kty": "RSA"}, None, 7]
+    odd: list[Any] = [
+        secret,
+        sealed,
+        {"kty": "AKP"},
+        {"kty": "EC", "crv": "P-9"},
+        {"kty": "RSA"},
+        None,
+        7,
+    ]
     issuer.published = [*odd, *issuer.published]
     assert (await hub.who(issuer.token())).status == 200
     assert (await hub.who(hs256(issuer, b"x" * 32))).status == 401
@@ -312,7 +356,7 @@ def test_an_issuer_for_anybody_is_refused() -> None:
         IssuerConfig("https://example.com", "hub", default_role="boss")  # type: ignore[arg-type]
 
 
-# --------------------------------------------------------------------------------------------------- roles
+# -------------------------------------------------------------------------------------------- roles
 
 
 @pytest.mark.parametrize(
@@ -351,7 +395,9 @@ def role_of(claims: dict[str, Any], config: IssuerConfig) -> Role | None:
 @pytest.mark.parametrize(
     "separator", [" ", ",", ", ", ";", "\t", "\n", "/", "\\", "=", ":", "|", "\u00a0", "-", "."]
 )
-@pytest.mark.parametrize("shape", [lambda name: name, lambda name: [name], lambda name: ["x", name]])
+@pytest.mark.parametrize(
+    "shape", [lambda name: name, lambda name: [name], lambda name: ["x", name]]
+)
 def test_words_inside_the_name_of_a_group_never_count(
     role_claim: str, separator: str, shape: Callable[[str], Any]
 ) -> None:
@@ -390,19 +436,25 @@ def test_a_default_role_is_said_in_so_many_words() -> None:
     config = IssuerConfig("https://example.com", "hub", default_role="operator")  # type: ignore[arg-type]
     assert role_of({}, config) is Role.OPERATOR
     config = IssuerConfig("https://example.com", "hub")
-    known = identity_of({"sub": "u-1", "groups": "admin", "username": "ann", "email": ["x"]}, config)
+    known = identity_of(
+        {"sub": "u-1", "groups": "admin", "username": "ann", "email": ["x"]}, config
+    )
     assert known == Identity("u-1", "ann", Role.ADMIN)
 
 
-# ------------------------------------------------------------------------------------------ anything at all
+# ---------------------------------------------------------------------------------- anything at all
 
 KEY = RSAKey.generate_key(2048, {"kid": "k"})
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
-NAMES = st.sampled_from(["iss", "sub", "exp", "iat", "nbf", "aud", "azp", "scope", "typ", "groups", "email"])
+NAMES = st.sampled_from(
+    ["iss", "sub", "exp", "iat", "nbf", "aud", "azp", "scope", "typ", "groups", "email"]
+)
 
 
 class NoTokens:
@@ -411,7 +463,9 @@ class NoTokens:
 
 
 def authenticator() -> Authenticator:
-    return Authenticator(Verifier(IssuerConfig("https://i", "hub"), KnownKeys(KeySet([KEY]))), NoTokens())
+    return Authenticator(
+        Verifier(IssuerConfig("https://i", "hub"), KnownKeys(KeySet([KEY]))), NoTokens()
+    )
 
 
 @given(st.text(max_size=200))
@@ -434,7 +488,13 @@ async def test_any_unsigned_token_is_refused_and_breaks_nothing(
 
 @given(st.dictionaries(NAMES, JSON))
 async def test_any_claims_that_the_issuer_signs_break_nothing(claims: dict[str, Any]) -> None:
-    good = {"iss": "https://i", "sub": "u-1", "aud": "hub", "scope": "x", "exp": int(time.time()) + 60}
+    good = {
+        "iss": "https://i",
+        "sub": "u-1",
+        "aud": "hub",
+        "scope": "x",
+        "exp": int(time.time()) + 60,
+    }
     token = jwt.encode({"alg": "RS256", "kid": "k"}, good | claims, KEY)
     try:
         identity = await authenticator().identify(token)
@@ -444,7 +504,7 @@ async def test_any_claims_that_the_issuer_signs_break_nothing(claims: dict[str, 
     assert identity.subject == (good | claims)["sub"]
 
 
-# ------------------------------------------------------------------------------- tokens of the hub's own
+# -------------------------------------------------------------------------- tokens of the hub's own
 
 
 async def test_api_tokens_and_access_tokens_of_the_built_in_provider(own: Hub) -> None:

@@ -24,7 +24,9 @@ def test_from_ceph_to_ceph(ceph: Ceph, tmp_path: Path) -> None:
     dth = Dth(tmp_path)
     secret = dth.secret("ceph", ceph.access_key, ceph.secret_key)
     keys = ("--src-secret", secret, "--dst-secret", secret)
-    assert dth.sync(source, dest, *keys, *PARTED_OPTIONS, "--no-server-side-copy")["transferred"] == 4
+    assert (
+        dth.sync(source, dest, *keys, *PARTED_OPTIONS, "--no-server-side-copy")["transferred"] == 4
+    )
     assert dest.contents() == source.contents()
     assert dest.etags()["in parts"].endswith("-3")
 

@@ -74,7 +74,9 @@ def second_part(request: Request) -> bool:
 def flip_on_the_way_out(way: Way, kind: str, nth: int | None) -> Rule:
     if kind == "whole":
         return way.near_dest.rule(Corrupt(1000, upload=True), method="PUT", key="k", nth=nth)
-    return way.near_dest.rule(Corrupt(1000, upload=True), method="PUT", query="partNumber=2&", nth=nth)
+    return way.near_dest.rule(
+        Corrupt(1000, upload=True), method="PUT", query="partNumber=2&", nth=nth
+    )
 
 
 def flip_on_the_way_in(way: Way, kind: str, nth: int | None) -> Rule:
@@ -92,7 +94,8 @@ def passes(way: Way, rule: Rule, **options: object) -> None:
 
 
 def lasts(way: Way, rule: Rule, **options: object) -> None:
-    """Flips without end are a failure that leaves nothing, and that no later run takes for a copy."""
+    """Flips without end are a failure that leaves nothing, and that no later run takes for a
+    copy."""
     ran = way.engine.run(workers=2, **options)
     assert rule.hits >= 1
     assert (ran.counts.done, ran.counts.failed) == (0, 1), ran
@@ -126,7 +129,8 @@ def test_a_bit_that_flips_between_the_source_and_here(way: Way) -> None:
 
 
 def put_in_parts(side: Side, key: str, size: int, *sizes: int) -> None:
-    """An object with an ETag that is made of those of its parts. `sizes` of the parts; the last one is repeated."""
+    """An object with an ETag that is made of those of its parts. `sizes` of the parts; the last one
+    is repeated."""
     s3, where = side.server.boto(), {"Bucket": side.bucket, "Key": key}
     where["UploadId"] = s3.create_multipart_upload(**where)["UploadId"]
     body, parts = blob(size), []
@@ -194,8 +198,9 @@ def test_an_etag_that_other_part_sizes_made_says_nothing(way: Way, states: bool)
 def test_a_bit_that_flips_in_one_part_from_a_source_that_states_the_etag_of_the_whole(
     way: Way, kind: str, verify_after: bool
 ) -> None:
-    """The parts of giant objects are with several workers, and those that are streamed are in no memory: what was sent
-    is held against a second reading, or against the copy that is read back."""
+    """The parts of giant objects are with several workers, and those that are streamed are in no
+    memory: what was sent is held against a second reading, or against the copy that is read
+    back."""
     way.source.put({"k": blob(SIZE)})
     options = {**KINDS[kind], "verify_after": verify_after}
     passes(way, flip_on_the_way_in(way, kind, 1), **options)

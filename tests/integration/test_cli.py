@@ -59,10 +59,13 @@ def unused_port() -> int:
         return port
 
 
-# --- results -------------------------------------------------------------------------------------------------
+# --- results
+# -------------------------------------------------------------------------------------------------
 
 
-def test_a_sync_with_a_failure_and_its_reports(dth: Dth, proxy_b: Proxy, source: Side, dest: Side) -> None:
+def test_a_sync_with_a_failure_and_its_reports(
+    dth: Dth, proxy_b: Proxy, source: Side, dest: Side
+) -> None:
     keys = ["a,b", 'quo"te', "new\nline", "bad", "caf\u00e9"]
     source.put(bodies([*keys, "same", "left out.tmp"]))
     dest.put(bodies(["same"]))
@@ -73,9 +76,16 @@ def test_a_sync_with_a_failure_and_its_reports(dth: Dth, proxy_b: Proxy, source:
 
     found = dth.sync(*command, "--report", reports["csv"], code=1)
     assert {name: type(found[name]) for name in CONTRACT} == CONTRACT
-    assert (found["listed"], found["skipped"], found["transferred"], found["failed"]) == (7, 2, 4, 1)
+    assert (found["listed"], found["skipped"], found["transferred"], found["failed"]) == (
+        7,
+        2,
+        4,
+        1,
+    )
     assert found["bytes"] == sum(len(source.get(key)) for key in keys if key != "bad")
-    assert found["objects_per_second"] == pytest.approx(found["transferred"] / found["seconds"], rel=0.2)
+    assert found["objects_per_second"] == pytest.approx(
+        found["transferred"] / found["seconds"], rel=0.2
+    )
     [failure] = found["failures"]
     assert (failure["key"], failure["class"], failure["code"]) == ("bad", "FAILED", "AccessDenied")
     assert "Not you" in failure["reason"]
@@ -84,24 +94,36 @@ def test_a_sync_with_a_failure_and_its_reports(dth: Dth, proxy_b: Proxy, source:
     assert not asked & {"x-amz-storage-class", "x-amz-acl"}
 
     proxy_b.clear()
-    done = dth.run("s3", "sync", *between(*command[:2]), *command[2:], "--report", reports["parquet"])
+    done = dth.run(
+        "s3", "sync", *between(*command[:2]), *command[2:], "--report", reports["parquet"]
+    )
     assert done.code == 0
     assert "7 listed, 5 same, 1 transferred" in done.out
     assert "1 filtered" in done.out
 
     with reports["csv"].open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["key"]: row["status"] for row in rows} == dict.fromkeys(keys, "DONE") | {"bad": "FAILED"}
+    assert {row["key"]: row["status"] for row in rows} == dict.fromkeys(keys, "DONE") | {
+        "bad": "FAILED"
+    }
     row = next(row for row in rows if row["key"] == "new\nline")
-    assert (row["bytes"], row["attempts"], row["reason"]) == (str(len(source.get("new\nline"))), "1", "")
+    assert (row["bytes"], row["attempts"], row["reason"]) == (
+        str(len(source.get("new\nline"))),
+        "1",
+        "",
+    )
     assert row["etag"] == row["dest_etag"] == source.etags()["new\nline"]
     assert row["proof"].startswith("crc64nvme:")
-    assert {row["key"]: row["verified"] for row in rows} == dict.fromkeys(keys, "etag") | {"bad": ""}
+    assert {row["key"]: row["verified"] for row in rows} == dict.fromkeys(keys, "etag") | {
+        "bad": ""
+    }
     assert found["verified"] == {"store": 0, "etag": 4, "source": 0, "content": 0, "none": 0}
     assert found["incomplete"] == 0
     assert "  1 verified by MD5\n" in done.out
     table = parquet.read_table(reports["parquet"]).to_pylist()
-    assert [(row["key"], row["status"], row["verified"]) for row in table] == [("bad", "DONE", "etag")]
+    assert [(row["key"], row["status"], row["verified"]) for row in table] == [
+        ("bad", "DONE", "etag")
+    ]
 
 
 def test_what_nobody_confirmed_and_what_copies_lack_is_told(dth: Dth) -> None:
@@ -133,7 +155,12 @@ def test_exit_codes_of_diff(dth: Dth, source: Side, dest: Side) -> None:
     assert "* changed  (size)" in done.out
     assert "1 same, 1 missing, 1 different, 1 only in the destination" in done.out
     found = dth.here("s3", "diff", *sides, "--json").json
-    assert (found["missing"], found["different"], found["extra"], found["equal"]) == (1, 1, 1, False)
+    assert (found["missing"], found["different"], found["extra"], found["equal"]) == (
+        1,
+        1,
+        1,
+        False,
+    )
     report = dth.home / "differences.csv"
     dth.here("s3", "diff", *sides, "--report", report)
     with report.open(newline="") as file:
@@ -151,7 +178,10 @@ def test_exit_codes_of_diff(dth: Dth, source: Side, dest: Side) -> None:
     assert "a name left" not in equal.out
 
     source.put(bodies(["k" * 1024]))
-    assert dth.here("s3", "diff", sides[0], f"{sides[1]}/long", *sides[2:], "--include", "k*").code == 2
+    assert (
+        dth.here("s3", "diff", sides[0], f"{sides[1]}/long", *sides[2:], "--include", "k*").code
+        == 2
+    )
 
 
 def test_a_dry_run_shows_everything_and_writes_nothing(
@@ -186,7 +216,10 @@ def test_ls(dth: Dth, source: Side) -> None:
     assert [line.split("  ")[-1] for line in done.out.splitlines()] == ["folder/", "a", "z\\n"]
     assert "2 objects" in done.err
     below = dth.here("s3", "ls", f"{source.url}/fol", *options, "-r", "--json")
-    assert [json.loads(line)["key"] for line in below.out.splitlines()] == ["folder/b", "folder/c/d"]
+    assert [json.loads(line)["key"] for line in below.out.splitlines()] == [
+        "folder/b",
+        "folder/c/d",
+    ]
 
 
 def test_progress_in_a_pipe_is_a_line_now_and_then(
@@ -195,7 +228,9 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
     monkeypatch.setattr("dth.cli.display.PLAIN_INTERVAL", -1.0)
     counts = Counts(listed=10, enqueued=10, enqueued_bytes=1000, done=4, done_bytes=400, failed=1)
     standing = Standing(RunActivity.LISTING, "", 10, 5, 1, 1000, 450, -1, 100.0, 2.0, -1.0)
-    copying = replace(standing, state=RunActivity.COPYING, note="1 object: 503", percent=45, eta=65.0)
+    copying = replace(
+        standing, state=RunActivity.COPYING, note="1 object: 503", percent=45, eta=65.0
+    )
     with ProgressView() as view:
         view.update(standing, counts, 1)
         view.update(copying, counts, 2)
@@ -206,7 +241,8 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
     listing, transferring = err.splitlines()
     assert listing == "listing 10: 5/10 objects, 450 B of 1000 B, 100 B/s, 2/s, failed 1, 1 worker"
     assert transferring == (
-        "copying: 5/10 objects, 450 B of 1000 B (45%), 100 B/s, 2/s, failed 1, ETA 1:05, 2 workers, 1 object: 503"
+        "copying: 5/10 objects, 450 B of 1000 B (45%), 100 B/s, 2/s, failed 1, ETA 1:05, 2 "
+        "workers, 1 object: 503"
     )
     with ProgressView(quiet=True) as view:
         view.update(copying, counts, 2)
@@ -221,7 +257,8 @@ def test_help_names_every_command(dth: Dth) -> None:
     assert "--delete-max-percent" in dth.here("s3", "sync", "--help").out
 
 
-# --- one line ------------------------------------------------------------------------------------------------
+# --- one line
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -276,7 +313,9 @@ def test_what_makes_no_sense_is_told_in_one_line(dth: Dth, arguments: str, told:
     assert told in one_line(dth.here("s3", *words), 2)
 
 
-def test_a_store_that_does_not_answer(dth: Dth, source: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer(
+    dth: Dth, source: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hurry(monkeypatch)
     urls = [
         "--src-endpoint-url",
@@ -307,7 +346,9 @@ def test_keys_that_are_not_accepted(dth: Dth, s3_auth: MiniStack, source: Side) 
     dth.secret("wrong", access_key, "not the secret")
     dth.secret("little", access_key, secret_key)
     sides = between(source, dest)
-    assert "SignatureDoesNotMatch" in one_line(dth.here("s3", "diff", *sides, "--dst-secret", "wrong"), 2)
+    assert "SignatureDoesNotMatch" in one_line(
+        dth.here("s3", "diff", *sides, "--dst-secret", "wrong"), 2
+    )
     assert "AccessDenied" in one_line(dth.here("s3", "diff", *sides, "--dst-secret", "little"), 2)
     line = one_line(dth.run("s3", "sync", *sides, "--dst-secret", "wrong"), 2)
     assert line.startswith("destination: the secret key is not that of the access key")
@@ -320,7 +361,9 @@ def test_credentials_that_are_not_there(dth: Dth, source: Side, dest: Side) -> N
     secret = dth.home / "secrets" / "open.json"
     dth.secret("open", "a", "b")
     secret.chmod(0o644)
-    assert "chmod 600" in one_line(dth.here("s3", "diff", *between(source, dest), "--src-secret", "open"), 2)
+    assert "chmod 600" in one_line(
+        dth.here("s3", "diff", *between(source, dest), "--src-secret", "open"), 2
+    )
 
 
 def test_a_state_that_cannot_be_used(dth: Dth, source: Side, dest: Side) -> None:
@@ -376,7 +419,9 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
     state, options = tight
     with ListingServer(20_000) as here:
         arguments = between(Side(here, "from"), dest)
-        done = dth.run("s3", "sync", *arguments, "--skip-compare", "--quiet", "--state", state, **options)
+        done = dth.run(
+            "s3", "sync", *arguments, "--skip-compare", "--quiet", "--state", state, **options
+        )
     assert done.code == 1
     assert done.err.splitlines()[0].startswith("dth: ")
     assert "disk" in done.err

@@ -45,12 +45,17 @@ def copy(dth: Dth, src: str, dst: str, source: Side, dest: Side, *more: str) -> 
     return dth.here("s3", "cp", src, dst, *options, *more)
 
 
-# --- cp ------------------------------------------------------------------------------------------------------
+# --- cp
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [b"", b"small", ONE_AND_A_HALF], ids=["empty", "small", "larger"])
-def test_one_object_is_copied_under_another_name(dth: Dth, source: Side, dest: Side, body: bytes) -> None:
-    source.put({"folder/a b+%.txt": body, "folder/a b+%.txt.bak": b"no"}, **{"content-type": "text/plain"})
+def test_one_object_is_copied_under_another_name(
+    dth: Dth, source: Side, dest: Side, body: bytes
+) -> None:
+    source.put(
+        {"folder/a b+%.txt": body, "folder/a b+%.txt.bak": b"no"}, **{"content-type": "text/plain"}
+    )
     done = copy(dth, f"{source.url}/folder/a b+%.txt", f"{dest.url}/there/ü.txt", source, dest)
     assert (done.code, done.err) == (0, "")
     assert f"s3://{dest.bucket}/there/ü.txt" in done.out
@@ -60,7 +65,9 @@ def test_one_object_is_copied_under_another_name(dth: Dth, source: Side, dest: S
     assert not dth.states.exists() or not list(dth.states.iterdir())
 
 
-def test_a_folder_or_a_bucket_as_destination_keeps_the_name(dth: Dth, source: Side, dest: Side) -> None:
+def test_a_folder_or_a_bucket_as_destination_keeps_the_name(
+    dth: Dth, source: Side, dest: Side
+) -> None:
     source.put({"x/a": b"1"})
     found = copy(dth, f"{source.url}/x/a", f"{dest.url}/y/", source, dest, "--json").json
     assert (found["destination"], found["bytes"]) == (f"s3://{dest.bucket}/y/a", 1)
@@ -69,7 +76,9 @@ def test_a_folder_or_a_bucket_as_destination_keeps_the_name(dth: Dth, source: Si
     assert dest.listed() == ["a", "y/a"]
 
 
-def test_an_object_in_parts_is_continued(dth: Dth, proxy_b: Proxy, source: Side, dest: Side) -> None:
+def test_an_object_in_parts_is_continued(
+    dth: Dth, proxy_b: Proxy, source: Side, dest: Side
+) -> None:
     source.put({"big": BIG})
     there = Side(proxy_b, dest.bucket)
     proxy_b.rule(Reply(403, "AccessDenied"), method="PUT", query="partNumber", nth=3)
@@ -79,7 +88,9 @@ def test_an_object_in_parts_is_continued(dth: Dth, proxy_b: Proxy, source: Side,
     assert "AccessDenied" in failed.err
     proxy_b.clear()
     proxy_b.forget()
-    done = copy(dth, f"{source.url}/big", f"{dest.url}/copy", source, there, *PARTED_OPTIONS, "--json")
+    done = copy(
+        dth, f"{source.url}/big", f"{dest.url}/copy", source, there, *PARTED_OPTIONS, "--json"
+    )
     assert done.code == 0, done
     assert dest.get("copy") == BIG
     assert proxy_b.count("POST", query="uploads") == 0  # the same upload is used
@@ -98,7 +109,9 @@ def test_a_copy_within_a_store_may_begin_like_its_source(dth: Dth, source: Side)
 
 def test_a_sync_of_one_object_may_lead_into_a_folder_beside_it(dth: Dth, source: Side) -> None:
     source.put({"a": b"1", "b": b"2"})
-    done = dth.run("s3", "sync", f"{source.url}/a", f"{source.url}/copies", *between(source, source)[2:])
+    done = dth.run(
+        "s3", "sync", f"{source.url}/a", f"{source.url}/copies", *between(source, source)[2:]
+    )
     assert done.code == 0, done
     assert source.contents() == {"a": b"1", "b": b"2", "copies/a": b"1"}
     onto = dth.run("s3", "sync", f"{source.url}/a", source.url, *between(source, source)[2:])
@@ -118,7 +131,9 @@ def test_standard_input_and_output(dth: Dth, source: Side, body: bytes) -> None:
     assert source.contents() == {"in": body}
     assert source.head("in")["content-type"] == "text/csv"
     assert not source.uploads()
-    code, out, err = stream(dth, "s3", "cp", f"{source.url}/in", "-", "--src-endpoint-url", source.server.url)
+    code, out, err = stream(
+        dth, "s3", "cp", f"{source.url}/in", "-", "--src-endpoint-url", source.server.url
+    )
     assert (code, out == body) == (0, True)
     assert err.startswith(f"{source.url}/in -> -: ")
 
@@ -173,7 +188,9 @@ def test_damage_on_the_way_to_standard_output_is_found(dth: Dth) -> None:
     with OddStore("flip-on-read") as store:
         side = Side(store, store.bucket())
         side.put({"a": b"good bytes"})
-        code, out, err = stream(dth, "s3", "cp", f"{side.url}/a", "-", "--src-endpoint-url", store.url)
+        code, out, err = stream(
+            dth, "s3", "cp", f"{side.url}/a", "-", "--src-endpoint-url", store.url
+        )
     assert (code, out) == (1, b"")
     assert "the bytes that came have" in err
 
@@ -194,7 +211,9 @@ def test_damage_on_the_way_to_standard_output_is_found(dth: Dth) -> None:
         ("mb s3://a/b", "prefixes need not be created"),
     ],
 )
-def test_usage_is_one_line(dth: Dth, words: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_usage_is_one_line(
+    dth: Dth, words: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = dth.here("s3", *words.split())
     assert (done.code, done.out) == (2, "")
     assert said in done.err
@@ -211,7 +230,8 @@ def test_an_object_that_is_not_there(dth: Dth, source: Side, dest: Side) -> None
     assert f"there are objects below s3://{source.bucket}/photos/" in folder.err
 
 
-# --- ls, du, stat --------------------------------------------------------------------------------------------
+# --- ls, du, stat
+# --------------------------------------------------------------------------------------------
 
 
 def test_ls_shows_more_when_asked(dth: Dth, source: Side) -> None:
@@ -225,7 +245,9 @@ def test_ls_shows_more_when_asked(dth: Dth, source: Side) -> None:
     assert source.etags()["a"] in line
     assert "STANDARD" in line
     assert total == "1 object, 2.0 KiB"
-    found = yaml.safe_load(dth.here("s3", "ls", source.url, *at(source), "-r", "--output", "yaml").out)
+    found = yaml.safe_load(
+        dth.here("s3", "ls", source.url, *at(source), "-r", "--output", "yaml").out
+    )
     assert [each["key"] for each in found] == ["a", "folder/b"]
 
 
@@ -264,12 +286,15 @@ def test_stat(dth: Dth, source: Side) -> None:
     assert "there is no object" in gone.err
 
 
-# --- rm, mb --------------------------------------------------------------------------------------------------
+# --- rm, mb
+# --------------------------------------------------------------------------------------------------
 
 
 def test_rm_of_one_object(dth: Dth, source: Side) -> None:
     source.put(bodies(["a", "ab"]))
-    assert dth.here("s3", "rm", f"{source.url}/a", *at(source), "--dry-run").out.startswith("delete  a")
+    assert dth.here("s3", "rm", f"{source.url}/a", *at(source), "--dry-run").out.startswith(
+        "delete  a"
+    )
     assert source.listed() == ["a", "ab"]
     done = dth.here("s3", "rm", f"{source.url}/a", *at(source))
     assert (done.code, done.out) == (0, "1 object deleted, 0 failed\n")
@@ -312,4 +337,6 @@ def test_mb(dth: Dth, s3_a: MiniStack, source: Side) -> None:
     again = dth.here("s3", "mb", f"s3://{name}", "--endpoint-url", s3_a.url)
     # Some stores answer the owner of a bucket that they have created it.
     assert again.code == 0 or "there is a bucket" in again.err
-    assert json.loads(dth.here("s3", "stat", f"s3://{name}", "--endpoint-url", s3_a.url, "--json").out)
+    assert json.loads(
+        dth.here("s3", "stat", f"s3://{name}", "--endpoint-url", s3_a.url, "--json").out
+    )

@@ -23,7 +23,14 @@ def test_progress_for_programs_and_a_log_file(dth: Dth, source: Side, dest: Side
     told = [json.loads(line) for line in done.err.splitlines()]
     assert told
     assert (told[-1]["objects"], told[-1]["ended"], told[-1]["failed"]) == (2, 2, 0)
-    assert told[-1].keys() >= {"state", "percent", "done_bytes", "bytes_per_second", "eta_seconds", "workers"}
+    assert told[-1].keys() >= {
+        "state",
+        "percent",
+        "done_bytes",
+        "bytes_per_second",
+        "eta_seconds",
+        "workers",
+    }
     lines = log.read_text().splitlines()
     assert any(" finder" in line and "started" in line for line in lines), lines
 
@@ -38,7 +45,9 @@ def test_very_verbose_shows_the_logs(dth: Dth, source: Side, dest: Side) -> None
     assert "INFO started" not in once.err
 
 
-def test_a_log_file_that_cannot_be_written_is_told_first(dth: Dth, proxy_a: Proxy, dest: Side) -> None:
+def test_a_log_file_that_cannot_be_written_is_told_first(
+    dth: Dth, proxy_a: Proxy, dest: Side
+) -> None:
     there = Side(proxy_a, "nobody")
     done = dth.here("s3", "sync", *between(there, dest), "--log-file", "/no/such/folder/x")
     assert done.code == 2
@@ -68,7 +77,10 @@ def test_completion_in_bash_finds_commands_and_options(dth: Dth) -> None:
     [
         (("--filter-rules", "aws", "--exclude", "*", "--include", "*.jpg"), ["a.jpg", "x/b.jpg"]),
         (("--filter-rules", "aws", "--exclude=x/*"), ["a.jpg", "c.tmp"]),
-        (("--filter-rules", "rclone", "--exclude", "/x/**", "--include", "*.jpg"), ["a.jpg", "x/b.jpg"]),
+        (
+            ("--filter-rules", "rclone", "--exclude", "/x/**", "--include", "*.jpg"),
+            ["a.jpg", "x/b.jpg"],
+        ),
         (("--filter", "- *.tmp", "--filter", "- x/"), ["a.jpg"]),
     ],
 )

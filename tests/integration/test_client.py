@@ -1,4 +1,5 @@
-"""The S3 client against real stores: keys, conditions, metadata, errors, and stores that take less than AWS."""
+"""The S3 client against real stores: keys, conditions, metadata, errors, and stores that take less
+than AWS."""
 
 from __future__ import annotations
 
@@ -57,9 +58,43 @@ MIB = 1024 * 1024
 
 ODD_KEYS = [
     *("a", "ab", '"quotes"', "it's", "back\\slash", "new\nline", "tab\tab", "carriage\rreturn"),
-    *("\x01\x02\x1f\x7f", "\x00", "a+b", "a b", "100%", "%2F", "%252F", "a//b", "/lead", "//", ".", ".."),
-    *("./dot", "x/../y", "a/./b", "trail/", "trail//", " lead", "trail ", "&amp;<x>]]>", "?query=1&b"),
-    *("#hash", "[a]{b}^`|", "~tilde", "=;:,@!$*()", "-dash", "é", "e\u0301", "漢字/😀", "\u2028", "\ufffe"),
+    *(
+        "\x01\x02\x1f\x7f",
+        "\x00",
+        "a+b",
+        "a b",
+        "100%",
+        "%2F",
+        "%252F",
+        "a//b",
+        "/lead",
+        "//",
+        ".",
+        "..",
+    ),
+    *(
+        "./dot",
+        "x/../y",
+        "a/./b",
+        "trail/",
+        "trail//",
+        " lead",
+        "trail ",
+        "&amp;<x>]]>",
+        "?query=1&b",
+    ),
+    *(
+        "#hash",
+        "[a]{b}^`|",
+        "~tilde",
+        "=;:,@!$*()",
+        "-dash",
+        "é",
+        "e\u0301",
+        "漢字/😀",
+        "\u2028",
+        "\ufffe",
+    ),
     *("k" * 1024, "é" * 512, "😀" * 256, "a" + "/b" * 500),
 ]
 # moto's own router takes a newline for the end of a path.
@@ -91,10 +126,12 @@ def route(source: S3Client, dest: S3Client, transport: Transport, **parameters: 
 
 
 async def listed(client: S3Client, prefix: str = "") -> list[str]:
-    return [entry.key async for page in pages(PrefixListing(client, prefix)) for entry in page.entries]
+    return [
+        entry.key async for page in pages(PrefixListing(client, prefix)) for entry in page.entries
+    ]
 
 
-# ------------------------------------------------------------------------------------------------ keys
+# --------------------------------------------------------------------------------------------- keys
 
 
 async def check_keys(client: S3Client, keys: list[str]) -> None:
@@ -127,11 +164,15 @@ async def test_odd_keys_come_and_go_on_ministack(
 
 async def test_odd_keys_come_and_go_on_moto(transport: Transport, s3_moto: MotoServer) -> None:
     bucket = s3_moto.bucket()
-    await check_keys(connect(transport, s3_moto, bucket), [key for key in ODD_KEYS if key not in MOTO_LACKS])
+    await check_keys(
+        connect(transport, s3_moto, bucket), [key for key in ODD_KEYS if key not in MOTO_LACKS]
+    )
     s3_moto.drop(bucket)
 
 
-async def test_keys_go_on_the_wire_byte_for_byte(source: S3Client, proxy_a: Proxy, bucket_a: str) -> None:
+async def test_keys_go_on_the_wire_byte_for_byte(
+    source: S3Client, proxy_a: Proxy, bucket_a: str
+) -> None:
     keys = [*ODD_KEYS, "a\udcffb"]  # the last: a byte that is not UTF-8
     for key in keys:
         with pytest.raises(SourceGone):
@@ -141,7 +182,10 @@ async def test_keys_go_on_the_wire_byte_for_byte(source: S3Client, proxy_a: Prox
 
 
 async def test_odd_keys_are_signed_right(transport: Transport, s3_auth: MiniStack) -> None:
-    allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    allowed = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
+    }
     access, secret = s3_auth.user(allowed)
     bucket = s3_auth.bucket()
     client = connect(transport, s3_auth, bucket, credentials=Fixed(access, secret))
@@ -176,9 +220,11 @@ async def test_the_bucket_may_be_in_the_host(
     ]
 
 
-# ------------------------------------------------------------------------------------------------ error classes
+# ------------------------------------------------------------------------------------ error classes
 
-GENERATE = "User: arn:aws:iam::1:user/u is not authorized to perform: kms:GenerateDataKey on resource: k"
+GENERATE = (
+    "User: arn:aws:iam::1:user/u is not authorized to perform: kms:GenerateDataKey on resource: k"
+)
 DECRYPT = "User: arn:aws:iam::1:user/u is not authorized to perform: kms:Decrypt on resource: k"
 
 
@@ -228,7 +274,12 @@ DECRYPT = "User: arn:aws:iam::1:user/u is not authorized to perform: kms:Decrypt
         (400, "KMS.NotFoundException", "", EndpointRefused),
         (403, "KMS.AccessDeniedException", "", EndpointRefused),
         (403, "AccessDenied", GENERATE, EndpointRefused),
-        (403, "AccessDenied", DECRYPT, ObjectRefused),  # of this source object; others have other keys
+        (
+            403,
+            "AccessDenied",
+            DECRYPT,
+            ObjectRefused,
+        ),  # of this source object; others have other keys
         (301, "PermanentRedirect", "", EndpointRefused),
         (302, "", "", EndpointRefused),  # a portal on the way
         (307, "", "", EndpointRefused),
@@ -276,7 +327,8 @@ def test_every_error_class_says_what_to_do() -> None:
 def test_an_error_document_is_read_in_any_dress() -> None:
     plain = b"<Error><Code>NoSuchKey</Code><Message>not\n here</Message></Error>"
     dressed = (
-        b'<?xml version="1.0"?>\n<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Code>NotImplemented'
+        b'<?xml version="1.0"?>\n<Error '
+        b'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Code>NotImplemented'
         b"</Code><Message>No.</Message><Header>x-amz-acl</Header></Error>"
     )
     assert parse_error(plain) == ("NoSuchKey", "not\n here")
@@ -308,7 +360,9 @@ async def test_errors_of_real_stores(
         await source.get("k", size=99, span=(90, 98))
 
 
-async def test_a_throttled_request_closes_the_gate_a_little(source: S3Client, proxy_a: Proxy) -> None:
+async def test_a_throttled_request_closes_the_gate_a_little(
+    source: S3Client, proxy_a: Proxy
+) -> None:
     proxy_a.rule(Reply(503, "SlowDown", headers={"Retry-After": "3"}))
     # As after a while, when as many as ever are in flight.
     source.gate.limit = before = 16.0
@@ -339,7 +393,9 @@ async def test_the_reason_of_a_refused_head_is_asked_for(
         await source.head("k")
 
 
-async def test_a_refusal_tells_how_far_the_clocks_are_apart(source: S3Client, proxy_a: Proxy) -> None:
+async def test_a_refusal_tells_how_far_the_clocks_are_apart(
+    source: S3Client, proxy_a: Proxy
+) -> None:
     away = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3600))
     proxy_a.rule(Reply(403, "RequestTimeTooSkewed", headers={"Date": away}))
     with pytest.raises(EndpointRefused):
@@ -362,11 +418,18 @@ async def test_a_refusal_tells_how_far_the_clocks_are_apart(source: S3Client, pr
     ],
 )
 async def test_a_200_may_hold_an_error(
-    source: S3Client, proxy_a: Proxy, s3_a: MiniStack, bucket_a: str, body: str, kind: type[TransferError]
+    source: S3Client,
+    proxy_a: Proxy,
+    s3_a: MiniStack,
+    bucket_a: str,
+    body: str,
+    kind: type[TransferError],
 ) -> None:
     s3_a.put(bucket_a, "from", b"x")
     upload = await source.create_upload("k", {})
-    proxy_a.rule(Reply(200, body=b'<?xml version="1.0"?>\n' * bool(body) + body.encode()), method="POST|PUT")
+    proxy_a.rule(
+        Reply(200, body=b'<?xml version="1.0"?>\n' * bool(body) + body.encode()), method="POST|PUT"
+    )
     for attempt in (
         source.complete_upload("k", upload, [(1, "e", "")]),
         source.copy(source, "from", "k", "", {}),
@@ -377,7 +440,9 @@ async def test_a_200_may_hold_an_error(
         assert type(error.value) is kind
 
 
-async def test_a_destination_that_says_404_has_lost_no_source(dest: S3Client, proxy_b: Proxy) -> None:
+async def test_a_destination_that_says_404_has_lost_no_source(
+    dest: S3Client, proxy_b: Proxy
+) -> None:
     """A destination's 404 must not cancel the object as if the source had gone."""
     proxy_b.rule(Reply(404))
     with pytest.raises(ObjectRefused):
@@ -389,7 +454,9 @@ async def test_a_destination_that_says_404_has_lost_no_source(dest: S3Client, pr
     await dest.delete("k")  # some stores say so of what is gone already
 
 
-async def test_answers_that_lack_what_matters_are_tried_again(dest: S3Client, proxy_b: Proxy) -> None:
+async def test_answers_that_lack_what_matters_are_tried_again(
+    dest: S3Client, proxy_b: Proxy
+) -> None:
     proxy_b.rule(Reply(200, body=b"<InitiateMultipartUploadResult/>"), method="POST")
     with pytest.raises(Transient, match="no upload id"):
         await dest.create_upload("k", {})
@@ -418,7 +485,7 @@ async def test_corrupted_bodies_are_noticed(dest: S3Client, proxy_b: Proxy) -> N
         await dest.upload_part("k", upload, 1, [b"body"])
 
 
-# ------------------------------------------------------------------------------------------------ the very object
+# ---------------------------------------------------------------------------------- the very object
 
 
 @pytest.fixture(params=["If-Match", "no If-Match"])
@@ -500,7 +567,9 @@ async def test_fault_03_an_upload_is_found_by_its_exact_key(
 
 async def test_fault_03_uploads_come_in_pages(source: S3Client, proxy_a: Proxy) -> None:
     def page(uploads: list[tuple[str, str]], more: str) -> bytes:
-        items = "".join(f"<Upload><Key>{k}</Key><UploadId>{u}</UploadId></Upload>" for k, u in uploads)
+        items = "".join(
+            f"<Upload><Key>{k}</Key><UploadId>{u}</UploadId></Upload>" for k, u in uploads
+        )
         return f"<R><EncodingType>url</EncodingType>{items}{more}</R>".encode()
 
     def truncated(key: str, upload: str) -> str:
@@ -510,7 +579,9 @@ async def test_fault_03_uploads_come_in_pages(source: S3Client, proxy_a: Proxy) 
         )
 
     proxy_a.rule(Reply(200, body=page([("a+b", "1")], truncated("a+b", "1"))), nth=1)
-    proxy_a.rule(Reply(200, body=page([("a+b", "2"), ("a+bc", "3")], truncated("a+bc", "3"))), nth=2)
+    proxy_a.rule(
+        Reply(200, body=page([("a+b", "2"), ("a+bc", "3")], truncated("a+bc", "3"))), nth=2
+    )
     assert [upload.upload_id for upload in await source.uploads("a b")] == ["1", "2"]
     assert "key-marker=a%20b&prefix=a%20b&upload-id-marker=1" in proxy_a.requests[1].query
     # A store that says there is more, and not where: better what is known than for ever.
@@ -527,11 +598,16 @@ async def test_listing_uploads_tells_the_stores_clock(source: S3Client, proxy_a:
     assert -605 < source.clock_offset < -595
 
 
-# ------------------------------------------------------------------------------------------------ metadata
+# ----------------------------------------------------------------------------------------- metadata
 
 
 async def test_fault_08_every_call_to_the_source_pays(
-    transport: Transport, s3_a: MiniStack, bucket_a: str, bucket_b: str, proxy_a: Proxy, dest: S3Client
+    transport: Transport,
+    s3_a: MiniStack,
+    bucket_a: str,
+    bucket_b: str,
+    proxy_a: Proxy,
+    dest: S3Client,
 ) -> None:
     source = connect(transport, proxy_a, bucket_a, requester_pays=True)
     s3_a.put(bucket_a, "k", b"body", {"x-amz-tagging": "a=1"})
@@ -543,7 +619,9 @@ async def test_fault_08_every_call_to_the_source_pays(
     await listed(source)
     await relay_whole(route(source, dest, transport), ObjectItem("k", 4, ""))
     assert len(proxy_a.requests) >= 8
-    assert {request.headers.get("x-amz-request-payer") for request in proxy_a.requests} == {"requester"}
+    assert {request.headers.get("x-amz-request-payer") for request in proxy_a.requests} == {
+        "requester"
+    }
     proxy_a.forget()
     # A copy within the store is a request to the destination: the source is paid for there.
     inside = connect(transport, proxy_a, bucket_a)
@@ -655,7 +733,7 @@ async def test_fault_08_tags_that_cannot_be_read_fail_the_object(
     assert s3_b.keys(bucket_b) == ["k"]
 
 
-# ------------------------------------------------------------------------------------------------ what a store takes
+# ------------------------------------------------------------------------------- what a store takes
 
 HEADERS = {"x-amz-acl": "private", "x-amz-tagging": "a=1"}
 
@@ -687,7 +765,11 @@ def refuses(proxy: Proxy, header: str, reply: Reply) -> None:
         ),
         (
             "x-amz-tagging",
-            Reply(400, "InvalidHeader", "Unsupported header 'x-amz-tagging' received for this API call."),
+            Reply(
+                400,
+                "InvalidHeader",
+                "Unsupported header 'x-amz-tagging' received for this API call.",
+            ),
             {"tags": False},
             "takes no tags (InvalidHeader); objects are written without",
         ),
@@ -709,7 +791,9 @@ async def test_what_a_store_refuses_is_learned_once(
     await asyncio.gather(*(dest.put(f"k{n}", [b"%d" % n], HEADERS) for n in range(20)))
     known = dest.capabilities
     known.notes = [note for note in known.notes if "does not answer" not in note]
-    for name, value in ({"checksum": ChecksumMode.CRC64NVME, "acl": True, "tags": True} | changed).items():
+    for name, value in (
+        {"checksum": ChecksumMode.CRC64NVME, "acl": True, "tags": True} | changed
+    ).items():
         assert getattr(known, name) == value
     assert known.notes == [f"{dest.endpoint.host} {says}"]
     before = len(proxy_b.requests)
@@ -722,7 +806,11 @@ async def test_a_refusal_that_names_nothing_is_tried_with_less(
     dest: S3Client, s3_b: MiniStack, bucket_b: str, proxy_b: Proxy
 ) -> None:
     for header in ("x-amz-checksum-crc64nvme", "content-md5", "x-amz-tagging"):
-        refuses(proxy_b, header, Reply(501, "NotImplemented", "A header you provided is not implemented"))
+        refuses(
+            proxy_b,
+            header,
+            Reply(501, "NotImplemented", "A header you provided is not implemented"),
+        )
     for wave in range(3):
         keys = [f"{wave}{n}" for n in range(10)]
         await asyncio.gather(*(dest.put(key, [b"x"], {"x-amz-tagging": "a=1"}) for key in keys))
@@ -746,10 +834,10 @@ async def test_only_what_a_refusal_that_names_nothing_is_about_is_left_out(
     assert dest.capabilities.checksum is ChecksumMode.CRC64NVME
 
 
-async def test_a_header_that_the_store_names_apart_is_the_one(dest: S3Client, proxy_b: Proxy) -> None:
-    document = (
-        b"<Error><Code>NotImplemented</Code><Message>No.</Message><Header>x-amz-tagging</Header></Error>"
-    )
+async def test_a_header_that_the_store_names_apart_is_the_one(
+    dest: S3Client, proxy_b: Proxy
+) -> None:
+    document = b"<Error><Code>NotImplemented</Code><Message>No.</Message><Header>x-amz-tagging</Header></Error>"
     refuses(proxy_b, "x-amz-tagging", Reply(501, body=document))
     await dest.put("k", [b"x"], {"x-amz-tagging": "a=1"})
     assert (dest.capabilities.checksum, dest.capabilities.tags) == (ChecksumMode.CRC64NVME, False)
@@ -758,7 +846,9 @@ async def test_a_header_that_the_store_names_apart_is_the_one(dest: S3Client, pr
 async def test_an_object_that_is_refused_whatever_is_left_out_teaches_nothing(
     dest: S3Client, proxy_b: Proxy
 ) -> None:
-    proxy_b.rule(Reply(400, "InvalidArgument", "Object name contains unsupported characters"), key="bad")
+    proxy_b.rule(
+        Reply(400, "InvalidArgument", "Object name contains unsupported characters"), key="bad"
+    )
     proxy_b.rule(RequestHeaders(remove="x-amz-acl"))
     for _ in range(2):
         with pytest.raises(ObjectRefused, match="unsupported characters"):
@@ -792,7 +882,9 @@ async def test_after_a_proven_write_a_refusal_is_a_refusal(dest: S3Client, proxy
         await dest.put("k", [b"x"], {"x-amz-acl": "private"})
     proxy_b.clear()
     # What was never sent before is not proven by it.
-    refuses(proxy_b, "x-amz-tagging", Reply(501, "NotImplemented", "x-amz-tagging is not implemented"))
+    refuses(
+        proxy_b, "x-amz-tagging", Reply(501, "NotImplemented", "x-amz-tagging is not implemented")
+    )
     await dest.put("k", [b"x"], {"x-amz-tagging": "a=1"})
     assert dest.capabilities.tags is False
     proxy_b.rule(Reply(400, "InvalidTag", "The tag provided was not a valid tag"))
@@ -825,7 +917,9 @@ async def test_what_a_store_refuses_of_multipart_uploads_is_learned(
 async def test_a_multipart_upload_is_proven_from_end_to_end(dest: S3Client, proxy_b: Proxy) -> None:
     upload = await dest.create_upload("k", {})
     bodies = [random.Random(n).randbytes(5 * MIB) for n in range(3)]
-    sent = [dest.upload_part("k", upload, n, [body[:99], body[99:]]) for n, body in enumerate(bodies, 1)]
+    sent = [
+        dest.upload_part("k", upload, n, [body[:99], body[99:]]) for n, body in enumerate(bodies, 1)
+    ]
     parts = [(n, done.etag, done.proof) for n, done in enumerate(await asyncio.gather(*sent), 1)]
     assert [proof for _, _, proof in parts] == [
         f"crc64nvme:{checksum(ChecksumMode.CRC64NVME, [body])}" for body in bodies
@@ -839,7 +933,11 @@ async def test_a_multipart_upload_is_proven_from_end_to_end(dest: S3Client, prox
 @pytest.mark.parametrize(
     "reply",
     [
-        Reply(501, "NotImplemented", "A header you provided implies functionality that is not implemented"),
+        Reply(
+            501,
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented",
+        ),
         Reply(400, "InvalidArgument", "Unknown header"),
         Reply(501),
     ],
@@ -861,7 +959,8 @@ async def test_a_store_without_if_match_is_compared_with(
     assert Feature.IF_MATCH in source.capabilities.refused
     [note] = source.capabilities.notes
     assert re.fullmatch(
-        rf"{source.endpoint.host} knows no If-Match \(\w+\); ETags of answers are compared instead", note
+        rf"{source.endpoint.host} knows no If-Match \(\w+\); ETags of answers are compared instead",
+        note,
     )
     before = len(proxy_a.requests)
     await source.get("k", size=4, etag=etag)
@@ -900,7 +999,9 @@ async def test_a_copy_within_the_store_keeps_its_conditions(
     ):
         with pytest.raises((ObjectChanged, NoSuchUpload)):
             await copy
-    conditions = [request.headers.get("x-amz-copy-source-if-match") for request in proxy_a.seen("PUT")]
+    conditions = [
+        request.headers.get("x-amz-copy-source-if-match") for request in proxy_a.seen("PUT")
+    ]
     assert conditions == [f'"{etag}"', f'"{etag}"', None, '"another"', '"another"']
 
 
@@ -931,14 +1032,15 @@ def test_times_of_answers_are_read(text: str, seconds: float) -> None:
     assert parse_time(text) == seconds
 
 
-# ------------------------------------------------------------------------------------------------ caps
+# --------------------------------------------------------------------------------------------- caps
 
 
 @pytest.mark.slow
 async def test_caps_hold_at_the_server(
     s3_a: MiniStack, s3_b: MiniStack, bucket_a: str, bucket_b: str, tmp_path: Path
 ) -> None:
-    """Two workers' worth of clients, small objects among large ones: any ten seconds stay within the caps."""
+    """Two workers' worth of clients, small objects among large ones: any ten seconds stay within
+    the caps."""
     rate, requests, seconds = 4 * MIB, 60.0, 13.0
     sizes = [3 * MIB, 10_000, 100_000, 8 * MIB, 1, 500_000, MIB, 5_000] * 2
     for number, size in enumerate(sizes):

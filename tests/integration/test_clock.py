@@ -1,4 +1,5 @@
-"""A clock that was ahead for a while and is right again: nothing waits until the clock comes there once more.
+"""A clock that was ahead for a while and is right again: nothing waits until the clock comes there
+once more.
 
 The times are set in the real files, hours ahead; a test that waited for them would not end.
 """
@@ -81,7 +82,12 @@ def test_a_clock_that_is_set_back_while_the_command_runs(
     process = dth.start("s3", "sync", *between(*slow), "--workers", "1", "--worker-number", "1")
     wait_for(lambda: [path for path in dth.states.glob("*/task.db") if waiting(path) > 0])
     [database] = dth.states.glob("*/task.db")
-    assert put_ahead(database, "UPDATE message SET visible_at = :ahead WHERE owner IS NULL AND dead = 0") > 0
+    assert (
+        put_ahead(
+            database, "UPDATE message SET visible_at = :ahead WHERE owner IS NULL AND dead = 0"
+        )
+        > 0
+    )
     proxy_b.clear()
     assert dth.end(process).code == 0
     assert len(dest.listed()) == ENTRIES
@@ -90,7 +96,9 @@ def test_a_clock_that_is_set_back_while_the_command_runs(
 def waiting(database: Path) -> int:
     try:
         with closing(sqlite3.connect(database, timeout=30)) as connection:
-            found = connection.execute("SELECT count(*) FROM message WHERE owner IS NULL").fetchone()
+            found = connection.execute(
+                "SELECT count(*) FROM message WHERE owner IS NULL"
+            ).fetchone()
     except sqlite3.OperationalError:
         return 0
     return int(found[0])
@@ -119,8 +127,8 @@ def test_a_giant_upload_that_seems_to_come_from_the_future(
     process.communicate()
     # All parts are there, nobody has completed it, and no message is left that could say so.
     ahead = (
-        "UPDATE upload SET begun = :ahead, modified = :ahead, lease_until = :ahead, state = 'COMPLETING', "
-        "owner = 'x' WHERE parts_done = parts"
+        "UPDATE upload SET begun = :ahead, modified = :ahead, lease_until = :ahead, state = "
+        "'COMPLETING', owner = 'x' WHERE parts_done = parts"
     )
     wait_for(lambda: put_ahead(database, ahead) == 1)
     put_ahead(database, "DELETE FROM message WHERE :ahead > 0")
@@ -146,7 +154,11 @@ async def test_a_bucket_of_tokens_that_was_filled_in_the_future(tmp_path: Path) 
 def test_a_schedule_comes_back_to_its_time(hub: Hub, source: Side, dest: Side) -> None:
     source.put(bodies("a"))
     task = hub.create(source, dest, once=False, scheduleRate="1 hour")
-    wait_for(lambda: hub.runs(task) and hub.runs(task)[0]["state"] == "DONE" and hub.task(task)["nextRunAt"])
+    wait_for(
+        lambda: (
+            hub.runs(task) and hub.runs(task)[0]["state"] == "DONE" and hub.task(task)["nextRunAt"]
+        )
+    )
     due = hub.task(task)["nextRunAt"]
     hub.kill()
     assert put_ahead(hub.data / "hub.db", "UPDATE task SET next_run = :ahead") == 1

@@ -33,7 +33,12 @@ def get(hub: Hub, path: str, **headers: str) -> HTTPResponse | urllib.error.HTTP
 def test_every_page_is_the_same_file(hub: Hub) -> None:
     home = get(hub, "/").read()
     assert b'<div id="root">' in home
-    for path in ("/tasks", "/tasks/some-id?tab=logs", "/auth/callback?code=1&state=2", "/no/such/page"):
+    for path in (
+        "/tasks",
+        "/tasks/some-id?tab=logs",
+        "/auth/callback?code=1&state=2",
+        "/no/such/page",
+    ):
         answer = get(hub, path)
         assert answer.status == 200, path
         assert answer.read() == home
@@ -76,7 +81,11 @@ def test_no_path_leads_out(hub: Hub, path: str) -> None:
 
 
 def test_api_answers_keep_their_own_policy(hub: Hub) -> None:
-    assert get(hub, "/healthz").headers["content-security-policy"].startswith("default-src 'none'; frame-anc")
+    assert (
+        get(hub, "/healthz")
+        .headers["content-security-policy"]
+        .startswith("default-src 'none'; frame-anc")
+    )
 
 
 async def test_an_installation_without_a_console_says_so(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def odd(side: Side) -> OddStore:
     return side.server
 
 
-# --- checksums that cannot be compared ---------------------------------------------------------------
+# --- checksums that cannot be compared
+# ---------------------------------------------------------------
 
 
 def parted(side: Side, key: str, body: bytes, etag: str, **checksums: str) -> None:
@@ -89,7 +90,8 @@ def test_what_cannot_be_judged_is_not_equal(
         assert "--compare checksum" not in done.out
         found = dth.here("s3", "diff", *sides, "--json").json
         told = {
-            name: found[name] for name in ("same", "different", "unknown", "unjudged", "unproven", "equal")
+            name: found[name]
+            for name in ("same", "different", "unknown", "unjudged", "unproven", "equal")
         }
         assert told == {
             "same": 1,
@@ -112,7 +114,9 @@ def test_a_copy_that_is_older_than_its_source_is_not_different_for_that(tmp_path
         parted(source, "copy", b"x", "0" * 32 + "-2")
         parted(dest, "copy", b"x", "1" * 32 + "-3")
         odd(dest).at(dest.bucket, "copy").modified -= 1000
-        found = Dth(tmp_path).here("s3", "diff", *between(source, dest), "--compare", "checksum", "--json")
+        found = Dth(tmp_path).here(
+            "s3", "diff", *between(source, dest), "--compare", "checksum", "--json"
+        )
         told = (found.code, found.json["same"], found.json["different"], found.json["unjudged"])
         assert told == (2, 0, 0, 1)
 
@@ -122,7 +126,9 @@ def test_our_mark_on_a_copy_is_no_checksum(tmp_path: Path) -> None:
         parted(source, "copy", b"x", "0" * 32 + "-2")
         dest.put({"copy": b"y"}, **{"x-amz-meta-dth-source-etag": "0" * 32 + "-2"})
         odd(dest).at(dest.bucket, "copy").etag = "1" * 32 + "-3"
-        found = Dth(tmp_path).here("s3", "diff", *between(source, dest), "--compare", "checksum", "--json")
+        found = Dth(tmp_path).here(
+            "s3", "diff", *between(source, dest), "--compare", "checksum", "--json"
+        )
         assert (found.code, found.json["unjudged"]) == (2, 1)
 
 
@@ -138,13 +144,16 @@ def test_etags_of_objects_with_kms_are_not_compared(tmp_path: Path, side: str) -
         assert f"? copy  ({reason} and no stored checksum on both sides)" in done.out
 
 
-# --- bytes -----------------------------------------------------------------------------------------------
+# --- bytes
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", [0, STEP - 1, STEP, 4 * STEP, len(LARGE) - 1])
 def test_one_bit_is_found_wherever_it_is(tmp_path: Path, place: int) -> None:
     with stores() as (source, dest):
-        source.put({"large": LARGE, "small": b"small", "empty": b"", "missing": b"1", "longer": b"22"})
+        source.put(
+            {"large": LARGE, "small": b"small", "empty": b"", "missing": b"1", "longer": b"22"}
+        )
         dest.put({"large": LARGE, "small": b"small", "empty": b"", "extra": b"1", "longer": b"333"})
         dth, sides = Dth(tmp_path), [*between(source, dest), "--compare", "content"]
         # The ETags tell nothing.
@@ -172,7 +181,8 @@ def test_one_bit_is_found_wherever_it_is(tmp_path: Path, place: int) -> None:
         assert dth.here("s3", "diff", *sides).code == 1
 
 
-# Prints the most memory that the command took. (The kernel counts that of the parent before exec as well.)
+# Prints the most memory that the command took. (The kernel counts that of the parent before exec as
+# well.)
 MEASURED = """
 import re, sys
 from dth.cli.main import main
@@ -218,7 +228,9 @@ def test_a_sample_is_always_the_same(tmp_path: Path) -> None:
         assert done.code == 0
         assert f"{200 - len(chosen)} of the same by size only" in done.out
         for side in (source, dest):
-            assert {each.key for each in odd(side).requests if each.method == "GET"} - {""} == chosen
+            assert {each.key for each in odd(side).requests if each.method == "GET"} - {
+                ""
+            } == chosen
 
         outside = next(key for key in keys if key not in chosen)
         inside = min(chosen)
@@ -236,7 +248,9 @@ def test_a_sample_needs_contents(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quirk", ["always-500", "always-503", "always-429"])
-def test_what_cannot_be_read_is_unknown(tmp_path: Path, quirk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_read_is_unknown(
+    tmp_path: Path, quirk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("dth.objects.store.retry.MAX_DELAY", 0.01)
     with stores(there=(quirk,)) as (source, dest):
         for side in (source, dest):
@@ -268,7 +282,8 @@ def test_sync_copies_what_has_other_bytes(tmp_path: Path) -> None:
         assert engine.run(compare_policy="content").counts.same == 4
 
 
-# --- in pieces -------------------------------------------------------------------------------------------
+# --- in pieces
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -287,7 +302,9 @@ def test_bodies_in_pieces(one: list[bytes], other: list[bytes], same: bool) -> N
     assert equal(other, one) is same
 
 
-@pytest.mark.parametrize("algorithm", [ChecksumMode.CRC64NVME, ChecksumMode.SHA256, ChecksumMode.MD5])
+@pytest.mark.parametrize(
+    "algorithm", [ChecksumMode.CRC64NVME, ChecksumMode.SHA256, ChecksumMode.MD5]
+)
 @pytest.mark.parametrize("body", [b"", b"small", LARGE], ids=["empty", "small", "large"])
 def test_reading_back(algorithm: ChecksumMode, body: bytes) -> None:
     with OddStore() as store:
@@ -298,7 +315,9 @@ def test_reading_back(algorithm: ChecksumMode, body: bytes) -> None:
         assert len(gets) == max(1, -(-len(body) // STEP))
         if body:
             store.at(bucket, "key").body = changed(body, len(body) - 1)
-            assert _read_back(store, bucket, len(body), etag, algorithm) != checksum(algorithm, [body])
+            assert _read_back(store, bucket, len(body), etag, algorithm) != checksum(
+                algorithm, [body]
+            )
         store.at(bucket, "key").etag = "another"
         with pytest.raises(ObjectChanged):
             _read_back(store, bucket, len(body), etag, algorithm)

@@ -1,4 +1,5 @@
-"""Processes that are killed at any moment, and commands that are interrupted: the same command goes on."""
+"""Processes that are killed at any moment, and commands that are interrupted: the same command goes
+on."""
 
 from __future__ import annotations
 
@@ -13,7 +14,17 @@ import psutil
 import pytest
 
 from dth.platforms.local.platform import open_platform
-from tests.engine import GIANT_OPTIONS, MIB, Dth, Side, between, blob, bodies, check_ledger, wait_for
+from tests.engine import (
+    GIANT_OPTIONS,
+    MIB,
+    Dth,
+    Side,
+    between,
+    blob,
+    bodies,
+    check_ledger,
+    wait_for,
+)
 from tests.servers.proxy import Delay, Proxy
 
 if TYPE_CHECKING:
@@ -32,7 +43,9 @@ def full(s3_a: MiniStack) -> Iterator[Side]:
     """A bucket with many small objects and a few that go in parts."""
     side = Side(s3_a, s3_a.bucket("full"))
     side.put(bodies(f"folder-{n % 7}/{n:03}" for n in range(SMALL)))
-    side.put({"parted": blob(6 * MIB, 1), "giant/1": blob(11 * MIB, 2), "giant/2": blob(16 * MIB, 3)})
+    side.put(
+        {"parted": blob(6 * MIB, 1), "giant/1": blob(11 * MIB, 2), "giant/2": blob(16 * MIB, 3)}
+    )
     yield side
     s3_a.drop(side.bucket)
 
@@ -90,7 +103,9 @@ def test_killed_at_random_moments_nothing_is_missing_doubled_or_left_behind(
                 killed.append(kill(process, dice))
                 if killed[-1] in ("supervisor", "nursery", "group"):
                     break
-        if dth.end(process).code == 0 and len(killed) < KILLS:  # the next run is to have some work, too
+        if (
+            dth.end(process).code == 0 and len(killed) < KILLS
+        ):  # the next run is to have some work, too
             for key in ("giant/1", *(key for key in full.listed() if key.startswith("folder-1/"))):
                 dest.server.request("DELETE", f"/{dest.bucket}/{key}")
     found = dth.outcome(dth.run(*command))
@@ -125,7 +140,7 @@ def test_an_interrupted_command_drains_and_goes_on_where_it_was(
     done = dth.end(process, seconds=30)
     assert done.code == 1
     [line] = [line for line in done.err.splitlines() if line.startswith("dth:")]
-    assert "interrupted; give the same command again" in line
+    assert "interrupted; run the same command again to resume" in line
     assert "Traceback" not in done.err
     assert not any(child.is_running() for child in children)
     assert 50 < len(dest.listed()) < SMALL
@@ -155,12 +170,16 @@ def test_a_second_ctrl_c_does_not_wait(dth: Dth, slow: tuple[Side, Side], proxy_
     wait_for(lambda: not any(child.is_running() for child in children), 5)
 
 
-def test_children_end_with_their_supervisor(dth: Dth, slow: tuple[Side, Side], proxy_b: Proxy) -> None:
+def test_children_end_with_their_supervisor(
+    dth: Dth, slow: tuple[Side, Side], proxy_b: Proxy
+) -> None:
     process = dth.start("s3", "sync", *between(*slow), *OPTIONS)
     wait_for(lambda: proxy_b.count("PUT") > 0)
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 2
     process.kill()
-    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children), 5)
+    wait_for(
+        lambda: not any(child.is_running() and child.status() != "zombie" for child in children), 5
+    )
     process.communicate()
     assert dth.run("s3", "sync", *between(*slow), *OPTIONS).code == 0

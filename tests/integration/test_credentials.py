@@ -70,13 +70,17 @@ async def refused(credentials: Credentials) -> str:
     return str(error.value)
 
 
-# ------------------------------------------------------------------------------------------------ the chain
+# ---------------------------------------------------------------------------------------- the chain
 
 
-async def test_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch, secrets: FileSecrets) -> None:
+async def test_keys_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, secrets: FileSecrets
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    assert await resolve_credentials(CredentialSource(), secrets).keys() == AccessKeys("AKIDENV", "secret")
+    assert await resolve_credentials(CredentialSource(), secrets).keys() == AccessKeys(
+        "AKIDENV", "secret"
+    )
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
     assert await resolve_credentials(CredentialSource(), secrets).keys() == AccessKeys(
         "AKIDENV", "secret", "token"
@@ -103,13 +107,18 @@ def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def add_profile(path: Path, name: str, **values: str) -> None:
     with path.open("a") as file:
-        file.write(f"[profile {name}]\n" + "".join(f"{key} = {value}\n" for key, value in values.items()))
+        file.write(
+            f"[profile {name}]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
+        )
 
 
 async def test_keys_of_a_profile(profiles: Path, secrets: FileSecrets) -> None:
     add_profile(profiles, "work", aws_access_key_id="AKIDWORK", aws_secret_access_key="secret")
     found = resolve_credentials(CredentialSource(profile="work"), secrets)
-    assert await asyncio.gather(*(found.keys() for _ in range(5))) == [AccessKeys("AKIDWORK", "secret")] * 5
+    assert (
+        await asyncio.gather(*(found.keys() for _ in range(5)))
+        == [AccessKeys("AKIDWORK", "secret")] * 5
+    )
 
 
 async def test_a_profile_that_is_missing_is_named(
@@ -119,16 +128,21 @@ async def test_a_profile_that_is_missing_is_named(
     assert await refused(asked) == "profile 'nobody' is not in the AWS configuration files"
     monkeypatch.setenv("AWS_PROFILE", "somebody")
     by_environment = resolve_credentials(CredentialSource(), secrets)
-    assert await refused(by_environment) == "profile 'somebody' is not in the AWS configuration files"
+    assert (
+        await refused(by_environment) == "profile 'somebody' is not in the AWS configuration files"
+    )
 
 
 async def test_no_keys_anywhere(secrets: FileSecrets, profiles: Path) -> None:
     nobody = resolve_credentials(CredentialSource(), secrets)
-    assert "no credentials: set a profile, the environment (AWS_ACCESS_KEY_ID), a secret" in await refused(
-        nobody
+    assert (
+        "no credentials: set a profile, the environment (AWS_ACCESS_KEY_ID), a secret"
+        in await refused(nobody)
     )
     profiles.write_text("[default\n")
-    assert "credentials are not available" in await refused(resolve_credentials(CredentialSource(), secrets))
+    assert "credentials are not available" in await refused(
+        resolve_credentials(CredentialSource(), secrets)
+    )
 
 
 async def test_nobody_signs_nothing(
@@ -141,7 +155,9 @@ async def test_nobody_signs_nothing(
     assert (await client.get("k", size=4)).body == b"body"
     (request,) = proxy_a.requests
     names = {name.lower() for name, _ in request.headers.items}
-    assert names.isdisjoint({"authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"})
+    assert names.isdisjoint(
+        {"authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"}
+    )
     assert "host" in names
 
 
@@ -149,14 +165,16 @@ async def test_a_session_token_is_sent_and_signed(
     transport: Transport, bucket_a: str, proxy_a: Proxy, tmp_path: Path, secrets: FileSecrets
 ) -> None:
     write_secret(tmp_path, access_key_id="ASIA1", secret_access_key="s", session_token="the token")
-    client = connect(transport, proxy_a, bucket_a, credentials=resolve_credentials(secret(), secrets))
+    client = connect(
+        transport, proxy_a, bucket_a, credentials=resolve_credentials(secret(), secrets)
+    )
     proxy_a.rule(Reply(200))
     await client.head("k")
     assert proxy_a.requests[0].headers.get("x-amz-security-token") == "the token"
     assert "x-amz-security-token" in (proxy_a.requests[0].headers.get("authorization") or "")
 
 
-# ------------------------------------------------------------------------------------------------ secrets
+# ------------------------------------------------------------------------------------------ secrets
 
 
 async def test_a_rotated_secret_is_used_while_running(
@@ -204,7 +222,10 @@ async def test_many_who_ask_first_are_all_given_keys(tmp_path: Path) -> None:
     write_secret(tmp_path, access_key_id="AKID", secret_access_key="s")
     slow = Slow(tmp_path)
     credentials = resolve_credentials(secret(), slow)
-    assert await asyncio.gather(*(credentials.keys() for _ in range(20))) == [AccessKeys("AKID", "s")] * 20
+    assert (
+        await asyncio.gather(*(credentials.keys() for _ in range(20)))
+        == [AccessKeys("AKID", "s")] * 20
+    )
     assert slow.reads == 1
 
 
@@ -245,9 +266,13 @@ async def test_a_malformed_secret_is_refused_and_not_shown(
     assert "hunter2" not in said
 
 
-async def test_a_secret_that_cannot_be_read_is_refused(tmp_path: Path, secrets: FileSecrets) -> None:
+async def test_a_secret_that_cannot_be_read_is_refused(
+    tmp_path: Path, secrets: FileSecrets
+) -> None:
     said = await refused(resolve_credentials(secret("none"), secrets))
-    assert said == f"secret 'none' cannot be read: {tmp_path / 'none.json'}: No such file or directory"
+    assert (
+        said == f"secret 'none' cannot be read: {tmp_path / 'none.json'}: No such file or directory"
+    )
     path = tmp_path / "mine.json"
     path.write_bytes(b"\xff\xfe")
     path.chmod(0o600)
@@ -286,7 +311,7 @@ async def test_a_secret_that_is_being_written_is_waited_for(
     assert await credentials.keys() == AccessKeys("AKID2", "s")
 
 
-# ------------------------------------------------------------------------------------------------ roles
+# -------------------------------------------------------------------------------------------- roles
 
 
 @dataclass
@@ -308,7 +333,8 @@ class Forms(Action):
 
 @pytest.fixture
 def sts(s3_auth: MiniStack) -> Any:
-    """A proxy before STS, with a role that may do everything: (proxy, its forms, the role's ARN)."""
+    """A proxy before STS, with a role that may do everything: (proxy, its forms, the role's
+    ARN)."""
     trust = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
@@ -325,7 +351,12 @@ def sts(s3_auth: MiniStack) -> Any:
 
 @pytest.mark.parametrize("where", ["in the secret", "in the task"])
 async def test_a_role_is_assumed_with_a_secret_and_an_external_id(
-    transport: Transport, s3_auth: MiniStack, tmp_path: Path, secrets: FileSecrets, sts: Any, where: str
+    transport: Transport,
+    s3_auth: MiniStack,
+    tmp_path: Path,
+    secrets: FileSecrets,
+    sts: Any,
+    where: str,
 ) -> None:
     proxy, forms, arn = sts
     access, secret_key = s3_auth.user(ALL)
@@ -355,7 +386,9 @@ async def test_a_role_is_assumed_with_a_secret_and_an_external_id(
     s3_auth.drop(bucket)
 
 
-async def test_a_role_is_assumed_on_top_of_a_profile(profiles: Path, secrets: FileSecrets, sts: Any) -> None:
+async def test_a_role_is_assumed_on_top_of_a_profile(
+    profiles: Path, secrets: FileSecrets, sts: Any
+) -> None:
     proxy, forms, arn = sts
     add_profile(profiles, "base", aws_access_key_id="test", aws_secret_access_key="test")
     source = CredentialSource(profile="base", role_arn=arn, sts_endpoint=proxy.url)
@@ -365,10 +398,14 @@ async def test_a_role_is_assumed_on_top_of_a_profile(profiles: Path, secrets: Fi
     assert "ExternalId" not in forms[0]
 
 
-async def test_a_role_that_is_not_given_is_told(tmp_path: Path, secrets: FileSecrets, sts: Any) -> None:
+async def test_a_role_that_is_not_given_is_told(
+    tmp_path: Path, secrets: FileSecrets, sts: Any
+) -> None:
     proxy, _, arn = sts
     write_secret(tmp_path, access_key_id="test", secret_access_key="test", role_arn=arn)
-    proxy.rule(Reply(403, "AccessDenied", "not authorized to perform: sts:AssumeRole"), method="POST")
+    proxy.rule(
+        Reply(403, "AccessDenied", "not authorized to perform: sts:AssumeRole"), method="POST"
+    )
     said = await refused(resolve_credentials(secret(sts_endpoint=proxy.url), secrets))
     assert said.startswith("credentials are not available: ")
     assert "AssumeRole" in said
@@ -383,17 +420,20 @@ async def test_another_role_in_a_rotated_secret_is_assumed(
     credentials = resolve_credentials(secret(sts_endpoint=proxy.url), secrets)
     first = await credentials.keys()
     assert await credentials.keys() == first
-    write_secret(tmp_path, access_key_id="test", secret_access_key="test", role_arn=arn, external_id="new")
+    write_secret(
+        tmp_path, access_key_id="test", secret_access_key="test", role_arn=arn, external_id="new"
+    )
     second = await credentials.keys()
     assert second != first
     assert [form.get("ExternalId") for form in forms] == [None, "new"]
 
 
-# ------------------------------------------------------------------------------------------------ expiry
+# ------------------------------------------------------------------------------------------- expiry
 
 
 class ShortLived:
-    """A profile whose keys a program makes, for so many seconds each time; it may be told to fail."""
+    """A profile whose keys a program makes, for so many seconds each time; it may be told to
+    fail."""
 
     def __init__(self, folder: Path, profiles: Path, seconds: float) -> None:
         self._count = folder / "count"
@@ -437,7 +477,8 @@ async def test_keys_that_expire_are_made_anew_before_they_do(
 ) -> None:
     program = ShortLived(tmp_path, profiles, 600)
     credentials = resolve_credentials(CredentialSource(profile="short"), secrets)
-    # Botocore would like to renew them from the start, ten minutes before their end: not at every request.
+    # Botocore would like to renew them from the start, ten minutes before their end: not at every
+    # request.
     for _ in range(20):
         assert await credentials.keys() == program.newest
     assert program.made <= 2

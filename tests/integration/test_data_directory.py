@@ -1,4 +1,5 @@
-"""The hub's data directory: of an older version, of a newer one, backed up while the hub runs, and restored."""
+"""The hub's data directory: of an older version, of a newer one, backed up while the hub runs, and
+restored."""
 
 from __future__ import annotations
 
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_an_older_one_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_one_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     HubDatabase.open(tmp_path / "hub.db").close()
 
     def add_colour(connection: Connection) -> None:
-        connection.exec_driver_sql("ALTER TABLE task ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey'")
+        connection.exec_driver_sql(
+            "ALTER TABLE task ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey'"
+        )
 
     latest = len(hub_migrations.STEPS) + 1
     monkeypatch.setattr(hub_migrations, "STEPS", [*hub_migrations.STEPS, add_colour])
@@ -80,5 +85,8 @@ def test_one_that_cannot_be_made_is_told_by_up_and_by_doctor(dth: Dth) -> None:
     )
     doctor = dth.here("doctor", "--data-dir", folder)
     assert doctor.code == 1
-    assert f"FAILED   data directory: {folder} cannot be made in {dth.home / 'file'}; choose" in doctor.out
+    assert (
+        f"FAILED   data directory: {folder} cannot be made in {dth.home / 'file'}; choose"
+        in doctor.out
+    )
     assert "OK       data directory" in dth.here("doctor", "--data-dir", dth.home / "data").out

@@ -26,7 +26,8 @@ MODULE = [sys.executable, "-m", "dth", "demo"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts commands whose temporary files are in `tmp_path`, with settings around them that must not matter."""
+    """Starts commands whose temporary files are in `tmp_path`, with settings around them that must
+    not matter."""
     started = []
 
     def popen(command: list[str]) -> subprocess.Popen[str]:
@@ -113,7 +114,9 @@ def test_without_the_servers_one_line_says_what_to_install(
     code = "import sys; sys.modules['ministack'] = None; from dth.cli.main import main; main()"
     process = start([sys.executable, "-c", code, "demo"])
     output, _ = process.communicate(timeout=60)
-    assert output == ("dth: the demo needs its two test servers: pip install 'data-transfer-hub[demo]'\n")
+    assert output == (
+        "dth: the demo needs its two test servers: pip install 'data-transfer-hub[demo]'\n"
+    )
     assert process.returncode == 2
 
 
@@ -129,7 +132,9 @@ def test_verification_sees_what_is_wrong(s3_a: MiniStack, s3_b: MiniStack) -> No
     try:
         digests = run.fill(urls, chosen, lambda count: None)
         s3_b.put("destination", good.key, good.chunk(0), good.headers)
-        s3_b.put("destination", other_content.key, b"\0" * other_content.size, other_content.headers)
+        s3_b.put(
+            "destination", other_content.key, b"\0" * other_content.size, other_content.headers
+        )
         s3_b.put("destination", other_metadata.key, other_metadata.chunk(0))
         s3_b.put("destination", "not from here", b"")
 

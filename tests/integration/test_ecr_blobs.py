@@ -1,4 +1,5 @@
-"""How blobs get from one registry to another: what is sent, what is not, and what registries do with it."""
+"""How blobs get from one registry to another: what is sent, what is not, and what registries do
+with it."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ def open_there() -> Iterator[RegistryServer]:
 @pytest.mark.parametrize(
     "quirk",
     [
-        "upload-relative", "upload-scheme", "upload-elsewhere", "upload-lost", "upload-401", "mounts-never",
+        "upload-relative", "upload-scheme", "upload-elsewhere", "upload-lost", "upload-401",
+        "mounts-never",
         "mounts-405",
     ],
 )  # fmt: skip
@@ -76,7 +78,8 @@ async def test_registries_that_take_blobs_in_their_own_way(
         ran = await Engine(tmp_path, source, odd).run()
         assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
         elsewhere = [
-            signed for (method, path), signed, host in zip(odd.asked, odd.signed, odd.hosts, strict=True)
+            signed for (method, path), signed, host in zip(odd.asked, odd.signed, odd.hosts,
+            strict=True)
             if host.startswith("localhost") and method == "PUT" and "/uploads/" in path
         ]  # fmt: skip
     assert open_there.digest("team/app", "v1") == APP.digest
@@ -88,7 +91,8 @@ async def test_registries_that_take_blobs_in_their_own_way(
 @pytest.mark.parametrize(
     ("quirk", "reason"),
     [
-        ("upload-nowhere", "BadUpload"), ("upload-416", "RANGE_INVALID"), ("put-404", "NAME_UNKNOWN"),
+        ("upload-nowhere", "BadUpload"), ("upload-416", "RANGE_INVALID"), ("put-404",
+        "NAME_UNKNOWN"),
         ("put-other-digest", "DIGEST_INVALID"),
     ],
 )  # fmt: skip
@@ -139,7 +143,10 @@ async def test_bytes_that_are_not_those_of_their_digest_are_never_stored(
         ran = await Engine(tmp_path, front, gate, retries=3).run()
         assert {each.status for each in ran.images.values()} == {Status.FAILED}
         assert {each.reason for each in ran.images.values()} <= {"Corrupted", "TooLarge"}
-        assert {each.attempts for each in ran.images.values()} <= {1, 2}  # no second chance to a third lie
+        assert {each.attempts for each in ran.images.values()} <= {
+            1,
+            2,
+        }  # no second chance to a third lie
         assert not there.has_blob("team/app", digest_of(blob))
         assert not [r for r in gate.requests if r.method == "PUT" and r.status == 201 and "/blobs/" in r.path
                     and digest_of(blob) in r.target]  # fmt: skip
@@ -168,7 +175,9 @@ async def test_a_blob_that_breaks_off_is_gone_on_with(
         starts = [int(each.removeprefix("bytes=").partition("-")[0]) for each in more]
         assert len(more) == 4
         assert 0 < starts[0] == starts[1] <= starts[2] == starts[3] < len(BIG)
-        uploads = [r for r in gate.seen("PUT", "blobs/uploads/") if digest_of(BIG) in unquote(r.query)]
+        uploads = [
+            r for r in gate.seen("PUT", "blobs/uploads/") if digest_of(BIG) in unquote(r.query)
+        ]
         assert [each.status for each in uploads] == [201]
     assert there.digest("team/app", "v1") == APP.digest
 
@@ -190,11 +199,15 @@ def no_ranges(front: PlainProxy) -> Rule:
 
 
 def another_range(front: PlainProxy) -> Rule:
-    return front.rule(ResponseHeaders(set={"Content-Range": f"bytes 5-5/{len(BIG)}"}), key=digest_of(BIG))
+    return front.rule(
+        ResponseHeaders(set={"Content-Range": f"bytes 5-5/{len(BIG)}"}), key=digest_of(BIG)
+    )
 
 
 def another_length(front: PlainProxy) -> Rule:
-    return front.rule(ResponseHeaders(set={"Content-Range": "bytes 2000000-2000000/9"}), key=digest_of(BIG))
+    return front.rule(
+        ResponseHeaders(set={"Content-Range": "bytes 2000000-2000000/9"}), key=digest_of(BIG)
+    )
 
 
 def unsaid(front: PlainProxy) -> Rule:
@@ -202,12 +215,17 @@ def unsaid(front: PlainProxy) -> Rule:
 
 
 def refused(front: PlainProxy) -> Rule:
-    return front.rule(Reply(416, body=said("RANGE_INVALID"), headers=JSON), key=digest_of(BIG), nth=2)
+    return front.rule(
+        Reply(416, body=said("RANGE_INVALID"), headers=JSON), key=digest_of(BIG), nth=2
+    )
 
 
 @pytest.mark.parametrize("quirk", [no_ranges, another_range, another_length, unsaid, refused])
 async def test_a_blob_of_a_registry_without_ranges_begins_anew(
-    tmp_path: Path, source: RegistryServer, there: RegistryServer, quirk: Callable[[PlainProxy], Rule]
+    tmp_path: Path,
+    source: RegistryServer,
+    there: RegistryServer,
+    quirk: Callable[[PlainProxy], Rule],
 ) -> None:
     with PlainProxy(source) as front:
         front.rule(Truncate(after=BROKEN), method="GET", key=f"blobs/{digest_of(BIG)}", nth=1)
@@ -256,7 +274,12 @@ async def test_within_one_registry_nothing_crosses(tmp_path: Path) -> None:
     with RegistryServer() as server, PlainProxy(server) as front:
         server.push("team/app", "v1", APP)
         ran = await Engine(
-            tmp_path, front, front, dest_prefix="copy", src_list="SELECTED", src_image_list="team/app:v1"
+            tmp_path,
+            front,
+            front,
+            dest_prefix="copy",
+            src_list="SELECTED",
+            src_image_list="team/app:v1",
         ).run()
         assert ran.counts.done == 1
         assert server.digest("copy/team/app", "v1") == APP.digest
@@ -270,14 +293,18 @@ async def test_an_artifact_of_a_draft_of_oci_is_offered_as_it_is(
     here.push("team/app", "v1", APP)
     content = b"a draft"
     body = json.dumps({
-        "mediaType": "application/vnd.oci.artifact.manifest.v1+json", "artifactType": "application/x",
-        "blobs": [{"mediaType": "application/x", "digest": digest_of(content), "size": len(content)}],
+        "mediaType": "application/vnd.oci.artifact.manifest.v1+json",
+        "artifactType": "application/x",
+        "blobs": [{"mediaType": "application/x", "digest": digest_of(content),
+        "size": len(content)}],
     }).encode()  # fmt: skip
     here.push("team/app", "carrier", artifact("application/x", content))
     with PlainProxy(here) as front:
         draft = Built("application/vnd.oci.artifact.manifest.v1+json", body)
         headers = {"Content-Type": draft.media_type, "Docker-Content-Digest": draft.digest}
-        front.rule(Reply(200, body=body, headers=headers), key=f"manifests/(carrier|{draft.digest})")
+        front.rule(
+            Reply(200, body=body, headers=headers), key=f"manifests/(carrier|{draft.digest})"
+        )
         ran = await Engine(tmp_path, front, there).run()
     assert ran.statuses == {"team/app:v1": Status.DONE, "team/app:carrier": Status.FAILED}
 
@@ -291,8 +318,11 @@ async def test_manifests_are_read_once(tmp_path: Path, there: RegistryServer) ->
         assert front.count("GET", "manifests") == 3
 
 
-async def test_blobs_of_one_registry_that_mounts_nothing(tmp_path: Path, open_there: RegistryServer) -> None:
-    """Each blob is read and written at the same registry, more of them at once than it is asked at once."""
+async def test_blobs_of_one_registry_that_mounts_nothing(
+    tmp_path: Path, open_there: RegistryServer
+) -> None:
+    """Each blob is read and written at the same registry, more of them at once than it is asked at
+    once."""
     for number in range(20):
         layers = [layer(f"blobs-{number}-{part}", 1_500_000) for part in range(2)]
         open_there.push(f"team/app{number}", "v1", image(f"blobs-{number}", layers))
@@ -311,7 +341,9 @@ async def test_registries_that_take_so_many_requests(
     with RegistryServer() as server:
         for number in range(12):
             server.push(
-                "team/app", f"v{number}", image(f"blobs-{number}", [layer(f"blobs-r{number}", 1_200_000)])
+                "team/app",
+                f"v{number}",
+                image(f"blobs-{number}", [layer(f"blobs-r{number}", 1_200_000)]),
             )
         behind = server if side == "source" else open_there
         with OddRegistry(behind, quirk, rate=30, burst=10) as odd:
@@ -371,7 +403,11 @@ async def test_what_is_to_be_converted_at_an_ipv6_address_fails_alone(
 ) -> None:
     """The plan says in one line that it would."""
     with PlainProxy(open_there) as gate:
-        gate.rule(Reply(415, body=said("UNSUPPORTED"), headers=JSON), method="PUT", key="team/app/manifests")
+        gate.rule(
+            Reply(415, body=said("UNSUPPORTED"), headers=JSON),
+            method="PUT",
+            key="team/app/manifests",
+        )
         async with OnIpv6(gate) as there:
             ran = await Engine(tmp_path, source, there).run()
     assert ran.reasons == {"team/app:v1": "UNSUPPORTED", "team/other:v1": "DONE"}

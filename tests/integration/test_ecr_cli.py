@@ -125,7 +125,9 @@ def test_a_failure_is_told_and_the_rest_is_copied(
     assert (planned.code, planned.out.splitlines()[0][:2]) == (1, "! ")
 
 
-def test_diff_and_repair(dth: Dth, here: RegistryServer, there: RegistryServer, secrets: list[str]) -> None:
+def test_diff_and_repair(
+    dth: Dth, here: RegistryServer, there: RegistryServer, secrets: list[str]
+) -> None:
     fill(here)
     command = (here.host, there.host, *secrets)
     assert dth.run("ecr", "sync", *command).code == 0
@@ -145,7 +147,10 @@ def test_diff_and_repair(dth: Dth, here: RegistryServer, there: RegistryServer, 
     for line in (
         f"+ {here.host}/team/new:v1 -> {there.host}/team/new:v1",
         f"* {here.host}/team/a:v1 -> {there.host}/team/a:v1",
-        f"~ {here.host}/team/b:v1 -> {there.host}/team/b:v1  (the destination has lost sha256:{value})",
+        (
+            f"~ {here.host}/team/b:v1 -> {there.host}/team/b:v1  (the destination has lost "
+            f"sha256:{value})"
+        ),
     ):
         assert line in found.out.splitlines()
     told = json.loads(dth.run("ecr", "diff", *command, "--json").out)
@@ -177,7 +182,9 @@ def test_what_is_attached_is_counted(
     assert "  1 of them attached" in dth.run("ecr", "plan", *command).out
     left = dth.run("ecr", "sync", *command, "--no-attached")
     assert "  1 left out" in left.out
-    assert "note: what is attached to images (signatures, attestations, SBOMs) is left out" in left.out
+    assert (
+        "note: what is attached to images (signatures, attestations, SBOMs) is left out" in left.out
+    )
     assert json.loads(dth.run("ecr", "sync", *command, "--json").out)["attached"] == 1
 
 
@@ -218,7 +225,10 @@ def test_amazon_ecr_by_its_region(dth: Dth, here: RegistryServer, there: Registr
         )
         done = dth.run("ecr", "sync", f"{here.host}/team/b", *command[1:])
         assert done.code == 1
-        assert "repository 'mirror/team/b' cannot be made in eu-west-1: AccessDeniedException" in done.out
+        assert (
+            "repository 'mirror/team/b' cannot be made in eu-west-1: AccessDeniedException"
+            in done.out
+        )
 
 
 def test_an_interrupted_sync_goes_on(
@@ -233,7 +243,9 @@ def test_an_interrupted_sync_goes_on(
         process.send_signal(signal.SIGINT)
         done = dth.end(process)
         assert done.code == 1
-        assert done.err.splitlines()[-1].startswith("dth: interrupted; run the same command again to resume")
+        assert done.err.splitlines()[-1].startswith(
+            "dth: interrupted; run the same command again to resume"
+        )
         front.clear()
         again = dth.run(*command, "--json")
         assert again.code == 0, again
@@ -248,7 +260,8 @@ def test_whoever_signed_in_with_skopeo_is_known(
     command = ("ecr", "copy", f"{here.host}/team/a:v1", there.host)
     refused = one_line(dth.run(*command), 1)
     assert refused == (
-        f"{here.host} wants credentials: name a secret, or sign in on this machine with skopeo login"
+        f"{here.host} wants credentials: name a secret, or sign in on this machine with skopeo "
+        "login"
     )
     kept = dth.home / ".docker/config.json"
     kept.parent.mkdir()
@@ -263,14 +276,19 @@ def test_whoever_signed_in_with_skopeo_is_known(
             USER,
             "--password-stdin",
         ]
-        subprocess.run([*signing, server.host], input=PASSWORD, text=True, check=True, capture_output=True)
+        subprocess.run(
+            [*signing, server.host], input=PASSWORD, text=True, check=True, capture_output=True
+        )
     dth.env |= {"XDG_RUNTIME_DIR": "", "REGISTRY_AUTH_FILE": ""}
     assert dth.run(*command).code == 0
     assert there.digest("team/a", "v1") == here.digest("team/a", "v1")
 
 
-def test_without_skopeo(dth: Dth, here: RegistryServer, there: RegistryServer, secrets: list[str]) -> None:
-    """It is needed only where images are converted or signatures checked, which one line then says."""
+def test_without_skopeo(
+    dth: Dth, here: RegistryServer, there: RegistryServer, secrets: list[str]
+) -> None:
+    """It is needed only where images are converted or signatures checked, which one line then
+    says."""
     dth.env["PATH"] = str(dth.home)
     fill(here)
     command = ("ecr", "sync", here.host, there.host, *secrets)
@@ -278,7 +296,9 @@ def test_without_skopeo(dth: Dth, here: RegistryServer, there: RegistryServer, s
     assert there.digest("team/a", "v1") == here.digest("team/a", "v1")
     policy = dth.home / ".config/containers/policy.json"
     policy.parent.mkdir(parents=True, exist_ok=True)
-    policy.write_text('{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/key"}]}')
+    policy.write_text(
+        '{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/key"}]}'
+    )
     done = dth.run("ecr", "sync", here.host, f"{there.host}/again", *secrets)
     assert done.code == 1
     assert "the machine's policy wants" in done.out
@@ -294,12 +314,18 @@ def test_without_skopeo(dth: Dth, here: RegistryServer, there: RegistryServer, s
         ),
         (["sync", "https://quay.io", "h.example.com"], "write it without https://"),
         (["copy", "quay.io", "h.example.com"], "names no image"),
-        (["sync", "quay.io", "h.example.com", "--concurrency", "0"], "--concurrency: '0' is out of range"),
+        (
+            ["sync", "quay.io", "h.example.com", "--concurrency", "0"],
+            "--concurrency: '0' is out of range",
+        ),
         (
             ["sync", "quay.io", "h.example.com", "--platform", "amd64"],
             "--platform: 'amd64' is not a platform",
         ),
-        (["sync", "quay.io", "h.example.com", "--dry-run", "--report", "r.csv"], "--dry-run writes nothing"),
+        (
+            ["sync", "quay.io", "h.example.com", "--dry-run", "--report", "r.csv"],
+            "--dry-run writes nothing",
+        ),
         (
             ["copy", "quay.io/a:v1", "h.example.com/b", "--rename", "a=c"],
             "what the image is called is said by DST",

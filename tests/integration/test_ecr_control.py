@@ -20,10 +20,25 @@ from dth.core.errors import (
 from dth.images.registry import control as module
 from dth.images.registry.aws import AwsAccess
 from dth.images.registry.client import Registry, RegistryAddress
-from dth.images.registry.control import EcrControl, EcrLogin, Mutability, RepositoryTemplate, TagRule
+from dth.images.registry.control import (
+    EcrControl,
+    EcrLogin,
+    Mutability,
+    RepositoryTemplate,
+    TagRule,
+)
 from dth.images.registry.manifest import OCI_MANIFEST
 from tests.images import Secrets
-from tests.servers.registry import PASSWORD, USER, EcrServer, RegistryServer, artifact, image, index, layer
+from tests.servers.registry import (
+    PASSWORD,
+    USER,
+    EcrServer,
+    RegistryServer,
+    artifact,
+    image,
+    index,
+    layer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +95,9 @@ async def test_all_pages_of_repositories_and_images(there: RegistryServer, ecr: 
 
 @needs_registry
 async def test_what_is_known_of_an_image(there: RegistryServer, ecr: EcrServer) -> None:
-    both = index(image("a", [layer("base", 1000)]), image("a", [layer("base", 1000)], architecture="arm64"))
+    both = index(
+        image("a", [layer("base", 1000)]), image("a", [layer("base", 1000)], architecture="arm64")
+    )
     sbom = artifact("application/spdx+json", b"{}", subject=both)
     there.push("known/app", "v1", both)
     there.push("known/app", "v1.0", both)
@@ -109,7 +126,11 @@ async def test_repositories_by_name(ecr: EcrServer) -> None:
         (["aa", "none"], 1, 3),  # one after the other, where some are not there
         (["none"], 0, 1),
         ([f"c/{number:03}" for number in range(20)], 20, 1),
-        ([f"c/{number:03}" for number in range(30)], 20, 2),  # all are listed, where many were asked for
+        (
+            [f"c/{number:03}" for number in range(30)],
+            20,
+            2,
+        ),  # all are listed, where many were asked for
         ([f"c/{number:03}" for number in range(101)], 20, 1),
     ):
         ecr.calls.clear()
@@ -135,7 +156,10 @@ async def test_repositories_are_made_by_a_template(ecr: EcrServer) -> None:
     )
     made = await control.create("team/app", template)
     stored = ecr.repositories["team/app"]
-    assert stored["encryptionConfiguration"] == {"encryptionType": "KMS", "kmsKey": "arn:aws:kms:::key/1"}
+    assert stored["encryptionConfiguration"] == {
+        "encryptionType": "KMS",
+        "kmsKey": "arn:aws:kms:::key/1",
+    }
     assert stored["imageScanningConfiguration"] == {"scanOnPush": True}
     assert stored["tags"] == [{"Key": "team", "Value": "x"}]
     assert made.tag_rule == template.tag_rule
@@ -180,7 +204,8 @@ async def test_refusals_are_told_with_their_reason(
         await connect(ecr.url, account="1" * 12).create("team/app", RepositoryTemplate())
     assert type(told.value) is kind
     assert str(told.value) == (
-        f"repository 'team/app' cannot be made in account 111111111111, eu-west-1: {code}: because of this"
+        f"repository 'team/app' cannot be made in account 111111111111, eu-west-1: {code}: "
+        "because of this"
     )
     ecr.refuse["DescribeImages"] = (code, "no")
     with pytest.raises(kind, match=rf"ecr:DescribeImages was refused: {code}: no"):
@@ -211,7 +236,9 @@ async def test_no_way_to_it() -> None:
         await connect("http://127.0.0.1:9").images("a")
 
 
-@pytest.mark.parametrize("text", ["x", "[]", "{}", '{"access_key_id": "a", "secret_access_key": 1}'])
+@pytest.mark.parametrize(
+    "text", ["x", "[]", "{}", '{"access_key_id": "a", "secret_access_key": 1}']
+)
 async def test_secrets_that_are_none(text: str) -> None:
     control = EcrControl(AwsAccess("eu-west-1", "http://127.0.0.1:9", "mine"), Secrets(mine=text))
     with pytest.raises(EndpointRefused, match="secret 'mine' is not JSON of the form") as told:
@@ -252,7 +279,10 @@ async def test_signing_in_with_tokens_that_are_renewed(
     assert found is not None
     assert (found.user, found.password) == (USER, PASSWORD)
     now = module.time.time
-    for seconds, calls in ((43200 - 7300, 1), (43200 - 7100, 2)):  # it is renewed two hours before its end
+    for seconds, calls in (
+        (43200 - 7300, 1),
+        (43200 - 7100, 2),
+    ):  # it is renewed two hours before its end
         monkeypatch.setattr(module.time, "time", lambda seconds=seconds: now() + seconds)
         await login.get()
         await login.get()
@@ -298,7 +328,10 @@ async def test_moto_agrees(s3_moto: MotoServer) -> None:
         {"schemaVersion": 2, "config": {"digest": f"sha256:{'1' * 64}", "size": 7}, "layers": []}
     )
     boto.put_image(
-        repositoryName="moto/app", imageManifest=manifest, imageManifestMediaType=OCI_MANIFEST, imageTag="v1"
+        repositoryName="moto/app",
+        imageManifest=manifest,
+        imageManifestMediaType=OCI_MANIFEST,
+        imageTag="v1",
     )
     (found,) = await control.images("moto/app") or []
     assert found.tags == ("v1",)
@@ -311,7 +344,9 @@ async def test_moto_agrees(s3_moto: MotoServer) -> None:
 
 
 async def test_a_role_is_assumed(s3_moto: MotoServer) -> None:
-    secrets = Secrets(mine=keys(role_arn="arn:aws:iam::210987654321:role/reader", external_id="secret"))
+    secrets = Secrets(
+        mine=keys(role_arn="arn:aws:iam::210987654321:role/reader", external_id="secret")
+    )
     access = AwsAccess("us-west-2", s3_moto.url, "mine", sts_endpoint=s3_moto.url)
     control = EcrControl(access, secrets)
     made = await control.create("of/the/other", RepositoryTemplate())

@@ -1,4 +1,5 @@
-"""HTTP for registries: what is refused, what an error says, and that nothing goes on that nobody waits for."""
+"""HTTP for registries: what is refused, what an error says, and that nothing goes on that nobody
+waits for."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def until_the_end(body: bytes) -> Last:
     return Last(b"HTTP/1.1 200 OK\r\n\r\n" + body)
 
 
-# ------------------------------------------------------------------------------------------------ what is answered
+# --------------------------------------------------------------------------------- what is answered
 
 
 @pytest.mark.parametrize("limit", [1000, 3 * KIB * KIB, LIMIT])
@@ -102,12 +103,17 @@ async def test_an_error_has_a_limit_as_well(http: Http) -> None:
 
 async def test_headers_that_come_twice_are_a_list(http: Http) -> None:
     answer = (
-        b"HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\nHTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n"
-        b'WWW-Authenticate: Basic realm="r"\r\nDate: now\r\nwww-authenticate:  Bearer realm="https://h/t" \r\n\r\n'
+        b"HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\nHTTP/1.1 401 Unauthorized\r\nContent-Length: "
+        b"0\r\n"
+        b'WWW-Authenticate: Basic realm="r"\r\nDate: now\r\nwww-authenticate:  Bearer '
+        b'realm="https://h/t" \r\n\r\n'
     )
     async with always(answer) as server:
         headers = (await http.request("GET", server.url, {})).headers
-    assert headers["www-authenticate"].replace(", ", ",") == 'Basic realm="r",Bearer realm="https://h/t"'
+    assert (
+        headers["www-authenticate"].replace(", ", ",")
+        == 'Basic realm="r",Bearer realm="https://h/t"'
+    )
     assert headers["date"] == "now"
     assert "x-early" not in headers
 
@@ -123,7 +129,8 @@ async def test_redirects_are_for_the_caller(http: Http) -> None:
 async def test_what_is_sent(http: Http) -> None:
     async def serve(number: int, reader: asyncio.StreamReader, head: str) -> bytes:
         length = next(
-            (line.split()[1] for line in head.split("\r\n") if line.startswith("Content-Length")), "0"
+            (line.split()[1] for line in head.split("\r\n") if line.startswith("Content-Length")),
+            "0",
         )
         return with_length(head.encode() + await reader.readexactly(int(length)))
 
@@ -152,19 +159,23 @@ async def test_so_many_requests_at_once(http: Http) -> None:
         return OK
 
     async with Script(serve) as server:
-        asking = [asyncio.create_task(http.request("GET", server.url, {})) for _ in range(4 * CONNECTIONS)]
+        asking = [
+            asyncio.create_task(http.request("GET", server.url, {})) for _ in range(4 * CONNECTIONS)
+        ]
         await asyncio.sleep(0.02)
         for each in asking[: 2 * CONNECTIONS]:
             each.cancel()
         found = await asyncio.gather(*asking, return_exceptions=True)
         most = 0
-        found += await asyncio.gather(*(http.request("GET", server.url, {}) for _ in range(3 * CONNECTIONS)))
+        found += await asyncio.gather(
+            *(http.request("GET", server.url, {}) for _ in range(3 * CONNECTIONS))
+        )
     assert most == CONNECTIONS
     assert sum(isinstance(each, asyncio.CancelledError) for each in found) == 2 * CONNECTIONS
     assert sum(getattr(each, "status", 0) == 200 for each in found) == 5 * CONNECTIONS
 
 
-# ------------------------------------------------------------------------------------------------ what goes wrong
+# ---------------------------------------------------------------------------------- what goes wrong
 
 
 async def test_cancelling_ends_the_request_at_once(http: Http) -> None:
@@ -254,7 +265,7 @@ async def test_what_is_no_address(http: Http) -> None:
             await http.request("GET", url, {})
 
 
-# ------------------------------------------------------------------------------------------------ proxies
+# ------------------------------------------------------------------------------------------ proxies
 
 
 async def test_the_proxy_of_the_environment(

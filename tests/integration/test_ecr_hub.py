@@ -69,7 +69,9 @@ def standing_still(front: PlainProxy) -> Rule:
     return front.rule(Stall(60, after=100_000), key=f"blobs/{digest_of(BASE)}")
 
 
-def between(here: RegistryServer | PlainProxy, there: RegistryServer, **more: str) -> dict[str, str]:
+def between(
+    here: RegistryServer | PlainProxy, there: RegistryServer, **more: str
+) -> dict[str, str]:
     """The parameters of a task from one registry to another."""
     return {
         "sourceType": "Registry",
@@ -113,7 +115,7 @@ def test_a_task_copies_every_image_and_tells_of_each(
     assert done["progressInfo"]["replicated"] == 7
 
 
-# ------------------------------------------------------------------------------------- whatever happens meanwhile
+# ----------------------------------------------------------------------- whatever happens meanwhile
 
 
 @pytest.mark.parametrize("victim", ["hub", "worker", "finder"])
@@ -173,14 +175,19 @@ def test_pausing_resuming_and_stopping_while_images_are_copied(
     balanced(run["counts"])
     assert run["counts"]["cancelled"] == 3
     images = hub.images(task)
-    assert {(each["status"], each["reason"]) for each in images.values()} == {("CANCELLED", "stopped")}
+    assert {(each["status"], each["reason"]) for each in images.values()} == {
+        ("CANCELLED", "stopped")
+    }
     front.clear()
     hub.do("resumeTask", task)
     hub.wait(task, "DONE")
     assert hub.runs(task)[0]["counts"]["done"] == 3
     assert all(there.digest("team/app", f"v{n}") == one(f"v{n}").digest for n in range(3))
     history = hub.call(
-        "query ($id: ID!, $key: String!) { imageHistory(id: $id, key: $key) { run status destDigest } }",
+        (
+            "query ($id: ID!, $key: String!) { imageHistory(id: $id, key: $key) { run status "
+            "destDigest } }"
+        ),
         id=task,
         key="team/app:v1",
     )
@@ -229,20 +236,31 @@ def test_failures_are_grouped_raise_the_alarm_and_are_tried_again(
     task = hub.create_images(**between(front, there, alarmEmail="ops@example.com"))
     done = hub.wait(task, "DONE")
     assert done["progressInfo"]["failed"] == 2
-    (group,) = hub.call("query ($id: ID!) { failureGroups(id: $id) { reason count detail keys } }", id=task)
+    (group,) = hub.call(
+        "query ($id: ID!) { failureGroups(id: $id) { reason count detail keys } }", id=task
+    )
     assert (group["reason"], group["count"]) == ("DENIED", 2)
-    assert group["detail"].startswith(f"GET {front.url.removeprefix('http://')}/v2/team/app/blobs/sha256:")
+    assert group["detail"].startswith(
+        f"GET {front.url.removeprefix('http://')}/v2/team/app/blobs/sha256:"
+    )
     assert group["detail"].endswith(": HTTP 403 DENIED")
     assert "not for you" not in group["detail"]
-    with contextlib.closing(sqlite3.connect(f"file:{hub.data}/hub.db?mode=ro", uri=True)) as database:
-        events = {row[0] for row in database.execute("SELECT event FROM outbox WHERE task = ?", (task,))}
+    with contextlib.closing(
+        sqlite3.connect(f"file:{hub.data}/hub.db?mode=ro", uri=True)
+    ) as database:
+        events = {
+            row[0] for row in database.execute("SELECT event FROM outbox WHERE task = ?", (task,))
+        }
     assert "DEAD_LETTERS" in events
     front.clear()
     retry = """mutation ($id: ID!, $keys: [String!], $reason: String) {
         retryFailed(id: $id, keys: $keys, reason: $reason) { progress } }"""
     hub.call(retry, id=task, keys=["team/app:v1"])
     hub.wait(task, "DONE")
-    assert (there.digest("team/app", "v1"), there.digest("team/app", "v2")) == (one("v1").digest, None)
+    assert (there.digest("team/app", "v1"), there.digest("team/app", "v2")) == (
+        one("v1").digest,
+        None,
+    )
     hub.call(retry, id=task, reason="DENIED")
     done = hub.wait(task, "DONE")
     assert there.digest("team/app", "v2") == one("v2").digest
@@ -254,7 +272,9 @@ def test_failures_are_grouped_raise_the_alarm_and_are_tried_again(
 def test_two_tasks_at_once(hub: Hub, here: RegistryServer, there: RegistryServer) -> None:
     for number in range(3):
         here.push("team/app", f"v{number}", one(f"v{number}"))
-    tasks = [hub.create_images(**between(here, there, destPrefix=prefix)) for prefix in ("one", "two")]
+    tasks = [
+        hub.create_images(**between(here, there, destPrefix=prefix)) for prefix in ("one", "two")
+    ]
     for task, prefix in zip(tasks, ("one", "two"), strict=True):
         hub.wait(task, "DONE")
         balanced(hub.runs(task)[0]["counts"])
@@ -271,7 +291,9 @@ def test_what_cannot_begin_says_why_in_one_line(
         task = hub.create_images(**{**between(here, there), **parameters})
         wait_for(lambda: hub.task(task)["progress"] == "ERROR")
         assert {run["state"] for run in hub.runs(task)} == {"FAILED"}
-        found = hub.call("query ($id: String!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task)
+        found = hub.call(
+            "query ($id: String!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task
+        )
         assert found["errCode"] == "FINDER_ERROR"
         assert "\n" not in found["errMessage"]
         assert "hunter2" not in found["errMessage"] + hub.logs(task)
@@ -318,7 +340,7 @@ def test_credentials_are_nowhere(
             assert clean(place), place
 
 
-# ------------------------------------------------------------------------------------------------ before it starts
+# --------------------------------------------------------------------------------- before it starts
 
 
 def test_a_connection_is_tested(hub: Hub, here: RegistryServer, there: RegistryServer) -> None:
@@ -343,7 +365,9 @@ def test_a_connection_is_tested(hub: Hub, here: RegistryServer, there: RegistryS
         assert "hunter2" not in json.dumps(wrong)
 
 
-def test_a_preflight_tells_what_is_missing(hub: Hub, here: RegistryServer, there: RegistryServer) -> None:
+def test_a_preflight_tells_what_is_missing(
+    hub: Hub, here: RegistryServer, there: RegistryServer
+) -> None:
     here.push("team/app", "v1", one("v1"))
     with hub.bound("login"):
         good = hub.job("preflight", between(here, there))
@@ -358,7 +382,8 @@ def test_a_preflight_tells_what_is_missing(hub: Hub, here: RegistryServer, there
     (failed,) = (check for check in bad["checks"] if check["state"] == "FAILED")
     assert (failed["side"], failed["todo"]) == ("destination", "correct destCredential")
     missing = hub.job(
-        "preflight", between(here, there, srcList="SELECTED", srcImageList="team/app:v1,team/none:v1")
+        "preflight",
+        between(here, there, srcList="SELECTED", srcImageList="team/app:v1,team/none:v1"),
     )["result"]
     assert [check["name"] for check in missing["checks"] if check["state"] == "FAILED"] == [
         f"{here.host}/team/none:v1"
@@ -381,9 +406,13 @@ def test_a_preflight_names_the_rights_of_the_side_that_lacks_them(
         }
         with hub.bound("login", "keys"):
             good = hub.job("preflight", {**between(front, there), **amazon})["result"]
-        assert good["state"] == "UNKNOWN", good  # whether the repository may be made is known when it is
+        assert good["state"] == "UNKNOWN", (
+            good
+        )  # whether the repository may be made is known when it is
         denied = Reply(
-            403, body=b'{"errors": [{"code": "DENIED"}]}', headers={"Content-Type": "application/json"}
+            403,
+            body=b'{"errors": [{"code": "DENIED"}]}',
+            headers={"Content-Type": "application/json"},
         )
         front.rule(Delay(1.0), key="_catalog")  # the other side has been opened by then
         rule = front.rule(denied, key="_catalog")
@@ -405,7 +434,9 @@ def test_a_forecast_is_the_plan(hub: Hub, here: RegistryServer, there: RegistryS
     there.push("team/app", "v1", one("v1"))
     plan = hub.job("forecast", between(here, there))["result"]
     assert (plan["counts"]["copy"], plan["counts"]["same"]) == (1, 1)
-    assert 2000 < plan["bytes"] < 10_000 < 200_000 < plan["size"]  # the layer that is shared is there
+    assert (
+        2000 < plan["bytes"] < 10_000 < 200_000 < plan["size"]
+    )  # the layer that is shared is there
     bad = hub.job("forecast", between(here, there, destCredential="wrong"))
     assert bad["state"] == "FAILED"
     assert bad["error"].startswith(f"{there.host} refuses the credentials of '{USER}'")

@@ -51,10 +51,12 @@ pytestmark = pytest.mark.skipif(
 
 BASE = layer("base", 1000)
 BUILT = {
-    year: image(str(year), [BASE], created=f"{year}-06-01T00:00:00.123456789Z") for year in range(2020, 2026)
+    year: image(str(year), [BASE], created=f"{year}-06-01T00:00:00.123456789Z")
+    for year in range(2020, 2026)
 }
 BOTH = index(
-    image("both", [BASE], created="2024-01-01T00:00:00Z"), image("both", [BASE], architecture="arm64")
+    image("both", [BASE], created="2024-01-01T00:00:00Z"),
+    image("both", [BASE], architecture="arm64"),
 )
 SBOM = artifact("application/spdx+json", b"{}", subject=BOTH)
 
@@ -96,7 +98,9 @@ def bulk(transport: Transport, server: RegistryServer, ecr: EcrServer) -> EcrSou
 
 
 @pytest.fixture(params=["oci", "bulk"])
-async def source(request: pytest.FixtureRequest, oci: OciSource, bulk: EcrSource) -> OciSource | EcrSource:
+async def source(
+    request: pytest.FixtureRequest, oci: OciSource, bulk: EcrSource
+) -> OciSource | EcrSource:
     return oci if request.param == "oci" else bulk
 
 
@@ -122,7 +126,9 @@ APP = [f"team/app:y{year}" for year in BUILT]
 async def test_everything_of_a_registry(oci: OciSource) -> None:
     found = await listed(oci)
     assert names(found) == ["other:v1", *APP, "team/both:latest", "team/both:v1"]
-    assert found.notes == [f"{oci.registry.host} lists tags only: images without a tag are not found"]
+    assert found.notes == [
+        f"{oci.registry.host} lists tags only: images without a tag are not found"
+    ]
     assert (await listed(oci, includeUntagged="false")).notes == []
     assert found.left_out == 0
     assert all(not each.digest for each in found.images)
@@ -133,7 +139,8 @@ async def test_everything_of_an_ecr(bulk: EcrSource, ecr: EcrServer) -> None:
     found = await listed(bulk)
     untagged = sorted(f"team/both:{each.digest[:13]}" for each in BOTH.children)
     assert names(found) == [
-        f"other:{BUILT[2021].digest[:13]}", "other:v1", *APP, *untagged, "team/both:latest", "team/both:v1"
+        f"other:{BUILT[2021].digest[:13]}", "other:v1", *APP, *untagged, "team/both:latest",
+        "team/both:v1"
     ]  # fmt: skip
     assert found.notes == []
     by_tag = {each.tag: each for each in found.images if each.tag}
@@ -146,11 +153,16 @@ async def test_everything_of_an_ecr(bulk: EcrSource, ecr: EcrServer) -> None:
 
 
 async def test_names_of_repositories_and_tags(source: OciSource | EcrSource) -> None:
-    found = await listed(source, includeRepositories=["team/*"], excludeTags=["v*"], includeUntagged="false")
+    found = await listed(
+        source, includeRepositories=["team/*"], excludeTags=["v*"], includeUntagged="false"
+    )
     assert names(found) == [*APP, "team/both:latest"]
     assert "1 of 3 repositories are left out by their names" in found.notes
     found = await listed(
-        source, excludeRepositories=["regex:team/.*"], includeTags=["regex:v[0-9]"], includeUntagged="false"
+        source,
+        excludeRepositories=["regex:team/.*"],
+        includeTags=["regex:v[0-9]"],
+        includeUntagged="false",
     )
     assert names(found) == ["other:v1"]
 
@@ -166,7 +178,9 @@ async def test_the_newest_tags_and_those_since(source: OciSource | EcrSource) ->
     assert (await listed(source, newestTags="1")).left_out > 0
 
 
-async def test_images_that_do_not_tell_when_they_were_made(oci: OciSource, server: RegistryServer) -> None:
+async def test_images_that_do_not_tell_when_they_were_made(
+    oci: OciSource, server: RegistryServer
+) -> None:
     server.push("undated", "chart", artifact("application/vnd.cncf.helm.config.v1+json", b"x"))
     server.push("undated", "old", BUILT[2020])
     server.push("undated", "new", BUILT[2025])
@@ -175,7 +189,9 @@ async def test_images_that_do_not_tell_when_they_were_made(oci: OciSource, serve
     )
     assert names(found) == ["undated:chart", "undated:new"]
     assert found.notes == ["1 images of undated do not tell when they were made; 1 are taken"]
-    found = await listed(oci, srcImageList="undated:ALL_TAGS", newestTags="2", includeUntagged="false")
+    found = await listed(
+        oci, srcImageList="undated:ALL_TAGS", newestTags="2", includeUntagged="false"
+    )
     assert names(found) == ["undated:new", "undated:old"]
 
 
@@ -183,12 +199,18 @@ def chart(version: str, when: str) -> Built:
     """As Helm and ORAS push, which say in an annotation when."""
     built = artifact("application/vnd.cncf.helm.config.v1+json", version.encode())
     annotations = {"org.opencontainers.image.created": when}
-    return replace(built, body=json.dumps({**json.loads(built.body), "annotations": annotations}).encode())
+    return replace(
+        built, body=json.dumps({**json.loads(built.body), "annotations": annotations}).encode()
+    )
 
 
-@pytest.mark.parametrize("never", ["1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z", "1980-01-01T00:00:01Z",
-                                   "0001-01-01T00:00:00Z", "1980-01-01T00:00:00+02:00", "yesterday", ""])  # fmt: skip
-async def test_times_that_say_nothing_are_no_ages(oci: OciSource, server: RegistryServer, never: str) -> None:
+@pytest.mark.parametrize("never", ["1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z",
+"1980-01-01T00:00:01Z",
+                                   "0001-01-01T00:00:00Z", "1980-01-01T00:00:00+02:00", "yesterday",
+                                   ""])  # fmt: skip
+async def test_times_that_say_nothing_are_no_ages(
+    oci: OciSource, server: RegistryServer, never: str
+) -> None:
     for tag in ("v1", "v9", "v10"):
         server.push("packs/app", tag, image(tag, [BASE], created=never))
     asked = {"srcImageList": "packs/app:ALL_TAGS", "includeUntagged": "false"}
@@ -202,7 +224,9 @@ async def test_times_that_say_nothing_are_no_ages(oci: OciSource, server: Regist
     ]
 
 
-async def test_annotations_say_when_an_image_was_made(oci: OciSource, server: RegistryServer) -> None:
+async def test_annotations_say_when_an_image_was_made(
+    oci: OciSource, server: RegistryServer
+) -> None:
     server.push("charts/c", "1.0.0", chart("1.0.0", "2024-01-01T00:00:00Z"))
     server.push("charts/c", "1.2.0", chart("1.2.0", "2026-11-30T00:00:00Z"))
     server.push("charts/c", "9.0.0", chart("9.0.0", "1970-01-01T00:00:00Z"))
@@ -213,16 +237,24 @@ async def test_annotations_say_when_an_image_was_made(oci: OciSource, server: Re
         "annotations": {"org.opencontainers.image.created": "2026-11-29T00:00:00Z"},
     }
     server.push("charts/c", "index", replace(both, body=json.dumps(said).encode()))
-    found = await listed(oci, srcImageList="charts/c:ALL_TAGS", newestTags="2", includeUntagged="false")
+    found = await listed(
+        oci, srcImageList="charts/c:ALL_TAGS", newestTags="2", includeUntagged="false"
+    )
     assert names(found) == ["charts/c:1.2.0", "charts/c:index"]
 
 
 async def test_images_that_are_named(source: OciSource | EcrSource) -> None:
     host = source.registry.host
-    text = f"team/app:y2020, {host}/team/both:ALL_TAGS,team/app:none,other@{BUILT[2021].digest},nothing"
-    found = await listed(source, srcImageList=text, excludeTags=["y*", "latest"], includeUntagged="false")
+    text = (
+        "team/app:y2020, "
+        f"{host}/team/both:ALL_TAGS,team/app:none,other@{BUILT[2021].digest},nothing"
+    )
+    found = await listed(
+        source, srcImageList=text, excludeTags=["y*", "latest"], includeUntagged="false"
+    )
     assert names(found) == [
-        "nothing:latest", f"other:{BUILT[2021].digest[:13]}", "team/app:none", "team/app:y2020", "team/both:v1"
+        "nothing:latest", f"other:{BUILT[2021].digest[:13]}", "team/app:none", "team/app:y2020",
+        "team/both:v1"
     ]  # fmt: skip
     if not source.in_bulk:
         assert source.registry.calls == {"GET tags": 1}  # what is named needs no listing
@@ -256,7 +288,8 @@ async def test_public_images_of_several_registries(transport: Transport) -> None
         one.push("team/app", "v1", BOTH)
         two.push("team/app", "v2", BOTH)
         sources = {
-            each.host: OciSource(Registry(transport, RegistryAddress(each.host))) for each in (one, two)
+            each.host: OciSource(Registry(transport, RegistryAddress(each.host)))
+            for each in (one, two)
         }
         text = f"{one.host}/team/app:v1,{two.host}/team/app:ALL_TAGS"
         parameters = EcrParameters.model_validate(
@@ -264,7 +297,9 @@ async def test_public_images_of_several_registries(transport: Transport) -> None
             by_alias=True,
             by_name=False,
         )
-        found = await list_images(Selection.of(parameters, "docker.io"), sources.__getitem__, "docker.io")
+        found = await list_images(
+            Selection.of(parameters, "docker.io"), sources.__getitem__, "docker.io"
+        )
         assert {str(each.reference) for each in found.images} == {
             f"{one.host}/team/app:v1", f"{two.host}/team/app:v2"
         }  # fmt: skip
@@ -281,7 +316,9 @@ async def test_what_goes_along_with_an_image(source: OciSource | EcrSource) -> N
 
 def test_tags_that_are_about_an_image() -> None:
     tag = f"sha256-{'a' * 64}"
-    assert all(map(is_attached, (tag, f"{tag}.sig", f"{tag}.att", f"{tag}.sbom", f"{tag}.my-own_thing.v2")))
+    assert all(
+        map(is_attached, (tag, f"{tag}.sig", f"{tag}.att", f"{tag}.sbom", f"{tag}.my-own_thing.v2"))
+    )
     assert is_fallback(tag)
     assert not is_fallback(f"{tag}.sig")
     assert subject_of(f"{tag}.src") == f"sha256:{'a' * 64}"

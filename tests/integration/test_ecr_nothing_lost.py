@@ -58,7 +58,7 @@ def broken(status: int) -> Reply:
     return Reply(status, body=said("UNKNOWN", "injected"), headers=JSON)
 
 
-# ------------------------------------------------------------------------------------- one bad item fails alone
+# ------------------------------------------------------------------------- one bad item fails alone
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 418, 500, 502])
@@ -116,7 +116,10 @@ async def test_bytes_that_are_not_those_of_their_digest(
 
 @pytest.mark.parametrize(
     "body",
-    [b"no JSON", b"[]", b"[" * 100_000, b'{"schemaVersion": 2, "mediaType": "%s", "manifests": 7}' % OCI_INDEX.encode(),
+    [b"no JSON", b"[]", b"[" * 100_000, (
+                                        b'{"schemaVersion": 2, "mediaType": "%s", "manifests": '
+                                        b'7}'
+                                        ) % OCI_INDEX.encode(),
      b'{"schemaVersion": 2, "config": {"digest": "sha256:x"}, "layers": [{}]}'],
 )  # fmt: skip
 async def test_a_manifest_that_is_none(
@@ -157,9 +160,13 @@ async def test_a_page_of_the_catalogue_and_a_page_of_tags_that_fail(
         when=lambda r: "_catalog" in r.path,
     )
     more = {**JSON, "Link": '</v2/team/b/tags/list?n=1&last=x>; rel="next"'}
-    front.rule(Reply(200, body=b'{"name": "team/b", "tags": ["v1"]}', headers=more), key="^team/b/tags")
+    front.rule(
+        Reply(200, body=b'{"name": "team/b", "tags": ["v1"]}', headers=more), key="^team/b/tags"
+    )
     ran = await Engine(tmp_path, front, there).run()
-    assert {key.replace(there.host, "dest"): each.status.value for key, each in ran.images.items()} == {
+    assert {
+        key.replace(there.host, "dest"): each.status.value for key, each in ran.images.items()
+    } == {
         "dest (cannot be listed)": "FAILED",
         "team/b (cannot be listed)": "FAILED",
         "team/a:v1": "DONE",
@@ -213,7 +220,11 @@ async def test_one_of_several_public_registries_that_is_not_there(
         for name in ("src_registry", "src_credential"):
             engine.parameters.pop(name)
         names = f"{public.host}/team/app:v1,127.0.0.1:1/team/b:v1,127.0.0.1:1/team/c:ALL_TAGS"
-        engine.parameters |= {"source_type": "Public", "src_list": "SELECTED", "src_image_list": names}
+        engine.parameters |= {
+            "source_type": "Public",
+            "src_list": "SELECTED",
+            "src_image_list": names,
+        }
         ran = await engine.run()
     assert {key: each.status.value for key, each in ran.images.items()} == {
         "team/app:v1": "DONE", "team/b:v1": "FAILED", "team/c (cannot be listed)": "FAILED"
@@ -251,13 +262,14 @@ async def test_credentials_that_are_refused_everywhere_are_refused_once(
     assert (await engine.ended(run.id)).counts.done == 30
 
 
-# ------------------------------------------------------------------------------- what is attached goes along
+# ---------------------------------------------------------------------- what is attached goes along
 
 
 def attach(
     server: RegistryServer, repository: str, built: Built, *, sign_parts: bool = True
 ) -> dict[str, str]:
-    """An image of two platforms with all that there is about it and about one of its platforms; digests by tag."""
+    """An image of two platforms with all that there is about it and about one of its platforms;
+    digests by tag."""
     amd64 = built.children[0]
     server.push(repository, "v1", built)
     pushed = {"v1": built.digest}
@@ -275,7 +287,8 @@ def attach(
 
 
 @pytest.mark.parametrize(
-    "filters", [{}, {"include_tags": ("v*",)}, {"src_list": "SELECTED", "src_image_list": "team/app:v1"}]
+    "filters",
+    [{}, {"include_tags": ("v*",)}, {"src_list": "SELECTED", "src_image_list": "team/app:v1"}],
 )
 @pytest.mark.parametrize("refused", [None, 400, 401, 403, 404, 500])
 async def test_all_that_is_attached_goes_along(
@@ -325,8 +338,8 @@ async def test_what_refers_to_a_platform_at_a_source_with_the_api(
 async def test_unchanged_images_of_one_platform_are_not_read(
     tmp_path: Path, front: PlainProxy, here: RegistryServer, there: RegistryServer
 ) -> None:
-    """Where the source has the API, what refers to parts of an image is asked for in every run. An image that is no
-    index has none, as a HEAD tells."""
+    """Where the source has the API, what refers to parts of an image is asked for in every run. An
+    image that is no index has none, as a HEAD tells."""
     here.push("team/app", "plain", one("x"))
     here.push("team/app", "several", index(one("y"), one("z", architecture="arm64")))
     front.rule(Reply(200, body=index().body, headers={"Content-Type": OCI_INDEX}), key="referrers/")
@@ -338,7 +351,9 @@ async def test_unchanged_images_of_one_platform_are_not_read(
     assert front.count("GET", "referrers") == 4
 
 
-async def test_left_out_knowingly(tmp_path: Path, here: RegistryServer, there: RegistryServer) -> None:
+async def test_left_out_knowingly(
+    tmp_path: Path, here: RegistryServer, there: RegistryServer
+) -> None:
     pushed = attach(here, "team/app", index(one("x"), one("y", architecture="arm64")))
     ran = await Engine(tmp_path, here, there, include_referrers=False).run()
     assert list(ran.images) == ["team/app:v1"]
@@ -402,7 +417,9 @@ async def test_tags_of_digests_whose_image_is_not_there(
     }
     for tag, built in pushed.items():
         here.push("team/app", tag, built)
-    here.tag("team/app", tag_of(one("app")), one("app"))  # as if the registry took the tag for the digest
+    here.tag(
+        "team/app", tag_of(one("app")), one("app")
+    )  # as if the registry took the tag for the digest
     ran = await Engine(tmp_path, here, there).run()
     assert set(ran.statuses.values()) == {Status.DONE}
     assert {tag: there.digest("team/app", tag) for tag in pushed} == {
@@ -417,7 +434,8 @@ async def test_tags_of_digests_whose_image_is_not_there(
 async def test_a_copy_of_one_image_does_not_list_its_repository(
     tmp_path: Path, front: PlainProxy, here: RegistryServer, there: RegistryServer
 ) -> None:
-    """A registry with pages of fifty tags, whether it begins where it is asked to or not; and one that lists none."""
+    """A registry with pages of fifty tags, whether it begins where it is asked to or not; and one
+    that lists none."""
     app = one("app")
     here.push("team/app", "v1", app)
     here.push("team/app", *signature(app))
@@ -442,7 +460,7 @@ async def test_a_copy_of_one_image_does_not_list_its_repository(
         front.clear()
 
 
-# ------------------------------------------------------------------------------- lost at the source, or damaged
+# ------------------------------------------------------------------- lost at the source, or damaged
 
 
 @pytest.mark.parametrize("part", ["layer", "config"])
@@ -486,7 +504,9 @@ async def test_bytes_that_are_wrong_each_time_are_not_read_for_minutes(
 
 
 @pytest.mark.parametrize("what", ["layer", "config", "manifest"])
-async def test_repair(tmp_path: Path, here: RegistryServer, there: RegistryServer, what: str) -> None:
+async def test_repair(
+    tmp_path: Path, here: RegistryServer, there: RegistryServer, what: str
+) -> None:
     built = index(one("x"), one("y", architecture="arm64"))
     here.push("team/app", "v1", built)
     here.push("team/app", "fine", one("fine"))
@@ -504,10 +524,12 @@ async def test_repair(tmp_path: Path, here: RegistryServer, there: RegistryServe
     ).counts.enqueued == 0
 
 
-# --------------------------------------------------------------------------------------- what skopeo cannot do
+# ---------------------------------------------------------------------------- what skopeo cannot do
 
 
-async def test_an_index_within_an_index(tmp_path: Path, here: RegistryServer, there: RegistryServer) -> None:
+async def test_an_index_within_an_index(
+    tmp_path: Path, here: RegistryServer, there: RegistryServer
+) -> None:
     inner = index(one("a"), index(one("b")))
     outer = index(one("c"), inner)
     here.push("team/app", "v1", outer)

@@ -84,8 +84,14 @@ MANIFESTS: dict[str, bytes] = {
     "layers are numbers": manifest(layers=[1]),
     "config is a list": manifest(config=[1]),
     "config is a text": manifest(config="x"),
-    "a digest that is none": manifest(layers=[{"mediaType": "x", "digest": "sha256:zz", "size": 1}]),
-    "a digest with a path": manifest(layers=[{"mediaType": "x", "digest": "../../../x", "size": 1}]),
+    (
+    "a digest that is "
+    "none"
+    ): manifest(layers=[{"mediaType": "x", "digest": "sha256:zz", "size": 1}]),
+    (
+    "a digest with a "
+    "path"
+    ): manifest(layers=[{"mediaType": "x", "digest": "../../../x", "size": 1}]),
     "a size that is a text": manifest(layers=[{"mediaType": "x", "digest": DIGEST, "size": "1"}]),
     "a size below zero": manifest(layers=[{"mediaType": "x", "digest": DIGEST, "size": -1}]),
     "a size beyond all": manifest(layers=[{"mediaType": "x", "digest": DIGEST, "size": 2**70}]),
@@ -95,7 +101,8 @@ MANIFESTS: dict[str, bytes] = {
     "too long": manifest(annotations={"x": "y" * 9 * 1024**2}),
     "a platform that is a text": json.dumps({
         "schemaVersion": 2, "mediaType": OCI_INDEX,
-        "manifests": [{"mediaType": OCI_MANIFEST, "digest": DIGEST, "size": 1, "platform": "linux"}],
+        "manifests": [{"mediaType": OCI_MANIFEST, "digest": DIGEST, "size": 1,
+        "platform": "linux"}],
     }).encode(),
     "an index of numbers": json.dumps(
         {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [1]}
@@ -112,7 +119,11 @@ MANIFESTS: dict[str, bytes] = {
 @pytest.mark.parametrize("body", MANIFESTS.values(), ids=MANIFESTS.keys())
 @pytest.mark.parametrize("platforms", [(), ("linux/amd64",)], ids=["all", "some"])
 async def test_a_manifest_that_is_odd(
-    tmp_path: Path, front: PlainProxy, there: RegistryServer, body: bytes, platforms: tuple[str, ...]
+    tmp_path: Path,
+    front: PlainProxy,
+    there: RegistryServer,
+    body: bytes,
+    platforms: tuple[str, ...],
 ) -> None:
     kind = OCI_INDEX if OCI_INDEX.encode() in body else OCI_MANIFEST
     headers = {"Content-Type": kind if b'"application/x"}' not in body else "application/x"}
@@ -132,7 +143,9 @@ async def test_a_manifest_that_is_refused(
     one_bad(await Engine(tmp_path, front, there, retries=0).run())
 
 
-async def test_an_answer_that_is_cut_off(tmp_path: Path, front: PlainProxy, there: RegistryServer) -> None:
+async def test_an_answer_that_is_cut_off(
+    tmp_path: Path, front: PlainProxy, there: RegistryServer
+) -> None:
     front.rule(Reset(), key="manifests/bad")
     one_bad(await Engine(tmp_path, front, there, retries=0).run())
 
@@ -164,11 +177,12 @@ async def test_a_destination_that_cannot_be_asked_for_blobs(
     assert there.digest("team/app", "good") == GOOD.digest
 
 
-# ------------------------------------------------------------------------------------------------- what is attached
+# --------------------------------------------------------------------------------- what is attached
 
 
 async def test_what_is_attached_fails_alone(tmp_path: Path, there: RegistryServer) -> None:
-    """A signature whose blob is lost, on an image of two platforms; and what is attached to a platform, and to that."""
+    """A signature whose blob is lost, on an image of two platforms; and what is attached to a
+    platform, and to that."""
     arm = image("odd-arm", [BASE], architecture="arm64")
     both = index(GOOD, arm)
     sbom = artifact("application/spdx+json", b"{}", subject=arm)
@@ -184,7 +198,8 @@ async def test_what_is_attached_fails_alone(tmp_path: Path, there: RegistryServe
         source.push("team/app", *fallback(arm, ("application/spdx+json", sbom)))
         source.push("team/app", *fallback(sbom, ("application/vnd.in-toto+json", proof)))
         front.rule(
-            Reply(404, body=said("BLOB_UNKNOWN"), headers=JSON), key=f"blobs/{digest_of(lost.blobs[1])}"
+            Reply(404, body=said("BLOB_UNKNOWN"), headers=JSON),
+            key=f"blobs/{digest_of(lost.blobs[1])}",
         )
         ran = await Engine(tmp_path, front, there, retries=0).run()
         tags = {tag for tag in _tags(source) if tag != lost_tag}
@@ -199,7 +214,9 @@ def _tags(server: RegistryServer) -> set[str]:
     return set(json.loads(body)["tags"])
 
 
-@pytest.mark.parametrize("theirs", [b"[]", b"", b"{}", manifest(), b'{"schemaVersion":2,"manifests":null}'])
+@pytest.mark.parametrize(
+    "theirs", [b"[]", b"", b"{}", manifest(), b'{"schemaVersion":2,"manifests":null}']
+)
 async def test_a_list_of_referrers_at_the_destination_that_is_none(
     tmp_path: Path, here: RegistryServer, there: RegistryServer, theirs: bytes
 ) -> None:
@@ -212,7 +229,9 @@ async def test_a_list_of_referrers_at_the_destination_that_is_none(
     with PlainProxy(there) as gate:
         kind = OCI_MANIFEST if b"config" in theirs else OCI_INDEX
         headers = {"Content-Type": kind, "Docker-Content-Digest": digest_of(theirs)}
-        gate.rule(Reply(200, body=theirs, headers=headers), method="GET|HEAD", key=f"manifests/{tag}")
+        gate.rule(
+            Reply(200, body=theirs, headers=headers), method="GET|HEAD", key=f"manifests/{tag}"
+        )
         ran = await Engine(tmp_path, here, gate, retries=0).run()
     assert ran.statuses["team/app:good"] is Status.DONE
     lists_nothing = b"null" in theirs
@@ -220,17 +239,22 @@ async def test_a_list_of_referrers_at_the_destination_that_is_none(
     assert (there.digest("team/app", tag) is not None) is lists_nothing
 
 
-# ---------------------------------------------------------------------------------------------------- odd images
+# --------------------------------------------------------------------------------------- odd images
 
 
-async def test_layers_that_lie_elsewhere(tmp_path: Path, here: RegistryServer, there: RegistryServer) -> None:
-    """docker-registry takes such a manifest only with addresses that it allows: the rest is copied all the same."""
+async def test_layers_that_lie_elsewhere(
+    tmp_path: Path, here: RegistryServer, there: RegistryServer
+) -> None:
+    """docker-registry takes such a manifest only with addresses that it allows: the rest is copied
+    all the same."""
     config = b'{"os": "windows", "architecture": "amd64"}'
     body = manifest(
         config={"mediaType": "application/x", "digest": digest_of(config), "size": len(config)},
         layers=[
-            {"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "digest": DIGEST, "size": 7},
-            {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest_of(BASE), "size": len(BASE)},
+            {"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            "digest": DIGEST, "size": 7},
+            {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest_of(BASE),
+            "size": len(BASE)},
         ],
     )  # fmt: skip
     windows = Built(OCI_MANIFEST, body, (config, BASE))
@@ -239,12 +263,16 @@ async def test_layers_that_lie_elsewhere(tmp_path: Path, here: RegistryServer, t
         here.push("team/app", "carrier", image("odd-carrier", [BASE]))
         here._push_blob("team/app", config)
         headers = {"Content-Type": OCI_MANIFEST, "Docker-Content-Digest": windows.digest}
-        front.rule(Reply(200, body=body, headers=headers), key=f"manifests/(carrier|{windows.digest})")
+        front.rule(
+            Reply(200, body=body, headers=headers), key=f"manifests/(carrier|{windows.digest})"
+        )
         ran = await Engine(tmp_path, front, there).run()
     assert ran.statuses["team/app:good"] is Status.DONE
     assert any("lie elsewhere than in a registry" in note for note in ran.run.notes)
     carried = ran.images["team/app:carrier"]
-    assert (carried.status is Status.DONE) is (there.digest("team/app", "carrier") == windows.digest)
+    assert (carried.status is Status.DONE) is (
+        there.digest("team/app", "carrier") == windows.digest
+    )
     assert there.has_blob("team/app", digest_of(BASE))
 
 
@@ -262,7 +290,9 @@ async def test_indexes_in_indexes_in_indexes(
         assert there.digest("team/app", each.digest) == each.digest
 
 
-async def test_an_index_of_nothing(tmp_path: Path, here: RegistryServer, there: RegistryServer) -> None:
+async def test_an_index_of_nothing(
+    tmp_path: Path, here: RegistryServer, there: RegistryServer
+) -> None:
     here.push("team/app", "good", GOOD)
     here.push("team/app", "none", index())
     ran = await Engine(tmp_path, here, there).run()

@@ -66,19 +66,25 @@ class Sides:
 
     def registry(self, server: Any) -> Registry:
         login = FixedLogin(UserPassword(USER, PASSWORD))
-        return Registry(self.transport, RegistryAddress(server.url.partition("//")[2]), login, attempts=1)
+        return Registry(
+            self.transport, RegistryAddress(server.url.partition("//")[2]), login, attempts=1
+        )
 
     async def plan(
         self, source: Any, destination: Any, images: list[Image] | None = None, **wishes: Any
     ) -> Plan:
         if isinstance(source, EcrServer):
             control = control_of(source)
-            registry = Registry(self.transport, RegistryAddress(source.registry.host), EcrLogin(control))
+            registry = Registry(
+                self.transport, RegistryAddress(source.registry.host), EcrLogin(control)
+            )
             self.source = EcrSource(control, registry)
         else:
             self.source = OciSource(self.registry(source))
         if isinstance(destination, EcrServer):
-            self.destination = EcrDestination(control_of(destination), self.registry(destination.registry))
+            self.destination = EcrDestination(
+                control_of(destination), self.registry(destination.registry)
+            )
         else:
             self.destination = OciDestination(self.registry(destination))
         if images is None:
@@ -117,7 +123,8 @@ async def test_what_is_there_what_is_new_and_what_has_changed(
     there.push("team/only-there", "v1", one)
     plan = await sides.plan(here, there)
     assert actions(plan) == {
-        "team/same:v1": ImageAction.SAME, "team/new:v1": ImageAction.COPY, "team/changed:v1": ImageAction.COPY
+        "team/same:v1": ImageAction.SAME, "team/new:v1": ImageAction.COPY,
+        "team/changed:v1": ImageAction.COPY
     }  # fmt: skip
     changed = item(plan, "changed:v1")
     assert (changed.digest, changed.wanted, changed.found) == (two.digest, two.digest, one.digest)
@@ -143,7 +150,8 @@ async def test_what_has_not_changed_costs_two_requests_a_tag(
     assert plan.bytes == 0
     assert sides.source.registry.calls["HEAD manifests"] == 50
     assert sides.destination.registry.calls == {"HEAD manifests": 50}
-    # The tags of what is attached are in the list that was read; whether there is an API is asked once.
+    # The tags of what is attached are in the list that was read; whether there is an API is asked
+    # once.
     assert sides.source.registry.calls["GET referrers"] <= 1
     assert sides.source.registry.calls["GET manifests"] == 0
 
@@ -155,7 +163,9 @@ async def test_between_ecrs_it_costs_one_call_a_repository(
         for repository in ("aa", "bb"):
             each.make(repository)
             for name in "ab":
-                each.registry.push(repository, name, index(image(name, [SMALL]), image(f"{name}2", [SMALL])))
+                each.registry.push(
+                    repository, name, index(image(name, [SMALL]), image(f"{name}2", [SMALL]))
+                )
     plan = await sides.plan(ecr_here, ecr)
     assert plan.counts() == {**dict.fromkeys(ImageAction, 0), ImageAction.SAME: 12}
     assert ecr_here.calls == ["DescribeRepositories", "DescribeImages", "DescribeImages"]
@@ -186,10 +196,14 @@ async def test_repositories_to_be_made_and_parts_that_come_along(
     # What the untagged image has is in another repository there, from which it can be mounted.
     assert plan.bytes == size(BASE, MIDDLE, *(each.blobs[0] for each in both.children))
     mounts = {item.dest.pointer: dict(item.mounts) for item in plan.copies}
-    assert mounts[alone.digest] == dict.fromkeys(map(digest_of, (alone.blobs[0], OWN["c"])), "m/team/old")
+    assert mounts[alone.digest] == dict.fromkeys(
+        map(digest_of, (alone.blobs[0], OWN["c"])), "m/team/old"
+    )
 
 
-async def test_tags_that_cannot_be_moved(sides: Sides, here: RegistryServer, ecr: EcrServer) -> None:
+async def test_tags_that_cannot_be_moved(
+    sides: Sides, here: RegistryServer, ecr: EcrServer
+) -> None:
     one, two = image("one", [SMALL]), image("two", [SMALL])
     ecr.make("fixed", imageTagMutability="IMMUTABLE")
     ecr.make(
@@ -206,13 +220,16 @@ async def test_tags_that_cannot_be_moved(sides: Sides, here: RegistryServer, ecr
     here.push("fixed", "v3", two)
     plan = await sides.plan(here, ecr)
     assert actions(plan) == {
-        "fixed:v1": ImageAction.SAME, "fixed:v2": ImageAction.CONFLICT, "fixed:latest": ImageAction.CONFLICT,
+        "fixed:v1": ImageAction.SAME, "fixed:v2": ImageAction.CONFLICT,
+        "fixed:latest": ImageAction.CONFLICT,
         "fixed:v3": ImageAction.COPY,
-        "mixed:v1": ImageAction.SAME, "mixed:v2": ImageAction.CONFLICT, "mixed:latest": ImageAction.COPY,
+        "mixed:v1": ImageAction.SAME, "mixed:v2": ImageAction.CONFLICT,
+        "mixed:latest": ImageAction.COPY,
     }  # fmt: skip
     conflict = item(plan, "fixed:v2")
     assert conflict.reason == (
-        f"{conflict.dest} is another image ({one.digest}), and the repository's tags cannot be moved"
+        f"{conflict.dest} is another image ({one.digest}), and the repository's tags cannot be "
+        "moved"
     )
     assert conflict.moves == 0
 
@@ -227,8 +244,16 @@ async def test_shared_layers_cross_once_with_the_image_that_goes_first(
     here.push("e", "v1", image("e", [BASE, OWN["e"]]))
     plan = await sides.plan(here, there)
     assert [each.dest.repository for each in plan.items] == ["c", "b", "e", "a", "d"]
-    assert [each.after for each in plan.items] == [(), (0,), (0,), (0,), ()]  # SMALL is not worth waiting for
-    configs = sum(each.size for each in plan.items) - size(BASE) * 3 - size(MIDDLE) * 2 - size(SMALL) * 3
+    assert [each.after for each in plan.items] == [
+        (),
+        (0,),
+        (0,),
+        (0,),
+        (),
+    ]  # SMALL is not worth waiting for
+    configs = (
+        sum(each.size for each in plan.items) - size(BASE) * 3 - size(MIDDLE) * 2 - size(SMALL) * 3
+    )
     configs -= size(*(OWN[name] for name in "abcde"))
     assert plan.bytes == size(BASE, MIDDLE, SMALL, *(OWN[name] for name in "abcde")) + configs
     # And once more: the same to the letter.
@@ -236,7 +261,9 @@ async def test_shared_layers_cross_once_with_the_image_that_goes_first(
     assert json.dumps(again.as_dict()) == json.dumps(plan.as_dict())
 
 
-async def test_a_plan_as_it_is_shown(sides: Sides, here: RegistryServer, there: RegistryServer) -> None:
+async def test_a_plan_as_it_is_shown(
+    sides: Sides, here: RegistryServer, there: RegistryServer
+) -> None:
     built = image("a", [BASE])
     here.push("a", "v1", built)
     shown = (await sides.plan(here, there)).as_dict()
@@ -244,13 +271,16 @@ async def test_a_plan_as_it_is_shown(sides: Sides, here: RegistryServer, there: 
     assert json.loads(json.dumps(shown)) == {
         "items": [
             {
-                "source": f"{here.host}/a:v1", "destination": f"{there.host}/a:v1", "action": "copy", "reason": "",
-                "digest": built.digest, "wanted": built.digest, "found": "", "size": total, "bytes": total,
+                "source": f"{here.host}/a:v1", "destination": f"{there.host}/a:v1",
+                "action": "copy", "reason": "",
+                "digest": built.digest, "wanted": built.digest, "found": "", "size": total,
+                "bytes": total,
                 "after": [], "about": "",
             }
         ],
         "repositories": [],
-        "counts": {"same": 0, "copy": 1, "along": 0, "conflict": 0, "missing": 0, "refused": 0, "unlisted": 0},
+        "counts": {"same": 0, "copy": 1, "along": 0, "conflict": 0, "missing": 0, "refused": 0,
+        "unlisted": 0},
         "attached": 0,
         "bytes": total,
         "notes": [],
@@ -309,7 +339,9 @@ async def test_tags_that_must_not_be_listed(
 ) -> None:
     here.push("a", "v1", image("a", [SMALL]))
     with Proxy(here) as proxy:
-        proxy.rule(Reply(403, body=b'{"errors": [{"code": "DENIED", "message": "no"}]}'), key="tags/list")
+        proxy.rule(
+            Reply(403, body=b'{"errors": [{"code": "DENIED", "message": "no"}]}'), key="tags/list"
+        )
         host = proxy.url.partition("//")[2]
         plan = await sides.plan(proxy, there, [Image(host, "a", "v1")])
         assert set(actions(plan).values()) == {ImageAction.COPY}
@@ -342,7 +374,9 @@ async def test_one_image_under_many_tags_is_read_once(
     assert {each.after for each in plan.items[1:]} == {(0,)}
 
 
-async def test_a_part_that_is_not_there(sides: Sides, here: RegistryServer, there: RegistryServer) -> None:
+async def test_a_part_that_is_not_there(
+    sides: Sides, here: RegistryServer, there: RegistryServer
+) -> None:
     both = index(image("a", [SMALL]), image("b", [MIDDLE]))
     here.push("a", "v1", both)
     with Proxy(here) as proxy:
@@ -351,10 +385,12 @@ async def test_a_part_that_is_not_there(sides: Sides, here: RegistryServer, ther
         plan = await sides.plan(proxy, there, [Image(host, "a", "v1")])
         assert (plan.items[0].action, plan.items[0].code) == (ImageAction.REFUSED, "INCOMPLETE")
         platform = f"the platform linux/amd64 ({both.children[1].digest})"
-        assert f"{host}/a:v1 is not whole: the source does not have {platform}" in plan.items[0].reason
+        assert (
+            f"{host}/a:v1 is not whole: the source does not have {platform}" in plan.items[0].reason
+        )
 
 
-# ------------------------------------------------------------------------------------------ what goes along
+# ---------------------------------------------------------------------------------- what goes along
 
 
 async def test_signatures_and_referrers_go_along(
@@ -393,10 +429,12 @@ async def test_signatures_and_referrers_go_along(
     assert actions(late)[f"aa:{tag}.sig"] is ImageAction.COPY
 
 
-# --------------------------------------------------------------------------- platforms, and what is remembered
+# ---------------------------------------------------------------- platforms, and what is remembered
 
 
-async def test_only_some_platforms(sides: Sides, here: RegistryServer, there: RegistryServer) -> None:
+async def test_only_some_platforms(
+    sides: Sides, here: RegistryServer, there: RegistryServer
+) -> None:
     amd, arm = image("a", [BASE]), image("a", [MIDDLE], architecture="arm64")
     both, single = index(amd, arm), image("s", [OWN["a"]])
     here.push("a", "v1", both)
@@ -455,7 +493,9 @@ async def test_tags_that_never_change_are_not_asked_for_again(
     for tag in ("v1", "v2", "latest"):
         here.push("a", tag, one)
         there.push("a", tag, one)
-    known = {f"{there.host}/a:{tag}": EarlierCopy(one.digest, one.digest) for tag in ("v1", "latest")}
+    known = {
+        f"{there.host}/a:{tag}": EarlierCopy(one.digest, one.digest) for tag in ("v1", "latest")
+    }
     plan = await sides.plan(here, there, immutable=Patterns(["v*"]), known=known)
     assert set(actions(plan).values()) == {ImageAction.SAME}
     assert sides.destination.registry.calls == {"HEAD manifests": 2}  # v2 and latest
@@ -468,7 +508,11 @@ def manifest(built: Built) -> Manifest:
 @pytest.mark.parametrize(
     ("wanted", "takes", "leaves"),
     [
-        ("linux/amd64", ["linux/amd64", "linux/amd64/v1", "linux/amd64/v3", "linux/x86_64"], ["linux/arm64"]),
+        (
+            "linux/amd64",
+            ["linux/amd64", "linux/amd64/v1", "linux/amd64/v3", "linux/x86_64"],
+            ["linux/arm64"],
+        ),
         ("linux/x86_64", ["linux/amd64"], ["linux/386", "windows/amd64"]),
         ("linux/x86-64", ["linux/amd64"], []),
         ("linux/i386", ["linux/386"], ["linux/amd64"]),
@@ -481,7 +525,11 @@ def manifest(built: Built) -> Manifest:
         ("linux/aarch64", ["linux/arm64", "linux/arm64/v8"], ["linux/arm/v8"]),
         ("linux/arm64/8", ["linux/arm64/v8"], []),
         ("linux/arm", ["linux/arm", "linux/arm/v6", "linux/arm/v7"], ["linux/arm64"]),
-        ("linux/arm/v7", ["linux/arm", "linux/arm/v7", "linux/arm/7", "linux/armhf"], ["linux/arm/v6"]),
+        (
+            "linux/arm/v7",
+            ["linux/arm", "linux/arm/v7", "linux/arm/7", "linux/armhf"],
+            ["linux/arm/v6"],
+        ),
         ("linux/armhf", ["linux/arm/v7", "linux/arm"], ["linux/arm/v5"]),
         ("linux/armel", ["linux/arm/v6"], ["linux/arm/v7"]),
         ("Linux/AMD64", ["linux/amd64"], []),

@@ -1,4 +1,5 @@
-"""The preflight of tasks for images, and what a connection's test tells, against real registries."""
+"""The preflight of tasks for images, and what a connection's test tells, against real
+registries."""
 
 from __future__ import annotations
 
@@ -15,7 +16,16 @@ from dth.images.preview import preview
 from dth.images.probe import probe
 from tests.images import KEYS, Secrets
 from tests.servers.proxy import Reply
-from tests.servers.registry import NEEDED, PASSWORD, USER, EcrServer, PlainProxy, RegistryServer, image, layer
+from tests.servers.registry import (
+    NEEDED,
+    PASSWORD,
+    USER,
+    EcrServer,
+    PlainProxy,
+    RegistryServer,
+    image,
+    layer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +125,13 @@ async def test_all_is_well_and_nothing_is_left(
             "refuses the credentials",
             "correct srcCredential",
         ),
-        ({"dest_credential": "wrong"}, "destination", "credentials", "refuses", "correct destCredential"),
+        (
+            {"dest_credential": "wrong"},
+            "destination",
+            "credentials",
+            "refuses",
+            "correct destCredential",
+        ),
         (
             {"dest_credential": "odd"},
             "destination",
@@ -123,7 +139,13 @@ async def test_all_is_well_and_nothing_is_left(
             "is not JSON of the form",
             "destCredential",
         ),
-        ({"src_registry": "127.0.0.1:9"}, "source", "connection", "failed to connect", "correct srcRegistry"),
+        (
+            {"src_registry": "127.0.0.1:9"},
+            "source",
+            "connection",
+            "failed to connect",
+            "correct srcRegistry",
+        ),
         (
             {"include_repositories": ("none/*",)},
             "source",
@@ -181,7 +203,9 @@ async def test_a_destination_that_takes_no_pushes(here: RegistryServer, gate: Pl
     assert "read only" in bad["found"]
 
 
-async def test_a_limit_says_nothing_about_the_rights(here: RegistryServer, gate: PlainProxy) -> None:
+async def test_a_limit_says_nothing_about_the_rights(
+    here: RegistryServer, gate: PlainProxy
+) -> None:
     gate.rule(Reply(429, headers={"Retry-After": "3600"}, body=b""), method="POST")
     found = await check(task(here, gate))
     assert by_name(found)[("destination", "push")] == "UNKNOWN"
@@ -222,7 +246,11 @@ async def test_trouble_with_tls(here: RegistryServer, there: RegistryServer) -> 
 
     authorities = "/etc/ssl/certs/ca-certificates.crt"
     plain = await check(task(here, there, src_ca_bundle=authorities))
-    assert sided(plain) == ("source", "TLS", "set srcPlainHttp if that is meant, or correct srcRegistry")
+    assert sided(plain) == (
+        "source",
+        "TLS",
+        "set srcPlainHttp if that is meant, or correct srcRegistry",
+    )
     with RegistryServer(tls=True) as server:
         strange = await check(task(here, server, dest_ca_bundle=authorities))
         todo = "give the registry's authority in destCaBundle, or correct destRegistry"
@@ -247,9 +275,15 @@ async def test_what_the_test_of_a_connection_tells(
         return found
 
     source = await told("source")
-    assert (source["ok"], source["sample"], source["more"]) == (True, ["team/app", "team/other"], False)
+    assert (source["ok"], source["sample"], source["more"]) == (
+        True,
+        ["team/app", "team/other"],
+        False,
+    )
     assert (await told("destination"))["ok"]
-    named = await told("source", src_list="SELECTED", src_image_list="team/app:v1,team/none:ALL_TAGS")
+    named = await told(
+        "source", src_list="SELECTED", src_image_list="team/app:v1,team/none:ALL_TAGS"
+    )
     assert (named["ok"], named["sample"]) == (False, [f"{here.host}/team/app:v1"])
     wrong = await told("source", src_credential="wrong")
     assert not wrong["ok"]
@@ -280,5 +314,6 @@ async def test_a_registry_at_an_ipv6_address(here: RegistryServer) -> None:
     (told,) = (each for each in found["checks"] if each["name"] == "conversion")
     assert told["state"] == "WARNING"
     assert (
-        "skopeo takes no registry at an IPv6 address such as [::1]:1; name it by a host name" in told["found"]
+        "skopeo takes no registry at an IPv6 address such as [::1]:1; name it by a host name"
+        in told["found"]
     )

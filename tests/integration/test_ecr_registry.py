@@ -26,7 +26,16 @@ from dth.core.transport import Response, Transport
 from dth.images.registry.client import RateLimit, Registry, RegistryAddress, fallback_tag
 from dth.images.registry.login import ANONYMOUS, FixedLogin, Login, SecretLogin, UserPassword
 from dth.images.registry.manifest import DOCKER_LIST, OCI_INDEX
-from tests.servers.proxy import Corrupt, Drop, Proxy, Reply, ResponseHeaders, Rewrite, Stall, Truncate
+from tests.servers.proxy import (
+    Corrupt,
+    Drop,
+    Proxy,
+    Reply,
+    ResponseHeaders,
+    Rewrite,
+    Stall,
+    Truncate,
+)
 from tests.servers.registry import (
     PASSWORD,
     USER,
@@ -99,15 +108,25 @@ async def test_manifests(server: RegistryServer, client: Callable[..., Registry]
     assert [each.platform for each in found.children] == ["linux/amd64", "linux/arm64"]
     child = await registry.manifest("team/app", found.children[0].digest)
     assert child is not None
-    assert [each.digest for each in child.blobs] == [digest_of(blob) for blob in BOTH.children[0].blobs]
+    assert [each.digest for each in child.blobs] == [
+        digest_of(blob) for blob in BOTH.children[0].blobs
+    ]
     assert child.config is not None
-    assert json.loads(await registry.blob("team/app", child.config.digest))["architecture"] == "amd64"
+    assert (
+        json.loads(await registry.blob("team/app", child.config.digest))["architecture"] == "amd64"
+    )
     assert await registry.has_blob("team/app", digest_of(BASE))
 
 
-async def test_what_is_not_there_is_none(server: RegistryServer, client: Callable[..., Registry]) -> None:
+async def test_what_is_not_there_is_none(
+    server: RegistryServer, client: Callable[..., Registry]
+) -> None:
     registry = client(server.url)
-    for repository, reference in (("team/app", "v2"), ("no/such", "v1"), ("team/app", f"sha256:{'0' * 64}")):
+    for repository, reference in (
+        ("team/app", "v2"),
+        ("no/such", "v1"),
+        ("team/app", f"sha256:{'0' * 64}"),
+    ):
         assert await registry.head(repository, reference) is None
         assert await registry.manifest(repository, reference) is None
     assert not await registry.has_blob("team/app", f"sha256:{'0' * 64}")
@@ -141,7 +160,9 @@ async def test_all_pages_of_tags_and_repositories(client: Callable[..., Registry
         def fewer(request: Request, response: Response, body: bytes) -> bytes:
             found = json.loads(body)
             field = "tags" if "tags" in found else "repositories"
-            last = next((v for k, v in (p.split("=") for p in request.query.split("&")) if k == "last"), "")
+            last = next(
+                (v for k, v in (p.split("=") for p in request.query.split("&")) if k == "last"), ""
+            )
             names = [name for name in sorted(found[field]) if name > last.replace("%2F", "/")]
             response.headers.remove("link")
             if len(names) > 3:
@@ -172,12 +193,15 @@ async def test_pages_in_circles_and_elsewhere(
     server: RegistryServer, proxy: Proxy, client: Callable[..., Registry]
 ) -> None:
     rule = proxy.rule(
-        ResponseHeaders(set={"Link": '</v2/team/app/tags/list?n=1000>; rel="next"'}), key="tags/list"
+        ResponseHeaders(set={"Link": '</v2/team/app/tags/list?n=1000>; rel="next"'}),
+        key="tags/list",
     )
     with pytest.raises(ListingFailed, match="goes in circles"):
         await client(proxy.url).tags("team/app")
     proxy.remove(rule)
-    proxy.rule(ResponseHeaders(set={"Link": '<http://elsewhere/x?last=1>; rel="next"'}), key="tags/list")
+    proxy.rule(
+        ResponseHeaders(set={"Link": '<http://elsewhere/x?last=1>; rel="next"'}), key="tags/list"
+    )
     with pytest.raises(ListingFailed, match="next page is at elsewhere"):
         await client(proxy.url).tags("team/app")
 
@@ -193,24 +217,28 @@ async def test_a_repository_without_tags(proxy: Proxy, client: Callable[..., Reg
 
 async def test_no_catalogue(proxy: Proxy, client: Callable[..., Registry]) -> None:
     proxy.rule(
-        Reply(404, body=b'{"errors": [{"code": "UNSUPPORTED", "message": "no catalogue"}]}'), key="_catalog"
+        Reply(404, body=b'{"errors": [{"code": "UNSUPPORTED", "message": "no catalogue"}]}'),
+        key="_catalog",
     )
     with pytest.raises(
-        ListingFailed, match=r"gives no catalogue of its repositories \(no catalogue\); name the images"
+        ListingFailed,
+        match=r"gives no catalogue of its repositories \(no catalogue\); name the images",
     ):
         await client(proxy.url).repositories()
     with pytest.raises(ListingFailed, match="Docker Hub has no catalogue"):
         await client("https://docker.io").repositories()
 
 
-# ------------------------------------------------------------------------------------------------- signing in
+# --------------------------------------------------------------------------------------- signing in
 
 
 async def test_user_and_password(private: RegistryServer, client: Callable[..., Registry]) -> None:
     registry = client(private.url, LOGIN)
     assert await registry.head("team/app", "v1") == BOTH.digest
     assert await registry.head("team/app", "v1") == BOTH.digest
-    assert registry.calls["HEAD manifests"] == 2  # the challenge is asked for once, within the first
+    assert (
+        registry.calls["HEAD manifests"] == 2
+    )  # the challenge is asked for once, within the first
     with pytest.raises(EndpointRefused, match="refuses the credentials of 'dth'"):
         await client(private.url, FixedLogin(UserPassword(USER, "wrong"))).head("team/app", "v1")
     with pytest.raises(EndpointRefused, match="wants credentials"):
@@ -234,7 +262,10 @@ async def test_a_secret_is_read_again_when_it_is_refused(
         await registry.ping()
     secrets.text = json.dumps({"username": USER, "password": PASSWORD})
     await registry.ping()
-    for text, problem in (('{"a": 1}', "is not JSON of the form"), ("x", "is not JSON of the form")):
+    for text, problem in (
+        ('{"a": 1}', "is not JSON of the form"),
+        ("x", "is not JSON of the form"),
+    ):
         secrets.text = text
         with pytest.raises(EndpointRefused, match=problem):
             await client(private.url, SecretLogin("mine", secrets)).ping()
@@ -254,19 +285,25 @@ async def test_tokens(client: Callable[..., Registry]) -> None:
         assert tokens.asked[1:] == [["repository:team/b:pull"]]
         manifest = await anonymous.manifest("team/app", "v1")
         assert manifest is not None
-        with pytest.raises(ObjectRefused, match="whoever has no credentials has no right to it") as told:
+        with pytest.raises(
+            ObjectRefused, match="whoever has no credentials has no right to it"
+        ) as told:
             await anonymous.put_manifest("team/app", "v2", manifest)
         assert told.value.code == "DENIED"
         await client(server.url, LOGIN).put_manifest("team/app", "v2", manifest)
         assert server.digest("team/app", "v2") == BOTH.digest
-        with pytest.raises(EndpointRefused, match="refuses the credentials of 'dth': wrong user or password"):
+        with pytest.raises(
+            EndpointRefused, match="refuses the credentials of 'dth': wrong user or password"
+        ):
             await client(server.url, FixedLogin(UserPassword(USER, "wrong"))).head("team/app", "v1")
         tokens.public = False
         with pytest.raises(ObjectRefused, match="no right to repository:team/app:pull"):
             await client(server.url).head("team/app", "v1")
 
 
-async def test_tokens_are_renewed_before_and_after_their_end(client: Callable[..., Registry]) -> None:
+async def test_tokens_are_renewed_before_and_after_their_end(
+    client: Callable[..., Registry],
+) -> None:
     with TokenServer(seconds=2) as tokens, RegistryServer(tokens=tokens) as server:
         server.push("team/app", "v1", BOTH)
         registry = client(server.url, LOGIN)
@@ -304,10 +341,12 @@ async def test_tls(client: Callable[..., Registry], tmp_path: Path) -> None:
             assert told.value.code == code
 
 
-# ---------------------------------------------------------------------------------------- what may go wrong
+# -------------------------------------------------------------------------------- what may go wrong
 
 
-async def test_passing_failures_are_tried_again(proxy: Proxy, client: Callable[..., Registry]) -> None:
+async def test_passing_failures_are_tried_again(
+    proxy: Proxy, client: Callable[..., Registry]
+) -> None:
     # Of manifests: after a 503 the registry is asked at /v2/ whether it answers anything.
     proxy.rule(Reply(503), method="HEAD", nth=1)
     # libcurl itself tries again on a connection that it kept.
@@ -328,7 +367,9 @@ async def test_a_registry_that_is_not_there(client: Callable[..., Registry]) -> 
         await client("http://127.0.0.1:9", attempts=1).ping()
 
 
-async def test_waiting_as_long_as_the_registry_asks(proxy: Proxy, client: Callable[..., Registry]) -> None:
+async def test_waiting_as_long_as_the_registry_asks(
+    proxy: Proxy, client: Callable[..., Registry]
+) -> None:
     proxy.rule(Reply(429, headers={"Retry-After": "1"}), nth=1)
     registry = client(proxy.url)
     begun = time.monotonic()
@@ -353,7 +394,9 @@ async def test_how_much_may_still_be_pulled(proxy: Proxy, client: Callable[..., 
     assert registry.rate_limit == RateLimit(100, 76, 21600)
 
 
-async def test_bytes_that_are_not_those_of_the_digest(proxy: Proxy, client: Callable[..., Registry]) -> None:
+async def test_bytes_that_are_not_those_of_the_digest(
+    proxy: Proxy, client: Callable[..., Registry]
+) -> None:
     proxy.rule(Corrupt(5), method="GET")
     registry = client(proxy.url, attempts=2)
     for reference in ("v1", BOTH.digest):
@@ -369,12 +412,16 @@ async def test_bytes_that_are_not_those_of_the_digest(proxy: Proxy, client: Call
         await registry.head("team/app", BOTH.digest)
 
 
-async def test_a_registry_that_does_not_tell_digests(proxy: Proxy, client: Callable[..., Registry]) -> None:
+async def test_a_registry_that_does_not_tell_digests(
+    proxy: Proxy, client: Callable[..., Registry]
+) -> None:
     proxy.rule(ResponseHeaders(remove="docker-content-digest"))
     assert await client(proxy.url).head("team/app", "v1") == BOTH.digest
 
 
-async def test_answers_have_a_limit(server: RegistryServer, client: Callable[..., Registry]) -> None:
+async def test_answers_have_a_limit(
+    server: RegistryServer, client: Callable[..., Registry]
+) -> None:
     with pytest.raises(ObjectRefused, match="sends more than the 1000 bytes"):
         await client(server.url).blob("team/app", digest_of(BASE), limit=1000)
 
@@ -385,7 +432,9 @@ async def test_blob_stores_are_not_told_who_we_are(
     with Proxy(private) as front, Proxy(server) as store:
         place = f"{store.url}/v2/team/app/blobs/{digest_of(BASE)}?X-Amz-Signature=s"
         front.rule(
-            Reply(307, headers={"Location": place}), key="blobs", when=lambda r: "authorization" in r.headers
+            Reply(307, headers={"Location": place}),
+            key="blobs",
+            when=lambda r: "authorization" in r.headers,
         )
         registry = client(front.url, LOGIN)
         assert await registry.blob("team/app", digest_of(BASE)) == BASE
@@ -416,10 +465,12 @@ async def test_no_redirect_leaves_tls() -> None:
         await Registry(transport, RegistryAddress("quay.io")).blob("team/app", digest_of(BASE))
 
 
-# ----------------------------------------------------------------------------------------------- referrers
+# ---------------------------------------------------------------------------------------- referrers
 
 
-async def test_referrers_by_their_tag(server: RegistryServer, client: Callable[..., Registry]) -> None:
+async def test_referrers_by_their_tag(
+    server: RegistryServer, client: Callable[..., Registry]
+) -> None:
     sbom = artifact("application/spdx+json", b'{"spdxVersion": "SPDX-2.3"}', subject=BOTH)
     server.push("team/app", "", sbom)
     tag, listed = fallback(BOTH, ("application/spdx+json", sbom))
@@ -427,7 +478,9 @@ async def test_referrers_by_their_tag(server: RegistryServer, client: Callable[.
     server.push("team/app", *signature(BOTH))
     registry = client(server.url)
     found = await registry.referrers("team/app", BOTH.digest)
-    assert [(each.digest, each.artifact_type) for each in found] == [(sbom.digest, "application/spdx+json")]
+    assert [(each.digest, each.artifact_type) for each in found] == [
+        (sbom.digest, "application/spdx+json")
+    ]
     assert tag == fallback_tag(BOTH.digest)
     assert await registry.referrers("team/app", sbom.digest) == []
     assert registry.calls["GET referrers"] == 1  # that there is no API is remembered
@@ -444,14 +497,22 @@ async def test_referrers_by_the_api(proxy: Proxy, client: Callable[..., Registry
     path = f"/v2/team/app/referrers/{BOTH.digest}"
     link = {"Content-Type": OCI_INDEX, "Link": f'<{path}?page=2>; rel="next"'}
     proxy.rule(Reply(200, body=first, headers=link), key="referrers", when=lambda r: not r.query)
-    proxy.rule(Reply(200, body=second, headers={"Content-Type": OCI_INDEX}), key="referrers", query="page=2")
+    proxy.rule(
+        Reply(200, body=second, headers={"Content-Type": OCI_INDEX}),
+        key="referrers",
+        query="page=2",
+    )
     registry = client(proxy.url)
     found = await registry.referrers("team/app", BOTH.digest)
     assert [each.digest for each in found] == [sbom.digest, other.digest]
 
 
-async def test_a_page_that_is_no_list_of_referrers(proxy: Proxy, client: Callable[..., Registry]) -> None:
-    proxy.rule(Reply(200, body=b"<html>hello", headers={"Content-Type": "text/html"}), key="referrers")
+async def test_a_page_that_is_no_list_of_referrers(
+    proxy: Proxy, client: Callable[..., Registry]
+) -> None:
+    proxy.rule(
+        Reply(200, body=b"<html>hello", headers={"Content-Type": "text/html"}), key="referrers"
+    )
     assert await client(proxy.url).referrers("team/other", BOTH.digest) == []
 
 
@@ -473,7 +534,8 @@ async def test_closing_the_transport_ends_what_is_under_way(proxy: Proxy) -> Non
 
 
 async def test_a_layer_is_mounted_from_another_repository(client: Callable[..., Registry]) -> None:
-    """With a token for both of them; what is not there is not mounted, and leaves nothing behind."""
+    """With a token for both of them; what is not there is not mounted, and leaves nothing
+    behind."""
     digest = digest_of(BASE)
     with TokenServer() as tokens, RegistryServer(tokens=tokens) as server:
         server.push("team/app", "v1", BOTH)

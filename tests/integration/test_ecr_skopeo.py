@@ -1,4 +1,5 @@
-"""Copies by the real skopeo between real registries: by the machine's, and by the newest that Debian has."""
+"""Copies by the real skopeo between real registries: by the machine's, and by the newest that
+Debian has."""
 
 from __future__ import annotations
 
@@ -79,11 +80,17 @@ def here() -> Iterator[RegistryServer]:
 
 
 def side(
-    server: Any, repository: str, tag: str = "", digest: str = "", login: UserPassword | None = LOGIN
+    server: Any,
+    repository: str,
+    tag: str = "",
+    digest: str = "",
+    login: UserPassword | None = LOGIN,
 ) -> CopyEnd:
     host = server.url.partition("//")[2]
     ca = str(server.ca) if getattr(server, "ca", None) else ""
-    return CopyEnd(Reference(host, repository, tag, digest), RegistryAddress(host, ca_bundle=ca), login)
+    return CopyEnd(
+        Reference(host, repository, tag, digest), RegistryAddress(host, ca_bundle=ca), login
+    )
 
 
 async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
@@ -93,9 +100,13 @@ async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_an_image_with_several_platforms_whole(here: RegistryServer, there: RegistryServer) -> None:
+async def test_an_image_with_several_platforms_whole(
+    here: RegistryServer, there: RegistryServer
+) -> None:
     heard: list[int] = []
-    done = await skopeo.copy(side(here, "team/app", "v1"), side(there, "x/y", "v1"), progress=heard.append)
+    done = await skopeo.copy(
+        side(here, "team/app", "v1"), side(there, "x/y", "v1"), progress=heard.append
+    )
     assert there.digest("x/y", "v1") == BOTH.digest
     assert (done.digest, done.preserved) == (BOTH.digest, True)
     for child in BOTH.children:
@@ -119,7 +130,9 @@ KINDS: dict[str, Built] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_every_kind_keeps_its_digest(here: RegistryServer, there: RegistryServer, kind: str) -> None:
+async def test_every_kind_keeps_its_digest(
+    here: RegistryServer, there: RegistryServer, kind: str
+) -> None:
     built = KINDS[kind]
     here.push("kinds/x", kind, built)
     by_tag = await skopeo.copy(side(here, "kinds/x", kind), side(there, "by/tag", kind))
@@ -131,7 +144,9 @@ async def test_every_kind_keeps_its_digest(here: RegistryServer, there: Registry
     assert there.digest("by/tag", kind) == there.digest("by/digest", built.digest) == built.digest
 
 
-async def test_a_tag_and_a_digest_are_both_given(here: RegistryServer, there: RegistryServer) -> None:
+async def test_a_tag_and_a_digest_are_both_given(
+    here: RegistryServer, there: RegistryServer
+) -> None:
     source = side(here, "team/app", "v1", BOTH.digest)  # the digest says which
     await skopeo.copy(source, side(there, "x", "v9"))
     assert there.digest("x", "v9") == BOTH.digest
@@ -157,26 +172,33 @@ async def test_shared_layers_cross_once(here: RegistryServer, there: RegistrySer
     here.push("crossing/b", "v1", image("b", [one, two]))
     with PlainProxy(here) as proxy:
         for name in "ab":
-            await skopeo.copy(side(proxy, f"crossing/{name}", "v1"), side(there, f"crossing/{name}", "v1"))
+            await skopeo.copy(
+                side(proxy, f"crossing/{name}", "v1"), side(there, f"crossing/{name}", "v1")
+            )
         blobs = proxy.seen("GET", "/blobs/")
         assert sum(digest_of(one) in each.path for each in blobs) == 1
         assert proxy.bytes_sent < len(one) + len(two) + 20_000
 
 
 async def test_tls_and_tokens(there: RegistryServer) -> None:
-    with RegistryServer(tls=True) as tls, TokenServer() as tokens, RegistryServer(tokens=tokens) as guarded:
+    with (
+        RegistryServer(tls=True) as tls,
+        TokenServer() as tokens,
+        RegistryServer(tokens=tokens) as guarded,
+    ):
         tls.push("team/app", "v1", BOTH)
         await skopeo.copy(side(tls, "team/app", "v1", login=None), side(guarded, "x", "v1"))
         assert guarded.digest("x", "v1") == BOTH.digest
         other = CopyEnd(
-            side(tls, "team/app", "v1").reference, RegistryAddress(tls.host, ca_bundle="/etc/hostname")
+            side(tls, "team/app", "v1").reference,
+            RegistryAddress(tls.host, ca_bundle="/etc/hostname"),
         )
         with pytest.raises(EndpointRefused, match="x509") as told:
             await skopeo.copy(other, side(there, "x", "v1"))
         assert told.value.code == "UntrustedCertificate"
 
 
-# ------------------------------------------------------------------------------------------------ failures
+# ----------------------------------------------------------------------------------------- failures
 
 
 @pytest.mark.parametrize("login", [None, UserPassword(USER, "wrong")])
@@ -212,7 +234,11 @@ async def test_what_the_machines_policy_rejects(
     policy = tmp_path / ".config/containers/policy.json"
     policy.parent.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
-    signed = {"type": "signedBy", "keyType": "GPGKeys", "keyData": base64.b64encode(b"none").decode()}
+    signed = {
+        "type": "signedBy",
+        "keyType": "GPGKeys",
+        "keyData": base64.b64encode(b"none").decode(),
+    }
     for requirement in ({"type": "reject"}, signed):
         policy.write_text(json.dumps({"default": [requirement]}))
         with pytest.raises(ObjectRefused) as told:
@@ -225,7 +251,9 @@ async def test_what_skopeo_cannot_copy_is_known_before() -> None:
     assert "IPv6" in skopeo.obstacle("a.test", "[::1]:5000")
     assert skopeo.obstacle("127.0.0.1:5000", "registry") == ""
     names = ["docker://[::1]:1/a:b", "nothing:x"]
-    process = await asyncio.create_subprocess_exec("skopeo", "copy", *names, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        "skopeo", "copy", *names, stderr=asyncio.subprocess.PIPE
+    )
     assert b"invalid reference format" in (await process.communicate())[1]
 
 
@@ -241,15 +269,20 @@ async def test_a_registry_that_is_not_there(here: RegistryServer, there: Registr
         await skopeo.copy(side(here, "team/app", "v1"), side(there, "x", "v1"))
 
 
-async def test_limits_and_tags_that_cannot_be_moved(here: RegistryServer, there: RegistryServer) -> None:
+async def test_limits_and_tags_that_cannot_be_moved(
+    here: RegistryServer, there: RegistryServer
+) -> None:
     def says(code: str, message: str) -> bytes:
         return json.dumps({"errors": [{"code": code, "message": message}]}).encode()
 
     json_type = {"Content-Type": "application/json"}
     with PlainProxy(here) as proxy:
         body = says("TOOMANYREQUESTS", "You have reached your pull rate limit")
-        # skopeo itself tries five times; without being told for how long to wait, it takes a minute.
-        proxy.rule(Reply(429, body=body, headers={**json_type, "Retry-After": "1"}), key="manifests/v1")
+        # skopeo itself tries five times; without being told for how long to wait, it takes a
+        # minute.
+        proxy.rule(
+            Reply(429, body=body, headers={**json_type, "Retry-After": "1"}), key="manifests/v1"
+        )
         with pytest.raises(Throttled) as limited:
             await skopeo.copy(side(proxy, "team/app", "v1"), side(there, "x", "v1"))
         assert limited.value.code == "TOOMANYREQUESTS"
@@ -265,7 +298,9 @@ async def test_a_registry_killed_in_the_middle_of_a_blob(here: RegistryServer) -
     there = RegistryServer(auth=True)
     with PlainProxy(here) as proxy:
         proxy.rule(Stall(1.0, after=500_000), method="GET", key=f"blobs/{digest_of(BASE)}")
-        copying = asyncio.create_task(skopeo.copy(side(proxy, "team/app", "v1"), side(there, "x", "v1")))
+        copying = asyncio.create_task(
+            skopeo.copy(side(proxy, "team/app", "v1"), side(there, "x", "v1"))
+        )
         await until(lambda: proxy.count("GET", f"blobs/{digest_of(BASE)}"))
         await asyncio.sleep(0.2)
         there.process.stop(kill=True)
@@ -283,7 +318,9 @@ async def test_a_source_killed_in_the_middle_of_a_blob(there: RegistryServer) ->
         source.push("team/app", "v1", BOTH)
         with PlainProxy(source) as proxy:
             proxy.rule(Stall(30, after=500_000), method="GET", key=f"blobs/{digest_of(BASE)}")
-            copying = asyncio.create_task(skopeo.copy(side(proxy, "team/app", "v1"), side(there, "x", "v1")))
+            copying = asyncio.create_task(
+                skopeo.copy(side(proxy, "team/app", "v1"), side(there, "x", "v1"))
+            )
             await until(lambda: proxy.count("GET", f"blobs/{digest_of(BASE)}"))
             await asyncio.sleep(0.2)
         source.process.stop(kill=True)
@@ -292,7 +329,7 @@ async def test_a_source_killed_in_the_middle_of_a_blob(there: RegistryServer) ->
     assert there.digest("x", "v1") is None  # nothing is there by halves
 
 
-# --------------------------------------------------------------------------- secrets, time, stopping, skopeo
+# ------------------------------------------------------------------ secrets, time, stopping, skopeo
 
 
 def processes(word: str) -> list[int]:
@@ -354,7 +391,8 @@ async def test_credentials_are_seen_nowhere(
     # And what is told of a failure holds none.
     with pytest.raises(EndpointRefused) as told:
         await skopeo.copy(
-            side(here, "team/app", "v1", login=UserPassword(USER, "hunter2")), side(there, "x", "v1")
+            side(here, "team/app", "v1", login=UserPassword(USER, "hunter2")),
+            side(there, "x", "v1"),
         )
     assert "hunter2" not in f"{told.value} {told.value.said} {side(here, 'x')!r}"
 
@@ -410,9 +448,14 @@ async def test_one_that_does_not_want_to_end_is_ended_with_all_that_it_started(
     here: RegistryServer, there: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(skopeo, "GRACE", 0.3)
-    mark, seconds = tmp_path / "mark", f"61.{os.getpid()}"  # a time that no other run of this test has
+    mark, seconds = (
+        tmp_path / "mark",
+        f"61.{os.getpid()}",
+    )  # a time that no other run of this test has
     command = program(tmp_path / "stubborn", STUBBORN.format(mark=mark, seconds=seconds))
-    copying = asyncio.create_task(skopeo.copy(side(here, "a", "b"), side(there, "c", "d"), command=command))
+    copying = asyncio.create_task(
+        skopeo.copy(side(here, "a", "b"), side(there, "c", "d"), command=command)
+    )
     await until(mark.exists)
     await until(lambda: processes(seconds))
     copying.cancel()
@@ -446,8 +489,13 @@ async def test_the_version_of_skopeo(tmp_path: Path) -> None:
         await skopeo.version(program(tmp_path / "odd", "#!/bin/sh\nexit 1\n"))
 
 
-async def test_copying_without_skopeo(here: RegistryServer, there: RegistryServer, tmp_path: Path) -> None:
-    says = "cannot be run, which this image has to be copied with: No such file or directory; install it"
+async def test_copying_without_skopeo(
+    here: RegistryServer, there: RegistryServer, tmp_path: Path
+) -> None:
+    says = (
+        "cannot be run, which this image has to be copied with: No such file or directory; "
+        "install it"
+    )
     with pytest.raises(NotSupported, match=says):
         await skopeo.copy(side(here, "a"), side(there, "b"), command=str(tmp_path / "none"))
 
@@ -468,7 +516,9 @@ async def test_a_machine_without_a_policy(
 async def test_ten_at_once(here: RegistryServer, there: RegistryServer) -> None:
     here.push("crowd/first", "v1", image("first", [BASE]))
     for number in range(10):
-        here.push(f"crowd/{number}", "v1", image(str(number), [BASE, layer(f"crowd-{number}", 20_000)]))
+        here.push(
+            f"crowd/{number}", "v1", image(str(number), [BASE, layer(f"crowd-{number}", 20_000)])
+        )
     await skopeo.copy(side(here, "crowd/first", "v1"), side(there, "crowd/first", "v1"))
     await asyncio.gather(
         *(

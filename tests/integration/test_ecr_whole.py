@@ -1,4 +1,5 @@
-"""Listing, planning and copying together: what is there in the end is what was there at the source."""
+"""Listing, planning and copying together: what is there in the end is what was there at the
+source."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ async def carry_out(
         ends = [
             skopeo.CopyEnd(reference, registry.address, await login.get())
             for reference, registry, login in (
-                (item.source, source.registry, logins[0]), (item.dest, destination.registry, logins[1])
+                (item.source, source.registry, logins[0]), (item.dest, destination.registry,
+                logins[1])
             )
         ]  # fmt: skip
         copied = await skopeo.copy(*ends)
@@ -76,7 +78,9 @@ async def test_between_registries_every_layer_crosses_once(
     base, middle = layer("whole-base", 900_000), layer("whole-middle", 300_000)
     own = {name: layer(f"whole-{name}", 20_000) for name in "abcdefgh"}
     for name, each in own.items():
-        here.push(f"team/{name}", "v1", image(name, [base, middle, each] if name < "f" else [base, each]))
+        here.push(
+            f"team/{name}", "v1", image(name, [base, middle, each] if name < "f" else [base, each])
+        )
     both = index(image("x", [base, middle]), image("y", [middle], architecture="arm64"))
     here.push("team/both", "v1", both)
     here.push("team/both", *signature(both))
@@ -84,7 +88,9 @@ async def test_between_registries_every_layer_crosses_once(
     here.push("team/both", "", sbom)
     here.push("team/both", *fallback(both, ("application/spdx+json", sbom)))
     with PlainProxy(here) as front:
-        source = OciSource(Registry(transport, RegistryAddress(front.url.partition("//")[2]), LOGIN))
+        source = OciSource(
+            Registry(transport, RegistryAddress(front.url.partition("//")[2]), LOGIN)
+        )
         destination = OciDestination(Registry(transport, RegistryAddress(there.host), LOGIN))
 
         async def planned() -> Plan:
@@ -113,7 +119,9 @@ async def test_between_registries_every_layer_crosses_once(
 async def test_between_ecrs_with_repositories_that_are_made(
     transport: Transport, here: RegistryServer, there: RegistryServer
 ) -> None:
-    both = index(image("x", [layer("x", 50_000)]), image("y", [layer("y", 50_000)], architecture="arm64"))
+    both = index(
+        image("x", [layer("x", 50_000)]), image("y", [layer("y", 50_000)], architecture="arm64")
+    )
     alone = image("alone", [layer("alone", 1000)])
     with EcrServer(here) as ecr_here, EcrServer(there) as ecr_there:
         ecr_here.make("team/app", "team/host")
@@ -124,10 +132,13 @@ async def test_between_ecrs_with_repositories_that_are_made(
             {"destPrefix": "copies", "destTagMutability": "IMMUTABLE"}, by_alias=True, by_name=False
         )
         controls = [
-            EcrControl(AwsAccess("eu-west-1", each.url, "keys"), Secrets()) for each in (ecr_here, ecr_there)
+            EcrControl(AwsAccess("eu-west-1", each.url, "keys"), Secrets())
+            for each in (ecr_here, ecr_there)
         ]
         logins = (EcrLogin(controls[0]), EcrLogin(controls[1]))
-        registries = [Registry(transport, RegistryAddress(await login.host()), login) for login in logins]
+        registries = [
+            Registry(transport, RegistryAddress(await login.host()), login) for login in logins
+        ]
 
         async def planned() -> Plan:
             source = EcrSource(controls[0], registries[0])
@@ -162,6 +173,8 @@ async def test_between_ecrs_with_repositories_that_are_made(
         ecr_there.calls.clear()
         again = await planned()
         assert again.copies == []
-        assert again.counts()[ImageAction.SAME] == 5  # the parts of the index are there, each by its digest
+        assert (
+            again.counts()[ImageAction.SAME] == 5
+        )  # the parts of the index are there, each by its digest
         # An immutable repository takes no pushes, not even of the same: nothing was pushed.
         assert ecr_there.calls == ["DescribeRepositories", "DescribeImages", "DescribeImages"]

@@ -1,4 +1,5 @@
-"""Finder and workers of a task for images on one event loop: real registries, real skopeo, faults in between."""
+"""Finder and workers of a task for images on one event loop: real registries, real skopeo, faults
+in between."""
 
 from __future__ import annotations
 
@@ -69,7 +70,7 @@ def one(name: str, size: int = 2000) -> Built:
     return image(name, [layer(f"worker-{name}", size)])
 
 
-# ------------------------------------------------------------------------------------------------ run after run
+# ------------------------------------------------------------------------------------ run after run
 
 
 async def test_a_second_run_copies_nothing_and_a_third_what_has_changed(
@@ -106,7 +107,12 @@ async def test_two_images_of_one_name_one_is_copied_and_the_other_is_told(
     engine = Engine(tmp_path, here, there, rename_rules=("a/*=x/*", "b/*=x/*"))
     ran = await engine.run()
     assert there.digest("x/app", "v1") == one("first").digest
-    assert (ran.counts.listed, ran.counts.done, ran.counts.failed, ran.counts.pending) == (2, 1, 1, 0)
+    assert (ran.counts.listed, ran.counts.done, ran.counts.failed, ran.counts.pending) == (
+        2,
+        1,
+        1,
+        0,
+    )
     assert ran.images["x/app:v1"].status is Status.DONE
     (other,) = (each for each in ran.images.values() if each.status is Status.FAILED)
     assert other.source == f"{here.host}/b/app:v1"
@@ -154,7 +160,9 @@ async def test_images_that_wait_for_each_other_in_different_runs_do_not_wait_for
             run, _ = await platform.records.begin_run(RunKind.SYNC, beside=True)
             message = order(run.id, *wait)
             page = Page(
-                Counts(listed=1), enqueued=[Enqueued(message.key, 0, "", "")], messages=[encode(message)]
+                Counts(listed=1),
+                enqueued=[Enqueued(message.key, 0, "", "")],
+                messages=[encode(message)],
             )
             await platform.records.commit(run.id, page)
             await platform.records.set_run(run.id, RunState.TRANSFERRING)
@@ -199,7 +207,9 @@ async def test_a_finder_that_was_killed_counts_everything_once(
             run, _ = await platform.records.begin_run(RunKind.SYNC)
             budget = [writes]
             mortal = replace(
-                platform, records=Mortal(platform.records, budget), images=Mortal(platform.images, budget)
+                platform,
+                records=Mortal(platform.records, budget),
+                images=Mortal(platform.images, budget),
             )
             with contextlib.suppress(Killed):
                 await ImageFinder(route, mortal).run(run)
@@ -211,7 +221,8 @@ async def test_a_finder_that_was_killed_counts_everything_once(
             tags = 3 if writes < 3 else 4
             assert (counts.listed, counts.enqueued, counts.pending) == (tags, tags, 0), writes
             assert depth.visible == tags
-            # Those of a batch whose images were not written any more are written as their copies begin.
+            # Those of a batch whose images were not written any more are written as their copies
+            # begin.
             assert len(await platform.images.page(run.id)) in (tags, tags - 2)
         if budget[0]:
             return
@@ -282,7 +293,10 @@ async def test_images_for_some_platforms_are_known_in_the_next_run(
     stored = json.loads(there.manifest("team/app", "v1") or b"")
     assert [each["platform"]["architecture"] for each in stored["manifests"]] == ["arm64"]
     copied = ran.images["team/app:v1"]
-    assert (copied.source_digest, copied.dest_digest) == (both.digest, there.digest("team/app", "v1"))
+    assert (copied.source_digest, copied.dest_digest) == (
+        both.digest,
+        there.digest("team/app", "v1"),
+    )
     assert copied.platforms == "linux/arm64"
     front.forget()
     again = await engine.run()
@@ -299,7 +313,9 @@ async def test_a_destination_that_cannot_hold_an_image_as_it_is(
     gate.rule(
         Reply(400, body=said("MANIFEST_INVALID"), headers=JSON),
         method="PUT",
-        when=lambda r: "manifests" in r.path and r.headers.get("content-length") == str(len(odd.body)),
+        when=lambda r: (
+            "manifests" in r.path and r.headers.get("content-length") == str(len(odd.body))
+        ),
     )
     engine = Engine(tmp_path, here, gate)
     ran = await engine.run()
@@ -319,7 +335,9 @@ async def test_what_cannot_be_converted_says_why_it_would_have_to_be(
     """Without skopeo the destination's refusal is told, and what would help."""
     here.push("team/app", "v1", one("v1"))
     gate.rule(
-        Reply(415, body=said("MANIFEST_INVALID", "no OCI here"), headers=JSON), method="PUT", key="manifests"
+        Reply(415, body=said("MANIFEST_INVALID", "no OCI here"), headers=JSON),
+        method="PUT",
+        key="manifests",
     )
     monkeypatch.setenv("PATH", "/nowhere")
     failed = (await Engine(tmp_path, here, gate).run()).images["team/app:v1"]
@@ -342,7 +360,9 @@ async def test_an_index_of_artifacts_without_a_tag_keeps_its_digest(
 ) -> None:
     odd = index(artifact("application/x", b"b"), artifact_types=["application/x"])
     here.push("team/app", "", odd)
-    engine = Engine(tmp_path, here, there, src_list="SELECTED", src_image_list=f"team/app@{odd.digest}")
+    engine = Engine(
+        tmp_path, here, there, src_list="SELECTED", src_image_list=f"team/app@{odd.digest}"
+    )
     ran = await engine.run()
     assert ran.images[f"team/app@{odd.digest}"].status is Status.DONE
     assert there.digest("team/app", odd.digest) == odd.digest
@@ -390,19 +410,22 @@ async def test_five_hundred_tags(tmp_path: Path) -> None:
         assert front.count("GET", "/blobs/") < 20
         front.forget()
         again = await Engine(tmp_path / "another", front, gate).run()
-        assert (again.counts.same, again.counts.enqueued) == (500, 0)  # every digest is the source's
+        assert (again.counts.same, again.counts.enqueued) == (
+            500,
+            0,
+        )  # every digest is the source's
         assert front.count("HEAD", "manifests") == gate.count("HEAD", "manifests") == 500
         assert max(len(front.requests), len(gate.requests)) < 510
 
 
-# ------------------------------------------------------------------------------------------------- going along
+# -------------------------------------------------------------------------------------- going along
 
 
 async def test_referrers_are_found_at_a_destination_without_the_api(
     tmp_path: Path, front: PlainProxy, here: RegistryServer, there: RegistryServer
 ) -> None:
-    """The source has the API, the destination (docker-registry 2) has not: there they are under a tag, as ORAS and
-    cosign look for them."""
+    """The source has the API, the destination (docker-registry 2) has not: there they are under a
+    tag, as ORAS and cosign look for them."""
     app = one("app")
     sbom = artifact("application/spdx+json", b"{}", subject=app)
     proof = artifact("application/vnd.in-toto+json", b"[]", subject=app)
@@ -410,9 +433,12 @@ async def test_referrers_are_found_at_a_destination_without_the_api(
     here.push("team/app", *signature(app))
     for each in (sbom, proof):
         here.push("team/app", "", each)
-    listed = index(sbom, proof, artifact_types=["application/spdx+json", "application/vnd.in-toto+json"])
+    listed = index(
+        sbom, proof, artifact_types=["application/spdx+json", "application/vnd.in-toto+json"]
+    )
     front.rule(
-        Reply(200, body=listed.body, headers={"Content-Type": OCI_INDEX}), key=f"referrers/{app.digest}"
+        Reply(200, body=listed.body, headers={"Content-Type": OCI_INDEX}),
+        key=f"referrers/{app.digest}",
     )
     empty = index().body
     front.rule(Reply(200, body=empty, headers={"Content-Type": OCI_INDEX}), key="referrers/")
@@ -444,7 +470,8 @@ async def test_a_referrer_whose_worker_died_before_it_could_be_found_is_entered_
     here.push("team/app", "", sbom)
     listed = index(sbom, artifact_types=["application/spdx+json"])
     front.rule(
-        Reply(200, body=listed.body, headers={"Content-Type": OCI_INDEX}), key=f"referrers/{app.digest}"
+        Reply(200, body=listed.body, headers={"Content-Type": OCI_INDEX}),
+        key=f"referrers/{app.digest}",
     )
     front.rule(Reply(200, body=index().body, headers={"Content-Type": OCI_INDEX}), key="referrers/")
     engine = Engine(tmp_path, front, there)
@@ -459,7 +486,9 @@ async def test_a_referrer_whose_worker_died_before_it_could_be_found_is_entered_
             await engine.work()
     with open_platform(engine.state, "supervisor") as platform:
         # What was in hand when a process is killed has been received.
-        await platform.database.write(lambda c: c.execute("UPDATE message SET receives = receives + 1"))
+        await platform.database.write(
+            lambda c: c.execute("UPDATE message SET receives = receives + 1")
+        )
     await engine.work()
     await engine.ended(run.id)
     assert there.manifest("team/app", app.digest.replace(":", "-"))
@@ -468,7 +497,8 @@ async def test_a_referrer_whose_worker_died_before_it_could_be_found_is_entered_
 async def test_an_index_of_referrers_that_goes_along_itself_is_not_written_anew(
     tmp_path: Path, here: RegistryServer, there: RegistryServer
 ) -> None:
-    """Whatever the order in which they arrive: its digest stays the source's, and nothing is copied again."""
+    """Whatever the order in which they arrive: its digest stays the source's, and nothing is copied
+    again."""
     for number in range(4):
         app = one(f"app{number}")
         kinds = ["application/a", "application/b", "application/c"]
@@ -483,7 +513,7 @@ async def test_an_index_of_referrers_that_goes_along_itself_is_not_written_anew(
     assert (again.counts.enqueued, again.counts.same) == (0, 20)
 
 
-# ------------------------------------------------------------------------------------------- failing, trying again
+# ---------------------------------------------------------------------------- failing, trying again
 
 
 async def test_passing_failures_are_tried_again_with_growing_pauses(
@@ -499,7 +529,9 @@ async def test_passing_failures_are_tried_again_with_growing_pauses(
     run = await engine.find()
     times = 3 * registry.ATTEMPTS
     front.rule(
-        Reply(500, body=said("UNAVAILABLE"), headers=JSON), key=f"blobs/{blob}", nth=range(1, times + 1)
+        Reply(500, body=said("UNAVAILABLE"), headers=JSON),
+        key=f"blobs/{blob}",
+        nth=range(1, times + 1),
     )
     with caplog.at_level(logging.INFO):
         await engine.work()
@@ -507,7 +539,9 @@ async def test_passing_failures_are_tried_again_with_growing_pauses(
     copied = ran.images["team/app:v1"]
     assert (copied.status, copied.attempts) == (Status.DONE, 4)
     pauses = [
-        each.fields["pause"] for each in caplog.records if hasattr(each, "fields") and "pause" in each.fields
+        each.fields["pause"]
+        for each in caplog.records
+        if hasattr(each, "fields") and "pause" in each.fields
     ]
     assert pauses == [0.02, 0.04, 0.08]
 
@@ -527,14 +561,19 @@ async def test_failures_that_do_not_pass_are_told_and_can_be_tried_again(
     await engine.work()
     ran = await engine.ended(run.id)
     assert (ran.counts.done, ran.counts.failed) == (1, 3)
-    assert {key: (each.reason, each.attempts) for key, each in ran.images.items() if each.reason} == {
+    assert {
+        key: (each.reason, each.attempts) for key, each in ran.images.items() if each.reason
+    } == {
         "team/app:v1": ("Unavailable", 2),
         "team/app:v2": ("Unavailable", 2),
         "team/app:v3": ("DENIED", 1),
     }
     with open_platform(tmp_path, "test") as platform:
         groups = await platform.records.failure_groups()
-        assert [(group.reason, group.count) for group in groups] == [("Unavailable", 2), ("DENIED", 1)]
+        assert [(group.reason, group.count) for group in groups] == [
+            ("Unavailable", 2),
+            ("DENIED", 1),
+        ]
     front.clear()
     here.push("team/app", "v2", one("newer"))
     assert await engine.redrive(keys=["team/app:v3", "team/app:fine", "no/such:one"]) == 1
@@ -613,7 +652,12 @@ async def test_an_image_that_is_named_with_its_digest_stays_that_image(
     pinned = one("pinned")
     here.push("team/app", "v1", pinned)
     engine = Engine(
-        tmp_path, front, there, retries=0, src_list="SELECTED", src_image_list=f"team/app:v1@{pinned.digest}"
+        tmp_path,
+        front,
+        there,
+        retries=0,
+        src_list="SELECTED",
+        src_image_list=f"team/app:v1@{pinned.digest}",
     )
     here.push("team/app", "v1", one("moved"))
     front.rule(Reply(500, body=said("UNKNOWN"), headers=JSON), key="blobs")
@@ -669,7 +713,7 @@ async def test_a_destination_killed_in_the_middle_of_a_blob_and_back_again(
     assert there.digest("team/app", "v1") == big.digest
 
 
-# ------------------------------------------------------------------------------------------------- being throttled
+# ---------------------------------------------------------------------------------- being throttled
 
 
 async def test_a_source_that_asks_to_wait_is_left_alone_for_as_long(
@@ -713,7 +757,8 @@ async def test_a_source_that_asks_to_wait_is_left_alone_for_as_long(
     assert {each.attempts for each in ran.images.values()} == {1}  # waiting is not a failure
     host = front.url.partition("//")[2]
     assert any(
-        note.startswith(f"{host} asked us to wait (100 pulls in 6 h are allowed)") for note in ran.run.notes
+        note.startswith(f"{host} asked us to wait (100 pulls in 6 h are allowed)")
+        for note in ran.run.notes
     )
 
 
@@ -725,7 +770,10 @@ async def test_a_source_that_says_for_how_long(
     run = await engine.find()
     for method, seconds, nth in (("GET", "0", range(1, 6)), ("HEAD", "1", range(1, 2))):
         body = said("TOOMANYREQUESTS") if method == "GET" else b""
-        headers = {**JSON, "Retry-After": seconds}  # skopeo waits by itself, and does not tell for how long
+        headers = {
+            **JSON,
+            "Retry-After": seconds,
+        }  # skopeo waits by itself, and does not tell for how long
         front.rule(Reply(429, body=body, headers=headers), method=method, key="manifests", nth=nth)
     began = time.monotonic()
     await engine.work()
@@ -743,7 +791,9 @@ async def test_a_destination_that_asks_to_wait_is_the_one_that_is_told_of(
     engine = Engine(tmp_path, here, gate)
     run = await engine.find()
     gate.rule(
-        Reply(429, body=said("TOOMANYREQUESTS", "Rate exceeded"), headers={**JSON, "Retry-After": "0"}),
+        Reply(
+            429, body=said("TOOMANYREQUESTS", "Rate exceeded"), headers={**JSON, "Retry-After": "0"}
+        ),
         method="POST|PUT|PATCH",
         nth=range(1, 7),
     )
@@ -752,7 +802,9 @@ async def test_a_destination_that_asks_to_wait_is_the_one_that_is_told_of(
     assert ran.counts.done == 1
     host = gate.url.partition("//")[2]
     assert ran.run.notes
-    assert all(note.startswith(f"{host} asked us to wait") for note in ran.run.notes if "wait" in note)
+    assert all(
+        note.startswith(f"{host} asked us to wait") for note in ran.run.notes if "wait" in note
+    )
 
 
 async def test_one_that_asks_to_wait_for_ever_has_refused(
@@ -768,7 +820,8 @@ async def test_one_that_asks_to_wait_for_ever_has_refused(
     engine = Engine(tmp_path, front, there)
     run = await engine.find()
     front.rule(
-        Reply(429, body=said("TOOMANYREQUESTS"), headers={**JSON, "Retry-After": "0"}), key="manifests"
+        Reply(429, body=said("TOOMANYREQUESTS"), headers={**JSON, "Retry-After": "0"}),
+        key="manifests",
     )
     await engine.work()
     ran = await engine.ended(run.id)
@@ -805,14 +858,18 @@ async def test_while_a_registry_lets_us_wait_the_rest_stays_in_the_queue(
     engine = Engine(tmp_path, front, there, max_concurrency=2)
     run = await engine.find()
     asked = {**JSON, "Retry-After": "0"}
-    front.rule(Reply(429, body=said("TOOMANYREQUESTS"), headers=asked), method="GET|HEAD", key="manifests")
+    front.rule(
+        Reply(429, body=said("TOOMANYREQUESTS"), headers=asked), method="GET|HEAD", key="manifests"
+    )
     most = 0
 
     async def waits(platform: LocalPlatform) -> bool:
         nonlocal most
         await asyncio.sleep(0.3)
         most = max(most, (await platform.queue.depth()).in_flight)
-        return any("asked us to wait" in note for note in (await platform.records.get_run(run.id)).notes)
+        return any(
+            "asked us to wait" in note for note in (await platform.records.get_run(run.id)).notes
+        )
 
     await engine.work(waits)
     assert 5 <= most <= 10
@@ -821,7 +878,7 @@ async def test_while_a_registry_lets_us_wait_the_rest_stays_in_the_queue(
     assert (await engine.ended(run.id)).counts.done == 40
 
 
-# ---------------------------------------------------------------------------------------- stopping, crashing
+# ------------------------------------------------------------------------------- stopping, crashing
 
 
 async def test_a_worker_that_is_stopped_ends_skopeo_and_gives_everything_back(
@@ -829,7 +886,9 @@ async def test_a_worker_that_is_stopped_ends_skopeo_and_gives_everything_back(
 ) -> None:
     base = layer("worker-stop", 200_000)
     for number in range(4):
-        here.push("team/app", f"v{number}", image(f"s{number}", [base, layer(f"worker-s{number}", 100)]))
+        here.push(
+            "team/app", f"v{number}", image(f"s{number}", [base, layer(f"worker-s{number}", 100)])
+        )
     engine = Engine(tmp_path, front, there)
     run = await engine.find()
     rule = front.rule(Stall(60, after=100_000), key=f"blobs/{digest_of(base)}")
@@ -939,7 +998,9 @@ async def test_an_image_that_crashes_its_worker_takes_no_others_along(
 ) -> None:
     """All that is to be copied is held by the worker; only what was being copied is to blame."""
     here.push("team/app", "bad", image("bad", [BASE, layer("worker-bad", 100)]))
-    here.push("team/app", "good", image("good", [BASE, layer("worker-good", 100)]))  # waits for the layer
+    here.push(
+        "team/app", "good", image("good", [BASE, layer("worker-good", 100)])
+    )  # waits for the layer
     engine = Engine(tmp_path, front, there)
     run = await engine.find()
     rule = front.rule(Stall(60), key=f"blobs/{digest_of(BASE)}")
@@ -1004,14 +1065,16 @@ async def test_messages_of_others_are_dropped(
     run = await engine.find()
     with open_platform(tmp_path, "test") as platform:
         reference = Reference(here.host, "no/such", "v1")
-        stray = CopyOrder(run.id, reference, replace(reference, registry=there.host), one("v1").digest)
+        stray = CopyOrder(
+            run.id, reference, replace(reference, registry=there.host), one("v1").digest
+        )
         odd = replace(encode(stray), id="odd", body="[]")
         await platform.queue.send([encode(stray), odd])
     await engine.work()
     assert (await engine.ended(run.id)).statuses == {"team/app:v1": Status.DONE}
 
 
-# ---------------------------------------------------------------------------------------------------- Amazon ECR
+# --------------------------------------------------------------------------------------- Amazon ECR
 
 
 async def test_repositories_are_made_by_the_template_and_refusals_are_told(
@@ -1053,7 +1116,10 @@ async def test_repositories_are_made_by_the_template_and_refusals_are_told(
         made = ecr.repositories[f"mirror/{name}"]
         assert made["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
         assert made["imageScanningConfiguration"] == {"scanOnPush": True}
-        assert made["encryptionConfiguration"] == {"encryptionType": "KMS", "kmsKey": "alias/images"}
+        assert made["encryptionConfiguration"] == {
+            "encryptionType": "KMS",
+            "kmsKey": "alias/images",
+        }
         assert made["tags"] == [{"Key": "team", "Value": "one"}, {"Key": "cost", "Value": "42=x"}]
         assert there.digest(f"mirror/{name}", "v1") == one(name).digest
 
@@ -1070,7 +1136,9 @@ async def test_unchanged_images_cost_one_call_a_repository_and_no_skopeo(
         for number in range(5):
             here.push("team/app", f"v{number}", one(f"v{number}"))
             here.push("team/other", f"v{number}", one(f"v{number}"))
-        engine = Engine(tmp_path, source, ecr, dest_tag_mutability="IMMUTABLE", immutable_tags=("v*",))
+        engine = Engine(
+            tmp_path, source, ecr, dest_tag_mutability="IMMUTABLE", immutable_tags=("v*",)
+        )
         assert (await engine.run()).counts.done == 10
         monkeypatch.setattr("dth.images.skopeo.command.version", None)  # is not even asked
         source.calls.clear()
@@ -1167,7 +1235,9 @@ async def test_credentials_that_do_not_hold_any_more_are_one_clear_line(
     await engine.work()
     with open_platform(tmp_path, "test") as platform:
         paused = await platform.records.paused()
-        assert paused == f"{there.host} refuses the credentials of '{USER}': authentication required"
+        assert (
+            paused == f"{there.host} refuses the credentials of '{USER}': authentication required"
+        )
         (waiting,) = await platform.images.page(run.id)
         assert waiting.status is Status.PENDING  # it goes on when the task is resumed
     # And before a run begins:
@@ -1175,11 +1245,12 @@ async def test_credentials_that_do_not_hold_any_more_are_one_clear_line(
         await engine.find()
 
 
-# ----------------------------------------------------------------------------------------------------- redriving
+# ---------------------------------------------------------------------------------------- redriving
 
 
 async def test_names_that_look_like_others_are_tried_again_as_what_they_are(tmp_path: Path) -> None:
-    """A registry whose name is a word, and a repository called as the place holder for the destination is."""
+    """A registry whose name is a word, and a repository called as the place holder for the
+    destination is."""
     parameters = EcrParameters.model_validate(
         {
             "source_type": "Registry",
@@ -1194,7 +1265,9 @@ async def test_names_that_look_like_others_are_tried_again_as_what_they_are(tmp_
         key = "destination/team/app:v1"
         failed = ImageRecord(key, run.id, "harbor/team/app:v1", Status.FAILED)
         await platform.images.write([failed])
-        page = Page(enqueued=[Enqueued(key, 0, "", "")], settled=[Outcome(key, run.id, Status.FAILED)])
+        page = Page(
+            enqueued=[Enqueued(key, 0, "", "")], settled=[Outcome(key, run.id, Status.FAILED)]
+        )
         await platform.records.commit(run.id, page)
         await platform.records.set_run(run.id, RunState.DONE)
         assert await PLUGIN.redrive(platform, parameters) == 1
@@ -1204,7 +1277,7 @@ async def test_names_that_look_like_others_are_tried_again_as_what_they_are(tmp_
     assert order.key == key == key_of(order.dest)
 
 
-# ---------------------------------------------------------------------------- faults of the product that we replace
+# ------------------------------------------------------------ faults of the product that we replace
 
 
 async def test_fault_14_the_prefix_of_the_destination_is_used(
@@ -1327,7 +1400,9 @@ async def test_fault_14_no_credentials_in_the_list_of_processes(
     async def look(_: LocalPlatform) -> bool:
         if rule.hits:
             for pid in copying(front):
-                shown.extend(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
+                shown.extend(
+                    Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")
+                )
         return bool(shown)
 
     await engine.work(look)
@@ -1351,7 +1426,9 @@ async def test_fault_14_an_image_that_has_not_changed_starts_nothing(
 
 
 def test_fault_14_all_of_public_registries_is_refused_with_the_reason() -> None:
-    with pytest.raises(ValueError, match="public registries cannot be listed: set srcList to SELECTED"):
+    with pytest.raises(
+        ValueError, match="public registries cannot be listed: set srcList to SELECTED"
+    ):
         EcrParameters.model_validate({"source_type": "Public", "src_list": "ALL"})
 
 
@@ -1364,10 +1441,12 @@ async def test_fault_14_an_unchanged_tag_of_an_immutable_repository_is_no_failur
     pushed = there.process.output().count("method=PUT")
     again = await engine.run()
     assert (again.counts.same, again.counts.failed) == (1, 0)
-    assert there.process.output().count("method=PUT") == pushed  # what it would refuse was not tried
+    assert (
+        there.process.output().count("method=PUT") == pushed
+    )  # what it would refuse was not tried
 
 
-# ------------------------------------------------------------------------------------------------ public registries
+# -------------------------------------------------------------------------------- public registries
 
 
 async def test_public_images_of_several_registries(

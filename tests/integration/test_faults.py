@@ -1,4 +1,5 @@
-"""What goes wrong on the way, and what becomes of it: nothing is lost, nothing is copied wrong, and users are told."""
+"""What goes wrong on the way, and what becomes of it: nothing is lost, nothing is copied wrong, and
+users are told."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ if TYPE_CHECKING:
     from tests.servers.proxy import Action, Request
 
 
-# --- a store that is overrun ---------------------------------------------------------------------------
+# --- a store that is overrun
+# ---------------------------------------------------------------------------
 
 
 def test_a_storm_of_503_is_weathered_without_an_attempt(
@@ -93,11 +95,13 @@ def test_a_request_cap_holds_over_all_workers(engine: Engine, proxy_b: Proxy, so
     assert proxy_b.peak_requests(2.0) <= 2 * 40 * 1.05 + 40 * 0.25
 
 
-# --- connections that break ------------------------------------------------------------------------------
+# --- connections that break
+# ------------------------------------------------------------------------------
 
 
 def carried(kind: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The settings by which an object is carried in this way. trailed: streamed, with checksums behind its parts."""
+    """The settings by which an object is carried in this way. trailed: streamed, with checksums
+    behind its parts."""
     if kind in ("streamed", "trailed"):
         monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", 1 << 18)
     if kind == "trailed":
@@ -109,7 +113,9 @@ def carried(kind: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["whole", "parted", "giant", "streamed", "trailed"])
 @pytest.mark.parametrize(
-    "action", [Reset(after=1000), Truncate(after=1000), Stall(3, after=1000)], ids=["reset", "cut", "stall"]
+    "action",
+    [Reset(after=1000), Truncate(after=1000), Stall(3, after=1000)],
+    ids=["reset", "cut", "stall"],
 )
 def test_a_body_from_the_source_that_breaks_off(
     engine: Engine,
@@ -120,7 +126,9 @@ def test_a_body_from_the_source_that_breaks_off(
     action: Action,
     kind: str,
 ) -> None:
-    monkeypatch.setattr("dth.objects.sides.ConnectOptions", partial(ConnectOptions, stall_timeout=1.0))
+    monkeypatch.setattr(
+        "dth.objects.sides.ConnectOptions", partial(ConnectOptions, stall_timeout=1.0)
+    )
     source.put({"k": blob(1 << 19 if kind == "whole" else FOUR_PARTS)})
     proxy_a.rule(
         action,
@@ -182,7 +190,8 @@ def test_content_that_is_damaged_on_its_way_here_is_noticed(
     assert dest.get("k") == blob(1000)
 
 
-# --- objects that do not stay as they were ---------------------------------------------------------------
+# --- objects that do not stay as they were
+# ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("obeys", [True, False], ids=["if-match", "ignored"])
@@ -216,10 +225,12 @@ def test_fault_03_an_object_that_changes_while_it_is_copied_arrives_as_it_is_now
 def test_a_part_that_finds_its_upload_thrown_away_costs_no_attempt_more(
     engine: Engine, proxy_a: Proxy, proxy_b: Proxy, source: Side, dest: Side
 ) -> None:
-    """Two parts of an object that changed: one sees the change and throws the upload away, the other then finds the
-    upload gone, before the first has heard the store's answer."""
+    """Two parts of an object that changed: one sees the change and throws the upload away, the
+    other then finds the upload gone, before the first has heard the store's answer."""
     source.put({"k": blob(FOUR_PARTS, 1)})
-    proxy_a.rule(Hook(lambda request: source.put({"k": blob(FOUR_PARTS, 2)})), method="GET", key="k", nth=3)
+    proxy_a.rule(
+        Hook(lambda request: source.put({"k": blob(FOUR_PARTS, 2)})), method="GET", key="k", nth=3
+    )
     proxy_b.rule(Delay(0.4), method="PUT", query="partNumber=", nth=1)
     proxy_b.rule(Stall(0.8), method="DELETE", query="uploadId=")
     ran = engine.run(workers=2, **GIANT)
@@ -232,7 +243,9 @@ def test_an_object_that_never_stays_is_given_up_after_five_attempts(
 ) -> None:
     source.put({"k": b"0"})
     versions = iter(range(1, 100))
-    proxy_a.rule(Hook(lambda request: source.put({"k": str(next(versions)).encode()})), method="GET", key="k")
+    proxy_a.rule(
+        Hook(lambda request: source.put({"k": str(next(versions)).encode()})), method="GET", key="k"
+    )
     ran = engine.run()
     assert (ran.counts.failed, ran.records["k"].attempts) == (1, 5)
 
@@ -253,7 +266,8 @@ def test_an_object_that_vanishes_is_cancelled(
     assert dest.listed() == ["other"]
 
 
-# --- refusals ----------------------------------------------------------------------------------------------
+# --- refusals
+# ----------------------------------------------------------------------------------------------
 
 
 def test_a_header_that_the_destination_refuses_fails_once(
@@ -293,7 +307,9 @@ def test_fault_10_an_object_that_always_fails_neither_blocks_others_nor_stays_in
 ) -> None:
     source.put(bodies(f"{n:02}" for n in range(50)))
     source.put({"parted": blob(TWO_PARTS), "giant": blob(FOUR_PARTS)})
-    proxy_a.rule(Reply(500, "InternalError", "We encountered an internal error."), method="GET", key="^07$")
+    proxy_a.rule(
+        Reply(500, "InternalError", "We encountered an internal error."), method="GET", key="^07$"
+    )
     proxy_b.rule(Reply(500, "InternalError"), method="PUT", query="partNumber=2&")
     started = time.monotonic()
     ran = engine.run(workers=2, **GIANT)
@@ -301,7 +317,11 @@ def test_fault_10_an_object_that_always_fails_neither_blocks_others_nor_stays_in
     assert time.monotonic() - started < 30
     for key in ("07", "parted", "giant"):
         record = ran.records[key]
-        assert (record.status, record.reason, record.attempts) == (Status.FAILED, "InternalError", 5), key
+        assert (record.status, record.reason, record.attempts) == (
+            Status.FAILED,
+            "InternalError",
+            5,
+        ), key
     assert "internal error" in ran.records["07"].detail
     proxy_a.clear()
     proxy_b.clear()
@@ -326,7 +346,8 @@ def test_fault_11_a_run_ends_by_its_ledger_whatever_became_of_its_objects(
     assert ran.records["gone"].reason == "Unreadable"
 
 
-# --- the whole endpoint ------------------------------------------------------------------------------------
+# --- the whole endpoint
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -355,7 +376,8 @@ def test_what_is_wrong_with_an_endpoint_pauses_the_task_and_spends_no_attempt(
     proxy = {"source": proxy_a, "dest": proxy_b}[where.pop("side")]
     proxy.rule(Reply(status, code, "Mend this"), **where)
     if code == "SignatureDoesNotMatch":
-        # Wrong keys are refused whatever is asked for: other than an object whose metadata the store signs otherwise.
+        # Wrong keys are refused whatever is asked for: other than an object whose metadata the
+        # store signs otherwise.
         proxy.rule(Reply(status, code), method="GET", query="max-keys=1$")
     ran = engine.run(workers=2, **GIANT)
     assert code in ran.paused
@@ -376,7 +398,9 @@ def test_a_store_that_cannot_be_reached_pauses_the_task(
     source.put(bodies(f"{n:02}" for n in range(30)))
     closing = threading.Event()
     proxy_b.rule(Hook(lambda request: closing.set()), method="PUT", nth=3)
-    proxy_b.rule(Delay(60), method="PUT", nth=range(4, 31))  # or all may be done before it is closed
+    proxy_b.rule(
+        Delay(60), method="PUT", nth=range(4, 31)
+    )  # or all may be done before it is closed
 
     async def unplug(_: Engine) -> None:
         await asyncio.to_thread(closing.wait)
@@ -440,7 +464,8 @@ def test_keys_that_expire_under_way_pause_the_run_and_the_same_command_finishes(
     assert dest.contents() == source.contents()
 
 
-# --- workers that crash, messages that come twice ------------------------------------------------------------
+# --- workers that crash, messages that come twice
+# ------------------------------------------------------------
 
 
 def crash_on(monkeypatch: pytest.MonkeyPatch, key: str, times: int = 1000) -> None:
@@ -578,12 +603,16 @@ def test_work_whose_lease_was_lost_counts_once(
 
 def test_a_message_that_nobody_can_read_is_noted_and_removed(engine: Engine, source: Side) -> None:
     source.put(bodies("ab"))
-    alien = [Outgoing("alien", "not JSON"), Outgoing("future", json.dumps({"v": 99, "kind": "objects"}))]
+    alien = [
+        Outgoing("alien", "not JSON"),
+        Outgoing("future", json.dumps({"v": 99, "kind": "objects"})),
+    ]
     ran = engine.run(messages=alien)
     assert ran.counts.done == 2
 
 
-# --- events --------------------------------------------------------------------------------------------------
+# --- events
+# --------------------------------------------------------------------------------------------------
 
 
 def event(name: str, side: Side, key: str, sequencer: str) -> dict[str, Any]:
@@ -593,17 +622,23 @@ def event(name: str, side: Side, key: str, sequencer: str) -> dict[str, Any]:
     }
 
 
-def test_fault_06_a_stale_delete_event_deletes_nothing(engine: Engine, source: Side, dest: Side) -> None:
+def test_fault_06_a_stale_delete_event_deletes_nothing(
+    engine: Engine, source: Side, dest: Side
+) -> None:
     source.put(bodies(["kept", "new"]))
     dest.put(bodies(["kept", "gone", "stale", "outside"]))
     together = [
         event("ObjectRemoved:Delete", source, "kept", "0001"),  # it is there again
-        event("ObjectRemoved:Delete", source, "gone", "00FFFFFFFFFFFFFFFFFFFFFFFF"),  # no integer of 64 bits
+        event(
+            "ObjectRemoved:Delete", source, "gone", "00FFFFFFFFFFFFFFFFFFFFFFFF"
+        ),  # no integer of 64 bits
         event("s3:ObjectCreated:Copy", source, "new", "1"),
         event("ObjectRemoved:Delete", Side(source.server, "other"), "outside", "01"),
         event("ObjectCreated:Put", source, "stale", "00A0"),
     ]
-    late = event("ObjectRemoved:Delete", source, "stale", "009F")  # "00A", were it a number, would be less
+    late = event(
+        "ObjectRemoved:Delete", source, "stale", "009F"
+    )  # "00A", were it a number, would be less
     for records in (together, [late]):
         messages = [
             Outgoing("1", json.dumps({"Records": records})),
@@ -611,14 +646,19 @@ def test_fault_06_a_stale_delete_event_deletes_nothing(engine: Engine, source: S
         ]
         ran = engine.run(messages=messages, src_event="CreateAndDelete", compare_policy="size")
     assert dest.listed() == ["kept", "new", "outside", "stale"]
-    assert (ran.records["new"].status, ran.records["stale"].status) == (Status.DONE, Status.CANCELLED)
+    assert (ran.records["new"].status, ran.records["stale"].status) == (
+        Status.DONE,
+        Status.CANCELLED,
+    )
 
 
 def test_events_that_come_twice_and_together_are_all_applied(
     engine: Engine, source: Side, dest: Side
 ) -> None:
     source.put(bodies("abc"))
-    dest.put(dict.fromkeys("abc", b"an old body"))  # of the same size: the comparison finds nothing to do
+    dest.put(
+        dict.fromkeys("abc", b"an old body")
+    )  # of the same size: the comparison finds nothing to do
     etags = source.etags()
 
     def created(*keys: str) -> str:
@@ -633,7 +673,9 @@ def test_events_that_come_twice_and_together_are_all_applied(
     assert dest.contents() == source.contents()
 
 
-def test_the_proxies_are_in_between(proxy_a: Proxy, proxy_b: Proxy, engine: Engine, source: Side) -> None:
+def test_the_proxies_are_in_between(
+    proxy_a: Proxy, proxy_b: Proxy, engine: Engine, source: Side
+) -> None:
     """Or all of the above would prove nothing."""
     source.put({"k": b"x"})
     engine.run()

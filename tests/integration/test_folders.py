@@ -86,7 +86,9 @@ def test_a_folder_goes_to_a_bucket_and_back(dth: Dth, dest: Side, tmp_path: Path
     assert dth.run("s3", "diff", f"{here}", f"{back}", "--compare", "content").code == 0
 
 
-def test_large_parts_pass_through_a_pipe_in_both_directions(dth: Dth, dest: Side, tmp_path: Path) -> None:
+def test_large_parts_pass_through_a_pipe_in_both_directions(
+    dth: Dth, dest: Side, tmp_path: Path
+) -> None:
     here, back = tmp_path / "here", tmp_path / "back"
     write(here, {"large": os.urandom(150 * MIB)})
     sizes = ("--part-size", "70M", "--multipart-threshold", "70M")
@@ -157,7 +159,14 @@ def test_a_killed_sync_into_a_folder_goes_on_and_leaves_nothing_behind(
     back = tmp_path / "back"
     source.put({**bodies(f"{n:03}" for n in range(200)), "large": os.urandom(30 * MIB)})
     proxy_a.rule(Delay(0.1), method="GET")
-    command = ("s3", "sync", *from_(Side(proxy_a, source.bucket)), f"{back}", *PARTED_OPTIONS, "--quiet")
+    command = (
+        "s3",
+        "sync",
+        *from_(Side(proxy_a, source.bucket)),
+        f"{back}",
+        *PARTED_OPTIONS,
+        "--quiet",
+    )
     process = dth.start(*command)
     wait_for(lambda: back.exists() and len(list(back.iterdir())) > 50)
     os.killpg(process.pid, signal.SIGKILL)
@@ -196,13 +205,20 @@ def test_a_folder_that_is_not_there_or_holds_nothing_is_told_in_one_line(
     assert done.code == 2
     assert "one lies in the other" in done.err
     done = dth.run("s3", "sync", f"{tmp_path}", *to(dest), "--src-profile", "x")
-    assert (done.code, done.err) == (2, "dth: source: a folder takes no --src-profile; leave it out\n")
+    assert (done.code, done.err) == (
+        2,
+        "dth: source: a folder takes no --src-profile; leave it out\n",
+    )
 
 
-def test_a_full_disk_stops_with_one_line_and_goes_on_later(dth: Dth, source: Side, tmp_path: Path) -> None:
+def test_a_full_disk_stops_with_one_line_and_goes_on_later(
+    dth: Dth, source: Side, tmp_path: Path
+) -> None:
     source.put({"large": os.urandom(4 * MIB)})
     with tempfile.TemporaryDirectory(dir="/dev/shm") as small:
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", small], check=False).returncode:
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "none", small], check=False
+        ).returncode:
             pytest.skip("needs the right to mount")
         try:
             done = dth.run("s3", "sync", *from_(source), small, "--quiet")
@@ -221,7 +237,9 @@ def test_one_file_is_copied_into_a_prefix(dth: Dth, dest: Side, tmp_path: Path) 
     assert dest.contents() == {"one.txt": b"1"}
 
 
-def test_names_that_are_no_utf8_and_too_long_fail_one_by_one(dth: Dth, dest: Side, tmp_path: Path) -> None:
+def test_names_that_are_no_utf8_and_too_long_fail_one_by_one(
+    dth: Dth, dest: Side, tmp_path: Path
+) -> None:
     here = tmp_path / "here"
     write(here, {"good": b"1", "/".join(["x" * 200] * 6): b"2"})
     (here / os.fsdecode(b"latin-\xe4")).write_bytes(b"3")
@@ -254,7 +272,9 @@ def test_ls_and_a_dry_run_and_filters_work_on_folders(dth: Dth, dest: Side, tmp_
     assert dest.listed() == ["a.txt", "c/d.txt"]
 
 
-def test_checksums_of_files_are_computed_and_compared(dth: Dth, source: Side, tmp_path: Path) -> None:
+def test_checksums_of_files_are_computed_and_compared(
+    dth: Dth, source: Side, tmp_path: Path
+) -> None:
     back = tmp_path / "back"
     source.put({"same": b"1234", "other": b"1234"})
     write(back, {"same": b"1234", "other": b"9999"})

@@ -34,10 +34,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def forecast_of(
-    source: S3Server, dest: S3Server, workdir: Path, sample_pages: int | None = 1000, **parameters: Any
+    source: S3Server,
+    dest: S3Server,
+    workdir: Path,
+    sample_pages: int | None = 1000,
+    **parameters: Any,
 ) -> Forecast:
     sizes = {
-        name: parameters.pop(name) for name in ("multipart_threshold", "part_size") if name in parameters
+        name: parameters.pop(name)
+        for name in ("multipart_threshold", "part_size")
+        if name in parameters
     }
     task = S3Parameters.model_validate(
         {
@@ -97,7 +103,8 @@ async def test_a_small_source_is_counted(sides: tuple[Side, Side], tmp_path: Pat
         for name in ("objects", "same", "copies", "copy_bytes", "deletes", "archived", "refused")
     }
     assert counts == {
-        "objects": 101, "same": 39, "copies": 62, "copy_bytes": 610 + 3 * MIB, "deletes": 1, "archived": 0,
+        "objects": 101, "same": 39, "copies": 62, "copy_bytes": 610 + 3 * MIB, "deletes": 1,
+        "archived": 0,
         "refused": 0,
     }  # fmt: skip
     assert found.copies.low == found.copies.high == 62
@@ -155,7 +162,7 @@ async def test_a_listing_that_fails_fails_the_forecast(
         await of_sides(sides, tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------ samples
+# ------------------------------------------------------------------------------------------ samples
 
 COUNT = 150_000
 DIFFERENCES = Differences(missing_every=5, changed_every=50, extra_every=100)

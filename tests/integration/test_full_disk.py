@@ -1,4 +1,5 @@
-"""A disk that is full when something starts: one clear line, whichever step it is that finds no room."""
+"""A disk that is full when something starts: one clear line, whichever step it is that finds no
+room."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
 from dth.cli.s3 import s3
@@ -76,7 +78,9 @@ def test_the_lock_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call:
         raise NO_ROOM
 
     monkeypatch.setattr(filesystem.os, call, refuse)
-    with pytest.raises(StateError, match="cannot be used: No space left on device; free some space"):
+    with pytest.raises(
+        StateError, match="cannot be used: No space left on device; free some space"
+    ):
         lock_state_directory(tmp_path / "state")
     monkeypatch.undo()
     # Nothing holds it.
@@ -90,12 +94,13 @@ def test_wherever_it_comes_from_a_command_says_so(
     def refuse(**_: object) -> None:
         raise OSError(number, os.strerror(number), "/somewhere/file")
 
-    monkeypatch.setattr(s3.commands["ls"], "callback", refuse)
+    command = s3.get_command(click.Context(s3), "ls")
+    monkeypatch.setattr(command, "callback", refuse)
     done = dth.here("s3", "ls", "s3://bucket")
     assert done.code == 1
     assert done.err == (
-        f"dth: /somewhere/file cannot be written: {os.strerror(number)}; free some space and try again, "
-        "nothing is lost\n"
+        f"dth: /somewhere/file cannot be written: {os.strerror(number)}; free some space and "
+        "try again, nothing is lost\n"
     )
 
 

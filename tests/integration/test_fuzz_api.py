@@ -1,7 +1,8 @@
-"""Queries that nobody writes: whatever a client sends, the hub answers in its own words, never by a defect.
+"""Queries that nobody writes: whatever a client sends, the hub answers in its own words, never by a
+defect.
 
-Each root field gets operations that the schema takes, and some that it just does not. A short run is part of the tests;
-`make fuzz` makes a long one.
+Each root field gets operations that the schema takes, and some that it just does not. A short run
+is part of the tests; `make fuzz` makes a long one.
 """
 
 from __future__ import annotations
@@ -50,16 +51,29 @@ FIELDS = [
     for name in fields.fields
 ]
 
-# Words that lead further than noise does: names of parameters, values that they take or nearly take, and whatever the
-# world has.
+# Words that lead further than noise does: names of parameters, values that they take or nearly
+# take, and whatever the world has.
 WORDS = [field["name"] for kind in types() for field in form(kind)]
-WORDS += ["", "0", "-1", "1e400", "NaN", "true", "5G", "1 hour", "0 0 * * ? *", "2026-01-01T00:00:00Z"]
+WORDS += [
+    "",
+    "0",
+    "-1",
+    "1e400",
+    "NaN",
+    "true",
+    "5G",
+    "1 hour",
+    "0 0 * * ? *",
+    "2026-01-01T00:00:00Z",
+]
 WORDS += ["s3://a/b", "../..", "Mon-Fri 08:00-18:00 10M", "https://127.0.0.1:1", "{}", "[]", "null"]
 WORDS += ["\x00", "\u202e", "a" * 2000]
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory, s3_a: MiniStack, s3_b: MiniStack) -> Iterator[Hub]:
+def hub(
+    tmp_path_factory: pytest.TempPathFactory, s3_a: MiniStack, s3_b: MiniStack
+) -> Iterator[Hub]:
     sides = []
     for server in (s3_a, s3_b):
         name = f"fuzz-{uuid.uuid4().hex[:8]}"
@@ -78,9 +92,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory, s3_a: MiniStack, s3_b: MiniSta
             "mutation ($i: CreateTaskInput!) { preflight(input: $i) { id } }",
             i={"type": "S3EC2", "parameters": hub.parameters(source, dest)},
         )["id"]
-        channel = hub.call('mutation { putChannel(input: {kind: "email", target: "a@b.example"}) { id } }')[
-            "id"
-        ]
+        channel = hub.call(
+            'mutation { putChannel(input: {kind: "email", target: "a@b.example"}) { id } }'
+        )["id"]
         ids = [
             done,
             waiting,
@@ -93,7 +107,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory, s3_a: MiniStack, s3_b: MiniSta
             source.server.url,
         ]
         known = st.sampled_from([*ids, *WORDS])
-        schemathesis.graphql.scalar("ID", st.one_of(st.sampled_from(ids), st.text()).map(nodes.String))
+        schemathesis.graphql.scalar(
+            "ID", st.one_of(st.sampled_from(ids), st.text()).map(nodes.String)
+        )
         schemathesis.graphql.scalar("String", st.one_of(known, st.text()).map(nodes.String))
         for scalar in ("AWSDateTime", "AWSJSON"):
             schemathesis.graphql.scalar(scalar, known.map(nodes.String))
@@ -102,7 +118,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory, s3_a: MiniStack, s3_b: MiniSta
 
 @pytest.mark.parametrize("mode", GenerationMode, ids=str)
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
-def test_what_the_schema_takes_or_just_does_not(hub: Hub, kind: str, name: str, mode: GenerationMode) -> None:
+def test_what_the_schema_takes_or_just_does_not(
+    hub: Hub, kind: str, name: str, mode: GenerationMode
+) -> None:
     # Made here, as what the scalars may be is known only now.
     schema = schemathesis.graphql.from_dict(introspection_from_schema(SCHEMA))
 
@@ -116,7 +134,9 @@ def test_what_the_schema_takes_or_just_does_not(hub: Hub, kind: str, name: str, 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(WORDS),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 

@@ -1,4 +1,5 @@
-"""Large objects in parts, by one worker or by all: completed once, resumed where that is right, never left behind."""
+"""Large objects in parts, by one worker or by all: completed once, resumed where that is right,
+never left behind."""
 
 from __future__ import annotations
 
@@ -34,11 +35,14 @@ def arrived(ran: Ran, engine: Engine, attempts: int = 1) -> None:
 def parts_sent(proxy: Proxy) -> list[int]:
     """The numbers of the parts that were sent, in order."""
     return sorted(
-        int(request.query.split("&")[0].removeprefix("partNumber=")) for request in proxy.seen("PUT", "k")
+        int(request.query.split("&")[0].removeprefix("partNumber="))
+        for request in proxy.seen("PUT", "k")
     )
 
 
-def die_once(monkeypatch: pytest.MonkeyPatch, where: type, name: str, *, after: bool, nth: int = 1) -> None:
+def die_once(
+    monkeypatch: pytest.MonkeyPatch, where: type, name: str, *, after: bool, nth: int = 1
+) -> None:
     """Let the process die right before or after the nth call of a method."""
     method = getattr(where, name)
     calls = iter(range(1, 1000))
@@ -55,7 +59,8 @@ def die_once(monkeypatch: pytest.MonkeyPatch, where: type, name: str, *, after: 
     monkeypatch.setattr(where, name, dying)
 
 
-# --- all goes well -------------------------------------------------------------------------------------------
+# --- all goes well
+# -------------------------------------------------------------------------------------------
 
 
 def test_parts_of_a_giant_object_are_spread_over_the_workers(
@@ -71,7 +76,8 @@ def test_parts_of_a_giant_object_are_spread_over_the_workers(
 
     monkeypatch.setattr(Multipart, "copy_part", noted)
     proxy_b.rule(Delay(0.3), method="PUT")
-    # A budget that is less than the parts: one worker has no room for all of them, however fast it is.
+    # A budget that is less than the parts: one worker has no room for all of them, however fast it
+    # is.
     arrived(engine.run(workers=2, **{**GIANT, "memory_budget": 4 * MIB}), engine)
     assert len(by) == 2
     assert sum(by.values()) == 26
@@ -111,7 +117,8 @@ def watch_budget(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     return lambda: max(most)
 
 
-# --- processes that die ----------------------------------------------------------------------------------------
+# --- processes that die
+# ----------------------------------------------------------------------------------------
 
 
 @KINDS
@@ -165,7 +172,8 @@ def test_the_controller_completes_what_the_last_worker_could_not(
 def test_an_upload_with_all_its_parts_is_completed_though_its_message_is_dead(
     engine: Engine, source: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The workers die so fast that their message is given up before the controller looks at the upload."""
+    """The workers die so fast that their message is given up before the controller looks at the
+    upload."""
     monkeypatch.setattr("dth.objects.controller.GRACE", 3.0)
     source.put({"k": blob(FOUR_PARTS)})
     complete = Multipart.complete
@@ -203,7 +211,9 @@ def test_an_upload_that_was_never_begun_begins_anew(
     begin = Multipart.begin
     calls = iter(range(1000))
 
-    async def only_intends(self: Multipart, run: int, item: Any, *, spread: bool = False) -> GiantUpload:
+    async def only_intends(
+        self: Multipart, run: int, item: Any, *, spread: bool = False
+    ) -> GiantUpload:
         if next(calls) == 0:
             with monkeypatch.context() as broken:
                 broken.setattr(self._route.source, "get", None)
@@ -218,7 +228,8 @@ def test_an_upload_that_was_never_begun_begins_anew(
     arrived(engine.run(**GIANT), engine, attempts=2)
 
 
-# --- what others do to our uploads, and we must not do to theirs ---------------------------------------------------
+# --- what others do to our uploads, and we must not do to theirs
+# ---------------------------------------------------
 
 
 @KINDS
@@ -263,7 +274,8 @@ def test_fault_03_only_our_own_orphan_of_this_very_key_is_thrown_away(
     start = LocalUploads.start
 
     async def die(self: LocalUploads, *arguments: Any) -> bool:
-        """Between CreateMultipartUpload and writing its id down; meanwhile somebody begins another."""
+        """Between CreateMultipartUpload and writing its id down; meanwhile somebody begins
+        another."""
         if others:
             return await start(self, *arguments)
         others.append(boto.create_multipart_upload(Bucket=dest.bucket, Key="kb")["UploadId"])

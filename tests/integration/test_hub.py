@@ -29,7 +29,8 @@ def test_a_one_time_task_is_done_by_its_ledger(hub: Hub, source: Side, dest: Sid
     done = hub.wait(task, "DONE")
     assert dest.contents() == objects
     assert done["progressInfo"] | {"run": 1} == {
-        "total": 251, "replicated": 251, "failed": 0, "run": 1, "listing": False, "workers": 0, "waiting": 0
+        "total": 251, "replicated": 251, "failed": 0, "run": 1, "listing": False, "workers": 0,
+        "waiting": 0
     }  # fmt: skip
     (run,) = hub.runs(task)
     assert (run["kind"], run["state"], run["counts"]["done"]) == ("sync", "DONE", 251)
@@ -107,7 +108,9 @@ def test_a_wrong_key_is_told_and_once_mended_the_task_goes_on(
     bucket = s3_auth.bucket("locked")
     source = Side(s3_auth, bucket)
     source.put(bodies("abc"))
-    access, secret = s3_auth.user({"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]})
+    access, secret = s3_auth.user(
+        {"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    )
     task = hub.create(source, dest, srcCredentials="theirs", id=None)
     failed = wait_until_over(hub, task)
     assert failed["progress"] in ("ERROR", "PAUSED")
@@ -116,32 +119,40 @@ def test_a_wrong_key_is_told_and_once_mended_the_task_goes_on(
     hub.do("resumeTask", task)
     failed = wait_until_over(hub, task)
     assert "SignatureDoesNotMatch" in failed["reason"] or "signature" in failed["reason"].lower()
-    assert hub.call("query ($id: String!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task)[
-        "errMessage"
-    ]
+    assert hub.call(
+        "query ($id: String!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task
+    )["errMessage"]
     hub.secret("theirs", access, secret)
     hub.do("resumeTask", task)
     hub.wait(task, "DONE")
     assert dest.listed() == ["a", "b", "c"]
     everything = (
-        hub.output.read_text() + hub.logs(task) + (hub.data / "hub.db").read_bytes().decode("latin-1")
+        hub.output.read_text()
+        + hub.logs(task)
+        + (hub.data / "hub.db").read_bytes().decode("latin-1")
     )
     assert secret not in everything
 
 
-def test_what_failed_is_grouped_and_tried_again(hub: Hub, source: Side, dest: Side, proxy_b: Proxy) -> None:
+def test_what_failed_is_grouped_and_tried_again(
+    hub: Hub, source: Side, dest: Side, proxy_b: Proxy
+) -> None:
     source.put(bodies("abcde"))
     refuse = proxy_b.rule(Reply(403, "AccessDenied"), method="PUT", key="[bd]")
     task = hub.create(source, Side(proxy_b, dest.bucket))
     done = hub.wait(task, "DONE")
     assert done["progressInfo"]["failed"] == 2
-    (group,) = hub.call("query ($id: ID!) { failureGroups(id: $id) { reason count keys advice } }", id=task)
+    (group,) = hub.call(
+        "query ($id: ID!) { failureGroups(id: $id) { reason count keys advice } }", id=task
+    )
     assert (group["reason"], group["count"], group["keys"]) == ("AccessDenied", 2, ["b", "d"])
     told = [line for line in hub.logs(task).splitlines() if "object failed" in line]
     assert sorted(json.loads(line)["key"] for line in told) == ["b", "d"]
     assert "preflight" in group["advice"]
     proxy_b.remove(refuse)
-    retry = "mutation ($id: ID!, $keys: [String!]) { retryFailed(id: $id, keys: $keys) { progress } }"
+    retry = (
+        "mutation ($id: ID!, $keys: [String!]) { retryFailed(id: $id, keys: $keys) { progress } }"
+    )
     hub.call(retry, id=task, keys=["b"])
     wait_for(lambda: "b" in dest.listed())
     hub.wait(task, "DONE")
@@ -156,14 +167,22 @@ def test_what_failed_is_grouped_and_tried_again(hub: Hub, source: Side, dest: Si
 def test_edit_takes_effect_while_the_task_runs(hub: Hub, slow: tuple[Side, Side]) -> None:
     task = hub.create(*slow)
     wait_for(lambda: slow[1].listed())
-    edit = "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { description } }"
+    edit = (
+        "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { "
+        "description } }"
+    )
     pairs = [{"ParameterKey": "workerNumber", "ParameterValue": "4"}]
-    assert hub.call(edit, id=task, input={"description": "new", "parameters": pairs})["description"] == "new"
+    assert (
+        hub.call(edit, id=task, input={"description": "new", "parameters": pairs})["description"]
+        == "new"
+    )
     hub.wait(task, "DONE")
     assert json.loads((hub.data / "tasks" / task / "task.json").read_text())["workerNumber"] == 4
     with pytest.raises(UsageError, match="workerNumber"):
         hub.call(
-            edit, id=task, input={"parameters": [{"ParameterKey": "workerNumber", "ParameterValue": "99"}]}
+            edit,
+            id=task,
+            input={"parameters": [{"ParameterKey": "workerNumber", "ParameterValue": "99"}]},
         )
 
 
@@ -186,7 +205,10 @@ def test_events_are_copied_and_deleted_in_order(hub: Hub, source: Side, dest: Si
     path = hook["url"].removeprefix(hub.url)
 
     def event(name: str, key: str, sequencer: str) -> dict[str, Any]:
-        described = {"bucket": {"name": source.bucket}, "object": {"key": key, "sequencer": sequencer}}
+        described = {
+            "bucket": {"name": source.bucket},
+            "object": {"key": key, "sequencer": sequencer},
+        }
         return {"eventName": name, "eventTime": "2026-01-01T00:00:00.000Z", "s3": described}
 
     assert hub.request(path, {"Records": []}, {"authorization": "Bearer wrong"})[0] == 401
@@ -194,7 +216,10 @@ def test_events_are_copied_and_deleted_in_order(hub: Hub, source: Side, dest: Si
     source.put({"c": b"new"})
     source.server.boto().delete_object(Bucket=source.bucket, Key="a")
     body = {
-        "Records": [event("s3:ObjectCreated:Put", "c", "01"), event("s3:ObjectRemoved:Delete", "a", "02")]
+        "Records": [
+            event("s3:ObjectCreated:Put", "c", "01"),
+            event("s3:ObjectRemoved:Delete", "a", "02"),
+        ]
     }
     body["Records"].append(event("s3:ObjectRemoved:Delete", "b", "00"))  # but the object is there
     assert hub.request(path, body, {"authorization": f"Bearer {hook['token']}"})[0] == 200
@@ -227,13 +252,16 @@ def test_no_process_outlives_the_hub(hub: Hub, slow: tuple[Side, Side]) -> None:
 def test_a_hub_that_is_killed_during_many_operations_keeps_every_task_lawful(
     hub: Hub, source: Side, dest: Side
 ) -> None:
-    """50 operations on a handful of tasks, the hub killed now and then: nothing is doubled, nothing is lost."""
+    """50 operations on a handful of tasks, the hub killed now and then: nothing is doubled, nothing
+    is lost."""
     source.put(bodies(f"{n:02}" for n in range(30)))
     dice = random.Random(7)
     ids = [str(uuid.uuid4()) for _ in range(5)]
     for number in range(50):
         this = dice.choice(ids)
-        operation = dice.choice(["create", "create", "pauseTask", "resumeTask", "stopTask", "startRun"])
+        operation = dice.choice(
+            ["create", "create", "pauseTask", "resumeTask", "stopTask", "startRun"]
+        )
         try:
             if operation == "create":
                 hub.create(source, dest, id=this, destPrefix=this)
@@ -263,7 +291,10 @@ def test_a_hub_that_is_killed_during_many_operations_keeps_every_task_lawful(
 
 def test_a_user_is_told_in_one_line_what_cannot_be(hub: Hub, source: Side, dest: Side) -> None:
     for parameters, said in (
-        ([{"ParameterKey": "nonsense", "ParameterValue": "1"}], "nonsense: there is no such parameter"),
+        (
+            [{"ParameterKey": "nonsense", "ParameterValue": "1"}],
+            "nonsense: there is no such parameter",
+        ),
         ([], "srcBucket: a bucket is needed"),
         (
             [{"ParameterKey": "ec2CronExpression", "ParameterValue": "every day"}],
@@ -273,7 +304,9 @@ def test_a_user_is_told_in_one_line_what_cannot_be(hub: Hub, source: Side, dest:
     ):
         pairs = [*hub.parameters(source, dest), *parameters] if parameters else []
         with pytest.raises(UsageError, match=said) as refusal:
-            hub.call(CREATE, input={"type": "S3EC2", "scheduleType": "FIXED_RATE", "parameters": pairs})
+            hub.call(
+                CREATE, input={"type": "S3EC2", "scheduleType": "FIXED_RATE", "parameters": pairs}
+            )
         assert "\n" not in str(refusal.value)
 
 

@@ -1,4 +1,5 @@
-"""A hub opens nothing of its machine for its users, and uses no profile that the administrator has not listed."""
+"""A hub opens nothing of its machine for its users, and uses no profile that the administrator has
+not listed."""
 
 from __future__ import annotations
 
@@ -40,14 +41,16 @@ class Watch:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd = self._libc.inotify_init1(os.O_NONBLOCK)
         self._files = {
-            self._libc.inotify_add_watch(self._fd, os.fsencode(file), IN_OPEN): file for file in files
+            self._libc.inotify_add_watch(self._fd, os.fsencode(file), IN_OPEN): file
+            for file in files
         }
 
     def opened(self) -> list[str]:
         """Those that were opened since the last call."""
         with contextlib.suppress(BlockingIOError):
             return [
-                self._files[watch].name for watch, *_ in struct.iter_unpack("iIII", os.read(self._fd, 65536))
+                self._files[watch].name
+                for watch, *_ in struct.iter_unpack("iIII", os.read(self._fd, 65536))
             ]
         return []
 
@@ -56,7 +59,8 @@ class Watch:
 
 
 class Fortress:
-    """A hub that lists a CA bundle and a profile, and has files beside them that are none of its users' business."""
+    """A hub that lists a CA bundle and a profile, and has files beside them that are none of its
+    users' business."""
 
     def __init__(self, folder: Path, authority: Path) -> None:
         self.folder = folder
@@ -118,14 +122,19 @@ class Fortress:
         return {name: value for name, value in found.items() if value}
 
     def given(self, kind: str, values: dict[str, str]) -> dict[str, Any]:
-        parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
+        parameters = [
+            {"ParameterKey": name, "ParameterValue": value} for name, value in values.items()
+        ]
         return {"type": kind, "scheduleType": "ONE_TIME", "parameters": parameters}
 
-    def job(self, operation: str, kind: str, values: dict[str, str], side: str = "") -> dict[str, Any]:
+    def job(
+        self, operation: str, kind: str, values: dict[str, str], side: str = ""
+    ) -> dict[str, Any]:
         """Its result, or the refusal in `error`."""
         declared, passed = (", $side: Side!", ", side: $side") if side else ("", "")
         query = (
-            f"mutation ($input: CreateTaskInput!{declared}) {{ {operation}(input: $input{passed}) {{ id }} }}"
+            f"mutation ($input: CreateTaskInput!{declared}) {{ {operation}(input: "
+            f"$input{passed}) {{ id }} }}"
         )
         variables = {"input": self.given(kind, values), **({"side": side} if side else {})}
         started: dict[str, Any] = {}
@@ -146,7 +155,9 @@ class Fortress:
 
         def ended() -> bool:
             found.update(
-                self.hub.call("query ($id: ID!) { getJob(id: $id) { state error result } }", **started)
+                self.hub.call(
+                    "query ($id: ID!) { getJob(id: $id) { state error result } }", **started
+                )
             )
             return bool(found["state"] != "RUNNING")
 
@@ -166,8 +177,11 @@ class Fortress:
         return self.hub.task(task)
 
     def heard(self) -> str:
-        """Everything that a user could see: what the store was asked, and what the hub keeps and tells."""
-        requests = "".join(f"{each.target}{each.headers}{each.body!r}" for each in self.store.requests)
+        """Everything that a user could see: what the store was asked, and what the hub keeps and
+        tells."""
+        requests = "".join(
+            f"{each.target}{each.headers}{each.body!r}" for each in self.store.requests
+        )
         kept = "".join(
             file.read_bytes().decode("latin-1")
             for file in self.hub.data.rglob("*")
@@ -246,7 +260,9 @@ def spellings(fortress: Fortress) -> list[str]:
 def test_the_kinds_of_parameters_that_name_something_of_the_machine() -> None:
     lists = {"srcPrefixsListFile", "srcManifest", "srcInventory"}
     both = {"srcProfile", "destProfile", "srcCaBundle", "destCaBundle"}
-    assert {name for kind, name in local() if kind == "S3EC2"} == lists | both
+    # A path in the place of a bucket names a folder.
+    folders = {"srcBucket", "destBucket"}
+    assert {name for kind, name in local() if kind == "S3EC2"} == lists | both | folders
     assert {name for kind, name in local() if kind == "ECR"} == both
 
 
@@ -280,13 +296,18 @@ def test_what_names_something_of_the_machine_in_a_command_does_not_in_a_hub(
         if "Profile" in name:
             values = {key: value for key, value in values.items() if "Credential" not in key}
         made = fortress.create(kind, values)
-        edit = "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id } }"
+        edit = (
+            "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { "
+            "id } }"
+        )
         with contextlib.suppress(HubError):
             change = {"parameters": [{"ParameterKey": name, "ParameterValue": spelling}]}
             fortress.hub.call(edit, id=good, input=change)
         if name.startswith(("srcProfile", "destProfile", "srcCa", "destCa")):
             assert made.startswith(f"{name}: "), made
-        fortress.job("testConnection", kind, values, "SOURCE" if name.startswith("src") else "DESTINATION")
+        fortress.job(
+            "testConnection", kind, values, "SOURCE" if name.startswith("src") else "DESTINATION"
+        )
         if made.count("-") == 4 and " " not in made:
             # It was taken for the key of an object.
             fortress.over(made)
@@ -297,19 +318,19 @@ def test_a_path_is_refused_in_one_clear_line(fortress: Fortress) -> None:
     path = str(fortress.canary)
     values = fortress.objects(srcManifest=path, srcSkipCompare="true")
     line = (
-        f"srcManifest: {path!r} is not a valid name of an object; a hub opens no files of its machine: give a key of "
-        "the source bucket, or s3://bucket/key"
+        f"srcManifest: {path!r} is not a valid name of an object; a hub opens no files of its "
+        "machine: give a key of the source bucket, or s3://bucket/key"
     )
     assert line in fortress.create("S3EC2", values)
     assert line in fortress.job("preflight", "S3EC2", values)["error"]
     assert (
-        "srcCaBundle: '/etc/hostname' is not a CA bundle of this hub (ca_bundles of its settings lists own)"
-        in (fortress.create("S3EC2", fortress.objects(srcCaBundle="/etc/hostname")))
-    )
+        "srcCaBundle: '/etc/hostname' is not a CA bundle of this hub (ca_bundles of its "
+        "settings lists own)"
+    ) in (fortress.create("S3EC2", fortress.objects(srcCaBundle="/etc/hostname")))
     assert (
-        "destProfile: 'unlisted' is not an AWS profile of this hub (aws_profiles of its settings lists listed)"
-        in (fortress.create("S3EC2", fortress.objects(destProfile="unlisted", destCredentials="")))
-    )
+        "destProfile: 'unlisted' is not an AWS profile of this hub (aws_profiles of its "
+        "settings lists listed)"
+    ) in (fortress.create("S3EC2", fortress.objects(destProfile="unlisted", destCredentials="")))
 
 
 def test_a_task_of_an_older_hub_that_holds_a_path_fails_when_it_runs(fortress: Fortress) -> None:
@@ -328,7 +349,9 @@ def test_a_task_of_an_older_hub_that_holds_a_path_fails_when_it_runs(fortress: F
         if name == "srcProfile":
             del values["srcCredentials"]
         with sqlite3.connect(hub.data / "hub.db", timeout=30) as database:
-            database.execute("UPDATE task SET parameters = ? WHERE id = ?", (json.dumps(values), made))
+            database.execute(
+                "UPDATE task SET parameters = ? WHERE id = ?", (json.dumps(values), made)
+            )
         database.close()
         hub.do("startRun", made)
         wait_for(lambda: hub.task(made)["progress"] == "ERROR")
@@ -348,7 +371,8 @@ def test_a_process_of_a_hub_opens_no_file_whatever_stands_in_its_task(
     with OddStore() as store:
         bucket, there = store.bucket(), store.bucket()
         values = {
-            "srcBucket": bucket, "srcEndpoint": store.url, "srcCredentials": "keys", "destBucket": there,
+            "srcBucket": bucket, "srcEndpoint": store.url, "srcCredentials": "keys",
+            "destBucket": there,
             "destEndpoint": store.url, "destCredentials": "keys",
         }  # fmt: skip
         for name in ("srcManifest", "srcPrefixsListFile"):
@@ -395,6 +419,8 @@ def test_without_credentials_a_task_has_those_of_the_environment_and_no_unlisted
     fortress: Fortress,
 ) -> None:
     values = fortress.objects(srcCredentials="")
-    found = fortress.job("testConnection", "S3EC2", {k: v for k, v in values.items() if v}, "SOURCE")
+    found = fortress.job(
+        "testConnection", "S3EC2", {k: v for k, v in values.items() if v}, "SOURCE"
+    )
     assert not found["result"].get("ok"), found
     fortress.untouched()

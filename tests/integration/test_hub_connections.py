@@ -1,4 +1,5 @@
-"""Connections that are held open: a hub answers those who send their request, however many others there are."""
+"""Connections that are held open: a hub answers those who send their request, however many others
+there are."""
 
 from __future__ import annotations
 
@@ -49,7 +50,17 @@ class Small:
             "PYTHONPATH": str(REPOSITORY / "src"),
             "PYTHONUNBUFFERED": "1",
         }
-        command = [sys.executable, "-m", "dth", "up", "--data-dir", str(self.data), "--port", "0", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "dth",
+            "up",
+            "--data-dir",
+            str(self.data),
+            "--port",
+            "0",
+            *arguments,
+        ]
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 ["/bin/sh", "-c", 'ulimit -n 256 && exec "$@"', "sh", *command],
@@ -59,7 +70,8 @@ class Small:
         self.url = (self.data / ADDRESS_FILE).read_text().strip()
         self.port = int(self.url.rpartition(":")[2])
         made = subprocess.run(
-            [sys.executable, "-m", "dth", "token", "create", "--name", "t", "--data-dir", str(self.data)],
+            [sys.executable, "-m", "dth", "token", "create", "--name", "t", "--data-dir",
+            str(self.data)],
             env=env, capture_output=True, text=True, check=True,
         )  # fmt: skip
         self.token = made.stdout.strip()
@@ -83,7 +95,10 @@ class Small:
         health, took = self.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert health.startswith(b"HTTP/1.1 200"), health
         body = json.dumps({"query": "{ listTasksV2 { total } }"}).encode()
-        head = f"POST /graphql HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {self.token}\r\n"
+        head = (
+            "POST /graphql HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer "
+            f"{self.token}\r\n"
+        )
         query, took_too = self.ask(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         assert b'"total":0' in query, query
         assert max(took, took_too) < QUICK, (took, took_too)
@@ -136,7 +151,14 @@ def is_closed(connection: socket.socket) -> bool:
         b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n",
     ],
-    ids=["half a head", "nothing", "half a second head", "half a form", "half a query", "an upgrade"],
+    ids=[
+        "half a head",
+        "nothing",
+        "half a second head",
+        "half a form",
+        "half a query",
+        "an upgrade",
+    ],
 )
 def test_a_hub_answers_under_connections_that_only_hold(hub: Small, sent: bytes) -> None:
     held = hold(hub, 250, sent)
@@ -189,7 +211,9 @@ def test_heads_have_ten_seconds(hub: Small) -> None:
 def test_a_hub_that_speaks_tls_answers_under_handshakes_that_only_hold(tmp_path: Path) -> None:
     made = make_certificates(tmp_path)
     context = ssl.create_default_context(cafile=str(made.ca))
-    hub = Small(tmp_path, "--tls-cert", str(made.certificate), "--tls-key", str(made.key), tls=context)
+    hub = Small(
+        tmp_path, "--tls-cert", str(made.certificate), "--tls-key", str(made.key), tls=context
+    )
     try:
         health, _ = hub.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b"strict-transport-security: max-age=" in health
@@ -207,7 +231,7 @@ def test_a_hub_that_speaks_tls_answers_under_handshakes_that_only_hold(tmp_path:
         hub.close()
 
 
-# ----------------------------------------------------------------------------------------------- who goes first
+# ----------------------------------------------------------------------------------- who goes first
 
 
 class Clock:

@@ -1,7 +1,7 @@
 """Where a hub connects to for its users, and what of the answers they are told.
 
-The hub's settings allow 127.0.0.2 alone, where the servers of an attacker are. What stands at 127.0.0.1 is what only
-the hub's machine can reach.
+The hub's settings allow 127.0.0.2 alone, where the servers of an attacker are. What stands at
+127.0.0.1 is what only the hub's machine can reach.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def outside() -> Iterator[Server]:
         yield server
 
 
-# ------------------------------------------------------------------------------------------- one process
+# -------------------------------------------------------------------------------------- one process
 
 
 def confined_to(monkeypatch: pytest.MonkeyPatch, network: Network) -> None:
@@ -134,7 +134,9 @@ async def test_a_name_that_leads_to_a_metadata_service_is_refused_where_all_else
     assert inside.asked == []
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "017700000001", "127.1", "0"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "2130706433", "0x7f.1", "017700000001", "127.1", "0"]
+)
 async def test_no_spelling_leads_to_this_machine(
     inside: Server, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
@@ -192,14 +194,16 @@ async def test_a_command_connects_wherever_its_user_wants(inside: Server) -> Non
     assert await get(f"http://localhost:{inside.port}/") == 200
 
 
-def test_an_issuer_leads_to_no_metadata_service(inside: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_issuer_leads_to_no_metadata_service(
+    inside: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("dth.hub.auth.never", lambda address: str(address) == "127.0.0.1")
     with pytest.raises(HubError, match="where nothing may connect"):
         fetch_json(f"{inside.url}/.well-known/openid-configuration")
     assert inside.asked == []
 
 
-# ----------------------------------------------------------------------------------------------- one hub
+# ------------------------------------------------------------------------------------------ one hub
 
 
 @pytest.fixture(scope="module")
@@ -244,15 +248,17 @@ def given(kind: str, values: dict[str, str]) -> dict[str, Any]:
 
 
 def told(hub: Hub, kind: str, values: dict[str, str], *, run: bool = True) -> str:
-    """All that a user is told by the tests of both sides and the preflight, and with `run` by the forecast and the task
-    itself."""
+    """All that a user is told by the tests of both sides and the preflight, and with `run` by the
+    forecast and the task itself."""
     found = []
     for operation, side in (
-        ("testConnection", "SOURCE"), ("testConnection", "DESTINATION"), ("preflight", ""), *[("forecast", "")] * run
+        ("testConnection", "SOURCE"), ("testConnection", "DESTINATION"), ("preflight", ""),
+        *[("forecast", "")] * run
     ):  # fmt: skip
         declared, passed = (", $side: Side!", ", side: $side") if side else ("", "")
         query = (
-            f"mutation ($input: CreateTaskInput!{declared}) {{ {operation}(input: $input{passed}) {{ id }} }}"
+            f"mutation ($input: CreateTaskInput!{declared}) {{ {operation}(input: "
+            f"$input{passed}) {{ id }} }}"
         )
         variables = {"input": given(kind, values), **({"side": side} if side else {})}
         try:
@@ -263,7 +269,9 @@ def told(hub: Hub, kind: str, values: dict[str, str], *, run: bool = True) -> st
         job: dict[str, Any] = {}
 
         def ended(id: str = started["id"], job: dict[str, Any] = job) -> bool:
-            job.update(hub.call("query ($id: ID!) { getJob(id: $id) { state error result } }", id=id))
+            job.update(
+                hub.call("query ($id: ID!) { getJob(id: $id) { state error result } }", id=id)
+            )
             return bool(job["state"] != "RUNNING")
 
         wait_for(ended)
@@ -275,7 +283,9 @@ def told(hub: Hub, kind: str, values: dict[str, str], *, run: bool = True) -> st
     except HubError as error:
         return "\n".join([*found, str(error)])
     wait_for(lambda: hub.task(task)["progress"] in ("ERROR", "DONE", "PAUSED"))
-    records = hub.call("query ($id: ID!) { listRecords(id: $id) { items { key reason detail } } }", id=task)
+    records = hub.call(
+        "query ($id: ID!) { listRecords(id: $id) { items { key reason detail } } }", id=task
+    )
     found += [
         json.dumps([hub.task(task), hub.runs(task), records, list(hub.images(task).values())]),
         hub.logs(task),
@@ -304,10 +314,13 @@ def test_no_endpoint_leads_inside(hub: Hub, inside: Server, outside: Server, hos
 
 @pytest.mark.parametrize(
     "host",
-    ["169.254.169.254", "2852039166", "0xa9.0xfe.0xa9.0xfe", "0251.0376.0251.0376", "[::ffff:169.254.169.254]",
+    ["169.254.169.254", "2852039166", "0xa9.0xfe.0xa9.0xfe", "0251.0376.0251.0376",
+    "[::ffff:169.254.169.254]",
      "[fd00:ec2::254]", "100.100.100.200", "169.254.170.2"],
 )  # fmt: skip
-def test_a_metadata_service_is_refused_when_a_task_is_made(hub: Hub, outside: Server, host: str) -> None:
+def test_a_metadata_service_is_refused_when_a_task_is_made(
+    hub: Hub, outside: Server, host: str
+) -> None:
     for values in (
         objects(f"http://{host}", outside.url),
         objects(outside.url, f"http://{host}"),
@@ -321,11 +334,17 @@ def test_a_metadata_service_is_refused_when_a_task_is_made(hub: Hub, outside: Se
         images(registry, outside.host),
         images(outside.host, f"{registry}:5000"),
         images(
-            outside.host, "", destType="Amazon_ECR", destRegion="eu-west-1", destEndpoint=f"http://{host}"
+            outside.host,
+            "",
+            destType="Amazon_ECR",
+            destRegion="eu-west-1",
+            destEndpoint=f"http://{host}",
         ),
     ):
         with pytest.raises(HubError, match="link-local address or one of a metadata service"):
-            hub.call(CREATE, input=given("ECR", {name: value for name, value in values.items() if value}))
+            hub.call(
+                CREATE, input=given("ECR", {name: value for name, value in values.items() if value})
+            )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1"])
@@ -336,7 +355,9 @@ def test_no_registry_leads_inside(hub: Hub, inside: Server, outside: Server, hos
         images(outside.host, place, destPlainHttp="true"),
         images("", outside.host, sourceType="Public", srcImageList=f"{place}/team/app:v1"),
     ):
-        assert "which its settings do not allow" in told(hub, "ECR", {k: v for k, v in values.items() if v})
+        assert "which its settings do not allow" in told(
+            hub, "ECR", {k: v for k, v in values.items() if v}
+        )
     assert inside.asked == []
 
 
@@ -346,7 +367,11 @@ def test_a_registry_sends_us_nowhere_inside(hub: Hub, inside: Server) -> None:
     def realm(path: str) -> Answer:
         return (
             401,
-            {"www-authenticate": f'Bearer realm="http://localhost:{inside.port}/token",service="s"'},
+            {
+                "www-authenticate": (
+                    f'Bearer realm="http://localhost:{inside.port}/token",service="s"'
+                )
+            },
             b"{}",
         )
 
@@ -363,7 +388,9 @@ def test_a_registry_sends_us_nowhere_inside(hub: Hub, inside: Server) -> None:
     assert inside.asked == []
 
 
-def test_an_endpoint_of_amazon_ecr_leads_nowhere_inside(hub: Hub, inside: Server, outside: Server) -> None:
+def test_an_endpoint_of_amazon_ecr_leads_nowhere_inside(
+    hub: Hub, inside: Server, outside: Server
+) -> None:
     ecr = {
         "srcRegion": "eu-west-1",
         "srcCredential": "keys",
@@ -395,14 +422,20 @@ def test_an_endpoint_of_amazon_ecr_leads_nowhere_inside(hub: Hub, inside: Server
         (400, "<Error><Code><![CDATA[<b>{}</b>]]></Code></Error>"),
         (
             301,
-            "<Error><Code>PermanentRedirect</Code><Endpoint>{} here</Endpoint><Region>{} there</Region></Error>",
+            (
+                "<Error><Code>PermanentRedirect</Code><Endpoint>{} here</Endpoint><Region>{} "
+                "there</Region></Error>"
+            ),
         ),
         (307, "<Error><Endpoint>x.example.org/{}</Endpoint></Error>"),
         (500, "<Error><Code>InternalError</Code><Message>{}</Message><Header>{}</Header></Error>"),
         (404, "<html>{}</html>"),
         (200, "{}"),
         (200, "<{0}/>"),
-        (200, "<ListBucketResult><Contents><Key>a</Key><Size>{}</Size></Contents></ListBucketResult>"),
+        (
+            200,
+            "<ListBucketResult><Contents><Key>a</Key><Size>{}</Size></Contents></ListBucketResult>",
+        ),
         (400, '{{"errors": [{{"code": "ODD", "message": "{}"}}]}}'),
         (401, '{{"errors": [{{"code": "{} and more", "message": "{}"}}]}}'),
         (403, '{{"errors": [{{"code": "DENIED", "message": "{}"}}]}}'),
@@ -410,17 +443,21 @@ def test_an_endpoint_of_amazon_ecr_leads_nowhere_inside(hub: Hub, inside: Server
         (403, "{}"),
     ],
 )
-def test_nobody_reads_more_of_an_answer_than_its_code_and_status(hub: Hub, status: int, body: str) -> None:
+def test_nobody_reads_more_of_an_answer_than_its_code_and_status(
+    hub: Hub, status: int, body: str
+) -> None:
     text = body.format(WORDS, WORDS)
     headers = {"location": f"http://127.0.0.2:1/{WORDS}"} if status in (301, 307) else {}
     with Server("127.0.0.2", lambda _: (status, headers, text.encode())) as server:
         run = status == 403
-        assert WORDS not in told(hub, "S3EC2", objects(server.url, server.url, destPrefix="x"), run=run)
+        assert WORDS not in told(
+            hub, "S3EC2", objects(server.url, server.url, destPrefix="x"), run=run
+        )
         assert server.asked
         assert WORDS not in told(hub, "ECR", images(server.host, server.host), run=run)
 
 
-# ---------------------------------------------------------------------------------------------- skopeo
+# ------------------------------------------------------------------------------------------- skopeo
 
 
 async def test_skopeo_is_not_started_for_a_registry_that_leads_inside(
@@ -464,11 +501,15 @@ def taking(path: str) -> Answer:
     """A registry that has nothing, and takes all."""
     if "/uploads/" in path:
         return 202, {"Location": "/v2/team/app/blobs/uploads/1"}, b""
-    return (200, {}, b"{}") if path == "/v2/" else (404, {}, b'{"errors": [{"code": "NAME_UNKNOWN"}]}')
+    return (
+        (200, {}, b"{}") if path == "/v2/" else (404, {}, b'{"errors": [{"code": "NAME_UNKNOWN"}]}')
+    )
 
 
 @NEEDED
-@pytest.mark.parametrize("where", ["http://127.0.0.1:{}", "http://localhost:{}", "http://name.test:{}"])
+@pytest.mark.parametrize(
+    "where", ["http://127.0.0.1:{}", "http://localhost:{}", "http://name.test:{}"]
+)
 @pytest.mark.parametrize("by", ["", "realm "])
 async def test_skopeo_is_led_nowhere_by_a_registry(
     inside: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by: str, where: str
@@ -481,7 +522,8 @@ async def test_skopeo_is_led_nowhere_by_a_registry(
     with Server("127.0.0.2", leading) as source, Server("127.0.0.2", taking) as dest:
         sides = [
             skopeo.CopyEnd(
-                Reference(each.host, "team/app", "v1", ""), RegistryAddress(each.host, plain_http=True)
+                Reference(each.host, "team/app", "v1", ""),
+                RegistryAddress(each.host, plain_http=True),
             )
             for each in (source, dest)
         ]
@@ -504,8 +546,11 @@ def lead_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @NEEDED
 @pytest.mark.parametrize("tls", [False, True])
-async def test_skopeo_copies_through_the_gateway(monkeypatch: pytest.MonkeyPatch, tls: bool) -> None:
-    """From a registry by its name, for which it asks a proxy, to another one, and to one at an address."""
+async def test_skopeo_copies_through_the_gateway(
+    monkeypatch: pytest.MonkeyPatch, tls: bool
+) -> None:
+    """From a registry by its name, for which it asks a proxy, to another one, and to one at an
+    address."""
     built = artifact("application/x", BLOB)
     confined_to(monkeypatch, Network(loopback=True))
     lead_here(monkeypatch)
@@ -567,7 +612,11 @@ async def test_the_gateway_refuses_what_is_for_no_proxy(asked: str) -> None:
 
 async def test_each_connection_of_the_gateway_is_for_one_request(outside: Server) -> None:
     """What a proxy is asked for next may be for another host, which alone may see it."""
-    outside.answer = lambda _: (200, {"Connection": "keep-alive", "Keep-Alive": "timeout=9"}, b"words")
+    outside.answer = lambda _: (
+        200,
+        {"Connection": "keep-alive", "Keep-Alive": "timeout=9"},
+        b"words",
+    )
     async with open_gateway(Network(loopback=True)) as found:
         reader, writer = await asyncio.open_connection("127.0.0.1", found.port)
         head = "\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"
@@ -580,7 +629,9 @@ async def test_each_connection_of_the_gateway_is_for_one_request(outside: Server
     assert b"keep-alive" not in answer.lower()
 
 
-async def test_skopeo_is_not_started_where_it_cannot_be_kept_in(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_skopeo_is_not_started_where_it_cannot_be_kept_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     confined_to(monkeypatch, Network())
     monkeypatch.setattr(landlock, "is_here", lambda: False)
     sides = [

@@ -1,4 +1,5 @@
-"""A second signal soon after the first, and one while a command starts: words and exit code 1, whatever comes."""
+"""A second signal soon after the first, and one while a command starts: words and exit code 1,
+whatever comes."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from tests.engine import Dth, Side, between, bodies, wait_for
 from tests.hub import Hub
 from tests.servers.proxy import Delay, Proxy
 
-SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+SIGNALS = pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"]
+)
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def test_two_signals_end_a_sync_with_words(
     process.send_signal(number)
     done = dth.end(process)
     assert done.code == 1
-    assert "dth: interrupted; give the same command again" in done.err
+    assert "dth: interrupted; run the same command again to resume" in done.err
 
 
 @SIGNALS
@@ -57,7 +60,8 @@ def test_signals_without_end_end_a_sync_with_words(
 
 
 def listens(pid: int) -> bool:
-    """Whether our first lines have run, which set a handler for SIGTERM (one for SIGINT is Python's own)."""
+    """Whether our first lines have run, which set a handler for SIGTERM (one for SIGINT is Python's
+    own)."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = int(re.search(r"SigCgt:\s*([0-9a-f]+)", status)[1], 16)  # type: ignore[index]
     return bool(caught >> (signal.SIGTERM - 1) & 1)
@@ -98,14 +102,17 @@ def test_two_signals_end_a_hub_in_order(tmp_path: Path) -> None:
         assert hub.process.wait(30) == 0
 
 
-def test_a_signal_to_the_whole_group_drains(dth: Dth, many: list[str], proxy_b: Proxy, dest: Side) -> None:
-    """`timeout` and service managers signal all processes at once: the nursery does not end before its children."""
+def test_a_signal_to_the_whole_group_drains(
+    dth: Dth, many: list[str], proxy_b: Proxy, dest: Side
+) -> None:
+    """`timeout` and service managers signal all processes at once: the nursery does not end before
+    its children."""
     process = dth.start("s3", "sync", *many, "--workers", "1")
     wait_for(lambda: proxy_b.count("PUT", status=200) > 20)
     os.killpg(process.pid, signal.SIGTERM)
     done = dth.end(process)
     assert done.code == 1
-    assert "dth: interrupted; give the same command again" in done.err
+    assert "dth: interrupted; run the same command again to resume" in done.err
     assert dth.run("s3", "sync", *many).code == 0
     # What was in hand was finished, so no object went twice.
     sent = [request.key for request in proxy_b.seen("PUT")]

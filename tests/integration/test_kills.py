@@ -20,7 +20,9 @@ SMALL = 400
 LANES = 32  # objects that the worker has in flight at most
 
 
-def test_a_hub_whose_processes_are_killed_leaves_nothing_undone_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_hub_whose_processes_are_killed_leaves_nothing_undone_and_doubles_nothing(
+    tmp_path: Path,
+) -> None:
     kills = Kills(tmp_path, tasks=2, delay=0.5)
     try:
         for n, kind in enumerate(("worker", "hub", "worker")):

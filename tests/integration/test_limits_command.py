@@ -29,7 +29,13 @@ def test_a_limit_of_a_running_sync_is_shown_and_lifted(
     before = json.loads(dth.run("s3", "limits", *chosen, "--json").out)
     assert before == {"state": str(state), "maxBytesPerSecond": 16384, "maxRequestsPerSecond": None}
     changed = dth.run(
-        "s3", "limits", *chosen, "--max-bytes-per-second", "none", "--max-requests-per-second", "90.5"
+        "s3",
+        "limits",
+        *chosen,
+        "--max-bytes-per-second",
+        "none",
+        "--max-requests-per-second",
+        "90.5",
     )
     assert changed.code == 0
     assert changed.out.split() == [
@@ -50,7 +56,10 @@ def test_without_a_sync_there_is_nothing_to_limit(dth: Dth, tmp_path: Path) -> N
     (tmp_path / "task.json").write_text("{}")
     found = dth.run("s3", "limits", "--state", tmp_path, "--max-bytes-per-second", "5M")
     assert (found.code, found.err) == (
-        2, f"dth: --state: no sync runs with {tmp_path}; give the limits to the next one as options\n"
+        2, (
+           f"dth: --state: no sync runs with {tmp_path}; give the limits to the next one as "
+           "options\n"
+           )
     )  # fmt: skip
     found = dth.run("s3", "limits", "--max-bytes-per-second", "5Q")
     assert found.code == 2

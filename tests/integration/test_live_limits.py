@@ -40,7 +40,9 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def client(platform: LocalPlatform, server: Proxy, bucket: str, rate: float) -> AsyncIterator[S3Client]:
+async def client(
+    platform: LocalPlatform, server: Proxy, bucket: str, rate: float
+) -> AsyncIterator[S3Client]:
     """A client whose cap follows the shared rate "bytes", which is this one at first."""
     await platform.limits.set_rates({"bytes": rate})
     cap = Cap(platform.limits, "bytes", rate)
@@ -123,7 +125,8 @@ async def test_a_higher_cap_holds_for_bodies_under_way(
 async def test_a_request_that_waits_for_all_of_its_body_does_not_keep_what_a_lower_cap_would_not_give(
     s3_a: MiniStack, bucket_a: str, platform: LocalPlatform
 ) -> None:
-    """Bodies that are less than a slice of the cap go at once when granted: not any more when it falls."""
+    """Bodies that are less than a slice of the cap go at once when granted: not any more when it
+    falls."""
     body = random.Random(3).randbytes(4 * MIB)
     with Proxy(s3_a) as proxy:
         async with client(platform, proxy, bucket_a, 48 * MIB) as there:

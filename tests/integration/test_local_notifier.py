@@ -53,7 +53,7 @@ def task(**parameters: str) -> Task:
     return Task("t1", "S3EC2", ScheduleType.ONE_TIME, parameters, "copy all")
 
 
-# -------------------------------------------------------------------------------------------- mail servers
+# ------------------------------------------------------------------------------------- mail servers
 
 
 class Mailbox:
@@ -73,7 +73,9 @@ class Mailbox:
         self.recipients += envelope.rcpt_tos
         return "250 OK"
 
-    def authenticate(self, _s: SMTP, _session: Session, _e: Envelope, _m: str, data: Any) -> AuthResult:
+    def authenticate(
+        self, _s: SMTP, _session: Session, _e: Envelope, _m: str, data: Any
+    ) -> AuthResult:
         assert isinstance(data, LoginPassword)
         self.logins.append((data.login.decode(), data.password.decode()))
         return AuthResult(success=data.password == PASSWORD.encode(), handled=False)
@@ -119,7 +121,7 @@ def mail_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         yield start
 
 
-# --------------------------------------------------------------------------------------------- web servers
+# -------------------------------------------------------------------------------------- web servers
 
 
 class Hook:
@@ -163,7 +165,7 @@ def hook() -> Iterator[Hook]:
     server.close()
 
 
-# ------------------------------------------------------------------------------------------------ the hub
+# ------------------------------------------------------------------------------------------ the hub
 
 
 @pytest.fixture
@@ -222,7 +224,7 @@ async def settled(database: HubDatabase) -> Rows:
     return await until(database, lambda rows: all(state != "WAITING" for _, state, _ in rows))
 
 
-# ---------------------------------------------------------------------------------------------- channels
+# ----------------------------------------------------------------------------------------- channels
 
 
 async def test_channels_are_kept_encrypted(
@@ -252,9 +254,15 @@ async def test_who_is_told_what_and_once(database: HubDatabase, vault: Vault, po
         Channel("off", "email", "off@example.org", enabled=False),
     ):
         await notifier.put_channel(channel)
-    await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail="me@example.org"), "x", once="1")
-    await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail="me@example.org"), "x", once="1")
-    await notifier.notify(NotifiedEvent.TASK_DONE, task(alarmEmail="all@example.org"), "x", once="2")
+    await notifier.notify(
+        NotifiedEvent.TASK_ERROR, task(alarmEmail="me@example.org"), "x", once="1"
+    )
+    await notifier.notify(
+        NotifiedEvent.TASK_ERROR, task(alarmEmail="me@example.org"), "x", once="1"
+    )
+    await notifier.notify(
+        NotifiedEvent.TASK_DONE, task(alarmEmail="all@example.org"), "x", once="2"
+    )
     await notifier.notify(NotifiedEvent.TASK_DONE, task(alarmEmail="no address\r\nBcc: x@y"), "x")
     await notifier.notify(NotifiedEvent.TASK_ERROR, task(), "x")
     await notifier.notify(NotifiedEvent.TASK_ERROR, task(), "x")
@@ -262,7 +270,7 @@ async def test_who_is_told_what_and_once(database: HubDatabase, vault: Vault, po
     assert told == ["all", "email:me@example.org", "all", "done", "all", "done", "all", "all"]
 
 
-# ------------------------------------------------------------------------------------------------- e-mail
+# ------------------------------------------------------------------------------------------- e-mail
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls", "none"])
@@ -273,7 +281,9 @@ async def test_what_comes_together_is_one_mail(
     mail_server: Callable[..., Mail],
     security: str,
 ) -> None:
-    server = mail_server(security, **({"auth_require_tls": False} if security != "starttls" else {}))
+    server = mail_server(
+        security, **({"auth_require_tls": False} if security != "starttls" else {})
+    )
     await LocalSecrets(database, vault).create("mail", json.dumps({"password": PASSWORD}))
     notifier = Notifier(database, vault, server.config(), post)
     for n in range(30):
@@ -339,7 +349,8 @@ async def test_a_test_message_says_why_it_does_not_arrive(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"security": "ssl"}, {"security": "None"}, {"security": False}, {"port": 0}, {"port": "25"}, {"port": True},
+        {"security": "ssl"}, {"security": "None"}, {"security": False}, {"port": 0}, {"port": "25"},
+        {"port": True},
         {"host": ""}, {"host": 1}, {"sender": "hub"}, {"sender": "a@b\r\nBcc: c@d"}, {"user": "x"},
     ],
 )  # fmt: skip
@@ -386,7 +397,9 @@ async def test_what_a_clock_that_was_ahead_put_off_is_sent_at_once(
     notifier = Notifier(database, vault, server.config(user="", password_secret=""), post)
     await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail=ADDRESS), "first")
     ahead = time.time() + 3 * 3600
-    await database.write(lambda connection: connection.execute(update(outbox).values(at=ahead, due=ahead)))
+    await database.write(
+        lambda connection: connection.execute(update(outbox).values(at=ahead, due=ahead))
+    )
     async with running(notifier):
         rows = await settled(database)
     assert [state for _, state, _ in rows] == ["SENT"]
@@ -425,7 +438,7 @@ async def test_a_hub_that_ends_waits_for_no_mail_server(
     assert await states(database) == [(f"email:{ADDRESS}", "WAITING", 0)]
 
 
-# ----------------------------------------------------------------------------------------------- webhooks
+# ----------------------------------------------------------------------------------------- webhooks
 
 
 async def test_a_webhook_gets_slacks_form_and_ours(
@@ -499,7 +512,9 @@ async def test_one_that_is_down_holds_up_no_other(
     await notifier.put_channel(Channel("b", "webhook", hook.url))
     async with running(notifier):
         await notifier.notify(NotifiedEvent.TASK_DONE, task(), "x")
-        await until(database, lambda rows: ("b", "SENT", 0) in rows and any(tries for _, _, tries in rows))
+        await until(
+            database, lambda rows: ("b", "SENT", 0) in rows and any(tries for _, _, tries in rows)
+        )
         await notifier.put_channel(Channel("a", "webhook", hook.url, enabled=False))
         assert sorted(state for _, state, _ in await settled(database)) == ["FAILED", "SENT"]
     assert len(hook.bodies) == 1

@@ -19,7 +19,7 @@ from pathlib import Path
 from dth.platforms.local.platform import open_platform
 from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
-from dth.core.ports.uploads import Upload
+from dth.core.ports.uploads import GiantUpload
 
 state, owner = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
@@ -50,7 +50,7 @@ async def race():
     won = []
     with open_platform(state, owner) as platform:
         for n in range(100):
-            if await platform.uploads.intend(Upload(f"k{n}", 1, "e", 1, 1)):
+            if await platform.uploads.intend(GiantUpload(f"k{n}", 1, "e", 1, 1)):
                 won.append(["intend", n])
                 assert await platform.uploads.start(f"k{n}", "u", [], [])
         for n in range(100):
@@ -79,7 +79,9 @@ def launch(code: str, state: Path, owners: Sequence[str]) -> list[subprocess.Pop
     """Start one process for each owner; they begin together, when all are there."""
     command = [sys.executable, "-c", PREAMBLE + code, state]
     processes = [
-        subprocess.Popen([*command, owner], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, owner], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for owner in owners
     ]
     for process in processes:
@@ -107,7 +109,9 @@ async def test_nothing_is_lost_or_counted_twice_when_a_worker_is_killed(tmp_path
             page = Page(Counts(listed=1000), [Cursor("c", 0, "", "", keys[first + 999])])
             for start in range(first, first + 1000, pack):
                 chunk = keys[start : start + pack]
-                page.messages.append(Outgoing(f"m{start}", json.dumps({"run": run.id, "keys": chunk})))
+                page.messages.append(
+                    Outgoing(f"m{start}", json.dumps({"run": run.id, "keys": chunk}))
+                )
                 page.enqueued += [Enqueued(key, 10, "e", f"m{start}") for key in chunk]
             await platform.records.commit(run.id, page)
 

@@ -1,4 +1,5 @@
-"""`dth user`, `dth token`, `dth login`: what they do on the hub's own machine, and through its API."""
+"""`dth user`, `dth token`, `dth login`: what they do on the hub's own machine, and through its
+API."""
 
 from __future__ import annotations
 
@@ -69,12 +70,14 @@ def typed(dth: Dth, password: str, *arguments: str | Path) -> Done:
         return dth.here(*arguments)
 
 
-# -------------------------------------------------------------------------------------- on this machine
+# ---------------------------------------------------------------------------------- on this machine
 
 
 def test_users_are_kept_without_a_hub_that_runs(dth: Dth, data: Path) -> None:
     where = ("--data-dir", data)
-    done = typed(dth, PASSWORD, "user", "add", "Ann", "--role", "admin", "--email", "a@example.com", *where)
+    done = typed(
+        dth, PASSWORD, "user", "add", "Ann", "--role", "admin", "--email", "a@example.com", *where
+    )
     assert done.code == 0, done
     assert typed(dth, PASSWORD, "user", "add", "bob", *where).code == 0
     listed = dth.here("user", "list", *where)
@@ -83,7 +86,10 @@ def test_users_are_kept_without_a_hub_that_runs(dth: Dth, data: Path) -> None:
     )
     assert re.search(r"^bob +viewer ", listed.out, re.MULTILINE)
     assert dth.here("user", "role", "bob", "operator", *where).code == 0
-    assert typed(dth, "another horse battery", "user", "passwd", "bob", "--must-change", *where).code == 0
+    assert (
+        typed(dth, "another horse battery", "user", "passwd", "bob", "--must-change", *where).code
+        == 0
+    )
     assert "must change" in dth.here("user", "list", *where).out
 
     async def check() -> None:
@@ -124,16 +130,23 @@ def test_what_cannot_be_is_refused_in_one_line(
 
 
 def test_a_directory_of_no_hub_is_not_made_one(dth: Dth, data: Path) -> None:
-    for arguments in (("user", "list"), ("user", "rm", "ann"), ("token", "list"), ("token", "revoke", "x")):
+    for arguments in (
+        ("user", "list"),
+        ("user", "rm", "ann"),
+        ("token", "list"),
+        ("token", "revoke", "x"),
+    ):
         done = dth.here(*arguments, "--data-dir", data)
         assert done.code == 2
-        assert "no data directory" in done.err
+        assert "is not a data directory of a hub" in done.err
     assert not data.exists()
 
 
 def test_a_token_is_alone_on_the_last_line(dth: Dth, data: Path) -> None:
     where = ("--data-dir", data)
-    done = dth.here("token", "create", "--role", "admin", "--name", "nightly", "--expires", "90d", *where)
+    done = dth.here(
+        "token", "create", "--role", "admin", "--name", "nightly", "--expires", "90d", *where
+    )
     token = done.out.splitlines()[-1]
     assert done.out == f"{token}\n"
 
@@ -160,7 +173,7 @@ def test_time_spans() -> None:
             span(text)
 
 
-# --------------------------------------------------------------------------------------- through the API
+# ---------------------------------------------------------------------------------- through the API
 
 
 class Client:
@@ -170,7 +183,11 @@ class Client:
         nothing: Any = None
         self._ports = HubPorts(
             **dict.fromkeys(
-                ("tasks", "engine", "secrets", "notifications", "metrics", "logs", "jobs", "signing_key", "webhook"),
+                (
+                    "tasks", "engine", "secrets", "notifications", "metrics", "logs", "jobs",
+                    "stores",
+                    "signing_key", "webhook",
+                ),
                 nothing,
             ),
             users=users,
@@ -207,7 +224,9 @@ async def test_users_and_tokens_of_a_hub_that_is_called(data: Path) -> None:
             "ann@example.com",
             True,
         )
-        assert [user.name for user in await users.list()] == [user.name for user in await here.list()]
+        assert [user.name for user in await users.list()] == [
+            user.name for user in await here.list()
+        ]
         assert abs(ann.created - time.time()) < 60
         await users.set_password("ann", "another horse battery")
         assert (await here.check("ann", "another horse battery")).account
@@ -227,11 +246,12 @@ async def test_users_and_tokens_of_a_hub_that_is_called(data: Path) -> None:
         assert abs(usual.expires - time.time() - 90 * 86400) < 60
 
 
-# ---------------------------------------------------------------------------------------------- signing in
+# --------------------------------------------------------------------------------------- signing in
 
 
 async def sign_in(dth: Dth, hub: Hub, *, before: str = "") -> Done:
-    """`dth login`, and what its user does in a browser. `before`: another page calls this machine first."""
+    """`dth login`, and what its user does in a browser. `before`: another page calls this machine
+    first."""
     process = dth.start("login", "--hub", hub.origin)
     assert process.stderr
     url = ""

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 MIRROR = {"delete_mode": "Mirror", "delete_max_percent": 100}
 
 
-def test_what_has_no_source_is_deleted(engine: Engine, proxy_b: Proxy, source: Side, dest: Side) -> None:
+def test_what_has_no_source_is_deleted(
+    engine: Engine, proxy_b: Proxy, source: Side, dest: Side
+) -> None:
     source.put(bodies(["both", "new"]))
     dest.put(bodies(["both", *(f"extra/{n:03}" for n in range(250)), 'odd "\n+%', "also\\odd"]))
     ran = engine.run(workers=2, **MIRROR)
-    assert (ran.counts.same, ran.counts.done, ran.counts.extra, ran.counts.deleted) == (1, 1, 252, 252)
+    assert (ran.counts.same, ran.counts.done, ran.counts.extra, ran.counts.deleted) == (
+        1,
+        1,
+        252,
+        252,
+    )
     assert dest.listed() == ["both", "new"]
     assert engine.run(**MIRROR).counts.deleted == 0
 
@@ -41,7 +48,17 @@ def test_what_is_filtered_archived_failed_or_elsewhere_stays(
     glacier.archive(source.bucket, "in/archived")
     engine.source = Side(glacier, source.bucket, "in/")
     dest.put(
-        bodies(["to/skip.tmp", "to/old.tmp", "to/archived", "to/fails", "to/gone", "elsewhere", "tooth"])
+        bodies(
+            [
+                "to/skip.tmp",
+                "to/old.tmp",
+                "to/archived",
+                "to/fails",
+                "to/gone",
+                "elsewhere",
+                "tooth",
+            ]
+        )
     )
     proxy_b.rule(Reply(403, "AccessDenied"), method="PUT", key="fails")
     ran = engine.run(
@@ -63,7 +80,9 @@ def test_what_is_filtered_archived_failed_or_elsewhere_stays(
     ]
 
 
-def test_an_object_that_reappears_is_kept(engine: Engine, proxy_a: Proxy, source: Side, dest: Side) -> None:
+def test_an_object_that_reappears_is_kept(
+    engine: Engine, proxy_a: Proxy, source: Side, dest: Side
+) -> None:
     source.put(bodies("a"))
     dest.put(bodies(["a", "back", "gone"]))
     proxy_a.rule(Hook(lambda request: source.put(bodies(["back"]))), method="HEAD", key="back")
@@ -93,7 +112,9 @@ def test_more_than_the_guard_allows_deletes_nothing_and_a_dry_run_shows_it(
     assert "deletes refused: 2 of 10" in shown.out
     found = dth.sync(source, dest, *mirror, code=1)
     assert (found["extra"], found["deleted"]) == (2, 0)
-    assert "deletes refused: 2 of 10 destination objects would go, more than 10%" in found["notes"][0]
+    assert (
+        "deletes refused: 2 of 10 destination objects would go, more than 10%" in found["notes"][0]
+    )
     assert dest.listed() == keys
 
     allowed = (*mirror, "--delete-max-percent", "20")

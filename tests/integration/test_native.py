@@ -1,4 +1,5 @@
-"""Connections that the extension serves: which are made, which are kept, and what is left to libcurl."""
+"""Connections that the extension serves: which are made, which are kept, and what is left to
+libcurl."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 OPTIONS = ConnectOptions(connect_timeout=5.0, stall_timeout=20.0)
 
 pytestmark = pytest.mark.skipif(
-    not native.BUILT and os.environ.get("CI") != "true", reason="the extension is not built: make native"
+    not native.BUILT and os.environ.get("CI") != "true",
+    reason="the extension is not built: make native",
 )
 
 
@@ -50,7 +52,7 @@ async def get(transport: Transport, url: str, **settings: Any) -> Response:
     return await transport.send("GET", url, {}, **{"options": OPTIONS, **settings})
 
 
-# ------------------------------------------------------------------------------------------- who serves what
+# ---------------------------------------------------------------------------------- who serves what
 
 
 async def test_plain_requests_are_served_here(used: Used) -> None:
@@ -108,7 +110,9 @@ async def test_tls_is_libcurls_where_there_is_no_openssl(
     assert used.by_libcurl == 1
 
 
-async def test_a_proxy_of_the_environment_is_libcurls(used: Used, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_of_the_environment_is_libcurls(
+    used: Used, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     async with always(OK) as server:
@@ -116,7 +120,9 @@ async def test_a_proxy_of_the_environment_is_libcurls(used: Used, monkeypatch: p
     assert used.by_libcurl == 1
 
 
-async def test_the_environment_leaves_everything_to_libcurl(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment_leaves_everything_to_libcurl(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DTH_RELAY", "python")
     async with always(OK) as server:
         with Used() as transport:
@@ -124,7 +130,7 @@ async def test_the_environment_leaves_everything_to_libcurl(monkeypatch: pytest.
             assert transport.by_libcurl == 1
 
 
-# ------------------------------------------------------------------------------------------------- connecting
+# --------------------------------------------------------------------------------------- connecting
 
 
 def leads_to(monkeypatch: pytest.MonkeyPatch, *places: tuple[str, int]) -> list[str]:
@@ -151,7 +157,9 @@ async def test_the_next_address_is_tried(used: Used, monkeypatch: pytest.MonkeyP
             port = int(server.url.rpartition(":")[2])
             refuses, silence, serves = ("127.0.0.1", 9), silent.getsockname(), ("127.0.0.1", port)
             asked = leads_to(monkeypatch, refuses, silence, serves)
-            answers = await asyncio.gather(*(get(used, "http://several.example/x") for _ in range(5)))
+            answers = await asyncio.gather(
+                *(get(used, "http://several.example/x") for _ in range(5))
+            )
             assert [answer.body for answer in answers] == [b"ok"] * 5
         for filler in fillers:
             filler.close()
@@ -171,7 +179,7 @@ async def test_a_connection_that_takes_too_long_is_a_failed_one(used: Used) -> N
     assert used.by_libcurl == 0
 
 
-# --------------------------------------------------------------------------------------------- connections at rest
+# ------------------------------------------------------------------------------ connections at rest
 
 
 def open_sockets() -> int:

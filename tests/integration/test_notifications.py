@@ -1,4 +1,5 @@
-"""A store's notifications, delivered to a queue directly, by SNS and by EventBridge, all tell the same."""
+"""A store's notifications, delivered to a queue directly, by SNS and by EventBridge, all tell the
+same."""
 
 import json
 import time
@@ -42,7 +43,9 @@ def test_the_three_ways_to_a_queue_tell_the_same(s3_a: MiniStack, bucket_a: str)
         events: list[ObjectEvent] = []
         deadline = time.monotonic() + 20
         while len(events) < 2 and time.monotonic() < deadline:
-            answer = sqs.receive_message(QueueUrl=queues[way][0], MaxNumberOfMessages=10, WaitTimeSeconds=1)
+            answer = sqs.receive_message(
+                QueueUrl=queues[way][0], MaxNumberOfMessages=10, WaitTimeSeconds=1
+            )
             for received in answer.get("Messages", []):
                 message = decode(received["MessageId"], received["Body"])
                 assert isinstance(message, EventMessage)

@@ -1,4 +1,5 @@
-"""A nursery that is killed, as when memory runs out, takes its supervisor along, which is then started again."""
+"""A nursery that is killed, as when memory runs out, takes its supervisor along, which is then
+started again."""
 
 from __future__ import annotations
 
@@ -66,7 +67,14 @@ def test_a_sync_ends_with_its_nursery_in_one_line_and_the_same_command_resumes(
 ) -> None:
     source.put(bodies(f"{n:03}" for n in range(100)))
     proxy_b.rule(Delay(0.2), method="PUT")
-    command = ("s3", "sync", *between(source, Side(proxy_b, dest.bucket)), "--quiet", "--workers", "1")
+    command = (
+        "s3",
+        "sync",
+        *between(source, Side(proxy_b, dest.bucket)),
+        "--quiet",
+        "--workers",
+        "1",
+    )
     process = dth.start(*command)
     wait_for(lambda: proxy_b.count("PUT", status=200) > 10)
     os.kill(nursery_of(process), signal.SIGKILL)

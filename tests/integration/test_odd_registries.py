@@ -1,4 +1,5 @@
-"""Registries that do otherwise than the standard says: what the client finds all the same, and what it says if not."""
+"""Registries that do otherwise than the standard says: what the client finds all the same, and what
+it says if not."""
 
 from __future__ import annotations
 
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from dth.core.errors import EndpointRefused, ListingFailed, ObjectRefused, Throttled, TransferError, Transient
+from dth.core.errors import (
+    EndpointRefused,
+    ListingFailed,
+    ObjectRefused,
+    Throttled,
+    TransferError,
+    Transient,
+)
 from dth.core.ports.runs import RunKind
 from dth.images.listing import OciSource, Selection, list_images
 from dth.images.parameters import EcrParameters
@@ -88,7 +96,9 @@ def make(transport: Transport, behind: RegistryServer) -> Iterator[Make]:
     ) -> tuple[Registry, OddRegistry]:
         odd = OddRegistry(behind, *quirks, rate=rate)
         made.append(odd)
-        return Registry(transport, RegistryAddress(odd.host), login, pushes=pushes, attempts=attempts), odd
+        return Registry(
+            transport, RegistryAddress(odd.host), login, pushes=pushes, attempts=attempts
+        ), odd
 
     yield make
     for odd in made:
@@ -101,18 +111,22 @@ def test_every_quirk_is_tried() -> None:
     assert [name for name in QUIRKS if f'"{name}"' not in text] == []
 
 
-# ------------------------------------------------------------------------------------------------- throttling
+# --------------------------------------------------------------------------------------- throttling
 
 
 @pytest.mark.parametrize("quirk", ["rate-429", "rate-429-seconds", "rate-429-date", "rate-503"])
 async def test_one_that_takes_so_many_requests_is_asked_so_many(make: Make, quirk: str) -> None:
     registry, odd = make(quirk)
-    found = await asyncio.gather(*(registry.head("team/app", TAGS[each % 7]) for each in range(100)))
+    found = await asyncio.gather(
+        *(registry.head("team/app", TAGS[each % 7]) for each in range(100))
+    )
     assert set(found) == {IMAGE.digest}
     assert 0 < odd.refused <= 40
 
 
-async def test_a_date_is_read_against_the_registrys_own_clock(make: Make, transport: Transport) -> None:
+async def test_a_date_is_read_against_the_registrys_own_clock(
+    make: Make, transport: Transport
+) -> None:
     paces_of(transport).patience = 10
     registry, odd = make("first-429-date")
     begun = time.monotonic()
@@ -168,7 +182,8 @@ async def test_one_thing_that_alone_is_refused_fails_also_when_nothing_else_is_a
 async def test_one_thing_that_alone_asks_to_wait_fails_also_when_nothing_else_is_asked_for(
     make: Make, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A 507 speaks of what was to be stored, and not of a limit, though it says when to come again."""
+    """A 507 speaks of what was to be stored, and not of a limit, though it says when to come
+    again."""
     monkeypatch.setattr("dth.images.registry.client.STRIKES", 2)
     paces_of(transport).patience = 3600
     registry, _ = make("bad-507")
@@ -227,7 +242,7 @@ async def test_both_sides_of_one_registry_share_its_pace(make: Make, transport: 
     assert len(odd.asked) == 1
 
 
-# ------------------------------------------------------------------------------------------------- signing in
+# --------------------------------------------------------------------------------------- signing in
 
 
 @pytest.mark.parametrize("quirk", ["basic", "hides-403", "hides-404", "tokens"])
@@ -238,7 +253,9 @@ async def test_v2_is_asked_how_to_sign_in(make: Make, quirk: str) -> None:
     assert odd.asked[0] == ("GET", "/v2/")
     assert odd.count("GET", "/v2/") == 1 + (quirk == "tokens") * 0
     assert all(
-        signed for signed, (_, target) in zip(odd.signed, odd.asked, strict=True) if "/v2/team" in target
+        signed
+        for signed, (_, target) in zip(odd.signed, odd.asked, strict=True)
+        if "/v2/team" in target
     )
 
 
@@ -340,7 +357,7 @@ async def test_a_challenge_that_is_none(make: Make, quirk: str) -> None:
     assert time.monotonic() - begun < 2
 
 
-# ------------------------------------------------------------------------------------------------------- HEAD
+# --------------------------------------------------------------------------------------------- HEAD
 
 
 @pytest.mark.parametrize("quirk", ["head-404", "head-405", "head-400", "head-403", "head-bare"])
@@ -365,7 +382,7 @@ async def test_a_head_that_has_found_something_is_believed(make: Make) -> None:
     assert odd.count("GET") == 0
 
 
-# --------------------------------------------------------------------------------------------------- listings
+# ----------------------------------------------------------------------------------------- listings
 
 
 @pytest.mark.parametrize(
@@ -436,7 +453,9 @@ async def test_names_that_are_none_are_left_out_and_told(make: Make) -> None:
     assert note.startswith(f"left out, because no image can be called so: '{registry.host}/a b', ")
     assert note.endswith(" and 10 more")
     assert "\n" not in note
-    listed = await list_images(Selection(untagged=False), lambda _: OciSource(registry), registry.host)
+    listed = await list_images(
+        Selection(untagged=False), lambda _: OciSource(registry), registry.host
+    )
     assert {image.repository for image in listed.images} == {
         "signed/app",
         "team/app",
@@ -446,7 +465,7 @@ async def test_names_that_are_none_are_left_out_and_told(make: Make) -> None:
     assert registry.notes[0] in listed.notes
 
 
-# -------------------------------------------------------------------------------------------------- referrers
+# ---------------------------------------------------------------------------------------- referrers
 
 
 @pytest.mark.parametrize(
@@ -481,7 +500,9 @@ async def test_where_tokens_are_redirected_to_is_not_told_who_we_are(make: Make)
         await registry.head("team/app", "v0")
     assert {user for user, _ in odd.tokens_asked} == {""}
     told = [
-        signed for signed, host in zip(odd.signed, odd.hosts, strict=True) if host.startswith("localhost")
+        signed
+        for signed, host in zip(odd.signed, odd.hosts, strict=True)
+        if host.startswith("localhost")
     ]
     assert told
     assert not any(told)

@@ -44,7 +44,11 @@ def test_checksums_are_verified_echoed_and_stated(name: str) -> None:
         right, header = sum_of(name, BODY), f"x-amz-checksum-{name}"
 
         status, headers, _ = put(store, **{header: right})
-        assert (status, headers[header], headers["x-amz-checksum-type"]) == (200, right, "FULL_OBJECT")
+        assert (status, headers[header], headers["x-amz-checksum-type"]) == (
+            200,
+            right,
+            "FULL_OBJECT",
+        )
         status, _, body = put(store, "other", **{header: sum_of(name, b"else")})
         assert (status, b"BadDigest" in body) == (400, True)
 
@@ -96,7 +100,9 @@ def test_listings_have_pages_and_folders(version: str, quirk: str) -> None:
         assert sorted(found) == sorted(KEYS)
         assert (found == sorted(KEYS)) == (not quirk)
 
-        pages = store.boto().get_paginator(version).paginate(Bucket=bucket, Prefix="a/", Delimiter="/")
+        pages = (
+            store.boto().get_paginator(version).paginate(Bucket=bucket, Prefix="a/", Delimiter="/")
+        )
         content = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         folders = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
         assert (sorted(content), folders) == (["a/1", "a/2"], ["a/b/"])
@@ -116,7 +122,9 @@ def test_parts_are_joined_with_their_checksums() -> None:
             parts.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC64NVME": value})
         assert len(s3.list_multipart_uploads(Bucket=bucket)["Uploads"]) == 1
         done = s3.complete_multipart_upload(**of_key, MultipartUpload={"Parts": parts})
-        digests = b"".join(hashlib.md5(body, usedforsecurity=False).digest() for body in (b"one", b"two"))
+        digests = b"".join(
+            hashlib.md5(body, usedforsecurity=False).digest() for body in (b"one", b"two")
+        )
         assert done["ETag"] == f'"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-2"'
         assert done["ChecksumCRC64NVME"] == sum_of("crc64nvme", b"onetwo")
         assert store.get(bucket, "key") == b"onetwo"

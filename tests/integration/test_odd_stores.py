@@ -1,4 +1,5 @@
-"""The engine against stores that do one thing otherwise: what it says of a copy is true on each of them."""
+"""The engine against stores that do one thing otherwise: what it says of a copy is true on each of
+them."""
 
 from __future__ import annotations
 
@@ -58,9 +59,12 @@ class Pair:
         self._state = state
 
     def quirks(self, source: str = "", dest: str = "", **times: int) -> None:
-        """Words of quirks for both sides; `times`: how often one of them acts (underscores for dashes)."""
+        """Words of quirks for both sides; `times`: how often one of them acts (underscores for
+        dashes)."""
         for store, words in ((self.source, source), (self.dest, dest)):
-            store.quirks = {word: times.get(word.replace("-", "_"), float("inf")) for word in words.split()}
+            store.quirks = {
+                word: times.get(word.replace("-", "_"), float("inf")) for word in words.split()
+            }
 
     def put(self, objects: dict[str, bytes], **headers: Any) -> None:
         for key, body in objects.items():
@@ -113,7 +117,7 @@ def settled(ran: Ran, done: int, failed: int = 0) -> None:
     ), ran
 
 
-# ------------------------------------------------------------------------------------------- damaged copies
+# ----------------------------------------------------------------------------------- damaged copies
 
 DAMAGE = [
     # Quirks of the source, quirks of the destination.
@@ -230,7 +234,8 @@ def test_a_source_object_of_parts_that_is_read_whole_is_held_against_its_etag(
     pair.original("other").etag = "ab" * 16 + f"-{parts}"
     pair.quirks("no-checksums")
     settled(pair.run(), 2)
-    # Damage in passing is repaired, and damage for good is found where the source says how large the parts are.
+    # Damage in passing is repaired, and damage for good is found where the source says how large
+    # the parts are.
     pair.quirks("no-checksums flip-on-read", flip_on_read=1)
     settled(pair.run(compare_policy="always", include_patterns=("k",)), 1)
     assert pair.there()["k"] == body
@@ -368,7 +373,9 @@ def test_a_damaged_copy_that_may_not_be_removed_is_never_the_same(
     pair: Pair, policy: str, etags: str
 ) -> None:
     pair.put(bodies("abc"))
-    quirks = f"delete-denied {etags} " + ("answers-crc32" if etags else "no-checksums no-content-md5")
+    quirks = f"delete-denied {etags} " + (
+        "answers-crc32" if etags else "no-checksums no-content-md5"
+    )
     pair.quirks("", f"{quirks} flip-on-write")
     ran = pair.run()
     settled(ran, 0, 3)
@@ -392,7 +399,9 @@ def test_a_damaged_version_that_may_not_be_removed_is_hidden(pair: Pair) -> None
     "dest", ["flip-part", "no-checksums flip-part", "no-checksums no-content-md5 flip-part"]
 )
 @pytest.mark.parametrize("giant", [False, True])
-def test_one_damaged_part_of_many_is_noticed(pair: Pair, dest: str, times: int, giant: bool) -> None:
+def test_one_damaged_part_of_many_is_noticed(
+    pair: Pair, dest: str, times: int, giant: bool
+) -> None:
     body = os.urandom(3 * MIB)
     pair.put({"parted": body})
     pair.quirks("", dest, flip_part=times)
@@ -401,7 +410,9 @@ def test_one_damaged_part_of_many_is_noticed(pair: Pair, dest: str, times: int, 
     if times == 1:
         settled(ran, 1)
         assert pair.there() == {"parted": body}
-        assert ran.records["parted"].verified is (Verified.ETAG if "no-checksums" in dest else Verified.STORE)
+        assert ran.records["parted"].verified is (
+            Verified.ETAG if "no-checksums" in dest else Verified.STORE
+        )
     else:
         settled(ran, 0, 1)
         assert pair.there() == {}
@@ -474,7 +485,7 @@ def test_parts_are_read_back_whatever_covered_them(pair: Pair, mode: str) -> Non
     assert ran.records["parted"].verified is Verified.CONTENT
 
 
-# -------------------------------------------------------------------------------------- who verified what
+# -------------------------------------------------------------------------------- who verified what
 
 
 def test_each_record_says_who_verified_the_copy(pair: Pair) -> None:
@@ -500,15 +511,25 @@ def test_each_record_says_who_verified_the_copy(pair: Pair) -> None:
     assert source.counts.verified_source == source.counts.done == len(SMALL) + 1
 
 
-# ---------------------------------------------------------------------------------------- kinds of ETags
+# ----------------------------------------------------------------------------------- kinds of ETags
 
 
 @pytest.mark.parametrize("checksums", ["", "no-checksums "])
 @pytest.mark.parametrize(
     "kind",
-    ["etag-upper", "etag-random", "etag-opaque", "etag-hmac", "kms", "weak-etags", "etags-quoted-twice"],
+    [
+        "etag-upper",
+        "etag-random",
+        "etag-opaque",
+        "etag-hmac",
+        "kms",
+        "weak-etags",
+        "etags-quoted-twice",
+    ],
 )
-def test_a_second_run_copies_nothing_whatever_the_etags_are(pair: Pair, kind: str, checksums: str) -> None:
+def test_a_second_run_copies_nothing_whatever_the_etags_are(
+    pair: Pair, kind: str, checksums: str
+) -> None:
     pair.put({**SMALL, "parted": os.urandom(TWO_PARTS)})
     pair.quirks(checksums, checksums + kind)
     settled(pair.run(**PARTED), len(SMALL) + 1)
@@ -520,7 +541,9 @@ def test_a_second_run_copies_nothing_whatever_the_etags_are(pair: Pair, kind: st
 
 
 @pytest.mark.parametrize("kind", ["etag-random", "etag-opaque", "kms"])
-def test_the_first_object_alone_is_written_twice_to_find_out_what_etags_are(pair: Pair, kind: str) -> None:
+def test_the_first_object_alone_is_written_twice_to_find_out_what_etags_are(
+    pair: Pair, kind: str
+) -> None:
     objects = bodies(f"{n:03}" for n in range(100))
     pair.put(objects)
     pair.quirks("", kind)
@@ -529,7 +552,9 @@ def test_the_first_object_alone_is_written_twice_to_find_out_what_etags_are(pair
     # So it is where the store copies by itself.
     pair.source.quirks = dict(pair.dest.quirks)
     there = pair.source.bucket()
-    settled(Engine(pair._state / "copies", pair.sides[0], Side(pair.source, there)).run(), len(objects))
+    settled(
+        Engine(pair._state / "copies", pair.sides[0], Side(pair.source, there)).run(), len(objects)
+    )
     # One more is the empty part that tells what the ETags are.
     assert pair.source.count("PUT") <= len(objects) + 2
 
@@ -547,7 +572,9 @@ def test_copies_need_not_be_readable(pair: Pair, kind: str) -> None:
 
 @pytest.mark.parametrize("dest", ["etag-opaque", "kms", "no-checksums kms"])
 @pytest.mark.parametrize("source", ["", "etag-upper"])
-def test_the_md5_of_a_source_counts_where_the_copy_has_none(pair: Pair, source: str, dest: str) -> None:
+def test_the_md5_of_a_source_counts_where_the_copy_has_none(
+    pair: Pair, source: str, dest: str
+) -> None:
     pair.put(SMALL)
     pair.quirks(f"no-checksums flip-on-read {source}", f"no-content-md5 {dest}")
     settled(pair.run(src_type="Ceph", dest_type="MinIO"), 0, len(SMALL))
@@ -556,7 +583,13 @@ def test_the_md5_of_a_source_counts_where_the_copy_has_none(pair: Pair, source: 
 
 @pytest.mark.parametrize(
     "kind",
-    ["weak-etags", "weak-etags-412", "etags-quoted-twice", "refuses-if-match-400", "refuses-if-match-501"],
+    [
+        "weak-etags",
+        "weak-etags-412",
+        "etags-quoted-twice",
+        "refuses-if-match-400",
+        "refuses-if-match-501",
+    ],
 )
 def test_odd_etags_of_a_source_do_no_harm(pair: Pair, kind: str) -> None:
     pair.put({**SMALL, "parted": os.urandom(TWO_PARTS)})
@@ -591,7 +624,7 @@ def test_a_source_whose_etags_are_opaque_can_be_said_to_be_so(pair: Pair) -> Non
     assert (again.counts.same, again.counts.enqueued) == (len(SMALL), 0)
 
 
-# ---------------------------------------------------------------------------------- what a store refuses
+# ----------------------------------------------------------------------------- what a store refuses
 
 
 @pytest.mark.parametrize(
@@ -645,7 +678,7 @@ def test_parts_above_what_memory_holds_carry_a_checksum_where_one_is_wanted(
     assert "wants checksums before bodies" in ran.notes
 
 
-# ------------------------------------------------------------------------------ checksums behind streamed bodies
+# ----------------------------------------------------------------- checksums behind streamed bodies
 
 STREAMED = {"multipart_threshold": MIB, "part_size": 2 * MIB}
 
@@ -656,7 +689,10 @@ def streaming(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:
     monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", MIB)
     # The store in this process has no TLS.
     monkeypatch.setattr("dth.objects.store.endpoints.Endpoint.encrypted", True)
-    pair.put({"large": os.urandom(7 * MIB + 5)}, **{"content-encoding": "gzip", "content-type": "text/plain"})
+    pair.put(
+        {"large": os.urandom(7 * MIB + 5)},
+        **{"content-encoding": "gzip", "content-type": "text/plain"},
+    )
     return pair
 
 
@@ -665,7 +701,9 @@ def stream(pair: Pair, **parameters: Any) -> Ran:
 
 
 def parts_that_came(pair: Pair, status: int = 200) -> list[Any]:
-    return [each for each in pair.dest.requests if "partNumber" in each.query and each.status == status]
+    return [
+        each for each in pair.dest.requests if "partNumber" in each.query and each.status == status
+    ]
 
 
 def arrived_whole(pair: Pair, ran: Ran) -> None:
@@ -686,7 +724,10 @@ def test_a_streamed_part_has_its_checksum_behind_it(streaming: Pair, quirk: str,
     assert [each.header("x-amz-trailer") for each in parts] == [f"x-amz-checksum-{mode}"] * 4
     assert all(each.checksums and each.framed for each in parts)
     # Nothing was read twice.
-    assert sum("range" in each.headers for each in streaming.source.requests if each.method == "GET") == 5
+    assert (
+        sum("range" in each.headers for each in streaming.source.requests if each.method == "GET")
+        == 5
+    )
     assert ran.notes == ""
 
 
@@ -722,15 +763,21 @@ def test_nothing_is_framed_where_it_may_not_be_understood(
         ("stores-framing answers-crc32", "unconfirmed"),
     ],
 )
-def test_a_store_that_knows_no_trailers_gets_none(streaming: Pair, quirk: str, code: str, lock: str) -> None:
+def test_a_store_that_knows_no_trailers_gets_none(
+    streaming: Pair, quirk: str, code: str, lock: str
+) -> None:
     streaming.quirks("", quirk + lock)
     ran = stream(streaming)
     arrived_whole(streaming, ran)
     assert ran.records["large"].attempts == 1
-    refused = f"takes no checksum behind a body ({'InvalidRequest' if lock and 'framing' in quirk else code})"
+    refused = (
+        "takes no checksum behind a body "
+        f"({'InvalidRequest' if lock and 'framing' in quirk else code})"
+    )
     assert refused in ran.notes
     if quirk != "refuses-trailers-400":
-        # That refusal speaks of a wrong checksum, so those parts go again with theirs before them, wanted or not.
+        # That refusal speaks of a wrong checksum, so those parts go again with theirs before them,
+        # wanted or not.
         assert ("wants checksums before bodies" in ran.notes) == bool(lock)
     # All four parts were in progress before the first one was answered. None was sent so twice.
     assert sum("x-amz-trailer" in each.headers for each in streaming.dest.requests) <= 4
@@ -741,7 +788,9 @@ def test_what_is_learned_of_trailers_holds_for_all_parts(streaming: Pair) -> Non
     streaming.quirks("", "refuses-trailers-501")
     arrived_whole(streaming, stream(streaming, memory_budget=2 * MIB))
     framed = [
-        "x-amz-trailer" in each.headers for each in streaming.dest.requests if "partNumber" in each.query
+        "x-amz-trailer" in each.headers
+        for each in streaming.dest.requests
+        if "partNumber" in each.query
     ]
     assert framed == [True, False, False, False, False]
 
@@ -860,12 +909,15 @@ def test_an_acl_that_was_asked_for_and_is_refused_is_a_failure(pair: Pair) -> No
     settled(pair.run(dest_storage_class="STANDARD_IA"), 0, 2)
 
 
-# ------------------------------------------------------------------------------- bodies changed on the way
+# ------------------------------------------------------------------------ bodies changed on the way
 
 
 @pytest.mark.parametrize("checksums", ["", "no-checksums "])
 def test_objects_are_copied_as_they_are_stored(pair: Pair, checksums: str) -> None:
-    packed = {"page": gzip.compress(b"hello " * 2000, mtime=0), "tiny": gzip.compress(b"hi", mtime=0)}
+    packed = {
+        "page": gzip.compress(b"hello " * 2000, mtime=0),
+        "tiny": gzip.compress(b"hi", mtime=0),
+    }
     pair.put(packed, **{"content-encoding": "gzip", "content-type": "text/html"})
     pair.put({"plain": b"plain"})
     pair.quirks(checksums + "gunzips")
@@ -892,12 +944,14 @@ def test_bodies_are_not_packed_on_the_way(pair: Pair) -> None:
     assert "content-encoding" not in pair.at("text").headers
 
 
-# ------------------------------------------------------------------------------------- waiting and failing
+# ------------------------------------------------------------------------------ waiting and failing
 
 
 @pytest.mark.parametrize("quirk", ["always-503", "always-429", "always-500", "retry-after"])
 @pytest.mark.parametrize("side", ["source", "dest"])
-def test_one_object_that_alone_is_refused_fails_with_its_reason(pair: Pair, quirk: str, side: str) -> None:
+def test_one_object_that_alone_is_refused_fails_with_its_reason(
+    pair: Pair, quirk: str, side: str
+) -> None:
     pair.put({**bodies("abcde"), "bad": b"y"})
     pair.quirks(**{side: quirk})
     ran = pair.run()
@@ -907,7 +961,9 @@ def test_one_object_that_alone_is_refused_fails_with_its_reason(pair: Pair, quir
     assert record.reason in ("SlowDown", "HTTP429", "InternalError", "ServiceUnavailable")
 
 
-def test_a_giant_object_that_is_never_joined_fails(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_giant_object_that_is_never_joined_fails(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("dth.objects.transfer.failures.LONGEST_FAILING", 1.0)
     pair.put(SMALL)
     pair.put({"giant": os.urandom(FOUR_PARTS)})
@@ -1006,13 +1062,18 @@ def test_a_copy_is_kept_while_the_source_lists_its_object(pair: Pair) -> None:
         "s3": {"bucket": {"name": source.bucket}, "object": {"key": "ghost", "sequencer": "0A"}},
     }
     message = Outgoing("event", json.dumps({"Records": [removed]}))
-    engine = Engine(pair._state / "state", *pair.sides, src_event="CreateAndDelete", compare_policy="size")
+    engine = Engine(
+        pair._state / "state", *pair.sides, src_event="CreateAndDelete", compare_policy="size"
+    )
     ran = engine.run(messages=[message])
-    assert (ran.records["ghost"].status, ran.records["ghost"].reason) == (Status.FAILED, "Unreadable")
+    assert (ran.records["ghost"].status, ran.records["ghost"].reason) == (
+        Status.FAILED,
+        "Unreadable",
+    )
     assert pair.there() == {"ghost": b"boo"}
 
 
-# -------------------------------------------------------------------------------------------- properties
+# --------------------------------------------------------------------------------------- properties
 
 
 @pytest.mark.parametrize("quirk", ["tags-uncounted", "tags-404"])
@@ -1109,7 +1170,7 @@ def test_headers_that_come_twice_are_kept_whole(pair: Pair) -> None:
     assert pair.at("k").headers["x-amz-meta-a"] == b"one"
 
 
-# ---------------------------------------------------------------------------------------------- the rest
+# ----------------------------------------------------------------------------------------- the rest
 
 
 @pytest.mark.parametrize("quirk", ["region", "region-in-text", "region-location"])
@@ -1164,11 +1225,14 @@ def test_customer_keys_are_used_on_their_side(pair: Pair, sides: str) -> None:
     named = {f"{side}_sse_customer_key": f"key-{side}" for side in used}
     engine = Engine(pair._state / "state", *pair.sides, **named, **PARTED)
     engine.keyring.secrets |= {
-        f"key-{side}": {"sse_customer_key": base64.b64encode(key).decode()} for side, key in used.items()
+        f"key-{side}": {"sse_customer_key": base64.b64encode(key).decode()}
+        for side, key in used.items()
     }
     settled(engine.run(), len(objects))
     assert pair.there() == objects
-    assert {pair.at(key).customer for key in objects} == {_md5(keys["dest"]) if sides != "src" else ""}
+    assert {pair.at(key).customer for key in objects} == {
+        _md5(keys["dest"]) if sides != "src" else ""
+    }
     again = Engine(pair._state / "another", *pair.sides, **named, **PARTED)
     again.keyring = engine.keyring
     assert again.run().counts.same == len(objects)
@@ -1199,7 +1263,9 @@ def test_requests_go_to_all_endpoints_and_around_dead_ones(pair: Pair, tmp_path:
         twin.close()
 
 
-def test_a_store_with_few_parts_gets_larger_ones(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_with_few_parts_gets_larger_ones(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pair.put({"large": blob(15 * MIB)})
     pair.quirks("", "parts-limit")
     ran = pair.run(multipart_threshold=MIB, part_size=MIB)
@@ -1233,21 +1299,34 @@ def test_a_deletion_event_that_is_refused_ends_as_a_failure(pair: Pair) -> None:
 
     records = [record("ObjectRemoved:Delete", "locked"), record("ObjectCreated:Put", "new")]
     message = Outgoing("event", json.dumps({"Records": records}))
-    engine = Engine(pair._state / "state", *pair.sides, src_event="CreateAndDelete", compare_policy="size")
+    engine = Engine(
+        pair._state / "state", *pair.sides, src_event="CreateAndDelete", compare_policy="size"
+    )
     ran = engine.run(messages=[message])
     assert pair.there() == {"new": b"x", "locked": b"y"}
-    assert (ran.records["locked"].status, ran.records["locked"].reason) == (Status.FAILED, "AccessDenied")
+    assert (ran.records["locked"].status, ran.records["locked"].reason) == (
+        Status.FAILED,
+        "AccessDenied",
+    )
     refusals = [r for r in pair.dest.requests if r.method == "DELETE"]
     assert len(refusals) == 1
 
 
 @pytest.mark.parametrize(
     "name",
-    ["x-amz-checksum-sha256", "x-amz-checksum-sha1", "x-amz-checksum-crc32c", "x-goog-hash", "content-md5"],
+    [
+        "x-amz-checksum-sha256",
+        "x-amz-checksum-sha1",
+        "x-amz-checksum-crc32c",
+        "x-goog-hash",
+        "content-md5",
+    ],
 )
 def test_whatever_the_source_states_is_held_against_the_bytes(name: str) -> None:
     body = b"some body"
-    algorithm = {"x-goog-hash": "md5", "content-md5": "md5"}.get(name, name.removeprefix("x-amz-checksum-"))
+    algorithm = {"x-goog-hash": "md5", "content-md5": "md5"}.get(
+        name, name.removeprefix("x-amz-checksum-")
+    )
     right, wrong = checksum(algorithm, [body]), checksum(algorithm, [b"another"])
     form = "md5={}" if name == "x-goog-hash" else "{}"
     endpoint = resolve_endpoint(url="http://127.0.0.1:1")

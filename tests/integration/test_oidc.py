@@ -1,4 +1,5 @@
-"""The built-in provider, over HTTP: as a browser and a client see it, and as somebody who attacks them."""
+"""The built-in provider, over HTTP: as a browser and a client see it, and as somebody who attacks
+them."""
 
 from __future__ import annotations
 
@@ -75,7 +76,7 @@ async def code_for(hub: Hub, **more: str) -> tuple[str, str, dict[str, str]]:
     return answer.back["code"], verifier, query
 
 
-# ---------------------------------------------------------------------------------------------- a sign-in
+# ---------------------------------------------------------------------------------------- a sign-in
 
 
 async def test_a_sign_in_from_the_first_page_to_the_last_token(hub: Hub) -> None:
@@ -98,11 +99,22 @@ async def test_a_sign_in_from_the_first_page_to_the_last_token(hub: Hub) -> None
     access, told = claims_of(tokens["access_token"]), claims_of(tokens["id_token"])
     assert (access["aud"], access["client_id"], access["sub"]) == ("dth", "dth-console", "ann")
     assert access["exp"] - access["iat"] == 600
-    assert (told["aud"], told["nonce"], told["email"]) == ("dth-console", "the nonce", "ann@example.com")
+    assert (told["aud"], told["nonce"], told["email"]) == (
+        "dth-console",
+        "the nonce",
+        "ann@example.com",
+    )
     assert told["dth_role"] == "admin"
-    about = await hub.browser().get("/oidc/userinfo", authorization=f"Bearer {tokens['access_token']}")
+    about = await hub.browser().get(
+        "/oidc/userinfo", authorization=f"Bearer {tokens['access_token']}"
+    )
     assert about.json == {"sub": "ann", "preferred_username": "ann", "dth_role": "admin"}
-    for wrong in ("", "Bearer x", f"Bearer {tokens['id_token']}", f"Basic {tokens['access_token']}"):
+    for wrong in (
+        "",
+        "Bearer x",
+        f"Bearer {tokens['id_token']}",
+        f"Basic {tokens['access_token']}",
+    ):
         refused = await hub.browser().get("/oidc/userinfo", authorization=wrong)
         assert refused.status == 401
         assert refused.headers["www-authenticate"].startswith("Bearer")
@@ -116,7 +128,9 @@ async def test_published_keys_are_public(hub: Hub) -> None:
 async def test_the_signing_key_stays_and_is_encrypted(tmp_path: Path) -> None:
     with HubDatabase.open(tmp_path / "hub.db") as database:
         vault, users = open_vault(tmp_path), LocalUsers(database)
-        opened = [await Provider.open(database, vault, users, "https://hub/oidc", []) for _ in range(2)]
+        opened = [
+            await Provider.open(database, vault, users, "https://hub/oidc", []) for _ in range(2)
+        ]
         assert opened[0]._key.as_dict(private=True) == opened[1]._key.as_dict(private=True)
     content = b"".join(path.read_bytes() for path in tmp_path.glob("hub.db*"))
     assert b"PRIVATE KEY" not in content
@@ -133,10 +147,12 @@ async def test_the_command_line_may_be_answered_on_any_port_of_this_machine(hub:
     more = {"client_id": "dth-cli", "redirect_uri": LOOPBACK}
     tokens = await hub.tokens_of("ann", **more)
     assert (await hub.who(tokens["access_token"])).json["name"] == "ann"
-    assert (await hub.refresh(tokens["refresh_token"], "dth-console")).json == {"error": "invalid_grant"}
+    assert (await hub.refresh(tokens["refresh_token"], "dth-console")).json == {
+        "error": "invalid_grant"
+    }
 
 
-# ------------------------------------------------------------------------------------------- no way out
+# --------------------------------------------------------------------------------------- no way out
 
 
 @pytest.mark.parametrize(
@@ -176,7 +192,9 @@ async def test_nothing_is_sent_to_an_address_that_is_not_exactly_right(
 
 async def test_a_parameter_twice_is_refused(hub: Hub) -> None:
     browser = hub.browser()
-    query = "&".join(f"{name}={value}" for name, value in hub.asked(pkce()[1]).items()).replace(" ", "+")
+    query = "&".join(f"{name}={value}" for name, value in hub.asked(pkce()[1]).items()).replace(
+        " ", "+"
+    )
     answer = await browser.get(f"/oidc/authorize?{query}&redirect_uri=https://evil.example")
     assert (answer.status, answer.location) == (400, "")
 
@@ -200,14 +218,16 @@ async def test_a_parameter_twice_is_refused(hub: Hub) -> None:
         ({"prompt": "none"}, "login_required"),
     ],
 )
-async def test_a_wrong_request_is_answered_to_the_client(hub: Hub, more: dict[str, str], error: str) -> None:
+async def test_a_wrong_request_is_answered_to_the_client(
+    hub: Hub, more: dict[str, str], error: str
+) -> None:
     answer = await hub.browser().get("/oidc/authorize", hub.asked(pkce()[1], **more))
     assert answer.status == 303
     assert answer.location.startswith(f"{hub.origin}/auth/callback?")
     assert (answer.back["error"], answer.back["state"]) == (error, "the state")
 
 
-# -------------------------------------------------------------------------------------------------- codes
+# -------------------------------------------------------------------------------------------- codes
 
 
 async def test_a_code_holds_once_and_a_second_use_ends_what_followed(hub: Hub) -> None:
@@ -262,7 +282,9 @@ async def test_a_code_and_a_session_end(hub: Hub, clock: Clock) -> None:
     assert (await browser.get("/oidc/authorize", silent)).back["error"] == "login_required"
 
 
-async def test_refresh_tokens_rotate_and_a_stolen_one_ends_the_family(hub: Hub, clock: Clock) -> None:
+async def test_refresh_tokens_rotate_and_a_stolen_one_ends_the_family(
+    hub: Hub, clock: Clock
+) -> None:
     first = await hub.tokens_of("ann")
     second = (await hub.refresh(first["refresh_token"])).json
     assert second["refresh_token"] != first["refresh_token"]
@@ -312,7 +334,9 @@ async def test_a_second_use_of_a_refresh_token_ends_access_tokens_too(hub: Hub) 
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_signing_out_ends_everything_that_followed_from_the_sign_in(hub: Hub, method: str) -> None:
+async def test_signing_out_ends_everything_that_followed_from_the_sign_in(
+    hub: Hub, method: str
+) -> None:
     browser, other = hub.browser(), hub.browser()
     tokens, others = await hub.tokens_of("ann", browser), await hub.tokens_of("ann", other)
     renewed = (await hub.refresh(tokens["refresh_token"])).json
@@ -332,20 +356,28 @@ async def test_signing_out_ends_everything_that_followed_from_the_sign_in(hub: H
 
 
 @pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
-async def test_what_is_given_back_ends_with_all_that_came_of_the_same_code(hub: Hub, kind: str) -> None:
+async def test_what_is_given_back_ends_with_all_that_came_of_the_same_code(
+    hub: Hub, kind: str
+) -> None:
     browser = hub.browser()
     await hub.sign_in(browser, "ann")
     command, again = await hub.continued(browser), await hub.continued(browser)
     assert (await hub.browser().post("/oidc/revoke", {"token": command[kind]})).status == 200
     assert (await hub.who(command["access_token"])).status == 401
     assert (await hub.refresh(command["refresh_token"], "dth-cli")).status == 400
-    assert (await hub.who(again["access_token"])).status == 200  # the command line of another machine
-    assert "code" in (await browser.get("/oidc/authorize", hub.asked(pkce()[1], prompt="none"))).back
+    assert (
+        await hub.who(again["access_token"])
+    ).status == 200  # the command line of another machine
+    assert (
+        "code" in (await browser.get("/oidc/authorize", hub.asked(pkce()[1], prompt="none"))).back
+    )
     for wrong in (f"{command['access_token']}x", "a.b.c", ".", "..", command["id_token"]):
         assert (await hub.browser().post("/oidc/revoke", {"token": wrong})).status == 200
 
 
-async def test_an_access_token_without_a_refresh_token_holds_its_time(hub: Hub, clock: Clock) -> None:
+async def test_an_access_token_without_a_refresh_token_holds_its_time(
+    hub: Hub, clock: Clock
+) -> None:
     tokens = await hub.tokens_of("ann", scope="openid")
     clock.now += 590
     await hub.tokens_of("ann")  # which forgets what has expired
@@ -377,7 +409,10 @@ async def test_a_question_is_answered_by_the_one_who_was_asked(hub: Hub) -> None
     await hub.sign_in(browser, "ann")
     await hub.sign_in(attacker, "eve")
     query = hub.asked(pkce()[1], client_id="dth-cli", redirect_uri=LOOPBACK)
-    page, theirs = await browser.get("/oidc/authorize", query), await attacker.get("/oidc/authorize", query)
+    page, theirs = (
+        await browser.get("/oidc/authorize", query),
+        await attacker.get("/oidc/authorize", query),
+    )
     yes = {"answer": "continue"}
     for who, state in (
         (attacker, page.state),
@@ -387,11 +422,17 @@ async def test_a_question_is_answered_by_the_one_who_was_asked(hub: Hub) -> None
     ):
         answer = await who.post("/oidc/authorize", yes | {"state": state})
         assert (answer.status, answer.location) == (400, "")
-    for fields in ({}, {"answer": ""}, {"answer": "no"}, {"new": PASSWORD + "x", "again": PASSWORD + "x"}):
+    for fields in (
+        {},
+        {"answer": ""},
+        {"answer": "no"},
+        {"new": PASSWORD + "x", "again": PASSWORD + "x"},
+    ):
         answer = await browser.post("/oidc/authorize", {"state": page.state} | fields)
         assert (answer.status, answer.location) == (400, "")
     signed_out = Browser(
-        hub.origin, {name: value for name, value in browser.cookies.items() if name != "dth_session"}
+        hub.origin,
+        {name: value for name, value in browser.cookies.items() if name != "dth_session"},
     )
     assert (await signed_out.post("/oidc/authorize", yes | {"state": page.state})).status == 400
     other = await browser.post("/oidc/authorize", {"state": page.state, "answer": "other"})
@@ -435,7 +476,9 @@ async def test_a_refresh_token_can_be_given_back(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("change", ["password", "removed", "removed and added"])
-async def test_what_was_given_to_a_user_ends_with_the_password_and_the_user(hub: Hub, change: str) -> None:
+async def test_what_was_given_to_a_user_ends_with_the_password_and_the_user(
+    hub: Hub, change: str
+) -> None:
     browser = hub.browser()
     tokens = await hub.tokens_of("ann", browser)
     code, verifier, query = await code_for(hub)
@@ -469,7 +512,10 @@ async def test_a_new_role_is_in_the_next_token(hub: Hub) -> None:
         (b"grant_type=client_credentials", "application/x-www-form-urlencoded"),
         (b"grant_type=refresh_token&grant_type=refresh_token", "application/x-www-form-urlencoded"),
         (b"&".join(b"a%d=1" % n for n in range(100)), "application/x-www-form-urlencoded"),
-        (b"grant_type=refresh_token&refresh_token=" + b"x" * 100_000, "application/x-www-form-urlencoded"),
+        (
+            b"grant_type=refresh_token&refresh_token=" + b"x" * 100_000,
+            "application/x-www-form-urlencoded",
+        ),
         (b"\xff\xfe=\xff", "application/x-www-form-urlencoded"),
         (b'{"grant_type": "refresh_token"}', "application/json"),
     ],
@@ -481,7 +527,7 @@ async def test_forms_that_are_none(hub: Hub, body: bytes, kind: str) -> None:
     assert answer.status == 400
 
 
-# ------------------------------------------------------------------------------------------- the session
+# -------------------------------------------------------------------------------------- the session
 
 
 async def test_a_session_renews_silently_until_the_user_leaves(hub: Hub) -> None:
@@ -526,7 +572,9 @@ async def test_who_signs_in_as_another_user_signs_the_first_one_out(hub: Hub) ->
     assert (await hub.who(other["access_token"])).status == 200
 
 
-async def test_signing_out_after_the_session_has_expired_ends_its_tokens(hub: Hub, clock: Clock) -> None:
+async def test_signing_out_after_the_session_has_expired_ends_its_tokens(
+    hub: Hub, clock: Clock
+) -> None:
     browser = hub.browser()
     tokens = await hub.tokens_of("ann", browser)
     clock.now += grants_module.SESSION_LIFE + 60
@@ -537,7 +585,9 @@ async def test_signing_out_after_the_session_has_expired_ends_its_tokens(hub: Hu
     assert (await hub.refresh(tokens["refresh_token"])).status == 400
 
 
-@pytest.mark.parametrize("place", ["", "https://evil.example/", "//evil.example", "{origin}.evil.example/"])
+@pytest.mark.parametrize(
+    "place", ["", "https://evil.example/", "//evil.example", "{origin}.evil.example/"]
+)
 async def test_leaving_leads_nowhere_else(hub: Hub, place: str) -> None:
     place = place.replace("{origin}", hub.origin)
     form = {"post_logout_redirect_uri": place}
@@ -562,7 +612,7 @@ async def test_cookies_are_for_the_provider_alone(hub: Hub, tmp_path: Path) -> N
     assert "secure" in answer.headers["set-cookie"].lower()
 
 
-# ---------------------------------------------------------------------------------------------- the page
+# ----------------------------------------------------------------------------------------- the page
 
 
 async def page_of(hub: Hub, browser: Browser, **more: str) -> Answer:
@@ -599,7 +649,16 @@ async def test_what_a_page_carries_cannot_be_changed_and_expires(hub: Hub, clock
     values["asked"]["redirect_uri"] = "https://evil.example/"
     changed = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
     form = {"name": "ann", "password": PASSWORD}
-    for wrong in ("", ".", body, f"{body}.", f"{changed}.{seal}", f"{body}.{seal[:-1]}x", "é.é", "a.\udcff"):
+    for wrong in (
+        "",
+        ".",
+        body,
+        f"{body}.",
+        f"{changed}.{seal}",
+        f"{body}.{seal[:-1]}x",
+        "é.é",
+        "a.\udcff",
+    ):
         data = {"state": wrong.encode("utf-8", "surrogateescape")}
         answer = await browser.post("/oidc/authorize", form | data)  # type: ignore[arg-type]
         assert (answer.status, answer.location) == (400, ""), wrong
@@ -694,7 +753,7 @@ async def test_pages_are_in_chinese_too(hub: Hub) -> None:
     assert WORDS["zh-CN"]["password"] in page.text
 
 
-# ------------------------------------------------------------------------------------- a password to change
+# ----------------------------------------------------------------------------- a password to change
 
 
 async def test_the_first_admin_chooses_a_password_before_anything_else(tmp_path: Path) -> None:
@@ -734,7 +793,9 @@ async def test_the_first_admin_chooses_a_password_before_anything_else(tmp_path:
         assert (await browser.post("/oidc/authorize", old)).status == 400
 
 
-async def test_a_password_that_somebody_else_set_ends_the_session_and_must_be_changed(hub: Hub) -> None:
+async def test_a_password_that_somebody_else_set_ends_the_session_and_must_be_changed(
+    hub: Hub,
+) -> None:
     browser = hub.browser()
     await hub.sign_in(browser, "ann")
     await hub.users.set_password("ann", NEW, must_change=True)

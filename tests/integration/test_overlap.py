@@ -1,4 +1,5 @@
-"""Runs, events and redrives that begin while objects are in flight: each is copied once, by the run that owns it."""
+"""Runs, events and redrives that begin while objects are in flight: each is copied once, by the run
+that owns it."""
 
 from __future__ import annotations
 
@@ -56,13 +57,17 @@ async def to_the_end(engine: Engine) -> None:
 def puts(proxy: Proxy) -> dict[str, int]:
     """How often each object was put, whole or by joining its parts."""
     counted: dict[str, int] = {}
-    for request in [*proxy.seen("PUT", status=200), *proxy.seen("POST", query="^uploadId=", status=200)]:
+    for request in [
+        *proxy.seen("PUT", status=200),
+        *proxy.seen("POST", query="^uploadId=", status=200),
+    ]:
         if "partNumber=" not in request.query:
             counted[request.key] = counted.get(request.key, 0) + 1
     return counted
 
 
-# --- runs ----------------------------------------------------------------------------------------------------------
+# --- runs
+# --------------------------------------------------------------------------------------------------
 
 
 def test_objects_in_flight_are_not_copied_by_the_runs_that_begin_meanwhile(
@@ -71,7 +76,11 @@ def test_objects_in_flight_are_not_copied_by_the_runs_that_begin_meanwhile(
     source.put(bodies(f"{n:03}" for n in range(MANY)))
     proxy_b.rule(Delay(0.3), method="PUT")
     task = hub.create(
-        source, Side(proxy_b, dest.bucket), once=False, scheduleRate="1 day", maxRequestsPerSecond="60"
+        source,
+        Side(proxy_b, dest.bucket),
+        once=False,
+        scheduleRate="1 day",
+        maxRequestsPerSecond="60",
     )
     wait_for(lambda: len(dest.listed()) > 30)
     hub.do("startRun", task)
@@ -116,7 +125,8 @@ def test_a_kill_while_two_runs_overlap_leaves_nothing_undone(
 def test_an_object_that_is_copied_while_another_run_lists_goes_once(
     engine: Engine, source: Side, dest: Side, proxy_b: Proxy
 ) -> None:
-    """What the second run sees of the destination is older than the copies that the first one makes."""
+    """What the second run sees of the destination is older than the copies that the first one
+    makes."""
     source.put(bodies(f"{n:02}" for n in range(20)))
     # The first run lasts until the second one has listed.
     # Nothing is copied before the second one's listing was made, and all but one when it arrives.
@@ -141,13 +151,16 @@ def test_an_object_that_is_copied_while_another_run_lists_goes_once(
 def test_a_message_that_comes_late_is_still_its_runs_own(
     engine: Engine, source: Side, dest: Side, proxy_b: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A giant object's message is tried again after a while, when a later run has listed its object, too."""
+    """A giant object's message is tried again after a while, when a later run has listed its
+    object, too."""
     source.put({"k": blob(FOUR_PARTS)})
     proxy_b.rule(Delay(2.0), method="PUT")
     receive = LocalQueue.receive
     held: list[Delivery] = []
 
-    async def hold_the_first(queue: LocalQueue, limit: int, lease: float, wait: float) -> list[Delivery]:
+    async def hold_the_first(
+        queue: LocalQueue, limit: int, lease: float, wait: float
+    ) -> list[Delivery]:
         deliveries = await receive(queue, limit, lease, wait)
         if held or not deliveries:
             return deliveries
@@ -185,14 +198,17 @@ def test_what_is_waited_for_in_vain_is_sent_again(
     assert dest.contents() == source.contents()
 
 
-# --- redrives ------------------------------------------------------------------------------------------------------
+# --- redrives
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_redrive_sends_nothing_for_what_a_run_has_in_flight(
     engine: Engine, source: Side, dest: Side, proxy_b: Proxy
 ) -> None:
     source.put(bodies("abc"))
-    refusals = [proxy_b.rule(Reply(403, "AccessDenied"), method="PUT", key=key, nth=1) for key in "abc"]
+    refusals = [
+        proxy_b.rule(Reply(403, "AccessDenied"), method="PUT", key=key, nth=1) for key in "abc"
+    ]
     assert engine.run().counts.failed == len(refusals)
     proxy_b.rule(Delay(1.0), method="PUT")
 
@@ -207,7 +223,8 @@ def test_a_redrive_sends_nothing_for_what_a_run_has_in_flight(
     assert dest.contents() == source.contents()
 
 
-# --- events --------------------------------------------------------------------------------------------------------
+# --- events
+# --------------------------------------------------------------------------------------------------
 
 
 def told(name: str, side: Side, key: str, sequencer: str, etag: str = "") -> Outgoing:
@@ -260,7 +277,9 @@ def test_an_object_that_is_created_again_while_it_is_in_flight_arrives(
     async def change(engine: Engine) -> None:
         await asyncio.sleep(0.5)  # all parts have been read
         await asyncio.to_thread(source.put, {"k": blob(size, 1)})
-        await engine.platform.queue.send([told("ObjectCreated:Put", source, "k", "0A", source.etags()["k"])])
+        await engine.platform.queue.send(
+            [told("ObjectCreated:Put", source, "k", "0A", source.etags()["k"])]
+        )
 
     if settings:
         proxy_b.rule(Delay(1.5), method="PUT")

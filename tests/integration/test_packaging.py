@@ -1,4 +1,5 @@
-"""The source distribution, the wheel built from it, and what building leaves in a checkout. All of it offline."""
+"""The source distribution, the wheel built from it, and what building leaves in a checkout. All of
+it offline."""
 
 import os
 import re
@@ -25,7 +26,12 @@ if [ "$1" = run ]; then mkdir -p "$DTH_CONSOLE_OUT/assets"; echo page > "$DTH_CO
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
     done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
+        [str(word) for word in command],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -40,7 +46,9 @@ def unpack(packed: tarfile.TarFile, folder: Path) -> None:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """This repository as it is checked out: nothing is built."""
-    names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=REPOSITORY)
+    names = run(
+        "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=REPOSITORY
+    )
     top = tmp_path / "checkout"
     for name in filter(None, names.split("\0")):
         if (REPOSITORY / name).is_file():
@@ -86,7 +94,11 @@ def test_a_wheel_of_the_source_distribution_has_all_of_it_without_npm(
     (log.parent / "tools" / "npm").write_text("#!/bin/sh\nexit 1\n")
     wheel = hatch("wheel", tmp_path / "wheel", source, **tools)
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"dth/_console/index.html", "dth/hub/schema.graphql", "dth/infra/requirements.lock"} <= names
+    assert {
+        "dth/_console/index.html",
+        "dth/hub/schema.graphql",
+        "dth/infra/requirements.lock",
+    } <= names
     assert ("dth/_http.abi3.so" in names) == ("none-any" not in wheel.name)
 
     # Installed alone; what it needs comes from this environment.
@@ -116,7 +128,8 @@ def test_a_wheel_of_the_source_distribution_has_all_of_it_without_npm(
 
 
 @pytest.mark.parametrize(
-    ("commits", "version"), [(0, r"1\.2\.3"), (2, r"1\.2\.3\.post2\+g[0-9a-f]{7,}"), (None, r"0\.1\.0")]
+    ("commits", "version"),
+    [(0, r"1\.2\.3"), (2, r"1\.2\.3\.post2\+g[0-9a-f]{7,}"), (None, r"0\.1\.0")],
 )
 def test_the_version_is_that_of_the_newest_tag(
     checkout: Path, tools: dict[str, str], tmp_path: Path, commits: int | None, version: str
@@ -132,7 +145,9 @@ def test_the_version_is_that_of_the_newest_tag(
     with tarfile.open(sdist) as packed:
         unpack(packed, tmp_path / "unpacked")
     (source,) = (tmp_path / "unpacked").iterdir()
-    said = run(sys.executable, "-c", "import hatch_version; print(hatch_version.version())", cwd=source)
+    said = run(
+        sys.executable, "-c", "import hatch_version; print(hatch_version.version())", cwd=source
+    )
     assert re.fullmatch(version, said.strip())
 
 

@@ -1,4 +1,5 @@
-"""The preflight against real stores: each missing permission is named, each trouble told, and nothing is left."""
+"""The preflight against real stores: each missing permission is named, each trouble told, and
+nothing is left."""
 
 from __future__ import annotations
 
@@ -67,12 +68,18 @@ class Task:
         parameters = S3Parameters.model_validate({**self.parameters, **changes})
         transport = Transport()
         try:
-            report = await preflight(await open_route(parameters, transport, self.keyring), self.keyring)
+            report = await preflight(
+                await open_route(parameters, transport, self.keyring), self.keyring
+            )
         finally:
             transport.close()
         for check in report.checks:
             assert "\n" not in check.found + check.todo
-            assert check.todo or check.state in (CheckState.OK, CheckState.UNKNOWN, CheckState.WARNING), check
+            assert check.todo or check.state in (
+                CheckState.OK,
+                CheckState.UNKNOWN,
+                CheckState.WARNING,
+            ), check
         assert json.loads(json.dumps(report.as_dict())) == report.as_dict()
         assert report.requests <= 40
         return report
@@ -110,7 +117,7 @@ def task(proxy_a: Proxy, proxy_b: Proxy, source: Side, dest: Side) -> Task:
     return Task(Side(proxy_a, source.bucket), Side(proxy_b, dest.bucket))
 
 
-# ------------------------------------------------------------------------------------------------ permissions
+# -------------------------------------------------------------------------------------- permissions
 
 
 def allow(actions: Mapping[str, str]) -> dict[str, object]:
@@ -129,7 +136,9 @@ def guarded(s3_auth: MiniStack) -> Iterator[Callable[..., Task]]:
     sides[0].put(OBJECTS)
     sides[0].put({"in/tagged": b"three"}, **{"x-amz-tagging": "a=b"})
 
-    def make(source: set[str] | None = None, dest: set[str] | None = None, **parameters: Any) -> Task:
+    def make(
+        source: set[str] | None = None, dest: set[str] | None = None, **parameters: Any
+    ) -> Task:
         made = Task(*sides, **parameters)
         for name, bucket, actions, lacking in (
             ("source", buckets[0], SOURCE_ACTIONS, source or set()),
@@ -155,19 +164,34 @@ async def test_nothing_is_missing(guarded: Callable[..., Task]) -> None:
     report = await task.check()
     assert told(report, CheckState.FAILED, CheckState.UNKNOWN) == {}
     assert report.as_dict()["policies"] == {"source": {}, "destination": {}}
-    for name in ("ListBucket", "PutObject", "probe object", "GetObject", "DeleteObject", "clean-up"):
+    for name in (
+        "ListBucket",
+        "PutObject",
+        "probe object",
+        "GetObject",
+        "DeleteObject",
+        "clean-up",
+    ):
         assert state(report, "destination", name) is CheckState.OK
     assert left(task.dest) == []
 
 
 @pytest.mark.parametrize("action", SOURCE_ACTIONS)
-async def test_a_missing_action_at_the_source_is_named(guarded: Callable[..., Task], action: str) -> None:
-    task = guarded(source={action}, src_prefix="in/tagged" if action == "GetObjectTagging" else "in/")
+async def test_a_missing_action_at_the_source_is_named(
+    guarded: Callable[..., Task], action: str
+) -> None:
+    task = guarded(
+        source={action}, src_prefix="in/tagged" if action == "GetObjectTagging" else "in/"
+    )
     report = await task.check()
     assert list(told(report, CheckState.FAILED)) == [f"source {action}"]
     prefix = task.parameters["src_prefix"]
     arn = f"arn:aws:s3:::{task.source.bucket}"
-    expected: dict[str, Any] = {"Effect": "Allow", "Action": [f"s3:{action}"], "Resource": f"{arn}/{prefix}*"}
+    expected: dict[str, Any] = {
+        "Effect": "Allow",
+        "Action": [f"s3:{action}"],
+        "Resource": f"{arn}/{prefix}*",
+    }
     if action == "ListBucket":
         expected |= {"Resource": arn, "Condition": {"StringLike": {"s3:prefix": "in/*"}}}
     assert report.policy("source") == {"Version": "2012-10-17", "Statement": [expected]}
@@ -187,7 +211,9 @@ async def test_a_missing_action_at_the_destination_is_named(
 
 
 @pytest.mark.parametrize("action", DEST_ACTIONS[5:10])
-async def test_a_setting_that_may_not_be_read_is_unknown(guarded: Callable[..., Task], action: str) -> None:
+async def test_a_setting_that_may_not_be_read_is_unknown(
+    guarded: Callable[..., Task], action: str
+) -> None:
     task = guarded(dest={action})
     report = await task.check()
     assert told(report, CheckState.FAILED) == {}
@@ -218,7 +244,9 @@ async def test_the_policy_of_the_report_is_all_that_was_missing(
             if added := report.policy(side):
                 task.statements = getattr(task, "statements", {"source": [], "dest": []})
                 task.statements[name] += added["Statement"]
-                access, secret = s3_auth.user({"Version": "2012-10-17", "Statement": task.statements[name]})
+                access, secret = s3_auth.user(
+                    {"Version": "2012-10-17", "Statement": task.statements[name]}
+                )
                 task.keyring.secrets[name] = {"access_key_id": access, "secret_access_key": secret}
     assert told(report, CheckState.FAILED, CheckState.WARNING) == {}
     assert left(task.dest) == []
@@ -244,7 +272,10 @@ async def test_what_could_not_be_taken_away_is_not_begun(guarded: Callable[..., 
 
 
 async def test_a_header_that_is_refused_is_named(task: Task, proxy_b: Proxy) -> None:
-    said = "User: arn:aws:iam::1:user/u is not authorized to perform: s3:PutObjectTagging on resource: arn:aws:s3:::b"
+    said = (
+        "User: arn:aws:iam::1:user/u is not authorized to perform: s3:PutObjectTagging on "
+        "resource: arn:aws:s3:::b"
+    )
     rule = proxy_b.rule(Reply(403, "AccessDenied", said), method="POST", query="uploads")
     failed = await task.failed()
     assert list(failed) == ["destination PutObjectTagging"]
@@ -262,7 +293,10 @@ async def test_a_header_that_is_refused_is_named(task: Task, proxy_b: Proxy) -> 
 
 async def test_kms_keys_are_named(task: Task, proxy_a: Proxy, proxy_b: Proxy) -> None:
     key = "arn:aws:kms:eu-west-1:123456789012:key/k"
-    said = f"User: u is not authorized to perform: kms:GenerateDataKey on resource: {key} because no policy"
+    said = (
+        f"User: u is not authorized to perform: kms:GenerateDataKey on resource: {key} because "
+        "no policy"
+    )
     proxy_b.rule(Reply(403, "AccessDenied", said), method="POST")
     said = f"User: u is not authorized to perform: kms:Decrypt on resource: {key} because no policy"
     proxy_a.rule(Reply(403, "AccessDenied", said), method="GET", key="^in/")
@@ -271,16 +305,23 @@ async def test_kms_keys_are_named(task: Task, proxy_a: Proxy, proxy_b: Proxy) ->
     [statement] = report.policy("source")["Statement"]
     assert statement == {"Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": key}
     [statement] = report.policy("destination")["Statement"]
-    assert statement == {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": key}
+    assert statement == {
+        "Effect": "Allow",
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Resource": key,
+    }
 
 
 async def test_an_encryption_that_a_bucket_demands_is_told(task: Task, proxy_b: Proxy) -> None:
     said = (
-        "User: u is not authorized to perform: s3:PutObject on resource: r with an explicit deny in a policy"
+        "User: u is not authorized to perform: s3:PutObject on resource: r with an explicit "
+        "deny in a policy"
     )
     plain = proxy_b.rule(
         Reply(403, "AccessDenied", said),
-        when=lambda r: "x-amz-server-side-encryption" not in r.headers and "uploadId" not in r.query,
+        when=lambda r: (
+            "x-amz-server-side-encryption" not in r.headers and "uploadId" not in r.query
+        ),
         method="POST|PUT",
     )
     failed = await task.failed()
@@ -294,7 +335,7 @@ async def test_an_encryption_that_a_bucket_demands_is_told(task: Task, proxy_b: 
     assert left(task.dest) == []
 
 
-# ------------------------------------------------------------------------------------------------ settings
+# ----------------------------------------------------------------------------------------- settings
 
 
 async def test_versions_of_the_probe_go_too(task: Task, dest: Side) -> None:
@@ -312,7 +353,9 @@ async def test_a_version_that_could_not_be_deleted_is_not_written(
 ) -> None:
     task = guarded(dest={"DeleteObjectVersion"}, delete_mode="Mirror")
     versioning = {"Status": "Enabled"}
-    s3_auth.boto().put_bucket_versioning(Bucket=task.dest.bucket, VersioningConfiguration=versioning)
+    s3_auth.boto().put_bucket_versioning(
+        Bucket=task.dest.bucket, VersioningConfiguration=versioning
+    )
     report = await task.check()
     assert state(report, "destination", "PutObject") is CheckState.OK
     assert "s3:DeleteObjectVersion" in told(report, CheckState.UNKNOWN)["destination probe object"]
@@ -351,12 +394,20 @@ async def test_acls_that_a_bucket_does_not_take(task: Task) -> None:
 async def test_lifecycle_rules_that_meet_the_copies(task: Task, dest: Side) -> None:
     rules = [
         {"ID": "all", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}},
-        {"ID": "part", "Filter": {"Prefix": "out/logs/"}, "Expiration": {"Date": "2030-01-01T00:00:00Z"}},
+        {
+            "ID": "part",
+            "Filter": {"Prefix": "out/logs/"},
+            "Expiration": {"Date": "2030-01-01T00:00:00Z"},
+        },
         {"ID": "tagged", "Filter": {"Tag": {"Key": "a", "Value": "b"}}, "Expiration": {"Days": 1}},
         {"ID": "cold", "Prefix": "ou", "Transitions": [{"Days": 7, "StorageClass": "GLACIER"}]},
         {"ID": "other", "Filter": {"Prefix": "elsewhere/"}, "Expiration": {"Days": 1}},
         {"ID": "off", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}, "Status": "Disabled"},
-        {"ID": "old", "Filter": {"Prefix": ""}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}},
+        {
+            "ID": "old",
+            "Filter": {"Prefix": ""},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        },
     ]
     dest.server.boto().put_bucket_lifecycle_configuration(
         Bucket=dest.bucket,
@@ -371,10 +422,17 @@ async def test_lifecycle_rules_that_meet_the_copies(task: Task, dest: Side) -> N
     ]
 
 
-async def test_a_quirky_store_is_told_apart(s3_rclone: RcloneServe, source: Side, proxy_a: Proxy) -> None:
+async def test_a_quirky_store_is_told_apart(
+    s3_rclone: RcloneServe, source: Side, proxy_a: Proxy
+) -> None:
     bucket = s3_rclone.bucket()
     source.put(OBJECTS)
-    task = Task(Side(proxy_a, source.bucket), Side(s3_rclone, bucket), dest_acl=None, dest_storage_class=None)
+    task = Task(
+        Side(proxy_a, source.bucket),
+        Side(s3_rclone, bucket),
+        dest_acl=None,
+        dest_storage_class=None,
+    )
     report = await task.check()
     assert told(report, CheckState.FAILED) == {}
     assert state(report, "destination", "lifecycle") is CheckState.UNKNOWN
@@ -383,7 +441,7 @@ async def test_a_quirky_store_is_told_apart(s3_rclone: RcloneServe, source: Side
     s3_rclone.drop(bucket)
 
 
-# ------------------------------------------------------------------------------------------------ the source
+# --------------------------------------------------------------------------------------- the source
 
 
 async def test_an_empty_source_is_a_warning(task: Task) -> None:
@@ -392,9 +450,17 @@ async def test_an_empty_source_is_a_warning(task: Task) -> None:
 
 
 async def test_lists_of_what_to_copy(task: Task, source: Side) -> None:
-    inventory = {"fileFormat": "CSV", "fileSchema": "Bucket, Key", "files": [{"key": "inv/data.csv"}]}
+    inventory = {
+        "fileFormat": "CSV",
+        "fileSchema": "Bucket, Key",
+        "files": [{"key": "inv/data.csv"}],
+    }
     source.put(
-        {"list": b"\r\nin/b\r\n", "manifest": b"in/a\n", "inv/manifest.json": json.dumps(inventory).encode()}
+        {
+            "list": b"\r\nin/b\r\n",
+            "manifest": b"in/a\n",
+            "inv/manifest.json": json.dumps(inventory).encode(),
+        }
     )
     report = await task.check(src_prefixs_list_file="list")
     assert state(report, "source", "list") is CheckState.OK
@@ -420,7 +486,7 @@ async def test_requester_pays_is_proven(task: Task, proxy_a: Proxy) -> None:
     assert set(asked) == {"requester"}
 
 
-# ------------------------------------------------------------------------------------------------ troubles
+# ----------------------------------------------------------------------------------------- troubles
 
 
 async def test_wrong_credentials_are_told(guarded: Callable[..., Task]) -> None:
@@ -452,7 +518,9 @@ async def test_a_clock_that_is_off_is_told(task: Task, proxy_a: Proxy) -> None:
 
 async def test_a_region_that_is_another_is_told(task: Task, proxy_b: Proxy) -> None:
     proxy_b.rule(ResponseHeaders(set={"x-amz-bucket-region": "eu-west-1"}), method="HEAD")
-    failed = await task.failed(dest_type="Amazon_S3", dest_addressing_style="path", dest_region="us-east-1")
+    failed = await task.failed(
+        dest_type="Amazon_S3", dest_addressing_style="path", dest_region="us-east-1"
+    )
     assert "set destRegion" in failed["destination region"]
     assert "eu-west-1" in failed["destination region"]
 
@@ -468,7 +536,10 @@ async def test_who_cannot_be_reached_is_told(task: Task, s3_tls: MiniStack) -> N
     failed = await task.failed(dest_endpoint="https://no-such-host.invalid")
     assert "destEndpoint" in failed["destination connection"]
     assert (
-        await task.failed(dest_endpoint=s3_tls.url, dest_ca_bundle=str(s3_tls.ca), dest_bucket=bucket) == {}
+        await task.failed(
+            dest_endpoint=s3_tls.url, dest_ca_bundle=str(s3_tls.ca), dest_bucket=bucket
+        )
+        == {}
     )
 
 
@@ -489,13 +560,21 @@ async def test_a_store_in_trouble_is_told(task: Task, proxy_a: Proxy, status: in
     assert set(await task.failed()) == {"source connection"}
 
 
-# ------------------------------------------------------------------------------------------------ nothing is left
+# ---------------------------------------------------------------------------------- nothing is left
 
 
 async def test_passing_faults_leave_nothing(task: Task, proxy_b: Proxy) -> None:
     for action, target in (
-        *((Reset(), {"method": "PUT"}), (Reset(), {"method": "POST"}), (Reset(), {"method": "DELETE"})),
-        *((Reply(500), {"method": "DELETE"}), (Drop(), {"method": "HEAD"}), (Reply(503), {"method": "PUT"})),
+        *(
+            (Reset(), {"method": "PUT"}),
+            (Reset(), {"method": "POST"}),
+            (Reset(), {"method": "DELETE"}),
+        ),
+        *(
+            (Reply(500), {"method": "DELETE"}),
+            (Drop(), {"method": "HEAD"}),
+            (Reply(503), {"method": "PUT"}),
+        ),
     ):
         rule = proxy_b.rule(action, nth=1, **target)
         report = await task.check(delete_mode="Mirror")
@@ -542,7 +621,9 @@ async def test_what_cannot_be_deleted_is_named(task: Task, proxy_b: Proxy) -> No
 
 async def test_an_upload_that_cannot_be_aborted_is_named(task: Task, proxy_b: Proxy) -> None:
     proxy_b.rule(
-        Reply(500), method="DELETE", when=lambda r: "uploadId=" in r.query and "=none" not in r.query
+        Reply(500),
+        method="DELETE",
+        when=lambda r: "uploadId=" in r.query and "=none" not in r.query,
     )
     failed = await task.failed()
     [upload] = task.dest.direct.uploads()
@@ -550,7 +631,8 @@ async def test_an_upload_that_cannot_be_aborted_is_named(task: Task, proxy_b: Pr
 
 
 @pytest.mark.parametrize(
-    ("method", "nth"), [("PUT", 1), ("PUT", 2), ("POST", 1), ("HEAD", 1), ("DELETE", 1), ("DELETE", 4)]
+    ("method", "nth"),
+    [("PUT", 1), ("PUT", 2), ("POST", 1), ("HEAD", 1), ("DELETE", 1), ("DELETE", 4)],
 )
 async def test_a_preflight_that_is_cancelled_leaves_nothing(
     task: Task, proxy_b: Proxy, method: str, nth: int

@@ -1,4 +1,5 @@
-"""What a hub and a transfer keep is for their user alone, also in a directory that was there before."""
+"""What a hub and a transfer keep is for their user alone, also in a directory that was there
+before."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def open_to_others(folder: Path) -> list[str]:
     """What is in it, and itself, that others may read or write."""
     paths = [folder, *folder.rglob("*")]
     return [
-        str(each) for each in paths if not each.is_symlink() and stat.S_IMODE(each.stat().st_mode) & 0o077
+        str(each)
+        for each in paths
+        if not each.is_symlink() and stat.S_IMODE(each.stat().st_mode) & 0o077
     ]
 
 
@@ -66,7 +69,9 @@ def test_a_transfer_closes_the_state_that_it_is_given(dth: Dth, source: Side, de
     report = dth.home / "report.csv"
     before = os.umask(0)
     try:
-        done = dth.run("s3", "sync", *between(source, dest), "--quiet", "--state", link, "--report", report)
+        done = dth.run(
+            "s3", "sync", *between(source, dest), "--quiet", "--state", link, "--report", report
+        )
     finally:
         os.umask(before)
     assert done.code == 0, done
@@ -74,7 +79,9 @@ def test_a_transfer_closes_the_state_that_it_is_given(dth: Dth, source: Side, de
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
 
 
-def test_a_directory_that_is_used_for_other_things_is_refused(dth: Dth, source: Side, dest: Side) -> None:
+def test_a_directory_that_is_used_for_other_things_is_refused(
+    dth: Dth, source: Side, dest: Side
+) -> None:
     state = dth.home / "project"
     state.mkdir()
     state.chmod(0o755)
@@ -98,7 +105,9 @@ def test_directories_that_all_may_write_are_refused(tmp_path: Path) -> None:
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
 
 
-def test_what_somebody_else_put_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_somebody_else_put_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "hub.db").touch()
     monkeypatch.setattr(filesystem.os, "geteuid", lambda: os.getuid() + 1)
     keep_private(tmp_path)  # it belongs to whom the directory belongs to
@@ -137,7 +146,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert stat.S_IMODE((other / "file").stat().st_mode) == 0o644
 
 
-# ---------------------------------------------------------------------------------------------- the first password
+# ------------------------------------------------------------------------------- the first password
 
 
 def said(hub: Hub) -> list[str]:
@@ -158,7 +167,9 @@ async def choose(hub: Hub, password: str) -> None:
         "code_challenge_method": "S256",
     }
     page = await browser.get("/oidc/authorize", query)
-    page = await browser.post("/oidc/authorize", {"state": page.state, "name": "admin", "password": password})
+    page = await browser.post(
+        "/oidc/authorize", {"state": page.state, "name": "admin", "password": password}
+    )
     assert page.status == 200, page.text
     new = "another horse battery"
     answer = await browser.post("/oidc/authorize", {"state": page.state, "new": new, "again": new})
@@ -187,8 +198,12 @@ def test_the_first_password_may_be_in_a_file(tmp_path: Path, dth: Dth) -> None:
         asyncio.run(choose(hub, "correct horse battery"))
     for content, line in (("", "no password"), ("short\n", "too short")):
         file.write_text(content)
-        done = dth.run("up", "--data-dir", tmp_path / "other", "--port", "0", "--admin-password-file", file)
+        done = dth.run(
+            "up", "--data-dir", tmp_path / "other", "--port", "0", "--admin-password-file", file
+        )
         assert (done.code, len(done.err.strip().splitlines())) == (2, 1), done
         assert line in done.err
-    done = dth.run("up", "--data-dir", tmp_path / "other", "--admin-password-file", tmp_path / "none")
+    done = dth.run(
+        "up", "--data-dir", tmp_path / "other", "--admin-password-file", tmp_path / "none"
+    )
     assert "cannot be read" in done.err

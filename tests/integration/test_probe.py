@@ -1,5 +1,5 @@
-"""A probe of one side against real stores: what is there is shown, each trouble has a sentence of its own, and nothing
-is written."""
+"""A probe of one side against real stores: what is there is shown, each trouble has a sentence of
+its own, and nothing is written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def found(
     side: str, server: S3Server, bucket: str, *, keys: dict[str, str] | None = None, **changes: Any
 ) -> ProbeAnswer:
-    """Probe a bucket as one side; the other is unknown yet. `changes`: parameters without their side."""
+    """Probe a bucket as one side; the other is unknown yet. `changes`: parameters without their
+    side."""
     keyring = Keyring(k=server)
     keyring.secrets["k"] |= keys or {}
     given = {"bucket": bucket, "endpoint": server.url, "credentials": "k", **changes}
@@ -57,7 +58,7 @@ async def found(
     return result
 
 
-# ------------------------------------------------------------------------------------------------ what is there
+# ------------------------------------------------------------------------------------ what is there
 
 
 async def test_a_source_shows_what_is_there(source: Side) -> None:
@@ -115,7 +116,7 @@ async def test_the_store_of_an_own_authority(s3_tls: MiniStack) -> None:
     s3_tls.drop(bucket)
 
 
-# ---------------------------------------------------------------------------------------------------- troubles
+# ----------------------------------------------------------------------------------------- troubles
 
 
 def allowed(action: str) -> dict[str, object]:
@@ -222,7 +223,11 @@ async def test_who_cannot_be_reached_is_told(
             "The server at 127.0.0.1:",
             f"http:// in {start}Endpoint",
         ),
-        ({"ca_bundle": "/not/there.pem", "endpoint": s3_tls.url}, "The file of authorities in", "CaBundle"),
+        (
+            {"ca_bundle": "/not/there.pem", "endpoint": s3_tls.url},
+            "The file of authorities in",
+            "CaBundle",
+        ),
         ({"endpoint": "", "proxy": closed}, "The proxy takes no connection", f"{start}Proxy"),
         (
             {"endpoint": closed, "addressing_style": "virtual"},
@@ -235,7 +240,11 @@ async def test_who_cannot_be_reached_is_told(
             f"{start}Endpoint",
         ),
         ({"proxy": closed}, "The proxy takes no connection", f"{start}Proxy"),
-        ({"proxy": "http://no-proxy.invalid:3128"}, "The proxy's host name cannot", f"{start}Proxy"),
+        (
+            {"proxy": "http://no-proxy.invalid:3128"},
+            "The proxy's host name cannot",
+            f"{start}Proxy",
+        ),
     ):
         result = await found(side, s3_a, "ssl", **changes)
         assert result.message.startswith(message), (changes, result)
@@ -255,19 +264,23 @@ async def test_a_server_that_is_no_store_is_told(source: Side, proxy_a: Proxy) -
 
 @SIDES
 async def test_a_clock_that_is_off_is_told(source: Side, proxy_a: Proxy, side: str) -> None:
-    proxy_a.rule(Reply(403, "RequestTimeTooSkewed", headers={"Date": "Thu, 01 Jan 2032 00:00:00 GMT"}))
+    proxy_a.rule(
+        Reply(403, "RequestTimeTooSkewed", headers={"Date": "Thu, 01 Jan 2032 00:00:00 GMT"})
+    )
     result = await found(side, proxy_a, source.bucket)
     assert result.message.startswith("The clock of this machine and the store's are")
     assert "NTP" in result.advice
 
 
-async def test_a_store_that_disagrees_with_its_own_clock_is_told(source: Side, proxy_a: Proxy) -> None:
+async def test_a_store_that_disagrees_with_its_own_clock_is_told(
+    source: Side, proxy_a: Proxy
+) -> None:
     proxy_a.rule(Reply(403, "RequestTimeTooSkewed"))
     result = await found("source", proxy_a, source.bucket)
     assert result.message.startswith("The store refuses the time of the request, but")
-    assert (
-        result.advice
-        == f"See that this machine and all servers behind {proxy_a.url.removeprefix('http://')} have the right time."
+    assert result.advice == (
+        f"See that this machine and all servers behind {proxy_a.url.removeprefix('http://')} "
+        "have the right time."
     )
 
 
@@ -296,15 +309,20 @@ async def test_a_region_that_the_store_refuses_is_told(source: Side, proxy_a: Pr
 
 
 @pytest.mark.parametrize(("status", "code"), [(500, "InternalError"), (503, "SlowDown")])
-async def test_a_store_in_trouble_is_told(source: Side, proxy_a: Proxy, status: int, code: str) -> None:
+async def test_a_store_in_trouble_is_told(
+    source: Side, proxy_a: Proxy, status: int, code: str
+) -> None:
     proxy_a.rule(Reply(status, code))
     result = await found("source", proxy_a, source.bucket)
     assert (result.ok, f"{status} {code}" in result.message) == (False, True)
 
 
-# -------------------------------------------------------------------------------------------------- through the hub
+# ---------------------------------------------------------------------------------- through the hub
 
-TEST = "mutation ($i: CreateTaskInput!, $side: Side!) { testConnection(input: $i, side: $side) { id kind } }"
+TEST = (
+    "mutation ($i: CreateTaskInput!, $side: Side!) { testConnection(input: $i, side: $side) { "
+    "id kind } }"
+)
 JOB = "query ($id: ID!) { getJob(id: $id) { kind state error result } }"
 
 
@@ -326,7 +344,15 @@ def test_a_hub_tries_one_side_alone(hub: Hub, source: Side, dest: Side, closed: 
     result = tried(hub, "SOURCE", **here, destBucket="")
     assert result["ok"], result
     assert [(each["key"], each["size"]) for each in result["sample"]] == [("a", 2), ("b", 0)]
-    assert set(result) >= {"message", "advice", "region", "endpoint", "bucket", "milliseconds", "more"}
+    assert set(result) >= {
+        "message",
+        "advice",
+        "region",
+        "endpoint",
+        "bucket",
+        "milliseconds",
+        "more",
+    }
     assert tried(hub, "DESTINATION", **there)["ok"]
     result = tried(hub, "DESTINATION", **there | {"destEndpoint": closed})
     assert (result["ok"], result["message"][:26]) == (False, "No server takes connection")

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from tests.servers.proxy import Proxy
 
 
-async def test_a_run_is_told_and_measured(dth: Dth, proxy_b: Proxy, source: Side, dest: Side) -> None:
+async def test_a_run_is_told_and_measured(
+    dth: Dth, proxy_b: Proxy, source: Side, dest: Side
+) -> None:
     source.put(bodies(["good", "bad\x1b[2J"]))
     proxy_b.rule(Reply(403, "AccessDenied", "Not you"), method="PUT", key="bad")
     state = dth.home / "state"
@@ -23,7 +25,8 @@ async def test_a_run_is_told_and_measured(dth: Dth, proxy_b: Proxy, source: Side
     logs = LocalLogs(lambda _: state)
     assert {stream.name for stream in await logs.streams("t")} == {"finder", "worker-1"}
     finder, worker = [
-        [event.message for event in (await logs.events("t", name)).events] for name in ("finder", "worker-1")
+        [event.message for event in (await logs.events("t", name)).events]
+        for name in ("finder", "worker-1")
     ]
     for told, role in ((finder, "finder"), (worker, "worker")):
         assert told[0].startswith(f'INFO started role="{role}" pid=')
@@ -31,7 +34,9 @@ async def test_a_run_is_told_and_measured(dth: Dth, proxy_b: Proxy, source: Side
     [listed] = [line for line in finder if line.startswith("INFO run listed")]
     assert "listed=2 enqueued=2" in listed
     [failed] = [line for line in worker if "object failed" in line]
-    assert failed.startswith('WARNING object failed key="bad\\u001b[2J" reason="AccessDenied" detail="')
+    assert failed.startswith(
+        'WARNING object failed key="bad\\u001b[2J" reason="AccessDenied" detail="'
+    )
     assert failed.endswith("attempts=1")
     assert "INFO drained" in worker
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BODY = b"x" * 30_000_000
 LINE = re.compile(
     r"copying: 0/1 objects, ([0-9.]+) MiB of 28\.6 MiB \(([0-9]+)%\), "
-    r"([0-9.]+) [KM]iB/s, 0/s, ETA 0:[0-9]{2}, 1 workers"
+    r"([0-9.]+) [KM]iB/s, 0/s, ETA 0:[0-9]{2}, 1 worker"
 )
 PROGRESS = """query ($id: ID!) { getTask(id: $id) { progress
     progressInfo { total replicated totalBytes doneBytes rate eta state note } } }"""
@@ -26,7 +26,8 @@ def test_the_command_shows_bytes_percent_rate_and_time_left_of_one_object(
     dth: Dth, source: Side, dest: Side, options: tuple[str, ...]
 ) -> None:
     source.put({"large": BODY})
-    # Bytes that come in and bytes that go out are capped apart, one after the other of a whole object.
+    # Bytes that come in and bytes that go out are capped apart, one after the other of a whole
+    # object.
     done = dth.run("s3", "sync", *between(source, dest), "--max-bytes-per-second", "3M", *options)
     assert done.code == 0
     told = [LINE.fullmatch(line) for line in done.err.splitlines()]
@@ -38,7 +39,9 @@ def test_the_command_shows_bytes_percent_rate_and_time_left_of_one_object(
         assert abs(amount / 28.6 * 100 - percent) <= 1.5
 
 
-def test_the_hub_shows_bytes_of_an_object_that_is_not_whole(hub: Hub, source: Side, dest: Side) -> None:
+def test_the_hub_shows_bytes_of_an_object_that_is_not_whole(
+    hub: Hub, source: Side, dest: Side
+) -> None:
     source.put({"large": BODY})
     task = hub.create(source, dest, maxBytesPerSecond="3M")
     seen: list[dict[str, float]] = []

@@ -87,7 +87,9 @@ class World:
         return name
 
     def hosts(self, name: str) -> list[str]:
-        found = {each["name"]: each["hosts"] for each in self.hub.call("{ listSecrets { name hosts } }")}
+        found = {
+            each["name"]: each["hosts"] for each in self.hub.call("{ listSecrets { name hosts } }")
+        }
         return list(found[name])
 
     def objects(self, secret: str, endpoint: str = "", **more: str) -> dict[str, Any]:
@@ -137,7 +139,9 @@ class World:
 
         def ended() -> bool:
             found.update(
-                self.hub.call("query ($id: ID!) { getJob(id: $id) { state error result } }", **started)
+                self.hub.call(
+                    "query ($id: ID!) { getJob(id: $id) { state error result } }", **started
+                )
             )
             return bool(found["state"] != "RUNNING")
 
@@ -218,7 +222,12 @@ def test_a_registry_elsewhere_hears_nothing(world: World) -> None:
             world.start(operation, world.images(name, world.attacker.host))
     # Amazon ECR with a control plane, or a registry, of somebody's own.
     keys = world.secret(["*.amazonaws.com"])
-    ecr = {"sourceType": "Amazon_ECR", "srcRegistry": "", "srcRegion": "eu-west-1", "srcCredential": keys}
+    ecr = {
+        "sourceType": "Amazon_ECR",
+        "srcRegistry": "",
+        "srcRegion": "eu-west-1",
+        "srcCredential": keys,
+    }
     for more in ({"srcEndpoint": world.attacker.url}, {"srcRegistryHost": world.attacker.host}):
         given = world.images(world.secret(["*"], **LOGIN), world.attacker.host, **{**ecr, **more})
         with refused(world, keys):
@@ -254,7 +263,10 @@ def test_one_that_is_bound_to_no_host_is_usable_and_warns(world: World) -> None:
     assert world.host in check["todo"]
     bound = world.job("preflight", world.objects(world.known))["result"]["checks"]
     assert not [each for each in bound if each["name"] == "secret"]
-    assert world.operator.call(CREATE, {"i": world.objects(world.known)})["createTask"]["warnings"] == []
+    assert (
+        world.operator.call(CREATE, {"i": world.objects(world.known)})["createTask"]["warnings"]
+        == []
+    )
 
 
 def test_admins_bind_anew_and_operators_do_not(world: World) -> None:
@@ -274,21 +286,28 @@ def test_admins_bind_anew_and_operators_do_not(world: World) -> None:
 def test_a_new_value_stays_where_the_old_one_was(world: World) -> None:
     """Else who rotates keys would give them to whoever asks first."""
     name = world.secret([world.host])
-    query = 'mutation ($n: String!, $v: String!) { updateSecret(name: $n, value: $v, description: "x") { hosts } }'
-    assert world.operator.call(query, {"n": name, "v": json.dumps(KEYS)})["updateSecret"]["hosts"] == [
-        world.host
-    ]
+    query = (
+        "mutation ($n: String!, $v: String!) { updateSecret(name: $n, value: $v, description: "
+        '"x") { hosts } }'
+    )
+    assert world.operator.call(query, {"n": name, "v": json.dumps(KEYS)})["updateSecret"][
+        "hosts"
+    ] == [world.host]
 
 
 @pytest.mark.parametrize("operation", ["startRun", "resumeTask", "retryFailed"])
-def test_a_task_whose_secret_was_bound_elsewhere_does_not_go_on(world: World, operation: str) -> None:
+def test_a_task_whose_secret_was_bound_elsewhere_does_not_go_on(
+    world: World, operation: str
+) -> None:
     name = world.secret([world.host])
     task = world.start("createTask", world.objects(name))["id"]
     world.hub.wait(task, "IN_PROGRESS")
     world.hub.do("pauseTask", task)
     world.hub.call(BIND, n=name, h=["elsewhere.example.com"])
     with refused(world, name):
-        world.operator.call(f"mutation ($id: ID!) {{ {operation}(id: $id) {{ id }} }}", {"id": task})
+        world.operator.call(
+            f"mutation ($id: ID!) {{ {operation}(id: $id) {{ id }} }}", {"id": task}
+        )
     changes = {
         "cloneTask": {"parameters": _pairs({"destPrefix": "clone/"})},
         "editTask": {"parameters": _pairs({"srcCredentials": name, "maxCapacity": "3"})},
@@ -300,14 +319,17 @@ def test_a_task_whose_secret_was_bound_elsewhere_does_not_go_on(world: World, op
 
 
 def test_processes_do_not_get_a_secret_that_was_bound_elsewhere(tmp_path: Path) -> None:
-    """What a task's processes may read is asked when they begin, whatever held when the task was made."""
+    """What a task's processes may read is asked when they begin, whatever held when the task was
+    made."""
     with Hub(tmp_path) as hub:
         world = World(hub)
         name = world.secret(["*"])
         task = world.start("createTask", world.objects(name, world.attacker.url))["id"]
         hub.kill()
         world.attacker.heard.clear()
-        hub._with_database(lambda database: LocalSecrets(database, Vault(hub.data)).bind(name, [world.host]))
+        hub._with_database(
+            lambda database: LocalSecrets(database, Vault(hub.data)).bind(name, [world.host])
+        )
         hub.start()
         wait_for(lambda: "may not be used with" in hub.task(task)["reason"])
         assert world.attacker.heard == []
@@ -339,7 +361,12 @@ def test_the_password_of_the_mail_server_goes_to_nobody_else(tmp_path: Path) -> 
     """Neither does the one who makes the first task with it get it."""
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
-    mail = {"host": "mail.example.com", "sender": "hub@example.com", "user": "hub", "password_secret": "mail"}
+    mail = {
+        "host": "mail.example.com",
+        "sender": "hub@example.com",
+        "user": "hub",
+        "password_secret": "mail",
+    }
     (data / "hub.yaml").write_text(json.dumps({"smtp": mail}))
     with Hub(tmp_path) as hub:
         world = World(hub)

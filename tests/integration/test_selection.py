@@ -1,5 +1,5 @@
-"""A source that is not what was meant: one key, a typing mistake, a wildcard, patterns of another tool, lists of keys
-that do not exist. Nothing of it ends as a success in silence."""
+"""A source that is not what was meant: one key, a typing mistake, a wildcard, patterns of another
+tool, lists of keys that do not exist. Nothing of it ends as a success in silence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def plain(dth: Dth, source: Side, dest: Side, *options: str | Path) -> Done:
     return dth.run("s3", "sync", *between(source, dest), "--quiet", *options)
 
 
-# --- one object --------------------------------------------------------------------------------------------------
+# --- one object
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,9 @@ def test_the_key_of_an_object_copies_that_object(
     dth: Dth, filled: Side, dest: Side, key: str, into: str, written: str
 ) -> None:
     found = dth.sync(below(filled, key), below(dest, into))
-    assert (found["listed"], found["transferred"], found["failed"]) == (1, 1, 0) or found["filtered"] == 1
+    assert (found["listed"], found["transferred"], found["failed"]) == (1, 1, 0) or found[
+        "filtered"
+    ] == 1
     assert dest.listed() == [written]
     assert dest.get(written) == filled.get(key)
     assert dth.sync(below(filled, key), below(dest, into))["same"] == 1
@@ -73,7 +76,9 @@ def test_an_odd_key_of_an_object_is_taken_as_it_is(dth: Dth, filled: Side, dest:
     assert dest.listed() == ["we[1]{x,y}?.txt"]
 
 
-def test_a_folder_comes_before_an_object_of_the_same_name(dth: Dth, filled: Side, dest: Side) -> None:
+def test_a_folder_comes_before_an_object_of_the_same_name(
+    dth: Dth, filled: Side, dest: Side
+) -> None:
     filled.put({"photos": b"an object"})
     assert dth.sync(below(filled, "photos"), dest)["transferred"] == 2
     assert dest.listed() == ["2024/a.jpg", "2025/b.jpg"]
@@ -90,7 +95,8 @@ def test_a_slash_at_the_end_means_a_folder(dth: Dth, filled: Side, dest: Side) -
     )
 
 
-# --- nothing there -----------------------------------------------------------------------------------------------
+# --- nothing there
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,8 @@ def test_a_wildcard_in_a_url_is_refused(dth: Dth, command: str, url: str, hint: 
     assert done.err.rstrip().endswith(hint)
 
 
-# --- patterns ----------------------------------------------------------------------------------------------------
+# --- patterns
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -171,7 +178,11 @@ def test_a_wildcard_in_a_url_is_refused(dth: Dth, command: str, url: str, hint: 
             "; for one of several patterns write {*.jpg,*.png}, or give the option several times",
         ),
         ("--include", "- *.jpg", "; write --exclude '*.jpg'"),
-        ("--include", "s3://b/photos/", "; a pattern is matched against the key below the source prefix"),
+        (
+            "--include",
+            "s3://b/photos/",
+            "; a pattern is matched against the key below the source prefix",
+        ),
         ("--exclude", "*.gif", ""),
     ],
 )
@@ -195,12 +206,15 @@ def test_patterns_that_match_are_not_told(dth: Dth, filled: Side, dest: Side) ->
 def test_to_exclude_everything_and_include_something_is_refused(
     dth: Dth, filled: Side, dest: Side, exclude: str
 ) -> None:
-    done = dth.here("s3", "sync", *between(filled, dest), "--exclude", exclude, "--include", "*.jpg")
+    done = dth.here(
+        "s3", "sync", *between(filled, dest), "--exclude", exclude, "--include", "*.jpg"
+    )
     assert done.code == 2
     assert done.err.rstrip().endswith("leave it out: --include '*.jpg'")
 
 
-# --- manifests ---------------------------------------------------------------------------------------------------
+# --- manifests
+# --------------------------------------------------------------------------------------------------
 
 
 def test_keys_that_do_not_exist_are_told_as_not_found(
@@ -208,12 +222,22 @@ def test_keys_that_do_not_exist_are_told_as_not_found(
 ) -> None:
     manifest = tmp_path / "keys"
     manifest.write_text("root.txt\n/photos/2024/a.jpg\n/docs/x/y.txt\n")
-    note = f"not found: 2 of 3 keys that the list names do not exist in s3://{filled.bucket}, for example "
-    dry = dth.here("s3", "sync", *between(filled, dest), "--manifest", manifest, "--dry-run", "--json").json
+    note = (
+        f"not found: 2 of 3 keys that the list names do not exist in s3://{filled.bucket}, for "
+        "example "
+    )
+    dry = dth.here(
+        "s3", "sync", *between(filled, dest), "--manifest", manifest, "--dry-run", "--json"
+    ).json
     size = len(filled.get("root.txt"))
     assert (dry["would_transfer"], dry["would_move_bytes"], dry["not_found"]) == (1, size, 2)
     found = dth.sync(filled, dest, "--manifest", manifest)
-    assert (found["listed"], found["transferred"], found["cancelled"], found["not_found"]) == (3, 1, 2, 2)
+    assert (found["listed"], found["transferred"], found["cancelled"], found["not_found"]) == (
+        3,
+        1,
+        2,
+        2,
+    )
     for notes in (dry["notes"], found["notes"]):
         assert notes[0].startswith(note)
         assert notes[1] == "2 of these begin with /; keys rarely do, so write them without it"
@@ -232,7 +256,9 @@ def test_a_list_of_which_nothing_exists_is_no_success(
     manifest.write_text("none\nof these\n")
     done = plain(dth, filled, dest, "--manifest", manifest, *["--dry-run"] * dry)
     assert done.code == 1
-    assert "dth: not found: none of the 2 keys that the list names exists at the source\n" in done.err
+    assert (
+        "dth: not found: none of the 2 keys that the list names exists at the source\n" in done.err
+    )
 
 
 def test_urls_in_a_manifest_are_refused_with_their_line(
@@ -266,7 +292,12 @@ def test_a_manifest_on_standard_input(
     ]
     with keys.open() as file:
         done = subprocess.run(
-            line, stdin=file, capture_output=True, text=True, env={**os.environ, **dth.env}, check=False
+            line,
+            stdin=file,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **dth.env},
+            check=False,
         )
     assert done.returncode == (1 if command == "diff" else 0), done
     assert '"listed": 2' in done.stdout
@@ -275,7 +306,9 @@ def test_a_manifest_on_standard_input(
 
 
 def test_a_hub_is_given_no_standard_input(dth: Dth) -> None:
-    done = dth.here("s3", "sync", "s3://a", "s3://b", "--manifest", "-", "--hub", "http://127.0.0.1:1")
+    done = dth.here(
+        "s3", "sync", "s3://a", "s3://b", "--manifest", "-", "--hub", "http://127.0.0.1:1"
+    )
     assert (done.code, "a hub cannot read" in done.err) == (2, True)
 
 
@@ -288,10 +321,13 @@ def test_a_manifest_that_is_nowhere(dth: Dth, filled: Side, dest: Side) -> None:
     )
 
 
-# --- keys that are too long --------------------------------------------------------------------------------------
+# --- keys that are too long
+# --------------------------------------------------------------------------------------
 
 
-def test_a_key_that_is_too_long_fails_alone(engine: Engine, filled: Side, dest: Side, tmp_path: Path) -> None:
+def test_a_key_that_is_too_long_fails_alone(
+    engine: Engine, filled: Side, dest: Side, tmp_path: Path
+) -> None:
     manifest = tmp_path / "keys"
     manifest.write_text("root.txt\n" + "x" * 5000 + "\n")
     ran = engine.run(src_manifest=str(manifest))

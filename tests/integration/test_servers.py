@@ -65,7 +65,8 @@ def connect(proxy: Proxy) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
 
 
-# --- stores ------------------------------------------------------------------------------------------
+# --- stores
+# ------------------------------------------------------------------------------------------
 
 
 def test_ministack_keeps_awkward_keys(s3_a: MiniStack, bucket_a: str) -> None:
@@ -95,7 +96,11 @@ def test_ministack_over_tls(s3_tls: MiniStack) -> None:
 def test_ministack_checks_users(s3_auth: MiniStack) -> None:
     bucket = s3_auth.bucket()
     s3_auth.put(bucket, "k", b"body")
-    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    statement = {
+        "Effect": "Allow",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
     access_key, secret_key = s3_auth.user({"Version": "2012-10-17", "Statement": [statement]})
     reader = s3_auth.boto(access_key=access_key, secret_key=secret_key)
     assert reader.get_object(Bucket=bucket, Key="k")["Body"].read() == b"body"
@@ -122,7 +127,9 @@ def test_null_s3(null_s3: NullS3) -> None:
     bucket = null_s3.bucket()
     null_s3.put(bucket, "folder/k", b"0123456789")
     assert (null_s3.folder / bucket / "folder/k").read_bytes() == b"0123456789"
-    status, headers, body = null_s3.request("GET", f"/{bucket}/folder/k", headers={"Range": "bytes=2-4"})
+    status, headers, body = null_s3.request(
+        "GET", f"/{bucket}/folder/k", headers={"Range": "bytes=2-4"}
+    )
     assert (status, headers["content-range"], body) == (206, "bytes 2-4/10", b"234")
 
     s3 = null_s3.boto()
@@ -162,7 +169,8 @@ time.sleep(60)
     pytest.fail("the server outlived its parent")
 
 
-# --- the proxy ---------------------------------------------------------------------------------------
+# --- the proxy
+# ---------------------------------------------------------------------------------------
 
 
 def test_proxy_passes_everything_on(proxy_a: Proxy, s3_a: MiniStack, bucket_a: str) -> None:
@@ -204,7 +212,8 @@ def test_replies_by_rule(proxy_a: Proxy, bucket_a: str) -> None:
     denied = proxy_a.rule(Reply(403, "AccessDenied"), method="PUT", key="^secret")
     proxy_a.rule(SlowDown(), method="PUT", key="^second", nth=2)
     proxy_a.rule(
-        Reply(400, "InvalidRequest"), when=lambda request: "x-amz-checksum-crc64nvme" in request.headers
+        Reply(400, "InvalidRequest"),
+        when=lambda request: "x-amz-checksum-crc64nvme" in request.headers,
     )
     with pytest.raises(ClientError, match="AccessDenied"):
         s3.put_object(Bucket=bucket_a, Key="secret", Body=b"x" * 100_000)
@@ -308,9 +317,13 @@ def test_early_reply_comes_before_the_body(proxy_a: Proxy, bucket_a: str) -> Non
     assert connection.getresponse().status == 503
 
 
-def test_hook_runs_before_the_request_is_passed_on(proxy_a: Proxy, s3_a: MiniStack, bucket_a: str) -> None:
+def test_hook_runs_before_the_request_is_passed_on(
+    proxy_a: Proxy, s3_a: MiniStack, bucket_a: str
+) -> None:
     s3_a.put(bucket_a, "k", b"old")
-    proxy_a.rule(Hook(lambda request: s3_a.put(bucket_a, request.key, b"new")), method="GET", key=".", nth=1)
+    proxy_a.rule(
+        Hook(lambda request: s3_a.put(bucket_a, request.key, b"new")), method="GET", key=".", nth=1
+    )
     assert proxy_a.get(bucket_a, "k") == b"new"
 
 
@@ -326,7 +339,9 @@ def test_headers_are_changed(proxy_a: Proxy, s3_a: MiniStack, bucket_a: str) -> 
     assert headers["x-seen"] == "yes"
 
 
-def test_corrupt_upload_is_refused_by_its_digest(proxy_a: Proxy, s3_a: MiniStack, bucket_a: str) -> None:
+def test_corrupt_upload_is_refused_by_its_digest(
+    proxy_a: Proxy, s3_a: MiniStack, bucket_a: str
+) -> None:
     proxy_a.rule(Corrupt(at=2, upload=True), method="PUT")
     with pytest.raises(ClientError, match=r"BadDigest|XAmzContentSHA256Mismatch|InvalidDigest"):
         proxy_a.boto().put_object(
@@ -365,7 +380,8 @@ def test_proxy_is_quick_and_its_connections_last(proxy_a: Proxy, bucket_a: str) 
     assert 3000 / (time.monotonic() - start) > 100
 
 
-# --- the archive -------------------------------------------------------------------------------------
+# --- the archive
+# -------------------------------------------------------------------------------------
 
 
 def test_glacier(glacier: Glacier, s3_a: MiniStack, bucket_a: str) -> None:
@@ -403,7 +419,8 @@ def test_glacier(glacier: Glacier, s3_a: MiniStack, bucket_a: str) -> None:
     assert urlsplit(glacier.url).port != s3_a.port
 
 
-# --- listings ----------------------------------------------------------------------------------------
+# --- listings
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("folders", [False, True])
@@ -448,9 +465,16 @@ def test_listing_pages_start_and_end_anywhere(differences: Differences) -> None:
             expected = [key for key in keys if key > after]
             assert [entry["Key"] for entry in page.get("Contents", [])] == expected[:size]
             assert page["IsTruncated"] == (len(expected) > size)
-        for prefix in ("data/year=2024/part-000012", "data/year=2024/part-00000004.parquet", "data/x", ""):
+        for prefix in (
+            "data/year=2024/part-000012",
+            "data/year=2024/part-00000004.parquet",
+            "data/x",
+            "",
+        ):
             assert server.keys("b", prefix) == [key for key in keys if key.startswith(prefix)]
-        pages = s3.get_paginator("list_objects").paginate(Bucket="b", PaginationConfig={"PageSize": 300})
+        pages = s3.get_paginator("list_objects").paginate(
+            Bucket="b", PaginationConfig={"PageSize": 300}
+        )
         assert [entry["Key"] for page in pages for entry in page["Contents"]] == keys
 
 
@@ -459,7 +483,9 @@ def test_listing_with_a_delimiter() -> None:
         pages = server.boto().get_paginator("list_objects_v2")
 
         def folders(prefix: str) -> list[str]:
-            found = pages.paginate(Bucket="b", Prefix=prefix, Delimiter="/", PaginationConfig={"PageSize": 2})
+            found = pages.paginate(
+                Bucket="b", Prefix=prefix, Delimiter="/", PaginationConfig={"PageSize": 2}
+            )
             return [entry["Prefix"] for page in found for entry in page.get("CommonPrefixes", [])]
 
         assert folders("") == ["data/"]
@@ -469,13 +495,16 @@ def test_listing_with_a_delimiter() -> None:
 
 
 def test_listing_server_is_cheap() -> None:
-    """A client that takes 200,000 keys a second is fast; the server has to cost much less than that."""
+    """A client that takes 200,000 keys a second is fast; the server has to cost much less than
+    that."""
     with ListingServer(10_000_000) as server:
         process = psutil.Process(server.process.pid)
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
         before = sum(process.cpu_times()[:2])
         for page in range(100):
-            connection.request("GET", f"/b?list-type=2&encoding-type=url&continuation-token={page * 2000}")
+            connection.request(
+                "GET", f"/b?list-type=2&encoding-type=url&continuation-token={page * 2000}"
+            )
             assert connection.getresponse().read().count(b"<Key>") == 1000
         # Processor time: the clock on the wall also measures what else the machine does.
         assert sum(process.cpu_times()[:2]) - before < 0.25

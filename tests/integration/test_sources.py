@@ -1,4 +1,5 @@
-"""What to copy, said in other ways than by one prefix: prefix lists, manifests, S3 Inventory; and very many keys."""
+"""What to copy, said in other ways than by one prefix: prefix lists, manifests, S3 Inventory; and
+very many keys."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def planned(dth: Dth, source: Side, dest: Side, *options: str | Path) -> list[st
     return sorted(re.findall(r"^copy    (.*)  \(", done.out, re.MULTILINE), key=str.encode)
 
 
-# --- prefix lists ------------------------------------------------------------------------------------------------
+# --- prefix lists
+# ------------------------------------------------------------------------------------------------
 
 
 def test_fault_07_a_prefix_list_may_have_blank_lines_and_windows_line_ends(
@@ -70,7 +72,9 @@ def test_a_prefix_list_in_a_bucket(
     assert dest.listed() == ["a b+%/x", "é/7"]
 
 
-def test_a_prefix_list_within_a_source_prefix(dth: Dth, filled: Side, dest: Side, tmp_path: Path) -> None:
+def test_a_prefix_list_within_a_source_prefix(
+    dth: Dth, filled: Side, dest: Side, tmp_path: Path
+) -> None:
     listed = tmp_path / "prefixes.txt"
     listed.write_text("c/d/e/\nb/\n")
     within = Side(filled.server, filled.bucket, "c/")
@@ -79,7 +83,8 @@ def test_a_prefix_list_within_a_source_prefix(dth: Dth, filled: Side, dest: Side
     assert planned(dth, within, dest, "--prefix-list", listed) == []
 
 
-# --- manifests ---------------------------------------------------------------------------------------------------
+# --- manifests
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -105,21 +110,27 @@ def test_a_manifest(
     assert dest.get("é/7") == filled.get("é/7")
 
 
-def test_a_manifest_in_the_source_bucket_through_the_command(dth: Dth, filled: Side, dest: Side) -> None:
+def test_a_manifest_in_the_source_bucket_through_the_command(
+    dth: Dth, filled: Side, dest: Side
+) -> None:
     filled.put({"lists/today.csv": b"b/4\nnot there\ntop\n"})
     found = dth.sync(filled, dest, "--manifest", "lists/today.csv")
     assert (found["listed"], found["transferred"], found["cancelled"]) == (3, 2, 1)
     assert dest.listed() == ["b/4", "top"]
 
 
-def test_what_a_manifest_lists_twice_is_copied_once(engine: Engine, filled: Side, tmp_path: Path) -> None:
+def test_what_a_manifest_lists_twice_is_copied_once(
+    engine: Engine, filled: Side, tmp_path: Path
+) -> None:
     manifest = tmp_path / "manifest"
     manifest.write_text("top\nb/4\ntop\n")
     ran = engine.run(src_manifest=str(manifest))
     assert (ran.counts.listed, ran.counts.done) == (2, 2)
 
 
-def test_a_manifest_is_filtered_by_what_the_source_says(engine: Engine, filled: Side, tmp_path: Path) -> None:
+def test_a_manifest_is_filtered_by_what_the_source_says(
+    engine: Engine, filled: Side, tmp_path: Path
+) -> None:
     filled.put({"large": b"x" * 1000})
     manifest = tmp_path / "manifest"
     manifest.write_text("top\nlarge\nb/4\ngone\n")
@@ -156,7 +167,8 @@ def test_a_manifest_that_makes_no_sense_is_one_line(
     assert len(done.err.splitlines()) == 1
 
 
-# --- S3 Inventory ------------------------------------------------------------------------------------------------
+# --- S3 Inventory
+# ------------------------------------------------------------------------------------------------
 
 COLUMNS = [
     "Bucket",
@@ -177,10 +189,24 @@ def inventory_rows(side: Side, encoded: bool) -> list[list[str]]:
         name = quote_plus(key, safe="/") if encoded else key
         when = entry["LastModified"].strftime("%Y-%m-%dT%H:%M:%S.000Z")
         etag = entry["ETag"].strip('"')
-        rows.append([side.bucket, name, "v1", "true", "false", str(entry["Size"]), when, etag, "STANDARD"])
-    rows.append([side.bucket, "deleted", "v2", "true", "true", "", "2026-01-01T00:00:00.000Z", "", ""])
+        rows.append(
+            [side.bucket, name, "v1", "true", "false", str(entry["Size"]), when, etag, "STANDARD"]
+        )
     rows.append(
-        [side.bucket, "top", "v0", "false", "false", "3", "2020-01-01T00:00:00.000Z", "old", "STANDARD"]
+        [side.bucket, "deleted", "v2", "true", "true", "", "2026-01-01T00:00:00.000Z", "", ""]
+    )
+    rows.append(
+        [
+            side.bucket,
+            "top",
+            "v0",
+            "false",
+            "false",
+            "3",
+            "2020-01-01T00:00:00.000Z",
+            "old",
+            "STANDARD",
+        ]
     )
     return rows
 
@@ -198,9 +224,13 @@ def write_inventory(source: Side, reports: Side, kind: str) -> str:
         names += ["last_modified_date", "e_tag", "storage_class"]
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
         table = pyarrow.table(columns)
-        table = table.set_column(5, "size", pyarrow.array([int(size or 0) for size in columns["size"]]))
+        table = table.set_column(
+            5, "size", pyarrow.array([int(size or 0) for size in columns["size"]])
+        )
         for position, flag in ((3, "is_latest"), (4, "is_delete_marker")):
-            table = table.set_column(position, flag, pyarrow.array([v == "true" for v in columns[flag]]))
+            table = table.set_column(
+                position, flag, pyarrow.array([v == "true" for v in columns[flag]])
+            )
         file = io.BytesIO()
         parquet.write_table(table, file)
         name, data = "data/1.parquet", file.getvalue()
@@ -255,7 +285,8 @@ def test_objects_that_changed_since_the_inventory_arrive_as_they_are(
     assert dest.get("top") == b"something newer and longer"
 
 
-# --- very many ----------------------------------------------------------------------------------------------------
+# --- very many
+# --------------------------------------------------------------------------------------------------
 
 
 def peak_memory(dth: Dth, *arguments: str) -> tuple[int, dict[str, int]]:
@@ -281,7 +312,9 @@ def test_fault_01_memory_is_flat_and_nothing_is_lost_among_many_keys_and_folders
             ListingServer(count, folders=True, differences=differences) as there,
         ):
             sides = between(Side(here, "from"), Side(there, "to"))
-            peaks[count], found = peak_memory(dth, "s3", "diff", *sides, "--json", "--compare", "size")
+            peaks[count], found = peak_memory(
+                dth, "s3", "diff", *sides, "--json", "--compare", "size"
+            )
         assert found["listed"] == count
         assert (found["missing"], found["extra"]) == (count // 1000, len(range(3, count, 2000)))
         assert found["different"] == count // 500
@@ -290,7 +323,9 @@ def test_fault_01_memory_is_flat_and_nothing_is_lost_among_many_keys_and_folders
 
 
 def test_fault_01_no_object_is_lost_at_any_depth(engine: Engine, source: Side, dest: Side) -> None:
-    keys = ["f/" * depth + "x" for depth in range(0, 500, 2)] + [f"wide/{n:03}/x" for n in range(250)]
+    keys = ["f/" * depth + "x" for depth in range(0, 500, 2)] + [
+        f"wide/{n:03}/x" for n in range(250)
+    ]
     source.put(dict.fromkeys(keys, b""))
     ran = engine.run()
     assert ran.counts.done == len(keys)

@@ -1,5 +1,5 @@
-"""How a command begins: where it takes its stores from, and that what cannot work is told at once, with its side and
-its cure, before anything is started."""
+"""How a command begins: where it takes its stores from, and that what cannot work is told at once,
+with its side and its cure, before anything is started."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def configure(dth: Dth, text: str) -> None:
     dth.env |= {"AWS_CONFIG_FILE": str(folder / "config")}
 
 
-# ------------------------------------------------------------------------------------------ what cannot work
+# --------------------------------------------------------------------------------- what cannot work
 
 TEMPORARY = (
     b"<Error><Code>TemporaryRedirect</Code><Message>Use the endpoint</Message>"
@@ -130,7 +130,10 @@ TEMPORARY = (
             301,
             {"Location": "https://s3.example.org/src"},
             b"<html>Moved</html>",
-            ("redirects to https://s3.example.org/src", "use https://s3.example.org as --{opt}-endpoint-url"),
+            (
+                "redirects to https://s3.example.org/src",
+                "use https://s3.example.org as --{opt}-endpoint-url",
+            ),
         ),
         (
             302,
@@ -142,7 +145,10 @@ TEMPORARY = (
             307,
             {},
             TEMPORARY,
-            ("redirects to src.s3.us-west-2.amazonaws.com", "use https://s3.us-west-2.amazonaws.com as"),
+            (
+                "redirects to src.s3.us-west-2.amazonaws.com",
+                "use https://s3.us-west-2.amazonaws.com as",
+            ),
         ),
         (
             403,
@@ -150,7 +156,12 @@ TEMPORARY = (
             b"<html><body>Forbidden by WAF</body></html>",
             ("answers with a web page", "--{opt}-endpoint-url"),
         ),
-        (200, {"Content-Type": "text/html"}, b"\n<!DOCTYPE html><html>Welcome</html>", ("with a web page",)),
+        (
+            200,
+            {"Content-Type": "text/html"},
+            b"\n<!DOCTYPE html><html>Welcome</html>",
+            ("with a web page",),
+        ),
         (200, {}, b"hello", ("does not answer as S3 does",)),
         (204, {}, b"", ("its answer to a listing is empty",)),
         (404, {}, b"no such page", ("or no S3 at all", "--{opt}-endpoint-url")),
@@ -160,7 +171,12 @@ TEMPORARY = (
             b"<Error><Code>InvalidAccessKeyId</Code></Error>",
             ("does not know the access key", "environment"),
         ),
-        (403, {}, b"<Error><Code>AccessDenied</Code></Error>", ("access to 'src' at http://", "is denied")),
+        (
+            403,
+            {},
+            b"<Error><Code>AccessDenied</Code></Error>",
+            ("access to 'src' at http://", "is denied"),
+        ),
     ],
     ids=str,
 )
@@ -189,14 +205,18 @@ def test_an_answer_that_is_not_of_a_store_is_told_at_once(
     assert not dth.states.exists()
 
 
-def test_http_and_https_that_do_not_fit_are_told(dth: Dth, s3_a: MiniStack, s3_tls: MiniStack) -> None:
+def test_http_and_https_that_do_not_fit_are_told(
+    dth: Dth, s3_a: MiniStack, s3_tls: MiniStack
+) -> None:
     wrong = s3_a.url.replace("http:", "https:")
     line = refused(dth.here("s3", "ls", "s3://src", "--src-endpoint-url", wrong))
     assert f"source: the server at {wrong} does not speak TLS" in line
     assert f"write http:// in --src-endpoint-url ({s3_a.url})" in line
     # Without a scheme, https was assumed.
     assert (
-        refused(dth.here("s3", "ls", "s3://src", "--src-endpoint-url", s3_a.url.removeprefix("http://")))
+        refused(
+            dth.here("s3", "ls", "s3://src", "--src-endpoint-url", s3_a.url.removeprefix("http://"))
+        )
         == line
     )
     plain = s3_tls.url.replace("https:", "http:")
@@ -211,7 +231,9 @@ def test_a_server_that_does_not_understand_tls_may_not_answer(said: str) -> None
     endpoint = resolve_endpoint(url="https://127.0.0.1:9000")
     error = ConnectionFailed(f"127.0.0.1:9000: {said}")
     todo = SideTrouble.of(error, "source", endpoint, "bucket").todo
-    assert todo.startswith("write http:// in srcEndpoint (http://127.0.0.1:9000) if it speaks no TLS")
+    assert todo.startswith(
+        "write http:// in srcEndpoint (http://127.0.0.1:9000) if it speaks no TLS"
+    )
 
 
 def test_a_certificate_that_is_not_trusted_is_told(
@@ -221,13 +243,20 @@ def test_a_certificate_that_is_not_trusted_is_told(
     assert line.startswith(f"source: the TLS certificate of {s3_tls.url} is not trusted")
     assert "--src-ca-bundle" in line
     server = odd(certificates=make_certificates(tmp_path, expired=True))
-    options = ("--src-endpoint-url", f"https://{server.address}", "--src-ca-bundle", tmp_path / "ca.pem")
+    options = (
+        "--src-endpoint-url",
+        f"https://{server.address}",
+        "--src-ca-bundle",
+        tmp_path / "ca.pem",
+    )
     line = refused(dth.here("s3", "ls", "s3://src", *options))
     assert "has expired" in line
     assert server.requests == 0
 
 
-def test_authorities_that_cannot_be_read_are_told(dth: Dth, s3_tls: MiniStack, tmp_path: Path) -> None:
+def test_authorities_that_cannot_be_read_are_told(
+    dth: Dth, s3_tls: MiniStack, tmp_path: Path
+) -> None:
     url = ("--src-endpoint-url", s3_tls.url)
     line = refused(dth.here("s3", "ls", "s3://src", *url, "--src-ca-bundle", "/not/there.pem"))
     assert line == "source: there is no file of authorities /not/there.pem (--src-ca-bundle)"
@@ -237,20 +266,28 @@ def test_authorities_that_cannot_be_read_are_told(dth: Dth, s3_tls: MiniStack, t
         assert line == f"source: there is no file of authorities /not/here.pem ({name})"
         del dth.env[name]
     (tmp_path / "rubbish.pem").write_text("no certificate")
-    line = refused(dth.here("s3", "ls", "s3://src", *url, "--src-ca-bundle", tmp_path / "rubbish.pem"))
+    line = refused(
+        dth.here("s3", "ls", "s3://src", *url, "--src-ca-bundle", tmp_path / "rubbish.pem")
+    )
     assert "--src-ca-bundle" in line
 
 
 def test_who_cannot_be_found_is_told(dth: Dth) -> None:
-    line = refused(dth.here("s3", "ls", "s3://src", "--src-endpoint-url", "http://no-such-host.invalid"))
-    assert line.startswith("source: the host name of http://no-such-host.invalid cannot be resolved")
+    line = refused(
+        dth.here("s3", "ls", "s3://src", "--src-endpoint-url", "http://no-such-host.invalid")
+    )
+    assert line.startswith(
+        "source: the host name of http://no-such-host.invalid cannot be resolved"
+    )
     with listening_socket() as listener:
         closed = f"http://127.0.0.1:{listener.getsockname()[1]}"
     line = refused(dth.here("s3", "ls", "s3://src", "--src-endpoint-url", closed))
     assert line.startswith(f"source: no server takes connections at {closed}")
 
 
-def test_trouble_of_the_store_is_left_to_the_run(dth: Dth, source: Side, dest: Side, proxy_a: Proxy) -> None:
+def test_trouble_of_the_store_is_left_to_the_run(
+    dth: Dth, source: Side, dest: Side, proxy_a: Proxy
+) -> None:
     from tests.servers.proxy import SlowDown
 
     source.put(bodies("a"))
@@ -307,7 +344,9 @@ def test_an_acl_that_was_asked_for_and_not_set_is_no_success(
 
     source.put(bodies("a"))
     proxy_b.rule(
-        Reply(400, "AccessControlListNotSupported", "The bucket does not allow ACLs"), method="PUT", nth=1
+        Reply(400, "AccessControlListNotSupported", "The bucket does not allow ACLs"),
+        method="PUT",
+        nth=1,
     )
     found = dth.sync(source, Side(proxy_b, dest.bucket), "--acl", "public-read", code=1)
     [failure] = found["failures"]
@@ -318,7 +357,7 @@ def test_an_acl_that_was_asked_for_and_not_set_is_no_success(
     assert line == "destination: Cloudflare_R2 takes no ACLs; leave out the ACL"
 
 
-# -------------------------------------------------------------------------------- where the stores are taken from
+# ------------------------------------------------------------------ where the stores are taken from
 
 
 def test_variables_say_where_a_side_without_options_is(dth: Dth, source: Side, dest: Side) -> None:
@@ -339,8 +378,8 @@ def test_each_side_has_its_profile(dth: Dth, source: Side, dest: Side) -> None:
     keys = "aws_access_key_id = test\naws_secret_access_key = test\n"
     configure(
         dth,
-        f"[profile here]\nendpoint_url = {source.server.url}\n{keys}"
-        f"[profile there]\nservices = there\n{keys}[services there]\ns3 =\n  endpoint_url = {dest.server.url}\n",
+        f"[profile here]\nendpoint_url = {source.server.url}\n{keys}[profile there]\nservices = "
+        f"there\n{keys}[services there]\ns3 =\n  endpoint_url = {dest.server.url}\n",
     )
     profiles = ("--src-profile", "here", "--dst-profile", "there")
     done = dth.run("s3", "sync", source.url, dest.url, *profiles, "-v", "--quiet")
@@ -364,7 +403,10 @@ def test_authorities_of_the_environment_are_trusted(dth: Dth, s3_tls: MiniStack)
         del dth.env[name]
     configure(
         dth,
-        f"[profile own]\nca_bundle = {s3_tls.ca}\naws_access_key_id = test\naws_secret_access_key = test\n",
+        (
+            f"[profile own]\nca_bundle = {s3_tls.ca}\naws_access_key_id = "
+            "test\naws_secret_access_key = test\n"
+        ),
     )
     assert dth.here("s3", "ls", f"s3://{bucket}", *url, "--src-profile", "own").code == 0
     s3_tls.drop(bucket)
@@ -446,14 +488,21 @@ def test_classes_and_encryption_have_the_names_of_their_stores(
     source.put(bodies("a"))
     there = Side(proxy_b, dest.bucket)
     dth.run(
-        "s3", "sync", *between(source, there), "--storage-class", "ssd-pool", "--sse", "aws:kms", "--quiet"
+        "s3",
+        "sync",
+        *between(source, there),
+        "--storage-class",
+        "ssd-pool",
+        "--sse",
+        "aws:kms",
+        "--quiet",
     )
     [put] = proxy_b.seen("PUT")[:1]
     assert put.headers.get("x-amz-storage-class") == "ssd-pool"
     assert put.headers.get("x-amz-server-side-encryption") == "aws:kms"
 
 
-# --------------------------------------------------------------------------------------------- customer keys
+# ------------------------------------------------------------------------------------ customer keys
 
 KEY = bytes(range(32))
 ENCODED = base64.b64encode(KEY)
@@ -495,7 +544,9 @@ def test_a_customer_key_that_is_none_is_told(dth: Dth, source: Side) -> None:
     line = refused(dth.here("s3", "ls", source.url, *url, "--src-sse-c-key-file", "/not/there"))
     assert line == "source: the customer key /not/there cannot be read: No such file or directory"
     (dth.home / "short").write_text("hunter2")
-    line = refused(dth.here("s3", "ls", source.url, *url, "--src-sse-c-key-file", dth.home / "short"))
+    line = refused(
+        dth.here("s3", "ls", source.url, *url, "--src-sse-c-key-file", dth.home / "short")
+    )
     assert "holds no customer key: 32 bytes, or their base64" in line
     assert "hunter2" not in line
     options = ("--src-sse-c-key-file", dth.home / "short", "--src-sse-c-secret", "name")

@@ -1,4 +1,5 @@
-"""The states of commands that were given none: which command finds which, what stays, and who may remove what."""
+"""The states of commands that were given none: which command finds which, what stays, and who may
+remove what."""
 
 from __future__ import annotations
 
@@ -91,7 +92,9 @@ def test_another_speed_resumes(
     dth: Dth, slow: tuple[Side, Side], proxy_b: Proxy, dest: Side, changed: tuple[str, ...]
 ) -> None:
     command = between(*slow)
-    state = interrupted(dth, proxy_b, *command, "--workers", "1", "--max-requests-per-second", "300")
+    state = interrupted(
+        dth, proxy_b, *command, "--workers", "1", "--max-requests-per-second", "300"
+    )
     proxy_b.clear()
     done = dth.run("s3", "sync", *command, *changed)
     assert done.code == 0
@@ -118,7 +121,9 @@ def test_another_transfer_has_a_state_of_its_own(
     assert states(dth) == [state]
 
 
-def test_an_age_is_the_same_command_at_any_time(dth: Dth, slow: tuple[Side, Side], proxy_b: Proxy) -> None:
+def test_an_age_is_the_same_command_at_any_time(
+    dth: Dth, slow: tuple[Side, Side], proxy_b: Proxy
+) -> None:
     command = (*between(*slow), "--modified-since", "7d")
     interrupted(dth, proxy_b, *command)
     proxy_b.clear()
@@ -169,7 +174,9 @@ def test_a_first_try_that_is_interrupted_before_it_listed_anything_leaves_no_sta
     assert states(dth) == []
 
 
-def test_a_state_that_was_asked_for_stays(dth: Dth, source: Side, dest: Side, proxy_a: Proxy) -> None:
+def test_a_state_that_was_asked_for_stays(
+    dth: Dth, source: Side, dest: Side, proxy_a: Proxy
+) -> None:
     proxy_a.rule(Reply(403, "AccessDenied", "no"), query=LISTS_ALL)
     command = between(Side(proxy_a, source.bucket), dest)
     assert dth.run("s3", "sync", *command, "--state", dth.home / "mine").code == 1
@@ -198,11 +205,17 @@ def test_states_are_listed_and_removed(dth: Dth, slow: tuple[Side, Side], proxy_
     proxy_b.clear()
     proxy_b.rule(Delay(20), method="PUT")
     process = dth.start("s3", "sync", *between(*slow))
-    wait_for(lambda: dth.here("s3", "state", "ls").out.splitlines()[1].endswith(f"by process {process.pid}"))
+    wait_for(
+        lambda: (
+            dth.here("s3", "state", "ls").out.splitlines()[1].endswith(f"by process {process.pid}")
+        )
+    )
     for arguments in ([state.name], ["--all"]):
         refused = dth.here("s3", "state", "rm", *arguments)
         assert refused.code == 1
-        assert refused.err == f"dth: The state directory {state} is in use by process {process.pid}\n"
+        assert (
+            refused.err == f"dth: The state directory {state} is in use by process {process.pid}\n"
+        )
     process.kill()
     process.communicate()
 

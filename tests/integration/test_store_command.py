@@ -71,7 +71,12 @@ def test_a_store_is_added_shown_tested_and_removed(dth: Dth, source: Side) -> No
     assert file_of(dth).stat().st_mode & 0o077 == 0
     assert "old-minio" in dth.here("store", "list").out
     shown = json.loads(dth.here("store", "show", "old-minio").out)
-    assert shown == {"name": "old-minio", "endpoint": server.url, "kind": "MinIO", "keys": "keys in OLD_KEY"}
+    assert shown == {
+        "name": "old-minio",
+        "endpoint": server.url,
+        "kind": "MinIO",
+        "keys": "keys in OLD_KEY",
+    }
     tested = dth.here("store", "test", "old-minio")
     assert tested.code == 0, tested
     assert source.bucket in tested.out.split()
@@ -92,11 +97,16 @@ def test_commands_name_stores_in_place_of_urls(
 ) -> None:
     source.put(bodies(["photos/a", "photos/b", "other"]))
     for name, side in (("old", source), ("new.eu", dest)):
-        keys = {"access_key_id": side.server.access_key, "secret_access_key": side.server.secret_key}
+        keys = {
+            "access_key_id": side.server.access_key,
+            "secret_access_key": side.server.secret_key,
+        }
         monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(keys)))
         added = dth.here("store", "add", name, "--endpoint-url", side.server.url, "--keys")
         assert added.code == 0, added
-    synced = dth.run("s3", "sync", f"old:{source.bucket}/photos", f"new.eu:{dest.bucket}/in", "--quiet")
+    synced = dth.run(
+        "s3", "sync", f"old:{source.bucket}/photos", f"new.eu:{dest.bucket}/in", "--quiet"
+    )
     assert synced.code == 0, synced
     assert dest.listed() == ["in/a", "in/b"]
     listed = dth.here("s3", "ls", f"old:{source.bucket}/", "--json")
@@ -107,7 +117,10 @@ def test_commands_name_stores_in_place_of_urls(
     wrong = dth.here("s3", "ls", f"old:{source.bucket}", "--src-endpoint-url", "http://127.0.0.1:1")
     assert wrong.code != 0
     unknown = dth.here("s3", "ls", "nobody:photos")
-    assert (unknown.code, "names the store 'nobody', which is not known: dth store add" in unknown.err) == (
+    assert (
+        unknown.code,
+        "names the store 'nobody', which is not known: dth store add" in unknown.err,
+    ) == (
         2,
         True,
     )
@@ -125,14 +138,17 @@ def test_the_remotes_of_rclone_are_taken_over(dth: Dth, tmp_path: Path) -> None:
     file_of(dth).write_text("# mine\n[kept]\nregion = 'eu-west-3' # of the team\n")
     done = dth.here("store", "import-rclone", config)
     assert done.code == 0, done
-    assert file_of(dth).read_text().startswith("# mine\n[kept]\nregion = 'eu-west-3' # of the team\n")
+    assert (
+        file_of(dth).read_text().startswith("# mine\n[kept]\nregion = 'eu-west-3' # of the team\n")
+    )
     found = {each["name"]: each for each in json.loads(dth.here("store", "list", "--json").out)}
     assert found == {
         "aws": {"name": "aws", "kind": "Amazon_S3", "region": "eu-central-1", "profile": "backup",
             "keys": "profile backup"},
         "kept": {"name": "kept", "region": "eu-west-3"},
         "old": {
-            "name": "old", "kind": "MinIO", "endpoint": "https://minio.example.com:9000", "region": "eu-west-1",
+            "name": "old", "kind": "MinIO", "endpoint": "https://minio.example.com:9000",
+            "region": "eu-west-1",
             "addressingStyle": "path", "keys": "keys in the file",
         },
         "open": {
@@ -142,8 +158,14 @@ def test_the_remotes_of_rclone_are_taken_over(dth: Dth, tmp_path: Path) -> None:
     }  # fmt: skip
     assert "SK=with=equals" in file_of(dth).read_text()
     for said in (
-        "old: storage_class (STANDARD_IA) is not a property of a store; give --storage-class with a command",
-        "old: server_side_encryption (aws:kms) is not a property of a store; give --sse with a command",
+        (
+            "old: storage_class (STANDARD_IA) is not a property of a store; give --storage-class "
+            "with a command"
+        ),
+        (
+            "old: server_side_encryption (aws:kms) is not a property of a store; give --sse with a "
+            "command"
+        ),
         "old: not taken: chunk_size",
         "gdrive: a remote of type drive is not an S3 store",
         "photos drive: 'photos drive' is not a name for a store",
@@ -164,7 +186,9 @@ def test_the_stores_of_a_hub(dth: Dth, hub: Hub, source: Side) -> None:
     hub.secret("keys", source.server.access_key, source.server.secret_key)
     at = ("--hub", hub.url)
     dth.env |= {"DTH_TOKEN": hub.token}
-    added = dth.run("store", "add", "old", "--endpoint-url", source.server.url, "--secret", "keys", *at)
+    added = dth.run(
+        "store", "add", "old", "--endpoint-url", source.server.url, "--secret", "keys", *at
+    )
     assert added.code == 0, added
     [found] = json.loads(dth.here("store", "list", "--json", *at).out)
     assert (found["name"], found["tasks"], found["keys"]) == ("old", 0, "secret keys")

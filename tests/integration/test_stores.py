@@ -1,4 +1,5 @@
-"""Every store of the tests as source and as destination: what differs is found out, and nothing is lost."""
+"""Every store of the tests as source and as destination: what differs is found out, and nothing is
+lost."""
 
 from __future__ import annotations
 
@@ -39,8 +40,8 @@ pytestmark = pytest.mark.quick
 
 MIB = 1024 * 1024
 STORES = ["s3_b", "s3_tls", "s3_moto", "s3_rclone"]
-# What rclone refuses (parts of a path that are empty or dots), changes (control characters), or loses (a slash at the
-# end): a task tells so before it starts.
+# What rclone refuses (parts of a path that are empty or dots), changes (control characters), or
+# loses (a slash at the end): a task tells so before it starts.
 RCLONE_KEYS = [
     "a",
     "ab",
@@ -113,14 +114,16 @@ def keys_for(store: S3Server) -> list[str]:
     return RCLONE_KEYS if type(store).__name__ == "RcloneServe" else KEYS
 
 
-# ------------------------------------------------------------------------------------------------ one store
+# ---------------------------------------------------------------------------------------- one store
 
 
 async def test_objects_come_and_go(client: S3Client, store: S3Server) -> None:
     keys = keys_for(store)
     bodies = {key: f"body of {key}".encode() for key in keys}
     proofs = [(await client.put(key, [body], {})).proof for key, body in bodies.items()]
-    assert proofs == [f"crc64nvme:{checksum(ChecksumMode.CRC64NVME, [body])}" for body in bodies.values()]
+    assert proofs == [
+        f"crc64nvme:{checksum(ChecksumMode.CRC64NVME, [body])}" for body in bodies.values()
+    ]
     assert sorted(await listed(client)) == sorted(keys)
     for key, body in bodies.items():
         answer = await client.get(key, size=len(body))
@@ -175,7 +178,9 @@ async def test_parts_are_joined(client: S3Client) -> None:
     assert answer.body == b"".join(bodies)
     assert answer.headers["content-type"] == "text/plain"
     edge = 5 * MIB
-    assert (await client.get("a", size=size, span=(edge - 1, edge))).body == answer.body[edge - 1 : edge + 1]
+    assert (await client.get("a", size=size, span=(edge - 1, edge))).body == answer.body[
+        edge - 1 : edge + 1
+    ]
     await client.abort_upload("ab", neighbour)
     await client.abort_upload("ab", neighbour)
     assert await client.uploads("ab") == []
@@ -185,8 +190,11 @@ async def test_parts_are_joined(client: S3Client) -> None:
     assert isinstance(error.value, NoSuchUpload) or error.value.status == 500
 
 
-async def test_a_bucket_that_is_missing_is_no_missing_object(transport: Transport, store: S3Server) -> None:
-    """An object that is gone is cancelled, or deleted at the destination; a bucket that is gone pauses the task."""
+async def test_a_bucket_that_is_missing_is_no_missing_object(
+    transport: Transport, store: S3Server
+) -> None:
+    """An object that is gone is cancelled, or deleted at the destination; a bucket that is gone
+    pauses the task."""
     nowhere = connect(transport, store, "there-is-no-such-bucket")
     for attempt in (
         nowhere.head("k"),
@@ -200,11 +208,16 @@ async def test_a_bucket_that_is_missing_is_no_missing_object(transport: Transpor
             await attempt
 
 
-# ------------------------------------------------------------------------------------------------ as a destination
+# --------------------------------------------------------------------------------- as a destination
 
 
 async def test_objects_are_relayed_with_what_describes_them(
-    transport: Transport, source: S3Client, s3_a: MiniStack, bucket_a: str, client: S3Client, store: S3Server
+    transport: Transport,
+    source: S3Client,
+    s3_a: MiniStack,
+    bucket_a: str,
+    client: S3Client,
+    store: S3Server,
 ) -> None:
     described = {
         "content-type": "text/html; charset=utf-8",
@@ -231,7 +244,11 @@ async def test_objects_are_relayed_with_what_describes_them(
             assert kept["content-type"] == described["content-type"]
         else:
             assert kept == described
-            assert await client.tags(item.key) == await source.tags(item.key) == tagged["x-amz-tagging"]
+            assert (
+                await client.tags(item.key)
+                == await source.tags(item.key)
+                == tagged["x-amz-tagging"]
+            )
     assert client.capabilities.refused == set()
 
 
@@ -244,11 +261,20 @@ async def all_pages(client: S3Client) -> list[Any]:
 
 
 async def test_what_is_asked_for_reaches_the_store(
-    transport: Transport, source: S3Client, s3_a: MiniStack, bucket_a: str, client: S3Client, store: S3Server
+    transport: Transport,
+    source: S3Client,
+    s3_a: MiniStack,
+    bucket_a: str,
+    client: S3Client,
+    store: S3Server,
 ) -> None:
     s3_a.put(bucket_a, "k", b"body")
     over = route(
-        source, client, transport, dest_storage_class="STANDARD_IA", dest_put_object_sse_type="AES256"
+        source,
+        client,
+        transport,
+        dest_storage_class="STANDARD_IA",
+        dest_put_object_sse_type="AES256",
     )
     await relay_whole(over, ObjectItem("k", 4, ""))
     if type(store).__name__ == "RcloneServe":
@@ -259,13 +285,21 @@ async def test_what_is_asked_for_reaches_the_store(
 
 
 async def test_acls_are_left_out_where_the_store_takes_none(
-    transport: Transport, source: S3Client, s3_a: MiniStack, bucket_a: str, client: S3Client, store: S3Server
+    transport: Transport,
+    source: S3Client,
+    s3_a: MiniStack,
+    bucket_a: str,
+    client: S3Client,
+    store: S3Server,
 ) -> None:
-    """As on AWS: a bucket with ACLs disabled refuses them. The default is left out, but not what was asked for."""
+    """As on AWS: a bucket with ACLs disabled refuses them. The default is left out, but not what
+    was asked for."""
     for number in range(5):
         s3_a.put(bucket_a, f"k{number}", b"body")
     over = route(source, client, transport)
-    over.parameters = S3Parameters.model_validate({"dest_storage_class": None, "dest_acl": "public-read"})
+    over.parameters = S3Parameters.model_validate(
+        {"dest_storage_class": None, "dest_acl": "public-read"}
+    )
     over.parameters.model_fields_set.discard("dest_acl")
     await asyncio.gather(*(relay_whole(over, ObjectItem(f"k{n}", 4, "")) for n in range(5)))
     assert await listed(client) == [f"k{n}" for n in range(5)]
@@ -278,7 +312,7 @@ async def test_acls_are_left_out_where_the_store_takes_none(
             await relay_whole(asked, ObjectItem("k1", 4, ""))
 
 
-# ------------------------------------------------------------------------------------------------ as a source
+# -------------------------------------------------------------------------------------- as a source
 
 
 async def test_objects_are_relayed_from_every_store(

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.quick
 
-CREATE = "mutation ($n: String!, $i: StoreInput!) { createStore(name: $n, input: $i) { name tasks } }"
+CREATE = (
+    "mutation ($n: String!, $i: StoreInput!) { createStore(name: $n, input: $i) { name tasks } }"
+)
 UPDATE = (
-    "mutation ($n: String!, $i: StoreInput!) { updateStore(name: $n, input: $i) { endpoint secret tasks } }"
+    "mutation ($n: String!, $i: StoreInput!) { updateStore(name: $n, input: $i) { endpoint "
+    "secret tasks } }"
 )
 DELETE = "mutation ($n: String!) { deleteStore(name: $n) { name } }"
 CREATE_TASK = "mutation ($i: CreateTaskInput!) { createTask(input: $i) { id } }"
@@ -27,12 +30,16 @@ EDIT = "mutation ($id: ID!, $i: EditTaskInput!) { editTask(id: $id, input: $i) {
 EXPORT = "query ($id: ID!) { exportTask(id: $id) }"
 LOOKS = {
     "testStore": "mutation ($name: String!) { testStore(name: $name) { id } }",
-    "listBuckets": "mutation ($i: CreateTaskInput!, $s: Side!) { listBuckets(input: $i, side: $s) { id } }",
+    "listBuckets": (
+        "mutation ($i: CreateTaskInput!, $s: Side!) { listBuckets(input: $i, side: $s) { id } }"
+    ),
     "browse": """mutation ($i: CreateTaskInput!, $s: Side!, $prefix: String, $token: String, $count: Int) {
         browse(input: $i, side: $s, prefix: $prefix, token: $token, count: $count) { id } }""",
     "objectDetails": """mutation ($i: CreateTaskInput!, $s: Side!, $key: String!) {
         objectDetails(input: $i, side: $s, key: $key) { id } }""",
-    "createBucket": "mutation ($i: CreateTaskInput!, $s: Side!) { createBucket(input: $i, side: $s) { id } }",
+    "createBucket": (
+        "mutation ($i: CreateTaskInput!, $s: Side!) { createBucket(input: $i, side: $s) { id } }"
+    ),
 }
 
 
@@ -57,7 +64,9 @@ def looked(hub: Hub, what: str, **given: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def ended() -> bool:
-        found.update(hub.call("query ($id: ID!) { getJob(id: $id) { state error result } }", id=job))
+        found.update(
+            hub.call("query ($id: ID!) { getJob(id: $id) { state error result } }", id=job)
+        )
         return bool(found["state"] != "RUNNING")
 
     wait_for(ended)
@@ -128,7 +137,7 @@ def test_a_store_is_checked_in_its_own_words(stores: Hub) -> None:
             stores.call(CREATE, n="wrong", i=values)
         assert said in str(refused.value), values
         assert "src" not in str(refused.value)
-    with pytest.raises(HubError, match="no name for a store"):
+    with pytest.raises(HubError, match="not a name for a store"):
         stores.call(CREATE, n="a:b", i={})
     with pytest.raises(HubError, match="already"):
         stores.call(CREATE, n="new", i={})
@@ -163,11 +172,17 @@ def test_a_change_of_a_store_reaches_its_tasks(
         stores.call(UPDATE, n="new", i={"anonymous": True, "secret": ""})
 
 
-def test_a_secret_goes_only_to_the_hosts_of_its_store(hub: Hub, source: Side, proxy_a: Proxy) -> None:
+def test_a_secret_goes_only_to_the_hosts_of_its_store(
+    hub: Hub, source: Side, proxy_a: Proxy
+) -> None:
     value = json.dumps({"access_key_id": "a", "secret_access_key": "b"})
     hub.call('mutation ($v: String!) { createSecret(name: "mine", value: $v) { name } }', v=value)
     hub.call(CREATE, n="one", i={"endpoint": source.server.url, "secret": "mine"})
-    [bound] = [each["hosts"] for each in hub.call("{ listSecrets { name hosts } }") if each["name"] == "mine"]
+    [bound] = [
+        each["hosts"]
+        for each in hub.call("{ listSecrets { name hosts } }")
+        if each["name"] == "mine"
+    ]
     assert bound == [source.server.url.removeprefix("http://")]
     with pytest.raises(HubError, match="secret 'mine' may not be used with"):
         hub.call(CREATE, n="two", i={"endpoint": proxy_a.url, "secret": "mine"})
@@ -175,7 +190,7 @@ def test_a_secret_goes_only_to_the_hosts_of_its_store(hub: Hub, source: Side, pr
         hub.call(UPDATE, n="one", i={"endpoint": proxy_a.url})
 
 
-# ------------------------------------------------------------------------------------------------------- looks
+# -------------------------------------------------------------------------------------------- looks
 
 
 def test_a_store_is_tested_and_its_buckets_are_listed(stores: Hub, source: Side) -> None:
@@ -221,7 +236,8 @@ def test_a_prefix_is_browsed_in_pages(stores: Hub, source: Side) -> None:
 
 def test_an_object_is_shown_with_its_metadata_and_tags(stores: Hub, source: Side) -> None:
     source.server.boto().put_object(
-        Bucket=source.bucket, Key="a b/é", Body=b"12345", ContentType="text/plain", Metadata={"of": "me"},
+        Bucket=source.bucket, Key="a b/é", Body=b"12345", ContentType="text/plain",
+        Metadata={"of": "me"},
         Tagging="kind=photo&year=2026",
     )  # fmt: skip
     given = {"i": task(srcStore="old-minio", srcBucket=source.bucket), "s": "SOURCE"}
@@ -229,7 +245,10 @@ def test_an_object_is_shown_with_its_metadata_and_tags(stores: Hub, source: Side
     properties = {each["name"]: each["value"] for each in found["properties"]}
     assert (properties["size"], properties["contentType"]) == ("5", "text/plain")
     assert found["metadata"] == [{"name": "of", "value": "me"}]
-    assert {each["name"]: each["value"] for each in found["tags"]} == {"kind": "photo", "year": "2026"}
+    assert {each["name"]: each["value"] for each in found["tags"]} == {
+        "kind": "photo",
+        "year": "2026",
+    }
     missing = looked(stores, "objectDetails", **given, key="none")
     assert (missing["ok"], missing["message"]) == (False, "There is no object 'none'.")
 

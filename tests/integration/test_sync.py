@@ -82,7 +82,8 @@ def at_dest(engine: Engine) -> Proxy:
     return engine.dest.server
 
 
-# --- the whole path ----------------------------------------------------------------------------------
+# --- the whole path
+# ----------------------------------------------------------------------------------
 
 
 def test_every_kind_of_object_arrives_and_a_second_run_copies_nothing(
@@ -132,7 +133,9 @@ def test_a_quirky_store_as_source(
     assert dest.contents() == source.contents()
 
 
-def test_a_quirky_store_as_destination(tmp_path: Path, s3_rclone: RcloneServe, source: Side) -> None:
+def test_a_quirky_store_as_destination(
+    tmp_path: Path, s3_rclone: RcloneServe, source: Side
+) -> None:
     dest = Side(s3_rclone, s3_rclone.bucket())
     source.put({"a": b"1", "folder/b c+d": b"2", "big": blob(FOUR_PARTS)})
     engine = Engine(tmp_path / "state", source, dest, **PARTED)
@@ -142,7 +145,8 @@ def test_a_quirky_store_as_destination(tmp_path: Path, s3_rclone: RcloneServe, s
     assert engine.run().counts.same == 3
 
 
-# --- what is different -------------------------------------------------------------------------------
+# --- what is different
+# -------------------------------------------------------------------------------
 
 
 def test_a_rerun_copies_nothing_even_without_our_records(
@@ -155,7 +159,9 @@ def test_a_rerun_copies_nothing_even_without_our_records(
         assert (ran.counts.same, ran.counts.unproven, ran.counts.enqueued) == (4, 0, 0)
 
 
-def test_fault_02_changed_content_of_equal_size_is_sent(engine: Engine, source: Side, dest: Side) -> None:
+def test_fault_02_changed_content_of_equal_size_is_sent(
+    engine: Engine, source: Side, dest: Side
+) -> None:
     source.put({"small": b"old", "parted": blob(TWO_PARTS, 1), "still": b"still"})
     engine.run(**PARTED)
     source.put({"small": b"new", "parted": blob(TWO_PARTS, 2)})
@@ -174,10 +180,14 @@ def test_fault_02_changed_content_of_equal_size_is_sent(engine: Engine, source: 
         ("always", {"longer", "missing", "newer", "older", "twin", "newer twin"}),
     ],
 )
-def test_compare_policies(engine: Engine, source: Side, dest: Side, policy: str, sent: set[str]) -> None:
+def test_compare_policies(
+    engine: Engine, source: Side, dest: Side, policy: str, sent: set[str]
+) -> None:
     source.put({"older": b"1111", "twin": b"same"})
     time.sleep(1.1)  # times are compared by the second
-    dest.put({"longer": b"1", "newer": b"1111", "older": b"2222", "twin": b"same", "newer twin": b"same"})
+    dest.put(
+        {"longer": b"1", "newer": b"1111", "older": b"2222", "twin": b"same", "newer twin": b"same"}
+    )
     time.sleep(1.1)
     source.put({"longer": b"12", "missing": b"1", "newer": b"2222", "newer twin": b"same"})
     ran = engine.run(compare_policy=policy)
@@ -187,7 +197,9 @@ def test_compare_policies(engine: Engine, source: Side, dest: Side, policy: str,
     assert {key: dest.get(key) for key in sent} == {key: source.get(key) for key in sent}
 
 
-def test_checksums_tell_equal_content_of_other_parts(engine: Engine, source: Side, dest: Side) -> None:
+def test_checksums_tell_equal_content_of_other_parts(
+    engine: Engine, source: Side, dest: Side
+) -> None:
     body = blob(TWO_PARTS)
     for side, parts in ((source, [body]), (dest, [body[:MIB], body[MIB:]])):
         s3 = side.server.boto()
@@ -197,7 +209,9 @@ def test_checksums_tell_equal_content_of_other_parts(engine: Engine, source: Sid
         where = {"Bucket": side.bucket, "Key": "k", "UploadId": create["UploadId"]}
         done = []
         for number, part in enumerate(parts, 1):
-            answer = s3.upload_part(**where, PartNumber=number, Body=part, ChecksumAlgorithm="CRC64NVME")
+            answer = s3.upload_part(
+                **where, PartNumber=number, Body=part, ChecksumAlgorithm="CRC64NVME"
+            )
             done.append(
                 {
                     "PartNumber": number,
@@ -219,7 +233,13 @@ def test_skip_compare_lists_no_destination(engine: Engine, source: Side, dest: S
 
 def test_filters(engine: Engine, source: Side, dest: Side) -> None:
     source.put(
-        {"a.jpg": b"12345", "sub/b.jpg": b"12345", "tiny.jpg": b"1", "c.txt": b"12345", "tmp/d.jpg": b"12345"}
+        {
+            "a.jpg": b"12345",
+            "sub/b.jpg": b"12345",
+            "tiny.jpg": b"1",
+            "c.txt": b"12345",
+            "tmp/d.jpg": b"12345",
+        }
     )
     ran = engine.run(include_patterns=("*.jpg",), exclude_patterns=("tmp/",), min_size=2)
     assert dest.listed() == ["a.jpg", "sub/b.jpg"]
@@ -237,7 +257,8 @@ def test_filters_by_time(engine: Engine, source: Side, dest: Side) -> None:
     assert dest.listed() == ["new", "old"]
 
 
-# --- what comes along --------------------------------------------------------------------------------
+# --- what comes along
+# --------------------------------------------------------------------------------
 
 METADATA = {
     "Content-Type": "text/html; charset=utf-8",
@@ -277,7 +298,9 @@ def test_fault_08_content_headers_metadata_and_tags_are_carried(
     assert dest.get("k") == source.get("k")
 
 
-def test_fault_08_metadata_that_cannot_be_read_is_a_failure(engine: Engine, source: Side, dest: Side) -> None:
+def test_fault_08_metadata_that_cannot_be_read_is_a_failure(
+    engine: Engine, source: Side, dest: Side
+) -> None:
     source.put({"parted": blob(TWO_PARTS), "tagged": b"x"}, **METADATA)
     source.put({"plain": b"x"})
     at_source(engine).rule(Reply(403, "AccessDenied"), key="parted")
@@ -295,9 +318,12 @@ def test_metadata_and_tags_can_be_left_out(engine: Engine, source: Side, dest: S
     assert tags == []
 
 
-def test_our_mark_on_a_source_object_is_not_passed_on(engine: Engine, source: Side, dest: Side) -> None:
+def test_our_mark_on_a_source_object_is_not_passed_on(
+    engine: Engine, source: Side, dest: Side
+) -> None:
     source.put(
-        {"small": b"x", "parted": blob(TWO_PARTS)}, **{"x-amz-meta-dth-source-etag": "of-an-earlier-copy"}
+        {"small": b"x", "parted": blob(TWO_PARTS)},
+        **{"x-amz-meta-dth-source-etag": "of-an-earlier-copy"},
     )
     engine.run(**PARTED)
     assert "x-amz-meta-dth-source-etag" not in dest.head("small")
@@ -329,7 +355,9 @@ def test_storage_class_acl_and_encryption_are_asked_for(
     assert ran.counts.done == 1
     first = at_dest(engine).seen("PUT" if size == 10 else "POST", "^k$")[0]
     asked = {
-        name: first.headers.get(name) for name, _ in first.headers.items if name.lower().startswith("x-amz-")
+        name: first.headers.get(name)
+        for name, _ in first.headers.items
+        if name.lower().startswith("x-amz-")
     }
     assert asked["x-amz-storage-class"] == "STANDARD_IA"
     assert asked["x-amz-acl"] == "bucket-owner-full-control"
@@ -348,7 +376,9 @@ def test_an_acl_that_was_asked_for_by_name_is_never_left_out(
     assert dest.listed() == []
 
 
-def test_an_acl_arrives_where_the_store_takes_it(tmp_path: Path, source: Side, s3_moto: MotoServer) -> None:
+def test_an_acl_arrives_where_the_store_takes_it(
+    tmp_path: Path, source: Side, s3_moto: MotoServer
+) -> None:
     dest = Side(s3_moto, s3_moto.bucket())
     source.put(bodies("a"))
     assert Engine(tmp_path / "state", source, dest, dest_acl="public-read").run().counts.done == 1
@@ -356,7 +386,8 @@ def test_an_acl_arrives_where_the_store_takes_it(tmp_path: Path, source: Side, s
     assert {"READ", "FULL_CONTROL"} == {grant["Permission"] for grant in grants}
 
 
-# --- who pays, who may -------------------------------------------------------------------------------
+# --- who pays, who may
+# -------------------------------------------------------------------------------
 
 
 def test_requester_pays_is_said_in_every_request_to_the_source(
@@ -377,27 +408,36 @@ def test_an_anonymous_source_gets_no_signature(engine: Engine, source: Side, des
     assert all("authorization" in request.headers for request in at_dest(engine).requests)
 
 
-# --- within one store --------------------------------------------------------------------------------
+# --- within one store
+# --------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def inside(engine: Engine, s3_a: MiniStack, source: Side, bucket_a: str) -> Engine:
     """A task between two buckets of one store."""
     other = Side(engine.source.server, s3_a.bucket("inside"))
-    return Engine(engine.state, engine.source, other, src_credentials="source", dest_credentials="source")
+    return Engine(
+        engine.state, engine.source, other, src_credentials="source", dest_credentials="source"
+    )
 
 
-def test_one_store_copies_by_itself(inside: Engine, source: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_store_copies_by_itself(
+    inside: Engine, source: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("dth.objects.transfer.handlers.COPY_LIMIT", 2 * MIB)
     monkeypatch.setattr("dth.objects.transfer.multipart.COPY_PART", MIB)
     keys = [key for key in ODD_KEYS if len(key) < 20]
     source.put(bodies(keys))
-    source.put({"middle": blob(TWO_PARTS), "parted": blob(FOUR_PARTS), "giant": blob(5 * MIB)}, **METADATA)
+    source.put(
+        {"middle": blob(TWO_PARTS), "parted": blob(FOUR_PARTS), "giant": blob(5 * MIB)}, **METADATA
+    )
     sizes = {"multipart_threshold": 2 * MIB, "part_size": MIB, "giant_object_threshold": 5 * MIB}
     ran = inside.run(**sizes)
     assert (ran.counts.done, ran.counts.failed) == (len(keys) + 3, 0)
     proxy = at_source(inside)
-    assert max(max(request.received, request.sent) for request in proxy.requests if request.key) < 4096
+    assert (
+        max(max(request.received, request.sent) for request in proxy.requests if request.key) < 4096
+    )
     assert proxy.count("PUT", "giant", "partNumber=5&") == 1
     assert all("x-amz-copy-source" in request.headers for request in proxy.seen("PUT"))
     assert inside.dest.contents() == source.contents()
@@ -431,7 +471,8 @@ def test_a_copy_that_fails_late_is_tried_again(inside: Engine, source: Side) -> 
     assert inside.dest.get("a") == b"1"
 
 
-# --- what is refused ---------------------------------------------------------------------------------
+# --- what is refused
+# ---------------------------------------------------------------------------------
 
 
 def test_overlapping_places_are_refused(engine: Engine, source: Side) -> None:
@@ -468,7 +509,9 @@ def test_fault_04_no_key_breaks_a_message(engine: Engine, source: Side, dest: Si
     assert dest.contents() == source.contents()
 
 
-def test_fault_15_small_objects_do_not_wait_for_each_other(engine: Engine, source: Side, dest: Side) -> None:
+def test_fault_15_small_objects_do_not_wait_for_each_other(
+    engine: Engine, source: Side, dest: Side
+) -> None:
     source.put(bodies(f"{n:04}" for n in range(500)))
     started = time.monotonic()
     ran = engine.run()
@@ -477,12 +520,15 @@ def test_fault_15_small_objects_do_not_wait_for_each_other(engine: Engine, sourc
     assert time.monotonic() - started < 20
     assert at_dest(engine).most_in_flight > 8
     assert at_dest(engine).count("HEAD") == at_source(engine).count("HEAD") == 0
-    # Each object costs one GET and one PUT. The first ones are asked for their tags, too: the store may not count them.
+    # Each object costs one GET and one PUT. The first ones are asked for their tags, too: the store
+    # may not count them.
     reads = [seen for seen in at_source(engine).seen("GET", ".") if "tagging" not in seen.query]
     assert len(reads) == at_dest(engine).count("PUT", ".") == 500
 
 
-def test_a_storm_at_the_source_listing_is_waited_out(engine: Engine, source: Side, dest: Side) -> None:
+def test_a_storm_at_the_source_listing_is_waited_out(
+    engine: Engine, source: Side, dest: Side
+) -> None:
     source.put(bodies("ab"))
     at_source(engine).rule(SlowDown(), query="list-type", nth=range(1, 6))
     assert engine.run().counts.done == 2

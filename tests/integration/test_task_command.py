@@ -46,12 +46,16 @@ def test_a_task_from_creation_to_deletion(hub: Hub, here: Dth, source: Side, des
     task = made.out.strip()
     assert "done, 3/3 objects" in made.err
     listed = here.run("task", "list", "--text", "by hand")
-    assert re.search(rf"^{task[:8]}  by hand +DONE +3/3 +\S+ \S+ done ", listed.out, re.MULTILINE), listed.out
+    assert re.search(
+        rf"^{task[:8]}  by hand +DONE +3/3 +\S+ \S+ done ", listed.out, re.MULTILINE
+    ), listed.out
     assert listed.out.startswith("ID        DESCRIPTION")
     assert yaml.safe_load(here.run("task", "list", "--output", "yaml").out)["total"] >= 1
     shown = here.run("task", "show", task)
     assert re.search(r"objects +3 of 3, 0 failed", shown.out), shown.out
-    assert re.search(r"run 1 \(sync, DONE.*: listed 3 .* cancelled 0\n  3 verified by MD5\n", shown.out)
+    assert re.search(
+        r"run 1 \(sync, DONE.*: listed 3 .* cancelled 0\n  3 verified by MD5\n", shown.out
+    )
     assert json.loads(here.run("task", "show", task, "--json").out)["getTask"]["progress"] == "DONE"
     source.put(bodies("d"))
     again = here.run("task", "run", "by hand", "--watch")
@@ -115,7 +119,9 @@ def test_a_run_of_a_scheduled_task_and_a_retry_are_watched(
     here.run("task", "delete", made, "--wait")
 
 
-def test_a_running_task_is_deleted_in_one_step(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+def test_a_running_task_is_deleted_in_one_step(
+    hub: Hub, here: Dth, source: Side, dest: Side
+) -> None:
     source.put(bodies("a"))
     made = here.run("task", "create", *words(hub, source, dest)).out.strip()
     live = here.run("task", "delete", made)
@@ -127,13 +133,17 @@ def test_a_running_task_is_deleted_in_one_step(hub: Hub, here: Dth, source: Side
     assert here.run("task", "show", made).code == 2
 
 
-def test_a_name_that_fits_several_tasks_is_refused(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+def test_a_name_that_fits_several_tasks_is_refused(
+    hub: Hub, here: Dth, source: Side, dest: Side
+) -> None:
     ids = ["aaaa0000-0b44-4d0e-9c5e-6f3f2b0c8f11", "aaaa1111-0b44-4d0e-9c5e-6f3f2b0c8f11"]
     for name, target in zip(ids, ("one", "two"), strict=True):
         task = {
             "id": name,
             "scheduleType": "ONE_TIME",
-            "parameters": dict(word.split("=", 1) for word in words(hub, source, dest, destPrefix=target)),
+            "parameters": dict(
+                word.split("=", 1) for word in words(hub, source, dest, destPrefix=target)
+            ),
         }
         (here.home / "task.json").write_text(json.dumps(task))
         assert here.run("task", "apply", "-f", here.home / "task.json").code == 0
@@ -154,7 +164,9 @@ def test_the_parameters_of_tasks_are_listed(hub: Hub, here: Dth) -> None:
 
 
 def test_a_failed_transfer_is_exit_code_1(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
-    done = here.run("task", "create", "--once", "--watch", *words(hub, source, dest, srcBucket="not-there"))
+    done = here.run(
+        "task", "create", "--once", "--watch", *words(hub, source, dest, srcBucket="not-there")
+    )
     assert done.code == 1
     assert "not-there" in done.err
 
@@ -162,8 +174,14 @@ def test_a_failed_transfer_is_exit_code_1(hub: Hub, here: Dth, source: Side, des
 def test_files_are_applied_and_exported(
     hub: Hub, here: Dth, source: Side, dest: Side, tmp_path: Path
 ) -> None:
-    values = dict(word.split("=", 1) for word in words(hub, source, dest, includePatterns='["*.jpg"]'))
-    task = {"id": "6a0c1a38-0b44-4d0e-9c5e-6f3f2b0c8f11", "scheduleType": "ONE_TIME", "parameters": values}
+    values = dict(
+        word.split("=", 1) for word in words(hub, source, dest, includePatterns='["*.jpg"]')
+    )
+    task = {
+        "id": "6a0c1a38-0b44-4d0e-9c5e-6f3f2b0c8f11",
+        "scheduleType": "ONE_TIME",
+        "parameters": values,
+    }
     file = tmp_path / "task.yaml"
     file.write_text(yaml.safe_dump(task))
     assert here.run("task", "apply", "-f", file).out == f"{task['id']} created\n"
@@ -234,9 +252,9 @@ def test_without_a_hub_one_line_says_so(dth: Dth) -> None:
 def test_sync_on_a_hub(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
     source.put(bodies(["folder/a", "folder/b", "other"]))
     hub.secret("keys", source.server.access_key, source.server.secret_key)
-    token = hub.call('mutation { createToken(name: "t", role: operator, expiresInDays: 1) { token } }')[
-        "token"
-    ]
+    token = hub.call(
+        'mutation { createToken(name: "t", role: operator, expiresInDays: 1) { token } }'
+    )["token"]
     dth.env |= {"DTH_TOKEN": token}
     arguments = [
         *("s3", "sync", f"s3://{source.bucket}/folder", f"s3://{dest.bucket}/copy"),
@@ -251,7 +269,9 @@ def test_sync_on_a_hub(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
     source.put(bodies(["folder/c"]))
     report = dth.home / "x.csv"
     assert dth.run(*arguments, "--report", report).code == 0
-    assert [line.split(",")[:2] for line in report.read_text().splitlines()[1:]] == [["folder/c", "DONE"]]
+    assert [line.split(",")[:2] for line in report.read_text().splitlines()[1:]] == [
+        ["folder/c", "DONE"]
+    ]
 
 
 def test_a_second_hub_on_the_same_data_is_refused(hub: Hub, dth: Dth) -> None:

@@ -1,5 +1,5 @@
-"""A third kind of task, installed from a folder of its own: the hub, the API and the command line take it as they take
-the two that come with the project.
+"""A third kind of task, installed from a folder of its own: the hub, the API and the command line
+take it as they take the two that come with the project.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def create(hub: Hub, **parameters: str) -> str:
 
 
 def shown(hub: Hub, task: str) -> dict[str, Any]:
-    query = "query ($id: ID!) { getTask(id: $id) { type things progress phase source destination } }"
+    query = (
+        "query ($id: ID!) { getTask(id: $id) { type things progress phase source destination } }"
+    )
     found: dict[str, Any] = hub.call(query, id=task)
     return found
 
@@ -102,7 +104,9 @@ def test_the_command_line_takes_it(hub: EchoHub) -> None:
     assert "lines: there is nothing to say" in wrong.stderr
     unknown = dth("create", "--type", "OTHER", "--once", "voice=a")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
-    assert "--type OTHER: the hub has no such kind of task; it has ECHO, ECR, S3EC2" in unknown.stderr
+    assert (
+        "--type OTHER: the hub has no such kind of task; it has ECHO, ECR, S3EC2" in unknown.stderr
+    )
 
 
 def test_nothing_outside_its_folder_names_it() -> None:

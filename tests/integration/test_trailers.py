@@ -1,4 +1,5 @@
-"""Checksums behind streamed parts, on servers that others wrote: what takes them, and what does not, gets all bytes."""
+"""Checksums behind streamed parts, on servers that others wrote: what takes them, and what does
+not, gets all bytes."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def test_over_tls_each_streamed_part_carries_its_checksum(
 def carried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Side, server: S3Server
 ) -> tuple[str, list[int]]:
-    """The notes of a run to a server without TLS that is said to know trailers, and how it answered them."""
+    """The notes of a run to a server without TLS that is said to know trailers, and how it answered
+    them."""
     monkeypatch.setattr("dth.objects.store.endpoints.Endpoint.encrypted", True)
     source.put({"k": blob(SIZE)})
     dest = Side(server, server.bucket())

@@ -1,4 +1,5 @@
-"""HTTP as it goes wrong: whatever a server does, a request ends with an answer or an error that says what to do."""
+"""HTTP as it goes wrong: whatever a server does, a request ends with an answer or an error that
+says what to do."""
 
 from __future__ import annotations
 
@@ -63,7 +64,7 @@ async def get(transport: Transport, url: str, **options: Any) -> Response:
     return await transport.send("GET", url, {}, **settings)
 
 
-# ------------------------------------------------------------------------------------------------ connections
+# -------------------------------------------------------------------------------------- connections
 
 
 async def test_connections_are_used_again(transport: Transport) -> None:
@@ -80,7 +81,9 @@ async def test_connections_are_used_again(transport: Transport) -> None:
         assert transport.requests == 100
 
 
-async def test_a_connection_that_the_server_closed_meanwhile_is_replaced(transport: Transport) -> None:
+async def test_a_connection_that_the_server_closed_meanwhile_is_replaced(
+    transport: Transport,
+) -> None:
     async def serve(number: int, reader: asyncio.StreamReader, head: str) -> bytes:
         if number == 1 and len(server.heads) == 2:
             return Last()  # closes instead of answering the second request
@@ -92,10 +95,13 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_replaced(transpo
         assert server.connections == 2
 
 
-async def test_a_connection_on_which_the_answer_came_early_is_not_used_again(transport: Transport) -> None:
+async def test_a_connection_on_which_the_answer_came_early_is_not_used_again(
+    transport: Transport,
+) -> None:
     async def serve(number: int, reader: asyncio.StreamReader, head: str) -> bytes:
         if head.startswith("PUT"):
-            return b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"  # and reads nothing of the body
+            # and reads nothing of the body
+            return b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
         return OK
 
     async with Script(serve) as server:
@@ -147,7 +153,9 @@ async def test_a_connection_that_is_never_made_is_a_failed_one(transport: Transp
             filler.setblocking(False)
             filler.connect_ex(address)
         with pytest.raises(ConnectionFailed):
-            await get(transport, f"http://127.0.0.1:{address[1]}/x", options=ConnectOptions("", "", 0.3))
+            await get(
+                transport, f"http://127.0.0.1:{address[1]}/x", options=ConnectOptions("", "", 0.3)
+            )
 
 
 @pytest.mark.parametrize(
@@ -180,7 +188,7 @@ async def test_what_follows_an_answer_is_not_taken_for_the_next_one(transport: T
             await asyncio.sleep(0.01)
 
 
-# ------------------------------------------------------------------------------------------------ faults
+# ------------------------------------------------------------------------------------------- faults
 
 
 async def test_an_answer_that_breaks_off_is_a_passing_failure(
@@ -188,7 +196,12 @@ async def test_an_answer_that_breaks_off_is_a_passing_failure(
 ) -> None:
     s3_a.put(bucket_a, "k", body_of(3 * MIB))
     client = connect(transport, proxy_a, bucket_a)
-    for action in (Reset(after=MIB), Truncate(after=MIB), Reset(after=0), Truncate(after=3 * MIB - 1)):
+    for action in (
+        Reset(after=MIB),
+        Truncate(after=MIB),
+        Reset(after=0),
+        Truncate(after=3 * MIB - 1),
+    ):
         rule = proxy_a.rule(action, method="GET")
         with pytest.raises(Transient) as error:
             await client.get("k", size=3 * MIB)
@@ -240,22 +253,35 @@ async def test_a_stall_is_a_passing_failure(
     proxy_a.rule(Stall(2.5), method="POST")
     async with Script(reads_no_more) as server:
         await asyncio.gather(
-            gives_up("GET", url), gives_up("HEAD", url), gives_up("PUT", server.url, b"x" * 64 * MIB), waits()
+            gives_up("GET", url),
+            gives_up("HEAD", url),
+            gives_up("PUT", server.url, b"x" * 64 * MIB),
+            waits(),
         )
 
 
-async def test_every_status_is_an_answer(transport: Transport, bucket_a: str, proxy_a: Proxy) -> None:
+async def test_every_status_is_an_answer(
+    transport: Transport, bucket_a: str, proxy_a: Proxy
+) -> None:
     url = f"{proxy_a.url}/{bucket_a}/k"
     for status in (200, 301, 400, 403, 404, 412, 416, 429, 500, 501, 503):
-        rule = proxy_a.rule(Reply(status, "Some", headers={"Location": "http://no-such-host.invalid/"}))
-        for method, body in (("GET", b""), ("HEAD", b""), ("PUT", b"x"), ("PUT", [b"x"]), ("DELETE", b"")):
+        rule = proxy_a.rule(
+            Reply(status, "Some", headers={"Location": "http://no-such-host.invalid/"})
+        )
+        for method, body in (
+            ("GET", b""),
+            ("HEAD", b""),
+            ("PUT", b"x"),
+            ("PUT", [b"x"]),
+            ("DELETE", b""),
+        ):
             response = await transport.send(method, url, {}, body, options=OPTIONS)
             assert response.status == status
             assert (b"<Code>Some</Code>" in response.body) == (method != "HEAD")
         proxy_a.remove(rule)
 
 
-# ------------------------------------------------------------------------------------------------ sizes
+# -------------------------------------------------------------------------------------------- sizes
 
 
 async def test_more_than_was_listed_is_another_object(
@@ -276,7 +302,9 @@ async def test_more_than_was_listed_is_another_object(
 async def test_a_page_of_a_listing_may_be_large(transport: Transport) -> None:
     """A thousand keys of 1,024 bytes each, encoded, are more than three megabytes."""
     page = b"x" * 5 * MIB
-    async with always(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(page), page)) as server:
+    async with always(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(page), page)
+    ) as server:
         assert len((await get(transport, server.url)).body) == len(page)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (UNSIZED_LIMIT + 1)
     async with always(head) as server:
@@ -290,7 +318,10 @@ async def test_bodies_in_pieces_of_any_size_arrive(
     dice = random.Random(7)
     client = connect(transport, s3_a, bucket_a)
     for number in range(12):
-        sizes = [dice.choice([1, 5, 16384, 65536, 262144, 300_001, MIB]) for _ in range(dice.randrange(2, 9))]
+        sizes = [
+            dice.choice([1, 5, 16384, 65536, 262144, 300_001, MIB])
+            for _ in range(dice.randrange(2, 9))
+        ]
         chunks = [dice.randbytes(size) for size in sizes]
         written = await client.put(f"k{number}", chunks, {})
         assert written.etag == hashlib.md5(b"".join(chunks)).hexdigest()
@@ -303,7 +334,7 @@ async def test_many_requests_at_once(transport: Transport, s3_a: MiniStack, buck
     assert [answer.body for answer in answers] == [b"%d" % n for n in range(300)]
 
 
-# ------------------------------------------------------------------------------------------------ headers
+# ------------------------------------------------------------------------------------------ headers
 
 
 async def test_headers_arrive_byte_for_byte(transport: Transport) -> None:
@@ -314,7 +345,9 @@ async def test_headers_arrive_byte_for_byte(transport: Transport) -> None:
         "x-amz-meta-colon": b"a: b:c",
         "x-amz-meta-empty": b"",
     }
-    lines = b"".join(b"%b:%b\r\n" % (name.upper().encode(), value) for name, value in values.items())
+    lines = b"".join(
+        b"%b:%b\r\n" % (name.upper().encode(), value) for name, value in values.items()
+    )
     answer = (
         b"HTTP/1.1 100 Continue\r\nX-Interim: yes\r\n\r\n"
         b'HTTP/1.1 200 It is: fine\r\nETag:  "e" \t\r\n' + lines + b"Content-Length: 0\r\n\r\n"
@@ -329,8 +362,12 @@ async def test_headers_arrive_byte_for_byte(transport: Transport) -> None:
         }
         sent = {name: value.decode("latin-1") for name, value in values.items()}
         for body in (b"", b"x", [b"x", b"y"]):
-            await transport.send("GET" if not body else "PUT", server.url, sent, body, options=OPTIONS)
-            received = dict(line.split(":", 1) for line in server.heads[-1].split("\r\n")[1:] if line)
+            await transport.send(
+                "GET" if not body else "PUT", server.url, sent, body, options=OPTIONS
+            )
+            received = dict(
+                line.split(":", 1) for line in server.heads[-1].split("\r\n")[1:] if line
+            )
             for name, value in sent.items():
                 assert received[name].removeprefix(" ") == value
             # Nothing of libcurl's own that a signature would not cover, or a server might wait for.
@@ -342,7 +379,7 @@ async def test_headers_arrive_byte_for_byte(transport: Transport) -> None:
             }
 
 
-# ------------------------------------------------------------------------------------------------ memory and files
+# --------------------------------------------------------------------------------- memory and files
 
 
 async def test_bodies_are_let_go_when_a_request_ends(
@@ -358,7 +395,9 @@ async def test_bodies_are_let_go_when_a_request_ends(
             await asyncio.gather(
                 *(
                     client.put(
-                        f"k{n}", [os.urandom(MIB // 2), os.urandom(MIB // 2)][: 2 if chunked else 1], {}
+                        f"k{n}",
+                        [os.urandom(MIB // 2), os.urandom(MIB // 2)][: 2 if chunked else 1],
+                        {},
                     )
                     for n in range(16)
                 )
@@ -409,7 +448,9 @@ async def test_cancelled_in_the_moment_it_finishes(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with always(OK) as server:
-        holder, name = (transport._native, "_settle") if transport._native else (transport, "_finish")
+        holder, name = (
+            (transport._native, "_settle") if transport._native else (transport, "_finish")
+        )
         finish = getattr(holder, name)
 
         def finish_and_cancel(*arguments: Any) -> None:
@@ -465,7 +506,7 @@ async def test_closing_ends_what_is_under_way(relay: str) -> None:
         assert {type(outcome) for outcome in outcomes} == {asyncio.CancelledError}
 
 
-# ------------------------------------------------------------------------------------------------ TLS and proxies
+# ---------------------------------------------------------------------------------- TLS and proxies
 
 
 async def test_tls_with_an_authority_of_its_own(
@@ -498,13 +539,19 @@ async def test_tls_to_one_that_speaks_none(transport: Transport) -> None:
     async with always(Last(b"220 hello\r\n")) as server:
         # The head that it waits for never comes: it is told what TLS begins with.
         task = asyncio.create_task(
-            get(transport, server.url.replace("http", "https"), options=ConnectOptions("", "", 1.0, 1.0))
+            get(
+                transport,
+                server.url.replace("http", "https"),
+                options=ConnectOptions("", "", 1.0, 1.0),
+            )
         )
         with pytest.raises(ConnectionFailed):
             await task
 
 
-async def test_a_proxy_is_used_for_http(transport: Transport, s3_a: MiniStack, bucket_a: str) -> None:
+async def test_a_proxy_is_used_for_http(
+    transport: Transport, s3_a: MiniStack, bucket_a: str
+) -> None:
     async with ForwardProxy() as proxy:
         client = connect(transport, s3_a, bucket_a, connect=connect_options(s3_a, proxy=proxy.url))
         await client.put("x/../y", [b"body"], {})
@@ -515,7 +562,9 @@ async def test_a_proxy_is_used_for_http(transport: Transport, s3_a: MiniStack, b
 async def test_a_proxy_is_used_for_tls(transport: Transport, s3_tls: MiniStack) -> None:
     bucket = s3_tls.bucket()
     async with ForwardProxy() as proxy:
-        client = connect(transport, s3_tls, bucket, connect=connect_options(s3_tls, proxy=proxy.url))
+        client = connect(
+            transport, s3_tls, bucket, connect=connect_options(s3_tls, proxy=proxy.url)
+        )
         await client.put("x//y", [b"body"], {})
         answer = await client.get("x//y", size=4)
         assert answer.body == b"body"
@@ -540,11 +589,14 @@ async def test_a_proxy_that_cannot_be_used_is_named(
             await client.head("k")
 
 
-# ------------------------------------------------------------------------------------------------ pipes
+# -------------------------------------------------------------------------------------------- pipes
 
 
-async def through(source: Coroutine[Any, Any, Any], sink: Coroutine[Any, Any, Any], pipe: Pipe) -> list[Any]:
-    """Let a GET feed a PUT as the worker does: who fails wakes the other. Returns what became of both."""
+async def through(
+    source: Coroutine[Any, Any, Any], sink: Coroutine[Any, Any, Any], pipe: Pipe
+) -> list[Any]:
+    """Let a GET feed a PUT as the worker does: who fails wakes the other. Returns what became of
+    both."""
 
     async def guarded(work: Coroutine[Any, Any, Any], *, first: bool) -> Any:
         try:
@@ -557,7 +609,9 @@ async def through(source: Coroutine[Any, Any, Any], sink: Coroutine[Any, Any, An
         finally:
             work.close()
 
-    both = asyncio.gather(guarded(source, first=True), guarded(sink, first=False), return_exceptions=True)
+    both = asyncio.gather(
+        guarded(source, first=True), guarded(sink, first=False), return_exceptions=True
+    )
     return await asyncio.wait_for(both, 30)
 
 
@@ -604,7 +658,11 @@ async def test_a_pipe_carries_a_body_in_little_memory(
     finally:
         tracemalloc.stop()
     assert answer.headers["content-length"] == str(size)
-    assert written.headers["etag"].strip('"') == seen.hexdigest() == hashlib.md5(body_of(size)).hexdigest()
+    assert (
+        written.headers["etag"].strip('"')
+        == seen.hexdigest()
+        == hashlib.md5(body_of(size)).hexdigest()
+    )
     assert pipe.most <= limit + 256 * 1024
 
 
@@ -640,7 +698,9 @@ async def test_a_source_that_fails_ends_both_sides(
     proxy_a.rule(action, method="GET")
     source, dest = connect(transport, proxy_a, bucket_a), connect(transport, s3_b, bucket_b)
     pipe = Pipe(size, 256 * 1024)
-    outcomes = await through(source.get(key, size=size, sink=pipe), dest.request("PUT", key, body=pipe), pipe)
+    outcomes = await through(
+        source.get(key, size=size, sink=pipe), dest.request("PUT", key, body=pipe), pipe
+    )
     assert all(isinstance(outcome, Transient) for outcome in outcomes), outcomes
     assert s3_b.keys(bucket_b) == []
 
@@ -678,7 +738,9 @@ async def test_cancelling_both_ends_of_a_pipe_leaves_nothing_open(
     for pause in (0.001, 0.02, 0.05):
         pipe = Pipe(size, 64 * 1024)
         task = asyncio.create_task(
-            through(source.get(key, size=size, sink=pipe), dest.request("PUT", key, body=pipe), pipe)
+            through(
+                source.get(key, size=size, sink=pipe), dest.request("PUT", key, body=pipe), pipe
+            )
         )
         await asyncio.sleep(pause)
         task.cancel()

@@ -51,7 +51,8 @@ def at_first(
     monkeypatch.setattr(Handlers, "carry", carry_or_not)
 
 
-# --- workers that end ----------------------------------------------------------------------------------------
+# --- workers that end
+# ----------------------------------------------------------------------------------------
 
 
 def test_a_worker_that_crashes_as_outcomes_are_to_be_committed_ends(
@@ -95,7 +96,8 @@ def test_a_worker_that_crashes_while_it_drains_ends(
     assert dest.contents() == source.contents()
 
 
-# --- workers whose work stands still -------------------------------------------------------------------------
+# --- workers whose work stands still
+# -------------------------------------------------------------------------
 
 
 def test_work_that_stands_still_is_given_up_and_done_by_another(
@@ -159,7 +161,9 @@ class Grants:
         return Lease(wanted, 0.0, self.rate) if self.open else Lease(0.0, 0.01, self.rate)
 
 
-@pytest.mark.parametrize(("cap", "rate"), [("request_cap", 1.0), ("byte_cap", 1e6), ("byte_cap", 1e9)])
+@pytest.mark.parametrize(
+    ("cap", "rate"), [("request_cap", 1.0), ("byte_cap", 1e6), ("byte_cap", 1e9)]
+)
 async def test_a_request_that_waits_for_a_cap_is_seen_to_be_held_back(
     transport: Transport, source: Side, cap: str, rate: float
 ) -> None:
@@ -174,7 +178,8 @@ async def test_a_request_that_waits_for_a_cap_is_seen_to_be_held_back(
     assert client.held_back == 0
 
 
-# --- workers that are not heard of ---------------------------------------------------------------------------
+# --- workers that are not heard of
+# ---------------------------------------------------------------------------
 
 
 class Child:
@@ -211,7 +216,9 @@ class Nursery:
 
 
 @asynccontextmanager
-async def supervised(state: Path, most: int = 1) -> AsyncIterator[tuple[LocalPlatform, Nursery, Supervisor]]:
+async def supervised(
+    state: Path, most: int = 1
+) -> AsyncIterator[tuple[LocalPlatform, Nursery, Supervisor]]:
     """A task with one object in its queue, and processes that do nothing."""
     with open_platform(state, "supervisor") as platform:
         run, _ = await platform.records.begin_run(RunKind.SYNC)
@@ -224,7 +231,9 @@ async def supervised(state: Path, most: int = 1) -> AsyncIterator[tuple[LocalPla
             yield (
                 platform,
                 nursery,
-                Supervisor(state, platform, cast("Any", lock), cast("Any", nursery), one_by_one(most)),
+                Supervisor(
+                    state, platform, cast("Any", lock), cast("Any", nursery), one_by_one(most)
+                ),
             )
 
 
@@ -251,8 +260,8 @@ async def test_a_worker_that_says_nothing_any_more_is_killed_and_begun_anew(tmp_
 async def test_a_second_worker_is_started_where_the_first_one_is_busy_computing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each_look: float | None, workers: int
 ) -> None:
-    """What the first one uses of a core, None where the system does not say so. Waiting for a store, it may use little,
-    and a second one would only wait for the store as well."""
+    """What the first one uses of a core, None where the system does not say so. Waiting for a
+    store, it may use little, and a second one would only wait for the store as well."""
     now = 1.0
     clock = SimpleNamespace(monotonic=lambda: now, time=time.time)
     monkeypatch.setattr(supervisor, "time", clock)

@@ -1,1 +1,2 @@
-"""Mutants: small faults put into modules whose mistakes lose data. The tests of a module must notice each."""
+"""Mutants: small faults put into modules whose mistakes lose data. The tests of a module must
+notice each."""

@@ -1,9 +1,11 @@
-"""Puts one small fault after the other into a copy of the sources, and runs the tests that should notice it.
+"""Puts one small fault after the other into a copy of the sources, and runs the tests that should
+notice it.
 
     python -m tests.mutants [--minutes 10] [--seed 1] [WORD ...]
 
-A WORD chooses among the modules of `TARGETS`. Which faults are tried follows from the seed. Ends with code 1 where a
-fault survived: no test failed. Read each: either a test is missing, or the fault changes nothing that anybody can see.
+A WORD chooses among the modules of `TARGETS`. Which faults are tried follows from the seed. Ends
+with code 1 where a fault survived: no test failed. Read each: either a test is missing, or the
+fault changes nothing that anybody can see.
 """
 
 from __future__ import annotations
@@ -32,17 +34,26 @@ LONGEST = 120
 
 # Each module, and the tests that hold it to what it says.
 TARGETS = {
-    "objects/transfer/failures.py": "tests/integration/test_faults.py tests/integration/test_odd_store.py",
-    "objects/transfer/handlers.py": "tests/integration/test_faults.py tests/integration/test_overlap.py",
-    "objects/transfer/multipart.py": "tests/unit/test_find_completed.py tests/integration/test_giant.py",
-    "objects/transfer/worker.py": "tests/unit/test_worker_progress.py tests/integration/test_faults.py",
+    "objects/transfer/failures.py": (
+        "tests/integration/test_faults.py tests/integration/test_odd_store.py"
+    ),
+    "objects/transfer/handlers.py": (
+        "tests/integration/test_faults.py tests/integration/test_overlap.py"
+    ),
+    "objects/transfer/multipart.py": (
+        "tests/unit/test_find_completed.py tests/integration/test_giant.py"
+    ),
+    "objects/transfer/worker.py": (
+        "tests/unit/test_worker_progress.py tests/integration/test_faults.py"
+    ),
     "objects/compare/merge.py": "tests/unit/test_compare.py tests/unit/test_finder.py",
     "platforms/local/records.py": "tests/contract/test_records.py tests/unit/test_local_records.py",
     "platforms/local/uploads.py": "tests/contract/test_uploads.py tests/unit/test_local_uploads.py",
     "platforms/local/queue.py": "tests/contract/test_queue.py tests/unit/test_local_queue.py",
     "hub/lifecycle.py": "tests/unit/test_lifecycle.py",
 }
-COMPARED = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+COMPARED = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
+ast.GtE: ast.Gt,
             ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}  # fmt: skip
 CALCULATED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv}
 
@@ -101,7 +112,19 @@ def survives(root: Path, target: str, mutant: Mutant) -> bool:
 
 def passes(root: Path, target: str) -> bool:
     tests = [each for each in TARGETS[target].split() if (root / each).exists()]
-    words = ["-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", "-m", "not slow", "-k", "not [aws"]
+    words = [
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not slow",
+        "-k",
+        "not [aws",
+    ]
     try:
         ran = subprocess.run(
             [sys.executable, *words, *tests],
@@ -118,9 +141,13 @@ def passes(root: Path, target: str) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to go on")
-    parser.add_argument("--seed", type=int, default=1, help="which faults are tried, and in which order")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="which faults are tried, and in which order"
+    )
     parser.add_argument("word", nargs="*", help="only modules whose path has one of these words")
     given = parser.parse_args()
     end = time.monotonic() + 60 * given.minutes
@@ -128,7 +155,9 @@ def main() -> int:
         root = Path(folder)
         for name in ("src", "tests", "bench"):
             shutil.copytree(
-                REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "_console")
+                REPOSITORY / name,
+                root / name,
+                ignore=shutil.ignore_patterns("__pycache__", "_console"),
             )
         shutil.copy(REPOSITORY / "pyproject.toml", root)
         targets = [
@@ -140,7 +169,9 @@ def main() -> int:
             print(f"the tests fail without a fault: {', '.join(bad)}", file=sys.stderr)
             return 2
         chance = random.Random(given.seed)
-        waiting = {each: list(mutants((root / PACKAGE / each).read_text("utf-8"))) for each in targets}
+        waiting = {
+            each: list(mutants((root / PACKAGE / each).read_text("utf-8"))) for each in targets
+        }
         for faults in waiting.values():
             chance.shuffle(faults)
         killed = survived = 0
@@ -152,7 +183,9 @@ def main() -> int:
                 mutant = waiting[target].pop()
                 if survives(root, target, mutant):
                     survived += 1
-                    was, becomes = (each.split("\n")[0][:70] for each in (mutant.was, mutant.becomes))
+                    was, becomes = (
+                        each.split("\n")[0][:70] for each in (mutant.was, mutant.becomes)
+                    )
                     print(f"survived: {target}:{mutant.line}: {was}  ->  {becomes}", flush=True)
                 else:
                     killed += 1

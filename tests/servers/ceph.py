@@ -16,7 +16,15 @@ from string import Template
 from .process import Process, answers, listening_socket
 from .s3 import S3Server
 
-COMMANDS = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool")
+COMMANDS = (
+    "radosgw",
+    "radosgw-admin",
+    "ceph",
+    "ceph-mon",
+    "ceph-osd",
+    "ceph-authtool",
+    "monmaptool",
+)
 
 # One copy of each object, few placement groups, and no rule that needs other nodes or a full disk.
 _CONFIG = """
@@ -100,13 +108,27 @@ class Ceph(S3Server):
         monitor = f"[v2:127.0.0.1:{_free_port()}]"
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        values = {"fsid": fsid, "monitor": monitor, "folder": str(folder), "port": port, "memory": _MEMORY}
+        values = {
+            "fsid": fsid,
+            "monitor": monitor,
+            "folder": str(folder),
+            "port": port,
+            "memory": _MEMORY,
+        }
         (folder / "ceph.conf").write_text(Template(_CONFIG).substitute(values))
 
         keyring, monmap = str(folder / "keyring"), str(folder / "monmap")
         self._run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", monitor, monmap)
         self._run(
-            "ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", _ALL
+            "ceph-authtool",
+            "--create-keyring",
+            keyring,
+            "--gen-key",
+            "-n",
+            "mon.",
+            "--cap",
+            "mon",
+            _ALL,
         )
         for name, mon in (("client.admin", _ALL), ("osd.0", "allow profile osd")):
             caps = ("--cap", "mon", mon, "--cap", "osd", _ALL)
@@ -118,17 +140,26 @@ class Ceph(S3Server):
         self._run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
         self._serve("ceph-osd", "-i", "0", "-f")
         keys = ("--access-key", self.access_key, "--secret-key", self.secret_key)
-        self._run("radosgw-admin", "user", "create", "--uid", "test", "--display-name", "test", *keys)
+        self._run(
+            "radosgw-admin", "user", "create", "--uid", "test", "--display-name", "test", *keys
+        )
         gateway = self._serve("radosgw", "-n", "client.admin", "-f")
         gateway.wait_until(lambda: answers(port) and self.request("GET", "/")[0] == 200, seconds=60)
 
     def _run(self, *command: str) -> None:
         """Run a command to its end."""
         done = subprocess.run(
-            command, env={**os.environ, **self._env}, capture_output=True, text=True, timeout=120, check=False
+            command,
+            env={**os.environ, **self._env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
+            raise RuntimeError(
+                f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
+            )
 
     def _serve(self, *command: str) -> Process:
         self._processes.append(Process(command, env=self._env))

@@ -1,4 +1,5 @@
-"""A certificate authority for one test run, and a certificate for 127.0.0.1, or other names, that it signed."""
+"""A certificate authority for one test run, and a certificate for 127.0.0.1, or other names, that
+it signed."""
 
 from __future__ import annotations
 
@@ -26,11 +27,13 @@ class Certificates:
 
 
 def make_certificates(folder: Path, *others: str, expired: bool = False) -> Certificates:
-    """Write a new CA and a server certificate for localhost, 127.0.0.1 and the other names into the folder. With
-    `expired` nothing of it is good any more."""
+    """Write a new CA and a server certificate for localhost, 127.0.0.1 and the other names into the
+    folder. With `expired` nothing of it is good any more."""
     now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=60 if expired else 0)
 
-    def builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def builder(
+        subject: str, issuer: str, key: ec.EllipticCurvePrivateKey
+    ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
@@ -39,7 +42,9 @@ def make_certificates(folder: Path, *others: str, expired: bool = False) -> Cert
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(days=30))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
         )
 
     def usage(*, ca: bool) -> x509.KeyUsage:
@@ -85,7 +90,9 @@ def make_certificates(folder: Path, *others: str, expired: bool = False) -> Cert
     files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     files.key.write_bytes(
         key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         )
     )
     files.key.chmod(0o600)

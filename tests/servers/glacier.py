@@ -1,4 +1,5 @@
-"""A store with archived objects: chosen keys of a real store are in GLACIER until a test restores them."""
+"""A store with archived objects: chosen keys of a real store are in GLACIER until a test restores
+them."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class _Archived:
 
 
 class Glacier(Proxy):
-    """Behaves as S3 does for archived objects; all else passes through to the store that holds the contents.
+    """Behaves as S3 does for archived objects; all else passes through to the store that holds the
+    contents.
 
     `requests`, `rule` and the rest of `Proxy` are there too.
     """
@@ -103,7 +105,9 @@ class _Archive(Action):
 
     def _rewrite(self, request: Request, listing: str) -> str:
         encoded = "encoding-type=url" in request.query
-        wants_status = "RestoreStatus" in (request.headers.get("x-amz-optional-object-attributes") or "")
+        wants_status = "RestoreStatus" in (
+            request.headers.get("x-amz-optional-object-attributes") or ""
+        )
 
         def rewrite(entry: re.Match[str]) -> str:
             key = re.search(r"<Key>(.*?)</Key>", entry[0], re.DOTALL)
@@ -136,7 +140,9 @@ def _begin_restore(state: _Archived) -> Reply:
 def _restore_status(state: _Archived) -> str:
     if not state.restore:
         return ""
-    expiry = f"<RestoreExpiryDate>{_EXPIRY_XML}</RestoreExpiryDate>" if state.restore == "done" else ""
+    expiry = (
+        f"<RestoreExpiryDate>{_EXPIRY_XML}</RestoreExpiryDate>" if state.restore == "done" else ""
+    )
     in_progress = "true" if state.restore == "ongoing" else "false"
     return f"<RestoreStatus><IsRestoreInProgress>{in_progress}</IsRestoreInProgress>{expiry}</RestoreStatus>"
 

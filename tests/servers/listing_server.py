@@ -1,8 +1,8 @@
 """A server that only lists: millions of synthetic objects, at almost no cost in CPU or memory.
 
-Keys are a function of their index, so any page is made when it is asked for, wherever it starts. Entries all
-have the same length, and a thousand of them differ from the next thousand only in five digits: a page is a
-template with those digits filled in.
+Keys are a function of their index, so any page is made when it is asked for, wherever it starts.
+Entries all have the same length, and a thousand of them differ from the next thousand only in five
+digits: a page is a template with those digits filled in.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ class Differences:
     def between(self, start: int, end: int) -> list[int]:
         """The indexes in [start, end) with any difference, in order."""
         found: set[int] = set()
-        for offset, every in ((1, self.missing_every), (2, self.changed_every), (3, self.extra_every)):
+        for offset, every in (
+            (1, self.missing_every),
+            (2, self.changed_every),
+            (3, self.extra_every),
+        ):
             if every > 0:
                 first = start + (offset - start) % every
                 found.update(range(first, end, every))
@@ -64,7 +68,8 @@ class Differences:
 class Listing:
     """A synthetic bucket: what its objects are, and how its pages look.
 
-    A place is a number: twice the index of an object, plus one for the extra key that may follow it.
+    A place is a number: twice the index of an object, plus one for the extra key that may follow
+    it.
     """
 
     count: int
@@ -136,8 +141,13 @@ class Listing:
         contents: list[bytes] = []
         prefixes: list[bytes] = []
         place = self._next(place, end)
-        if query.get("delimiter") == "/" and place < end and b"/" in self._name(place)[len(prefix) :]:
-            # Slashes stand at the same places in all keys: then everything under this prefix is in folders.
+        if (
+            query.get("delimiter") == "/"
+            and place < end
+            and b"/" in self._name(place)[len(prefix) :]
+        ):
+            # Slashes stand at the same places in all keys: then everything under this prefix is in
+            # folders.
             place = self._list_folders(prefixes, place, end, limit, len(prefix))
             count = len(prefixes)
         else:
@@ -149,7 +159,10 @@ class Listing:
             return escape(quote(value) if url_encoded else _raw(value).decode(errors="replace"))
 
         head = [
-            '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">',
+            (
+                '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult '
+                'xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            ),
             f"<Name>{escape(bucket)}</Name><Prefix>{text(prefix)}</Prefix>",
         ]
         if version_2:
@@ -171,7 +184,9 @@ class Listing:
         if url_encoded:
             head.append("<EncodingType>url</EncodingType>")
         head.append(f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>")
-        folders = [f"<CommonPrefixes><Prefix>{text(name)}</Prefix></CommonPrefixes>" for name in prefixes]
+        folders = [
+            f"<CommonPrefixes><Prefix>{text(name)}</Prefix></CommonPrefixes>" for name in prefixes
+        ]
         return b"".join(
             ["".join(head).encode(), *contents, "".join(folders).encode(), b"</ListBucketResult>"]
         )
@@ -188,7 +203,9 @@ class Listing:
             place -= 1
         return self._name(place)
 
-    def _list_folders(self, prefixes: list[bytes], place: int, end: int, limit: int, skip: int) -> int:
+    def _list_folders(
+        self, prefixes: list[bytes], place: int, end: int, limit: int, skip: int
+    ) -> int:
         while place < end and len(prefixes) < limit:
             name = self._name(place)
             folder = name[: name.index(b"/", skip) + 1]
@@ -210,7 +227,9 @@ class Listing:
                 if place % 2 == 0 and place // 2 < special:  # a run of plain entries
                     index = place // 2
                     run = min(special - index, left, (end - place + 1) // 2)
-                    contents.append(entries[(index - first) * width : (index - first + run) * width])
+                    contents.append(
+                        entries[(index - first) * width : (index - first + run) * width]
+                    )
                     left -= run
                     place += 2 * run
                 while special < last and place // 2 == special and place < end and left > 0:
@@ -225,7 +244,9 @@ class Listing:
     def _entry(self, place: int, url_encoded: bool) -> bytes:
         index = place // 2
         name = self._name(place).decode()
-        return _entry(quote(name) if url_encoded else name, self.etag(index), self.size(index)).encode()
+        return _entry(
+            quote(name) if url_encoded else name, self.etag(index), self.size(index)
+        ).encode()
 
 
 def _entry(key: str, etag: str, size: int) -> str:
@@ -261,7 +282,8 @@ def _raw(value: bytes | str) -> bytes:
 
 
 class ListingServer(S3Server):
-    """Lists `listing` for any bucket. Start one as the source and one with differences as the destination.
+    """Lists `listing` for any bucket. Start one as the source and one with differences as the
+    destination.
 
     `latency` is waited before each answer, as a store far away would make one wait.
     """
@@ -296,7 +318,8 @@ class ListingServer(S3Server):
 
 
 class _Connection(asyncio.Protocol):
-    """GET and HEAD over one connection. Nothing has a body, so a request ends where its headers end."""
+    """GET and HEAD over one connection. Nothing has a body, so a request ends where its headers
+    end."""
 
     pages = 0
 
@@ -336,8 +359,14 @@ class _Connection(asyncio.Protocol):
             body = self._listing.page(bucket, query)
         else:
             status = "501 Not Implemented"
-            body = b"<Error><Code>NotImplemented</Code><Message>This server only lists</Message></Error>"
-        head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+            body = (
+                b"<Error><Code>NotImplemented</Code><Message>This server only "
+                b"lists</Message></Error>"
+            )
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: "
+            f"{len(body)}\r\n\r\n"
+        )
         return head.encode() + body
 
 

@@ -22,9 +22,9 @@ _user_numbers = itertools.count()
 class MiniStack(S3Server):
     """One independent set of AWS services.
 
-    It takes any credentials and does not check signatures, unless `auth` is set: then those of IAM users and
-    roles are checked, with their policies, while the root key (`test`) passes by its name. A body's
-    Content-MD5 and x-amz-checksum headers are always checked.
+    It takes any credentials and does not check signatures, unless `auth` is set: then those of IAM
+    users and roles are checked, with their policies, while the root key (`test`) passes by its
+    name. A body's Content-MD5 and x-amz-checksum headers are always checked.
     """
 
     def __init__(
@@ -41,8 +41,14 @@ class MiniStack(S3Server):
         if tls:
             certificates = make_certificates(folder)
             self.ca = certificates.ca
-            arguments = ["--certfile", str(certificates.certificate), "--keyfile", str(certificates.key)]
-        # MiniStack's own command would bind the port itself (and 443 with TLS): serve the application itself.
+            arguments = [
+                "--certfile",
+                str(certificates.certificate),
+                "--keyfile",
+                str(certificates.key),
+            ]
+        # MiniStack's own command would bind the port itself (and 443 with TLS): serve the
+        # application itself.
         with listening_socket() as listener:
             port = listener.getsockname()[1]
             self.process = Process(
@@ -68,14 +74,16 @@ class MiniStack(S3Server):
         self.process.wait_until(self._ready)
 
     def _ready(self) -> bool:
-        # The socket takes connections from the start; only an answer shows that the application runs.
+        # The socket takes connections from the start; only an answer shows that the application
+        # runs.
         try:
             return answers(self.port) and self.request("GET", "/_ministack/health")[0] == 200
         except OSError:
             return False
 
     def user(self, policy: Mapping[str, object]) -> tuple[str, str]:
-        """A new IAM user who may do what the policy says: (access key, secret key). For use with `auth`."""
+        """A new IAM user who may do what the policy says: (access key, secret key). For use with
+        `auth`."""
         iam = self.boto("iam")
         name = f"user-{next(_user_numbers)}"
         iam.create_user(UserName=name)

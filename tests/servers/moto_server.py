@@ -1,4 +1,5 @@
-"""moto in a process of its own: a second opinion on S3. It checks neither signatures nor digests."""
+"""moto in a process of its own: a second opinion on S3. It checks neither signatures nor
+digests."""
 
 from __future__ import annotations
 

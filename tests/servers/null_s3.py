@@ -1,8 +1,9 @@
-"""A null S3 on nginx: costs a tenth of what a real store costs, so that the client is what is measured.
+"""A null S3 on nginx: costs a tenth of what a real store costs, so that the client is what is
+measured.
 
-Objects are files in memory: GET sends them (ranges too), PUT and UploadPart write them. Creating and
-completing multipart uploads and listing are canned; there are no signatures, checksums are answered without being
-checked, and there is one ETag for all writes.
+Objects are files in memory: GET sends them (ranges too), PUT and UploadPart write them. Creating
+and completing multipart uploads and listing are canned; there are no signatures, checksums are
+answered without being checked, and there is one ETag for all writes.
 """
 
 from __future__ import annotations
@@ -105,9 +106,11 @@ class _Template(Template):
 
 
 class NullS3(S3Server):
-    """`.folder` holds the buckets as folders: write objects there, or listings as `.lists/BUCKET/page.xml`.
+    """`.folder` holds the buckets as folders: write objects there, or listings as
+    `.lists/BUCKET/page.xml`.
 
-    The page after it is `pageTOKEN.xml`, TOKEN being the continuation token that the first one gave.
+    The page after it is `pageTOKEN.xml`, TOKEN being the continuation token that the first one
+    gave.
     """
 
     _certificates: Certificates
@@ -130,11 +133,12 @@ class NullS3(S3Server):
             self._certificates = ca._certificates if ca else make_certificates(root)
             self.ca = self._certificates.ca
             security = (
-                f"ssl_certificate {self._certificates.certificate}; ssl_certificate_key {self._certificates.key}; "
-                "ssl_session_cache shared:all:1m;"
+                f"ssl_certificate {self._certificates.certificate}; ssl_certificate_key "
+                f"{self._certificates.key}; ssl_session_cache shared:all:1m;"
             )
         with listening_socket() as listener:
-            # nginx takes it as it is, and a worker that loses the race for a connection must not wait for the next.
+            # nginx takes it as it is, and a worker that loses the race for a connection must not
+            # wait for the next.
             listener.setblocking(False)
             port = listener.getsockname()[1]
             config = root / "nginx.conf"
@@ -153,7 +157,8 @@ class NullS3(S3Server):
             )
             self.process = Process(
                 [nginx, "-p", str(root), "-e", str(root / "error.log"), "-c", str(config)],
-                # nginx takes over listening sockets that it is told of so (meant for its binary upgrades).
+                # nginx takes over listening sockets that it is told of so (meant for its binary
+                # upgrades).
                 env={"NGINX": f"{listener.fileno()};"},
                 pass_fds=[listener.fileno()],
             )

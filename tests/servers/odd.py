@@ -1,4 +1,5 @@
-"""A small S3 store in memory, in a thread of the test process, with quirks that are switched on by name.
+"""A small S3 store in memory, in a thread of the test process, with quirks that are switched on by
+name.
 
     with OddStore("no-checksums", "flip-on-write") as store:
         bucket = store.bucket()
@@ -6,13 +7,14 @@
         assert store.count("PUT", status=200) == 1
         store.at(bucket, "a").etag = "of the test's own choice"
 
-Without quirks it behaves like a modern S3: ETags are MD5 sums, checksums and Content-MD5 are verified, and
-checksums are echoed and stated. It does not check signatures. `QUIRKS` lists all quirks. To add one, write
-a row there and ask `self.has(name)` where the store then acts differently.
+Without quirks it behaves like a modern S3: ETags are MD5 sums, checksums and Content-MD5 are
+verified, and checksums are echoed and stated. It does not check signatures. `QUIRKS` lists all
+quirks. To add one, write a row there and ask `self.has(name)` where the store then acts
+differently.
 
-`put`, `get`, `keys`, `objects` and `bucket` work on the memory itself, so no quirk disturbs what a test
-prepares. `requests` is the log of what came over the network. Keys are text with the bytes of the wire in
-it (surrogateescape); values of headers are bytes.
+`put`, `get`, `keys`, `objects` and `bucket` work on the memory itself, so no quirk disturbs what a
+test prepares. `requests` is the log of what came over the network. Keys are text with the bytes of
+the wire in it (surrogateescape); values of headers are bytes.
 """
 
 from __future__ import annotations
@@ -51,14 +53,22 @@ QUIRKS = {
     "no-content-md5": "Ignores Content-MD5.",
     "echoes-unchecked": "Checks no x-amz-checksum-*, and answers and states whatever was sent.",
     "answers-crc32": "Checks no x-amz-checksum-*, and answers the CRC32 of what it stored.",
-    "refuses-checksum-headers": "Answers 400 to writes with an x-amz-checksum-* header (as Backblaze).",
+    "refuses-checksum-headers": (
+        "Answers 400 to writes with an x-amz-checksum-* header (as Backblaze)."
+    ),
     "refuses-checksum-mode": "Answers 400 to reads with x-amz-checksum-mode.",
-    "refuses-trailers-400": "Answers 400 XAmzContentSHA256Mismatch to a checksum behind the body (as Ceph 16).",
+    "refuses-trailers-400": (
+        "Answers 400 XAmzContentSHA256Mismatch to a checksum behind the body (as Ceph 16)."
+    ),
     "refuses-trailers-501": "Answers 501 NotImplemented to a checksum behind the body.",
     "misreads-trailers": "Answers 403 SignatureDoesNotMatch to a checksum behind the body.",
-    "stores-framing": "Does not know of a checksum behind the body, and stores its framing as data.",
+    "stores-framing": (
+        "Does not know of a checksum behind the body, and stores its framing as data."
+    ),
     "hides-framing": "As stores-framing, but answers the ETag and checksum of what was framed.",
-    "object-lock": "Answers 400 to bodies without Content-MD5 or x-amz-checksum-*, as for locked objects.",
+    "object-lock": (
+        "Answers 400 to bodies without Content-MD5 or x-amz-checksum-*, as for locked objects."
+    ),
     # ETags
     "refuses-if-match-400": "Answers 400 InvalidArgument to If-Match.",
     "refuses-if-match-501": "Answers 501 NotImplemented to If-Match.",
@@ -76,15 +86,21 @@ QUIRKS = {
     "put-html-etag": "As put-html, and the page has an ETag.",
     "put-error": "Answers a PUT with 200, an ETag and an <Error> document, and stores nothing.",
     "put-text": "Answers a PUT with 200, an ETag and a line of text, and stores nothing.",
-    "put-cut": "Answers a PUT with 200, an ETag and the beginning of a document, and stores nothing.",
+    "put-cut": (
+        "Answers a PUT with 200, an ETag and the beginning of a document, and stores nothing."
+    ),
     "put-202": "Answers a PUT with 202 and an ETag, and stores nothing.",
     "put-no-etag": "Answers a PUT without an ETag.",
     "put-loses": "Answers a PUT rightly, and stores nothing.",
     "put-loses-body": "Answers a PUT rightly, and stores an empty object.",
     "flip-on-write": "Stores a damaged body, and answers the ETag and checksum of what it stored.",
-    "flip-part": "Damages the second part of each multipart upload, and answers the ETag of what it stored.",
+    "flip-part": (
+        "Damages the second part of each multipart upload, and answers the ETag of what it stored."
+    ),
     "flip-parts": "As flip-part, with all parts.",
-    "flip-on-copy": "Damages what it copies by itself, parts as well, and answers the ETag of what it stored.",
+    "flip-on-copy": (
+        "Damages what it copies by itself, parts as well, and answers the ETag of what it stored."
+    ),
     "flip-on-join": "Damages what it joins of parts, and answers another ETag than the parts make.",
     "lies": "Stores a damaged body, and answers and states the ETag and checksum of what was sent.",
     "join-503": "Answers 503 SlowDown to the completion of an upload.",
@@ -106,7 +122,9 @@ QUIRKS = {
     "no-etag-on-read": "Does not tell the ETag in the answer to a GET.",
     "flip-on-range": "Damages the body of each answer with a range of an object.",
     "ghost": 'Lists keys with "ghost" in them, and answers 404 when they are read.',
-    "gunzips": "Unpacks objects with Content-Encoding gzip for clients that do not accept gzip (as GCS).",
+    "gunzips": (
+        "Unpacks objects with Content-Encoding gzip for clients that do not accept gzip (as GCS)."
+    ),
     "gzips": "Compresses whole objects on the fly for clients that accept gzip.",
     "missing-meta": "Says x-amz-missing-meta: 1 of each object.",
     "doubled-headers": "Sends each header of an object twice.",
@@ -114,11 +132,21 @@ QUIRKS = {
     "tags-uncounted": "Does not tell the number of tags.",
     "tags-500": "Does not tell the number of tags, and answers 500 to requests for them.",
     "tags-401": "Does not tell the number of tags, and answers 401 to requests for them.",
-    "tags-html": "Does not tell the number of tags, and answers requests for them with an HTML page.",
-    "tags-error": "Does not tell the number of tags, and answers requests for them with 200 and an error.",
-    "tags-no-key": "Does not tell the number of tags, and answers 404 NoSuchKey to requests for them.",
-    "tags-404": "Does not tell the number of tags, and answers 404 NoSuchTagSet where there are none.",
-    "tags-partly": "Tells the number of tags, and leaves the last one out when it is asked for them.",
+    "tags-html": (
+        "Does not tell the number of tags, and answers requests for them with an HTML page."
+    ),
+    "tags-error": (
+        "Does not tell the number of tags, and answers requests for them with 200 and an error."
+    ),
+    "tags-no-key": (
+        "Does not tell the number of tags, and answers 404 NoSuchKey to requests for them."
+    ),
+    "tags-404": (
+        "Does not tell the number of tags, and answers 404 NoSuchTagSet where there are none."
+    ),
+    "tags-partly": (
+        "Tells the number of tags, and leaves the last one out when it is asked for them."
+    ),
     "refuses-tags-400": "Answers 400 without a body to writes with tags.",
     "tags-denied": "Answers 403 to requests for tags, and does not tell their number.",
     "tags-501": "Answers 501 to requests for tags, and to writes with tags.",
@@ -127,7 +155,9 @@ QUIRKS = {
     "bad-kms": 'Answers 400 KMS.DisabledException to reads of keys with "bad" in them.',
     "bad-401": 'Answers 401 without a body to all requests for keys with "bad" in them.',
     "bad-302": 'Answers 302 with another host to all requests for keys with "bad" in them.',
-    "bad-signature": 'Answers 403 SignatureDoesNotMatch to all requests for keys with "bad" in them.',
+    "bad-signature": (
+        'Answers 403 SignatureDoesNotMatch to all requests for keys with "bad" in them.'
+    ),
     "always-429": 'Answers 429 without a body to all requests for keys with "bad" in them.',
     "always-500": 'Answers 500 to all requests for keys with "bad" in them.',
     "always-503": 'Answers 503 SlowDown to all requests for keys with "bad" in them.',
@@ -136,7 +166,9 @@ QUIRKS = {
     "v1-only": "Knows the first version of ListObjects only.",
     "no-is-truncated": "Listings do not say whether they are truncated.",
     "no-token": "Pages of ListObjectsV2 are truncated without a token.",
-    "refuses-encoding-400": "Answers 400 InvalidArgument to listings of objects with encoding-type.",
+    "refuses-encoding-400": (
+        "Answers 400 InvalidArgument to listings of objects with encoding-type."
+    ),
     "refuses-encoding-501": "Answers 501 NotImplemented to listings of objects with encoding-type.",
     "enc-plus-raw": 'Leaves "+" as it is in encoded keys, and writes spaces as %20.',
     "enc-raw": "Says that keys are URL-encoded, and does not encode them.",
@@ -229,7 +261,8 @@ class Bucket:
     uploads: dict[str, Upload] = field(default_factory=dict)
     versioned: bool = False
     history: list[tuple[str, str, Stored | None]] = field(default_factory=list)
-    """(key, version, object), or None for a delete marker; the newest last. Of versioned buckets."""
+    """(key, version, object), or None for a delete marker; the newest last. Of versioned
+    buckets."""
 
 
 @dataclass
@@ -260,7 +293,9 @@ class Request:
     def checksums(self) -> dict[str, str]:
         """The checksums that it states, by algorithm."""
         names = {name: f"x-amz-checksum-{name}" for name in SUMS}
-        return {name: self.header(header) for name, header in names.items() if header in self.headers}
+        return {
+            name: self.header(header) for name, header in names.items() if header in self.headers
+        }
 
 
 @dataclass
@@ -275,18 +310,25 @@ class Reply:
 class _Refused(Exception):
     """An error that is answered as a document."""
 
-    def __init__(self, status: int, code: str, message: str = "", extra: str = "", **headers: str) -> None:
+    def __init__(
+        self, status: int, code: str, message: str = "", extra: str = "", **headers: str
+    ) -> None:
         super().__init__(code)
         text = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message>{extra}</Error>"
         named = [(name.replace("_", "-"), value) for name, value in headers.items()]
-        self.reply = Reply(status, _XML + text.encode("utf-8", "surrogateescape") if code else b"", [*named])
+        self.reply = Reply(
+            status, _XML + text.encode("utf-8", "surrogateescape") if code else b"", [*named]
+        )
 
 
 class OddStore(S3Server):
     """`quirks` holds how often each quirk still acts; tests may change it at any time."""
 
-    def __init__(self, *quirks: str, page: int = 1000, times: Mapping[str, int] | None = None) -> None:
-        """`page`: the most keys of one page of a listing; `times`: quirks that act so many times only."""
+    def __init__(
+        self, *quirks: str, page: int = 1000, times: Mapping[str, int] | None = None
+    ) -> None:
+        """`page`: the most keys of one page of a listing; `times`: quirks that act so many times
+        only."""
         self.quirks: dict[str, float] = dict.fromkeys(quirks, float("inf")) | dict(times or {})
         unknown = self.quirks.keys() - QUIRKS.keys()
         if unknown:
@@ -339,7 +381,9 @@ class OddStore(S3Server):
         """The object as it is stored."""
         return self.buckets[bucket].objects[key]
 
-    def put(self, bucket: str, key: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> str:
+    def put(
+        self, bucket: str, key: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> str:
         raw = {name.lower(): value.encode("latin-1") for name, value in (headers or {}).items()}
         request = Request("PUT", f"/{bucket}/{quote(key, errors='surrogateescape')}", raw, body)
         stored = replace(self._described(request), body=body, etag=self._etag(body))
@@ -365,13 +409,14 @@ class OddStore(S3Server):
         }
 
     def count(self, method: str, status: int = 0, *, key: str = "") -> int:
-        """How many requests of this method there were: with this status, for keys that contain this."""
+        """How many requests of this method there were: with this status, for keys that contain
+        this."""
         return sum(
             each.method == method and status in (0, each.status) and key in each.key
             for each in list(self.requests)
         )
 
-    # ---------------------------------------------------------------------------------- all requests
+    # --------------------------------------------------------------------------------- all requests
 
     def answer(self, request: Request) -> Reply:
         try:
@@ -402,7 +447,11 @@ class OddStore(S3Server):
         if method == "PUT" and "partNumber" in query:
             return self._put_part(request)
         if method == "PUT":
-            return self._copy(request) if "x-amz-copy-source" in request.headers else self._put(request)
+            return (
+                self._copy(request)
+                if "x-amz-copy-source" in request.headers
+                else self._put(request)
+            )
         if method == "POST" and "uploads" in query:
             return self._create_upload(request)
         if method == "POST" and "uploadId" in query:
@@ -413,7 +462,9 @@ class OddStore(S3Server):
             return Reply(204)
         if method == "DELETE":
             return self._delete(request)
-        raise _Refused(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+        raise _Refused(
+            405, "MethodNotAllowed", "The specified method is not allowed against this resource."
+        )
 
     def _refuse(self, request: Request) -> None:
         """What is refused whatever the request is about."""
@@ -423,20 +474,24 @@ class OddStore(S3Server):
         reading = request.method in ("GET", "HEAD")
         for name in request.headers:
             checksum = name.startswith(("x-amz-checksum-", "x-amz-sdk-checksum-"))
-            if (reading and name == "x-amz-checksum-mode" and self.has("refuses-checksum-mode")) or (
-                not reading and checksum and self.has("refuses-checksum-headers")
-            ):
+            if (
+                reading and name == "x-amz-checksum-mode" and self.has("refuses-checksum-mode")
+            ) or (not reading and checksum and self.has("refuses-checksum-headers")):
                 text = f"Unsupported header '{name}' received for this API call."
                 raise _Refused(400, "InvalidArgument", text)
         if "if-match" in request.headers:
             text = "A header you provided implies functionality that is not implemented."
             if self.has("refuses-if-match-400"):
-                raise _Refused(400, "InvalidArgument", text, "<ArgumentName>If-Match</ArgumentName>")
+                raise _Refused(
+                    400, "InvalidArgument", text, "<ArgumentName>If-Match</ArgumentName>"
+                )
             if self.has("refuses-if-match-501"):
                 raise _Refused(501, "NotImplemented", text, "<Header>If-Match</Header>")
         if "x-amz-copy-source-if-match" in request.headers and self.has("refuses-copy-if-match"):
             text = "A header you provided implies functionality that is not implemented."
-            raise _Refused(501, "NotImplemented", text, "<Header>x-amz-copy-source-if-match</Header>")
+            raise _Refused(
+                501, "NotImplemented", text, "<Header>x-amz-copy-source-if-match</Header>"
+            )
         if request.method == "DELETE" and "uploadId" not in request.query:
             self._refuse_delete(request)
         if not reading:
@@ -471,7 +526,8 @@ class OddStore(S3Server):
         scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/", request.header("authorization"))
         if scope and scope[1] != "garage":
             text = (
-                f"The authorization header is malformed; the region '{scope[1]}' is wrong; expecting 'garage'"
+                f"The authorization header is malformed; the region '{scope[1]}' is wrong; "
+                "expecting 'garage'"
             )
             if self.has("region"):
                 raise _Refused(400, "AuthorizationHeaderMalformed", text, "<Region>garage</Region>")
@@ -481,7 +537,10 @@ class OddStore(S3Server):
                 code = "IllegalLocationConstraintException"
                 raise _Refused(400, code, "It is elsewhere", x_amz_bucket_region="garage")
         endpoint = f"<Endpoint>{ELSEWHERE}</Endpoint><Bucket>{request.bucket}</Bucket>"
-        text = "The bucket you are attempting to access must be addressed using the specified endpoint."
+        text = (
+            "The bucket you are attempting to access must be addressed using the specified "
+            "endpoint."
+        )
         if self.has("redirect-301"):
             raise _Refused(301, "PermanentRedirect", text, endpoint)
         if self.has("redirect-307"):
@@ -493,14 +552,20 @@ class OddStore(S3Server):
             self._refuse_trailer()
         if "x-amz-acl" in request.headers and self.has("acl-refused"):
             raise _Refused(400, "AccessControlListNotSupported", "The bucket does not allow ACLs")
-        if request.header("x-amz-storage-class") not in ("", "STANDARD") and self.has("class-refused"):
-            raise _Refused(400, "InvalidStorageClass", "The storage class you specified is not valid")
+        if request.header("x-amz-storage-class") not in ("", "STANDARD") and self.has(
+            "class-refused"
+        ):
+            raise _Refused(
+                400, "InvalidStorageClass", "The storage class you specified is not valid"
+            )
         if "x-amz-tagging" in request.headers and self.has("refuses-tags-400"):
             raise _Refused(400, "")
         if "x-amz-tagging" in request.headers and self.has("tags-501"):
             text = "A header you provided implies functionality that is not implemented"
             raise _Refused(501, "NotImplemented", text, "<Header>x-amz-tagging</Header>")
-        metadata = [value for name, value in request.headers.items() if name.startswith("x-amz-meta-")]
+        metadata = [
+            value for name, value in request.headers.items() if name.startswith("x-amz-meta-")
+        ]
         if not all(value.isascii() for value in metadata) and self.has("sig-non-ascii"):
             text = "The request signature we calculated does not match the signature you provided."
             raise _Refused(403, "SignatureDoesNotMatch", text)
@@ -543,7 +608,9 @@ class OddStore(S3Server):
     def _bucket_details(self, request: Request) -> Reply:
         query, name = request.query, request.bucket
         if "location" in query:
-            return _document("LocationConstraint", "" if self.region == "us-east-1" else self.region)
+            return _document(
+                "LocationConstraint", "" if self.region == "us-east-1" else self.region
+            )
         if "versioning" in query:
             status = "<Status>Enabled</Status>" if self.buckets[name].versioned else ""
             return _document("VersioningConfiguration", status)
@@ -556,7 +623,9 @@ class OddStore(S3Server):
                 raise _Refused(404, code, "There is no such configuration")
         if "encoding-type" in request.query:
             if self.has("refuses-encoding-400"):
-                raise _Refused(400, "InvalidArgument", "Invalid Encoding Method specified in Request")
+                raise _Refused(
+                    400, "InvalidArgument", "Invalid Encoding Method specified in Request"
+                )
             if self.has("refuses-encoding-501"):
                 raise _Refused(501, "NotImplemented", "encoding-type is not implemented")
         return self._list(request)
@@ -599,7 +668,9 @@ class OddStore(S3Server):
         fields += f"<Delimiter>{text(delimiter)}</Delimiter>" if delimiter else ""
         if not self.has("no-is-truncated"):
             fields += f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"
-        fields += f"<KeyCount>{len(page)}</KeyCount>" if version_2 else f"<Marker>{text(after)}</Marker>"
+        fields += (
+            f"<KeyCount>{len(page)}</KeyCount>" if version_2 else f"<Marker>{text(after)}</Marker>"
+        )
         if more and version_2 and not self.has("no-token"):
             fields += f"<NextContinuationToken>{_bytes(page[-1]).hex()}</NextContinuationToken>"
         if more and delimiter and not version_2:
@@ -631,9 +702,7 @@ class OddStore(S3Server):
             fields += f"<NextKeyMarker>{text(prefix)}</NextKeyMarker><NextUploadIdMarker>{int(number) + 1}"
             fields += "</NextUploadIdMarker><IsTruncated>true</IsTruncated>"
         elif self.has("repeats-markers"):
-            fields += (
-                f"<NextKeyMarker>{text(prefix)}</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"
-            )
+            fields += f"<NextKeyMarker>{text(prefix)}</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"
             fields += "<IsTruncated>true</IsTruncated>"
         else:
             fields += "<IsTruncated>false</IsTruncated>"
@@ -665,7 +734,8 @@ class OddStore(S3Server):
         bucket, version = self.buckets[request.bucket], request.query.get("versionId", "")
         if version and bucket.versioned:
             stored = next(
-                (each for key, id_, each in bucket.history if (key, id_) == (request.key, version)), None
+                (each for key, id_, each in bucket.history if (key, id_) == (request.key, version)),
+                None,
             )
         else:
             stored = bucket.objects.get(request.key)
@@ -686,7 +756,10 @@ class OddStore(S3Server):
             raise _Refused(416, "")
         self._check_conditions(request, stored)
         headers = self._headers_of(stored, request.method)
-        if request.header("x-amz-checksum-mode").upper() == "ENABLED" and "range" not in request.headers:
+        if (
+            request.header("x-amz-checksum-mode").upper() == "ENABLED"
+            and "range" not in request.headers
+        ):
             headers += self._stated(stored)
         accepts_gzip = "gzip" in request.header("accept-encoding")
         packed = stored.headers.get("content-encoding") == b"gzip"
@@ -700,7 +773,9 @@ class OddStore(S3Server):
             return self._object_reply(Reply(200, gzip.compress(stored.body), headers, chunked=True))
         if span is None:
             body = (
-                damaged(stored.body) if request.method == "GET" and self.has("flip-on-read") else stored.body
+                damaged(stored.body)
+                if request.method == "GET" and self.has("flip-on-read")
+                else stored.body
             )
             return self._object_reply(Reply(200, body, headers))
         first, last = span
@@ -716,7 +791,9 @@ class OddStore(S3Server):
         first = (int(request.query["partNumber"]) - 1) * stored.part_size
         count = -(-len(stored.body) // stored.part_size)
         headers.append(("x-amz-mp-parts-count", str(count)))
-        return self._object_reply(Reply(206, stored.body[first : first + stored.part_size], headers))
+        return self._object_reply(
+            Reply(206, stored.body[first : first + stored.part_size], headers)
+        )
 
     def _check_conditions(self, request: Request, stored: Stored) -> None:
         wanted, unwanted = request.header("if-match"), request.header("if-none-match")
@@ -821,7 +898,9 @@ class OddStore(S3Server):
             error = "<Error><Code>InternalError</Code><Message>Try again</Message></Error>"
             return Reply(body=_XML + error.encode(), headers=[("ETag", '"5f3a"')])
         if self.has("put-text"):
-            return Reply(body=b"Internal error", headers=[("ETag", '"5f3a"')], content_type="text/plain")
+            return Reply(
+                body=b"Internal error", headers=[("ETag", '"5f3a"')], content_type="text/plain"
+            )
         if self.has("put-cut"):
             return Reply(body=_XML + b"<Err", headers=[("ETag", '"5f3a"')])
         if self.has("put-202"):
@@ -862,19 +941,26 @@ class OddStore(S3Server):
         """Compare the body with the checksums that came with it."""
         sums, md5 = request.checksums, request.header("content-md5")
         if not (sums or md5) and self.has("object-lock"):
-            text = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put requests with Object Lock parameters"
+            text = (
+                "Content-MD5 OR x-amz-checksum- HTTP header is required for Put requests with "
+                "Object Lock parameters"
+            )
             raise _Refused(400, "InvalidRequest", text)
         if md5 and not self.has("no-content-md5"):
             digest = hashlib.md5(request.body, usedforsecurity=False).digest()
             if base64.b64encode(digest).decode() != md5:
                 raise _Refused(
-                    400, "BadDigest", "The Content-MD5 you specified did not match what we received."
+                    400,
+                    "BadDigest",
+                    "The Content-MD5 you specified did not match what we received.",
                 )
         unchecked = ("no-checksums", "answers-crc32", "echoes-unchecked")
         if sums and not any(map(self.has, unchecked)):
             for name, value in sums.items():
                 if sum_of(name, request.body) != value:
-                    text = f"The {name.upper()} you specified did not match the calculated checksum."
+                    text = (
+                        f"The {name.upper()} you specified did not match the calculated checksum."
+                    )
                     raise _Refused(400, "BadDigest", text)
 
     def _written(self, request: Request, *, flipped: bool) -> Stored:
@@ -915,7 +1001,9 @@ class OddStore(S3Server):
         etag: list[tuple[str, str | bytes]] = [("ETag", self._quoted(stored))]
         if self.has("put-no-etag"):
             etag = []
-        return Reply(headers=etag + self._stated(stored) + self._encryption(stored), content_type="")
+        return Reply(
+            headers=etag + self._stated(stored) + self._encryption(stored), content_type=""
+        )
 
     def _keep(self, request: Request, stored: Stored) -> None:
         bucket = self.buckets[request.bucket]
@@ -963,7 +1051,9 @@ class OddStore(S3Server):
             self._forget(request.bucket, request.key)
             return Reply(204)
         bucket.history = [each for each in bucket.history if each[:2] != (request.key, version)]
-        newest = next((each for key, _, each in reversed(bucket.history) if key == request.key), None)
+        newest = next(
+            (each for key, _, each in reversed(bucket.history) if key == request.key), None
+        )
         bucket.objects.pop(request.key, None)
         if newest:
             bucket.objects[request.key] = newest
@@ -975,7 +1065,7 @@ class OddStore(S3Server):
         if bucket.versioned:
             bucket.history.append((key, f"v{next(self._numbers)}", None))
 
-    # ---------------------------------------------------------------------------------- multipart uploads
+    # ---------------------------------------------------------------------------- multipart uploads
 
     def _upload(self, request: Request) -> Upload:
         upload = self.buckets[request.bucket].uploads.get(request.query["uploadId"])
@@ -986,7 +1076,9 @@ class OddStore(S3Server):
     def _create_upload(self, request: Request) -> Reply:
         upload_id = f"upload-{next(self._numbers)}"
         self.buckets[request.bucket].uploads[upload_id] = Upload(
-            request.key, self._described(request), request.header("x-amz-checksum-algorithm").lower()
+            request.key,
+            self._described(request),
+            request.header("x-amz-checksum-algorithm").lower(),
         )
         fields = f"<Bucket>{request.bucket}</Bucket><Key>{escape(request.key)}</Key><UploadId>{upload_id}</UploadId>"
         reply = _document("InitiateMultipartUploadResult", fields)
@@ -1003,8 +1095,12 @@ class OddStore(S3Server):
             part = upload.parts.get(int(named["PartNumber"]))
             sums = {name: named.get(f"Checksum{name.upper()}", "") for name in SUMS}
             if not part or named["ETag"].removeprefix("W/").strip('"') != part.etag:
-                raise _Refused(400, "InvalidPart", "One or more of the specified parts could not be found.")
-            if any(value and value != part.checksums.get(name, value) for name, value in sums.items()):
+                raise _Refused(
+                    400, "InvalidPart", "One or more of the specified parts could not be found."
+                )
+            if any(
+                value and value != part.checksums.get(name, value) for name, value in sums.items()
+            ):
                 raise _Refused(400, "InvalidPart", "The checksum of a part does not match.")
             parts.append(part)
         if not parts:
@@ -1055,7 +1151,7 @@ class OddStore(S3Server):
                 stored.checksums[name] = f"{sum_of(name, digests)}-{len(parts)}"
         return stored
 
-    # ---------------------------------------------------------------------------------- what it says of objects
+    # ---------------------------------------------------------------------- what it says of objects
 
     def _etag(self, body: bytes) -> str:
         """The ETag of a body; of the digests of the parts, what goes before the dash."""
@@ -1093,7 +1189,9 @@ def _customer_of(request: Request, prefix: str = "x-amz-") -> str:
     name = _CUSTOMER.replace("x-amz-", prefix, 1)
     key, md5 = request.header(f"{name}key"), request.header(f"{name}key-md5")
     digest = hashlib.md5(base64.b64decode(key), usedforsecurity=False).digest()
-    if key and (request.header(f"{name}algorithm") != "AES256" or base64.b64encode(digest).decode() != md5):
+    if key and (
+        request.header(f"{name}algorithm") != "AES256" or base64.b64encode(digest).decode() != md5
+    ):
         raise _Refused(400, "InvalidArgument", "The customer key is not what its digest says.")
     return md5
 
@@ -1105,14 +1203,20 @@ def _check_customer(request: Request, stored: Stored, prefix: str = "x-amz-") ->
 
 
 def _unframe(request: Request) -> None:
-    """Make of a body in the aws-chunked encoding what it would be without, its checksum in a header."""
+    """Make of a body in the aws-chunked encoding what it would be without, its checksum in a
+    header."""
     headers, framed = request.headers, request.body
     name, value = _unframed(request)
     *kept, last = request.header("content-encoding").split(",")
-    if headers.pop("x-amz-content-sha256") != b"STREAMING-UNSIGNED-PAYLOAD-TRAILER" or last != "aws-chunked":
+    if (
+        headers.pop("x-amz-content-sha256") != b"STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+        or last != "aws-chunked"
+    ):
         raise _Refused(400, "InvalidRequest", "The headers do not say what the body is.")
     if name != request.header("x-amz-trailer") or name in headers:
-        raise _Refused(400, "MalformedTrailerError", "The trailer is not the one that was announced.")
+        raise _Refused(
+            400, "MalformedTrailerError", "The trailer is not the one that was announced."
+        )
     if str(len(request.body)) != request.header("x-amz-decoded-content-length"):
         raise _Refused(400, "IncompleteBody", "The body has another length than was announced.")
     headers["content-encoding"] = ",".join(kept).encode()
@@ -1130,7 +1234,9 @@ def _unframed(request: Request) -> tuple[str, str]:
         head, _, _ = bytes(rest[:18]).partition(b"\r\n")
         size = int(head, 16)
         if chunks and size and len(chunks[-1]) < 8192:
-            raise _Refused(400, "InvalidChunkSizeError", "Only the last chunk may have less than 8192 bytes.")
+            raise _Refused(
+                400, "InvalidChunkSizeError", "Only the last chunk may have less than 8192 bytes."
+            )
         chunk, end = rest[len(head) + 2 :][:size], rest[len(head) + 2 + size :]
         if not size:
             break
@@ -1146,7 +1252,7 @@ def _unframed(request: Request) -> tuple[str, str]:
     return name, value.strip()
 
 
-# -------------------------------------------------------------------------------------------------- documents
+# ---------------------------------------------------------------------------------------- documents
 
 
 def _document(name: str, fields: str) -> Reply:
@@ -1209,7 +1315,7 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-# -------------------------------------------------------------------------------------------------- the wire
+# ----------------------------------------------------------------------------------------- the wire
 
 
 class _TcpServer(socketserver.ThreadingTCPServer):

@@ -1,12 +1,13 @@
-"""A front of a registry that misbehaves, in a thread of the test process, with quirks that are switched on by name.
+"""A front of a registry that misbehaves, in a thread of the test process, with quirks that are
+switched on by name.
 
     with RegistryServer() as registry, OddRegistry(registry, "head-404", "rate-429") as odd:
         ...
         assert odd.count("HEAD", "/manifests/") == 1
 
-Without quirks it passes everything on. `QUIRKS` lists all quirks. To add one, write a row there and ask
-`self.has(name)` where the front then acts differently. `asked` is the log of what came over the network, `refused`
-counts 429 and 503.
+Without quirks it passes everything on. `QUIRKS` lists all quirks. To add one, write a row there and
+ask `self.has(name)` where the front then acts differently. `asked` is the log of what came over the
+network, `refused` counts 429 and 503.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ QUIRKS = {
     "rate-429-seconds": 'Answers 429 with "Retry-After: 1".',
     "rate-429-date": "Answers 429 with an HTTP date two seconds ahead.",
     "rate-503": "Answers 503 without a time to wait.",
-    "first-429-date": "Answers 429 to the first request, with a date two seconds ahead and a clock a day ahead.",
+    "first-429-date": (
+        "Answers 429 to the first request, with a date two seconds ahead and a clock a day ahead."
+    ),
     "first-429-year": 'Answers 429 to the first request, with "Retry-After: 99999999999".',
     "bad-429": 'Answers 429 to all requests for what has "bad" in its name.',
     "bad-507": 'Answers 507 with "Retry-After: 1" to all requests for what has "bad" in its name.',
@@ -48,14 +51,20 @@ QUIRKS = {
     "hides-404": "Wants them at /v2/; answers 404 to all else that is unsigned (as Artifactory).",
     "one-401": 'As basic, and answers 401 to all requests for what has "secret" in its name.',
     "tokens": "Wants a token, given for USER and PASSWORD by itself.",
-    "tokens-new": "As tokens, and 401 for a repository for which nobody has had a token to push (as Quay).",
+    "tokens-new": (
+        "As tokens, and 401 for a repository for which nobody has had a token to push (as Quay)."
+    ),
     "tokens-identity": "As tokens, given for the identity token IDENTITY by POST (as Azure).",
     "tokens-read-only": "As tokens, and refuses with 403 to give one for pushing.",
-    "tokens-401-scope": 'As tokens, and refuses with 401 to give one for what has "secret" in its name.',
+    "tokens-401-scope": (
+        'As tokens, and refuses with 401 to give one for what has "secret" in its name.'
+    ),
     "realm-path": "As tokens, and tells by a path alone where they are.",
     "realm-odd": 'As tokens, which are at "http://[".',
     "tokens-302": "As tokens, and redirects to where they are.",
-    "tokens-elsewhere": "As tokens, and redirects to another host for them, which must not be told who we are.",
+    "tokens-elsewhere": (
+        "As tokens, and redirects to another host for them, which must not be told who we are."
+    ),
     "realm-moves": "As tokens, and names another host for them after the first.",
     "asks-elsewhere": "Redirects blobs to a host that asks for user and password.",
     "long-challenge": "Answers 401 with a challenge of 60 KiB.",
@@ -71,7 +80,9 @@ QUIRKS = {
     "pages-never": "Answers 400 to every number of names a page.",
     "pages-of-2": "Has two names a page, and links to the next one.",
     "links-upper": 'As pages-of-2, with `Rel="Next"`.',
-    "links-comma": "As pages-of-2, with a parameter before `rel` that has a comma and a quotation mark in it.",
+    "links-comma": (
+        "As pages-of-2, with a parameter before `rel` that has a comma and a quotation mark in it."
+    ),
     "links-several": "As pages-of-2, with other links before it, and several relations.",
     "links-plain": "As pages-of-2, with `rel=next`.",
     "links-bare": "As pages-of-2, with no angle brackets.",
@@ -110,11 +121,13 @@ ODD_NAMES = ("a b", "../../etc/x", "x?y=z", "UPPER", "", "a//b", "café", "\x00"
 ODD_TAGS = ("sha256:0", "1.0+build", "-x", "a b", "", "t" * 200)
 _LIMITED = ("rate-429", "rate-429-seconds", "rate-429-date", "rate-503")
 _TOKENS = (
-    "tokens", "tokens-new", "tokens-identity", "tokens-read-only", "tokens-401-scope", "realm-moves", "upload-401",
+    "tokens", "tokens-new", "tokens-identity", "tokens-read-only", "tokens-401-scope",
+    "realm-moves", "upload-401",
     "realm-path", "realm-odd", "tokens-302", "tokens-elsewhere",
 )  # fmt: skip
 _PAGED = (
-    "pages-of-2", "links-upper", "links-comma", "links-several", "links-plain", "links-quotes", "links-bare",
+    "pages-of-2", "links-upper", "links-comma", "links-several", "links-plain", "links-quotes",
+    "links-bare",
     "links-empty",
 )  # fmt: skip
 _KEPT = ("accept", "content-type", "range")
@@ -146,7 +159,9 @@ class _Bucket:
 class OddRegistry(Server):
     """In front of `behind`. `rate` and `burst`: how much it takes, where a quirk limits that."""
 
-    def __init__(self, behind: RegistryServer, *quirks: str, rate: float = 50, burst: float = 20) -> None:
+    def __init__(
+        self, behind: RegistryServer, *quirks: str, rate: float = 50, burst: float = 20
+    ) -> None:
         unknown = set(quirks) - QUIRKS.keys()
         if unknown:
             raise ValueError(f"no such quirks: {', '.join(sorted(unknown))}")
@@ -205,7 +220,7 @@ class OddRegistry(Server):
     def count(self, method: str, part: str = "") -> int:
         return sum(each == method and part in target for each, target in self.asked)
 
-    # --------------------------------------------------------------------------------------------- serving
+    # -------------------------------------------------------------------------------------- serving
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         body = _body(handler)
@@ -263,9 +278,17 @@ class OddRegistry(Server):
         )
 
     def _after(
-        self, handler: BaseHTTPRequestHandler, status: int, headers: list[tuple[str, str]], content: bytes
+        self,
+        handler: BaseHTTPRequestHandler,
+        status: int,
+        headers: list[tuple[str, str]],
+        content: bytes,
     ) -> _Answer:
-        if self.has("put-other-digest") and handler.command == "PUT" and "/manifests/" in handler.path:
+        if (
+            self.has("put-other-digest")
+            and handler.command == "PUT"
+            and "/manifests/" in handler.path
+        ):
             headers = [each for each in headers if each[0].lower() != "docker-content-digest"]
             headers.append(("Docker-Content-Digest", f"sha256:{'0' * 64}"))
         if "/blobs/uploads/" in handler.path and handler.command == "POST":
@@ -277,7 +300,9 @@ class OddRegistry(Server):
                     for name, value in headers
                 ]
         if self.has("head-bare") and "/manifests/" in handler.path:
-            headers = [each for each in headers if each[0].lower() not in ("docker-content-digest", "etag")]
+            headers = [
+                each for each in headers if each[0].lower() not in ("docker-content-digest", "etag")
+            ]
         if self.has("odd-names") and status == 200:
             if "/tags/list" in handler.path:
                 content = _with(content, "tags", ODD_TAGS)
@@ -285,7 +310,7 @@ class OddRegistry(Server):
                 content = _with(content, "repositories", ODD_NAMES)
         return status, headers, content
 
-    # -------------------------------------------------------------------------------------------- throttling
+    # ----------------------------------------------------------------------------------- throttling
 
     def _throttle(self, path: str) -> _Answer | None:
         if self.has("bad-507") and "bad" in path:
@@ -315,7 +340,7 @@ class OddRegistry(Server):
             headers = [("Retry-After", formatdate(time.time() + 2, usegmt=True))]
         return _error(429, "TOOMANYREQUESTS", "slow down", *headers)
 
-    # -------------------------------------------------------------------------------------------- signing in
+    # ----------------------------------------------------------------------------------- signing in
 
     def _challenge(self, handler: BaseHTTPRequestHandler, path: str) -> _Answer | None:
         said = handler.headers.get("Authorization", "")
@@ -327,9 +352,9 @@ class OddRegistry(Server):
             return _unauthorized("a" * 2500 + "!")
         if self.has("one-401") and "secret" in path:
             return _unauthorized('Basic realm="tests"')
-        if self.has("basic", "one-401", "hides-403", "hides-404", "upload-elsewhere") and said != basic(
-            USER, PASSWORD
-        ):
+        if self.has(
+            "basic", "one-401", "hides-403", "hides-404", "upload-elsewhere"
+        ) and said != basic(USER, PASSWORD):
             if path != "/v2/" and self.has("hides-403"):
                 return _error(403, "DENIED", "no")
             if path != "/v2/" and self.has("hides-404"):
@@ -376,7 +401,9 @@ class OddRegistry(Server):
     def _token(self, handler: BaseHTTPRequestHandler, body: bytes) -> _Answer | None:
         target = urlsplit(handler.path)
         if target.path == "/moved":
-            place = self.url.replace("127.0.0.1", "localhost") if self.has("tokens-elsewhere") else ""
+            place = (
+                self.url.replace("127.0.0.1", "localhost") if self.has("tokens-elsewhere") else ""
+            )
             return 302, [("Location", f"{place}/token?{target.query}")], b""
         if target.path != "/token":
             return None
@@ -384,7 +411,9 @@ class OddRegistry(Server):
         if handler.command == "POST":
             form = parse_qs(body.decode())
             scopes = form.get("scope", [""])[0].split()
-            known = form.get("grant_type") == ["refresh_token"] and form.get("refresh_token") == [IDENTITY]
+            known = form.get("grant_type") == ["refresh_token"] and form.get("refresh_token") == [
+                IDENTITY
+            ]
             self.tokens_asked.append(("refresh_token", scopes))
             known = known and self.has("tokens-identity")
         else:
@@ -397,7 +426,9 @@ class OddRegistry(Server):
             return _error(403, "DENIED", "read only")
         text = json.dumps(scopes) + " " * len(self.tokens_asked)  # each token is another one
         token = base64.urlsafe_b64encode(text.encode()).decode()
-        return _json({"access_token" if handler.command == "POST" else "token": token, "expires_in": 300})
+        return _json(
+            {"access_token" if handler.command == "POST" else "token": token, "expires_in": 300}
+        )
 
     def _elsewhere(self, handler: BaseHTTPRequestHandler, path: str) -> _Answer | None:
         if not self.has("asks-elsewhere"):
@@ -409,7 +440,7 @@ class OddRegistry(Server):
             return 307, [("Location", place)], b""
         return None
 
-    # --------------------------------------------------------------------------------------- what is sent to it
+    # --------------------------------------------------------------------------- what is sent to it
 
     def _sent(self, handler: BaseHTTPRequestHandler, path: str) -> _Answer | None:
         if handler.command not in ("POST", "PUT", "PATCH"):
@@ -441,7 +472,7 @@ class OddRegistry(Server):
             return f"https://{self.host}{path}"
         return f"{self.url.replace('127.0.0.1', 'localhost')}{path}"
 
-    # ----------------------------------------------------------------------------------- manifests, listings
+    # -------------------------------------------------------------------------- manifests, listings
 
     def _head(self, handler: BaseHTTPRequestHandler, path: str) -> _Answer | None:
         if handler.command == "HEAD" and "/manifests/" in path:
@@ -457,7 +488,9 @@ class OddRegistry(Server):
             return None
         query = parse_qs(target.query)
         wanted, last = query.get("n", [""])[0], query.get("last", [""])[0]
-        if (self.has("pages-100") and int(wanted or 0) > 100) or (self.has("pages-never") and wanted):
+        if (self.has("pages-100") and int(wanted or 0) > 100) or (
+            self.has("pages-never") and wanted
+        ):
             return _error(400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested")
         if self.has("deep-json"):
             return 200, [("Content-Type", "application/json")], b"[" * 1_000_000
@@ -467,7 +500,9 @@ class OddRegistry(Server):
         if self.has("links-odd"):
             return _json({field_: ["a"]}, ("Link", '<http://[>; rel="next"'))
         if self.has("links-long"):
-            return _json({field_: ["a"]}, ("Link", f'<{target.path}?last={"x" * 60 * 1024}>; rel="next"'))
+            return _json(
+                {field_: ["a"]}, ("Link", f'<{target.path}?last={"x" * 60 * 1024}>; rel="next"')
+            )
         for name, names in (
             ("endless-names", [f"name-{number}-{each}" for each in range(100)]),
             ("endless-same", ["a", "b"]),
@@ -497,7 +532,8 @@ class OddRegistry(Server):
             link = rf'{place}; title="a, \"quoted\"; rel=prev, <b>" ; rel="next"'
         elif self.has("links-several"):
             link = (
-                f'</first>; rel="first", </other>; rel="prev"; rel="next",,{place};rel="last  next"; type=x'
+                f'</first>; rel="first", </other>; rel="prev"; rel="next",,{place};rel="last  '
+                'next"; type=x'
             )
         elif self.has("links-plain"):
             link = f"{place};rel=next"
@@ -515,10 +551,16 @@ class OddRegistry(Server):
         if self.has("referrers-break") and path.endswith("?n=2"):
             return _error(500, "UNKNOWN", "it broke")
         if self.has("referrers-break"):
-            listed = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()
+            listed = json.dumps(
+                {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+            ).encode()
             return 200, [("Content-Type", OCI_INDEX), ("Link", '<?n=2>; rel="next"')], listed
         if self.has("referrers-401"):
-            return 401, [("Content-Type", "application/json")], b'{"errors":[{"code":"UNAUTHORIZED"}]}'
+            return (
+                401,
+                [("Content-Type", "application/json")],
+                b'{"errors":[{"code":"UNAUTHORIZED"}]}',
+            )
         if self.has("referrers-302"):
             return 302, [("Location", f"{self.url}/v2/")], b""
         for status in (400, 403, 500):

@@ -24,7 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def listening_socket() -> socket.socket:
-    """A socket that listens on a free port. A child that inherits it cannot lose the port to a neighbour."""
+    """A socket that listens on a free port. A child that inherits it cannot lose the port to a
+    neighbour."""
     return socket.create_server(("127.0.0.1", 0), backlog=1024)
 
 
@@ -45,7 +46,11 @@ class Process:
     """
 
     def __init__(
-        self, args: Sequence[str], *, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
+        self,
+        args: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.args = args
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed in stop)
@@ -77,7 +82,8 @@ class Process:
         return os.pread(self._output.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def wait_until(self, ready: Callable[[], bool], seconds: float = 30.0) -> None:
-        """Return when `ready()` holds; end the process and raise if it exits before, or takes too long."""
+        """Return when `ready()` holds; end the process and raise if it exits before, or takes too
+        long."""
         deadline = time.monotonic() + seconds
         while not ready():
             if not self.alive or time.monotonic() > deadline:

@@ -6,8 +6,9 @@
         ...
         assert proxy.count(method="PUT", status=503) > 0
 
-Request targets and header values pass through byte for byte, and the Host header stays, so signatures hold.
-The proxy runs on a thread of its own: rules may be added and requests looked at while it works.
+Request targets and header values pass through byte for byte, and the Host header stays, so
+signatures hold. The proxy runs on a thread of its own: rules may be added and requests looked at
+while it works.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ _CHUNK = 1 << 18
 _TICKS = 100  # a second: how finely traffic over time is recorded
 
 
-# --- messages ----------------------------------------------------------------------------------------
+# --- messages
+# ----------------------------------------------------------------------------------------
 
 
 class Headers:
@@ -64,7 +66,9 @@ class Headers:
 
     def remove(self, pattern: str) -> None:
         """Drop the headers whose whole name matches the regular expression."""
-        self.items = [item for item in self.items if not re.fullmatch(pattern, item[0], re.IGNORECASE)]
+        self.items = [
+            item for item in self.items if not re.fullmatch(pattern, item[0], re.IGNORECASE)
+        ]
 
     def encode(self, first_line: str) -> bytes:
         lines = [first_line, *(f"{name}: {value}" for name, value in self.items), "", ""]
@@ -147,11 +151,13 @@ class Cut(Exception):
         self.reset = reset
 
 
-# --- actions -----------------------------------------------------------------------------------------
+# --- actions
+# -----------------------------------------------------------------------------------------
 
 
 class Action:
-    """What a rule does to a request. Both steps may wait, change what they are given, or raise `Cut`."""
+    """What a rule does to a request. Both steps may wait, change what they are given, or raise
+    `Cut`."""
 
     async def request(self, request: Request) -> Reply | None:
         """Before the request is passed on. A reply is sent instead of passing it on."""
@@ -189,7 +195,9 @@ class Reply(Action):
                     f"<Message>{escape(self.message)}</Message><Resource>{escape(request.path)}</Resource>"
                     "<RequestId>4442587FB7D0A2F9</RequestId></Error>"
                 ).encode()
-        response = Response(self.status, HTTPStatus(self.status).phrase, Headers(list(self.headers.items())))
+        response = Response(
+            self.status, HTTPStatus(self.status).phrase, Headers(list(self.headers.items()))
+        )
         if "content-type" not in response.headers and body:
             response.headers.set("Content-Type", "application/xml")
         response.replace(body)
@@ -258,7 +266,8 @@ class Hook(Action):
 
 @dataclass
 class RequestHeaders(Action):
-    """Remove (by regular expression) and set headers of the request: as if the store ignored If-Match."""
+    """Remove (by regular expression) and set headers of the request: as if the store ignored
+    If-Match."""
 
     remove: str = ""
     set: Mapping[str, str] = field(default_factory=dict)
@@ -288,7 +297,8 @@ def _edit(headers: Headers, remove: str, values: Mapping[str, str]) -> None:
 
 @dataclass
 class Rewrite(Action):
-    """Change the answer: `call` gets the request, the response and its whole body, and returns a new body."""
+    """Change the answer: `call` gets the request, the response and its whole body, and returns a
+    new body."""
 
     call: Callable[[Request, Response, bytes], bytes]
 
@@ -310,7 +320,8 @@ class Drop(Action):
 class Reset(Action):
     """Reset the connection (RST) after so many bytes of the answer's body.
 
-    Without `after` the whole answer is lost: the server did what was asked, and the client never hears of it.
+    Without `after` the whole answer is lost: the server did what was asked, and the client never
+    hears of it.
     """
 
     after: int | None = None
@@ -323,7 +334,8 @@ class Reset(Action):
 
 @dataclass
 class Truncate(Action):
-    """Close the connection in good order after so many bytes of the answer's body, short of its length."""
+    """Close the connection in good order after so many bytes of the answer's body, short of its
+    length."""
 
     after: int
 
@@ -360,7 +372,8 @@ class Stall(Action):
 
 @dataclass
 class Corrupt(Action):
-    """Flip the bits of the byte at an offset: of the answer's body, or of the request's with `upload`."""
+    """Flip the bits of the byte at an offset: of the answer's body, or of the request's with
+    `upload`."""
 
     at: int
     upload: bool = False
@@ -395,7 +408,8 @@ async def _cut(body: AsyncIterator[bytes], after: int, cut: Cut) -> AsyncIterato
         yield chunk
 
 
-# --- rules -------------------------------------------------------------------------------------------
+# --- rules
+# -------------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -406,12 +420,14 @@ class Rule:
     method: str = ""
     """Regular expression for the whole method."""
     key: str = ""
-    """Regular expression found in the object's key; "." means any object, but no request on a bucket."""
+    """Regular expression found in the object's key; "." means any object, but no request on a
+    bucket."""
     query: str = ""
     """Regular expression found in the query string, such as "partNumber=2&" or "list-type"."""
     when: Callable[[Request], bool] | None = None
     nth: int | Container[int] | None = None
-    """Only the nth of the requests that match, counted from 1: a number or a container of numbers."""
+    """Only the nth of the requests that match, counted from 1: a number or a container of
+    numbers."""
     probability: float = 1.0
     matches: int = 0
     """How many requests matched, before nth and probability."""
@@ -439,8 +455,9 @@ class Rule:
 
 
 class Proxy(S3Server):
-    """See the module's description. `seed` makes the probabilities repeatable. `send_buffer`: bytes that the system may
-    hold back, so that what is recorded as sent is truly on its way (small ones are slow)."""
+    """See the module's description. `seed` makes the probabilities repeatable. `send_buffer`: bytes
+    that the system may hold back, so that what is recorded as sent is truly on its way (small ones
+    are slow)."""
 
     def __init__(self, upstream: S3Server, *, seed: int = 0, send_buffer: int = 0) -> None:
         self.access_key = upstream.access_key
@@ -477,7 +494,8 @@ class Proxy(S3Server):
     def rule(self, action: Action, **conditions: Any) -> Rule:
         """Add a rule; the conditions are the fields of `Rule`.
 
-        Rules apply in the order in which they were added, and the first that replies ends the matter.
+        Rules apply in the order in which they were added, and the first that replies ends the
+        matter.
         """
         rule = Rule(action, **conditions)
         self._rules = [*self._rules, rule]
@@ -508,7 +526,9 @@ class Proxy(S3Server):
             if (status is None or request.status == status) and rule.applies(request, self._dice)
         ]
 
-    def count(self, method: str = "", key: str = "", query: str = "", status: int | None = None) -> int:
+    def count(
+        self, method: str = "", key: str = "", query: str = "", status: int | None = None
+    ) -> int:
         """How many requests match."""
         return len(self.seen(method, key, query, status))
 
@@ -544,7 +564,9 @@ class Proxy(S3Server):
 
     async def _shut_down(self) -> None:
         self._server.close()
-        await asyncio.sleep(0.01)  # what was accepted a moment ago begins now, and is ended with the rest
+        await asyncio.sleep(
+            0.01
+        )  # what was accepted a moment ago begins now, and is ended with the rest
         while self._connections:
             for task in self._connections:
                 task.cancel()
@@ -578,7 +600,9 @@ class Proxy(S3Server):
             if cut.reset:
                 # A zero linger time turns closing into RST.
                 linger = struct.pack("ii", 1, 0)
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, linger
+                )
                 writer.transport.abort()
         except (OSError, EOFError, asyncio.CancelledError):
             pass  # one side went away, or the proxy closes
@@ -638,18 +662,23 @@ class Proxy(S3Server):
         # When this connection ends, so does the one to the server.
         return not (client_closes or server_closes or answered_early)
 
-    async def _counted_in(self, request: Request, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _counted_in(
+        self, request: Request, body: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
         async for chunk in body:
             request.received += len(chunk)
             self._received[int(time.monotonic() * _TICKS)] += len(chunk)
             yield chunk
 
-    async def _send(self, request: Request, response: Response, writer: asyncio.StreamWriter) -> None:
+    async def _send(
+        self, request: Request, response: Response, writer: asyncio.StreamWriter
+    ) -> None:
         request.status = response.status
         writer.write(response.headers.encode(f"HTTP/1.1 {response.status} {response.reason}"))
         chunked = "transfer-encoding" in response.headers
         async for chunk in response.body:
-            # Never more than a piece at a time, so that what is recorded as sent is not merely buffered.
+            # Never more than a piece at a time, so that what is recorded as sent is not merely
+            # buffered.
             for start in range(0, len(chunk), _CHUNK):
                 piece = chunk[start : start + _CHUNK]
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
@@ -668,7 +697,9 @@ class _Upstream:
         address = urlsplit(server.url)
         assert address.hostname is not None
         self._host, self._port = address.hostname, address.port
-        self._ssl = ssl.create_default_context(cafile=server.ca) if address.scheme == "https" else None
+        self._ssl = (
+            ssl.create_default_context(cafile=server.ca) if address.scheme == "https" else None
+        )
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     def close(self) -> None:
@@ -677,7 +708,8 @@ class _Upstream:
             self._streams = None
 
     async def ask(self, request: Request) -> tuple[Response, asyncio.Task[None] | None]:
-        """Send the request and read the head of the answer. Also returns the task that sends the body."""
+        """Send the request and read the head of the answer. Also returns the task that sends the
+        body."""
         if self._streams is None or self._streams[0].at_eof():
             self.close()
             self._streams = await asyncio.open_connection(
@@ -768,7 +800,8 @@ async def _read_body(
 
 
 async def _part_gently(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Close without losing an answer that the client has not read: with input unread, closing would reset."""
+    """Close without losing an answer that the client has not read: with input unread, closing would
+    reset."""
     with contextlib.suppress(OSError, RuntimeError):
         writer.write_eof()
     with contextlib.suppress(TimeoutError):

@@ -1,7 +1,7 @@
 """`rclone serve s3`: a deliberately quirky store, as some S3-compatible ones are.
 
-It answers ranges with 200 and a Content-Range, overwrites in spite of If-None-Match, loses a trailing "/"
-of a key, and knows neither ACLs nor tags.
+It answers ranges with 200 and a Content-Range, overwrites in spite of If-None-Match, loses a
+trailing "/" of a key, and knows neither ACLs nor tags.
 """
 
 from __future__ import annotations
@@ -35,7 +35,15 @@ class RcloneServe(S3Server):
         self.folder.mkdir()
         self.process = Process(
             [
-                *(rclone_command(), "serve", "s3", "--addr", "127.0.0.1:0", "--vfs-cache-mode", "off"),
+                *(
+                    rclone_command(),
+                    "serve",
+                    "s3",
+                    "--addr",
+                    "127.0.0.1:0",
+                    "--vfs-cache-mode",
+                    "off",
+                ),
                 *(["--auth-key", f"{self.access_key},{self.secret_key}"] if auth else []),
                 str(self.folder),
             ],

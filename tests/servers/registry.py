@@ -2,10 +2,12 @@
 
     with RegistryServer() as registry:
         base = layer("base", 1 << 20)
-        registry.push("team/app", "v1", index(image("a", [base]), image("a", [base], architecture="arm64")))
+        arm = image("a", [base], architecture="arm64")
+        registry.push("team/app", "v1", index(image("a", [base]), arm))
         assert registry.digest("team/app", "v1") == ...
 
-What is pushed is stored byte for byte: the digests are those of the made images. A `Proxy` may stand in front.
+What is pushed is stored byte for byte: the digests are those of the made images. A `Proxy` may
+stand in front.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 USER, PASSWORD = "dth", "s3cret-of-the-registry"
-_HTPASSWD = f"{USER}:$2b$04$.1D7UGuhfZZ1lqiVT.3Xv.sMt6SiX2OWzgzgSaBB2tT81rIG7dt/i\n"  # bcrypt, cheap
+_HTPASSWD = (
+    f"{USER}:$2b$04$.1D7UGuhfZZ1lqiVT.3Xv.sMt6SiX2OWzgzgSaBB2tT81rIG7dt/i\n"  # bcrypt, cheap
+)
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -66,7 +70,8 @@ NEEDED = pytest.mark.skipif(
     reason="skopeo or docker-registry is not installed",
 )
 
-# --- images ------------------------------------------------------------------------------------------
+# --- images
+# ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,10 @@ def image(
             "os": "linux",
             "created": created,
             "config": {"Env": [f"APP={name}"]},
-            "rootfs": {"type": "layers", "diff_ids": [digest_of(gzip.decompress(each)) for each in layers]},
+            "rootfs": {
+                "type": "layers",
+                "diff_ids": [digest_of(gzip.decompress(each)) for each in layers],
+            },
         }
     ).encode()
     kind = "vnd.docker" if docker else "vnd.oci"
@@ -144,7 +152,9 @@ def artifact(kind: str, content: bytes, *, subject: Built | None = None) -> Buil
 
 def signature(subject: Built) -> tuple[str, Built]:
     """A signature as cosign stores it: the tag, and the image."""
-    payload = json.dumps({"critical": {"image": {"docker-manifest-digest": subject.digest}}}).encode()
+    payload = json.dumps(
+        {"critical": {"image": {"docker-manifest-digest": subject.digest}}}
+    ).encode()
     config = json.dumps({"rootfs": {"type": "layers", "diff_ids": [digest_of(payload)]}}).encode()
     built = _manifest(
         OCI_MANIFEST,
@@ -157,7 +167,8 @@ def signature(subject: Built) -> tuple[str, Built]:
 def index(*children: Built, docker: bool = False, artifact_types: Sequence[str] = ()) -> Built:
     """Several images under one name."""
     entries = [
-        {**each.descriptor, **({"platform": each.platform} if each.platform else {})} for each in children
+        {**each.descriptor, **({"platform": each.platform} if each.platform else {})}
+        for each in children
     ]
     for entry, kind in zip(entries, artifact_types, strict=False):
         entry["artifactType"] = kind
@@ -167,7 +178,8 @@ def index(*children: Built, docker: bool = False, artifact_types: Sequence[str] 
 
 
 def fallback(subject: Built, *referrers: tuple[str, Built]) -> tuple[str, Built]:
-    """What stands for the referrers of an image where the registry has no API for them: a tag, and an index."""
+    """What stands for the referrers of an image where the registry has no API for them: a tag, and
+    an index."""
     built = index(*(each for _, each in referrers), artifact_types=[kind for kind, _ in referrers])
     return subject.digest.replace(":", "-"), built
 
@@ -195,14 +207,18 @@ def _manifest(
     return Built(media_type, body, (config[1], *(content for _, content in layers)), (), platform)
 
 
-# --- the server --------------------------------------------------------------------------------------
+# --- the server
+# --------------------------------------------------------------------------------------
 
 
 class RegistryServer(S3Server):
-    """A registry on 127.0.0.1. `auth`: it wants USER and PASSWORD; `tokens`: tokens of this server; `tls`: it speaks
-    TLS, with a CA of its own in `.ca`. (It is an S3Server in name only, so that a `Proxy` can stand in front.)"""
+    """A registry on 127.0.0.1. `auth`: it wants USER and PASSWORD; `tokens`: tokens of this server;
+    `tls`: it speaks TLS, with a CA of its own in `.ca`. (It is an S3Server in name only, so that a
+    `Proxy` can stand in front.)"""
 
-    def __init__(self, *, auth: bool = False, tls: bool = False, tokens: TokenServer | None = None) -> None:
+    def __init__(
+        self, *, auth: bool = False, tls: bool = False, tokens: TokenServer | None = None
+    ) -> None:
         # In memory where that can be: a registry waits for the disk at every manifest.
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self._folder = tempfile.TemporaryDirectory(prefix="dth-registry-", dir=memory)
@@ -259,7 +275,8 @@ class RegistryServer(S3Server):
         self._folder.cleanup()
 
     def push(self, repository: str, tag: str, built: Built) -> str:
-        """Store the image with all that is under it; with no tag by its digest alone. Returns the digest."""
+        """Store the image with all that is under it; with no tag by its digest alone. Returns the
+        digest."""
         for child in built.children:
             self.push(repository, "", child)
         for blob in built.blobs:
@@ -269,11 +286,14 @@ class RegistryServer(S3Server):
     def tag(self, repository: str, tag: str, built: Built) -> str:
         """Store the manifest alone: what is under it is there."""
         path = f"/v2/{repository}/manifests/{tag or built.digest}"
-        self._ask("PUT", path, repository, built.body, {"Content-Type": built.media_type}, expect=(201,))
+        self._ask(
+            "PUT", path, repository, built.body, {"Content-Type": built.media_type}, expect=(201,)
+        )
         return built.digest
 
     def tag_many(self, repository: str, tags: Iterable[str], built: Built) -> None:
-        """The same for many tags, as the registry itself writes them: a request for each would take long."""
+        """The same for many tags, as the registry itself writes them: a request for each would take
+        long."""
         folder = self.data / "docker/registry/v2/repositories" / repository / "_manifests/tags"
         for tag in tags:
             for place in ("current", f"index/{built.digest.replace(':', '/')}"):
@@ -292,7 +312,9 @@ class RegistryServer(S3Server):
     def manifest(self, repository: str, reference: str) -> bytes | None:
         kinds = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
         path = f"/v2/{repository}/manifests/{reference}"
-        status, _, body = self._ask("GET", path, repository, headers={"Accept": kinds}, expect=(200, 404))
+        status, _, body = self._ask(
+            "GET", path, repository, headers={"Accept": kinds}, expect=(200, 404)
+        )
         return body if status == 200 else None
 
     def has_blob(self, repository: str, digest: str) -> bool:
@@ -303,7 +325,9 @@ class RegistryServer(S3Server):
         digest = digest_of(blob)
         if self.has_blob(repository, digest):
             return
-        _, headers, _ = self._ask("POST", f"/v2/{repository}/blobs/uploads/", repository, b"", expect=(202,))
+        _, headers, _ = self._ask(
+            "POST", f"/v2/{repository}/blobs/uploads/", repository, b"", expect=(202,)
+        )
         place = urlsplit(headers["location"])
         self._ask(
             "PUT", f"{place.path}?{place.query}&digest={quote(digest)}", repository, blob,
@@ -329,7 +353,10 @@ class RegistryServer(S3Server):
         assert address.hostname is not None
         connection: http.client.HTTPConnection = (
             http.client.HTTPSConnection(
-                address.hostname, address.port, timeout=60, context=ssl.create_default_context(cafile=self.ca)
+                address.hostname,
+                address.port,
+                timeout=60,
+                context=ssl.create_default_context(cafile=self.ca),
             )
             if self.ca
             else http.client.HTTPConnection(address.hostname, address.port, timeout=60)
@@ -339,8 +366,14 @@ class RegistryServer(S3Server):
             answer = connection.getresponse()
             found = answer.read()
             if answer.status not in expect:
-                raise RuntimeError(f"{method} {target}: {answer.status} {found.decode(errors='replace')}")
-            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, found
+                raise RuntimeError(
+                    f"{method} {target}: {answer.status} {found.decode(errors='replace')}"
+                )
+            return (
+                answer.status,
+                {name.lower(): value for name, value in answer.getheaders()},
+                found,
+            )
         finally:
             connection.close()
 
@@ -350,8 +383,9 @@ def basic(user: str, password: str) -> str:
 
 
 class TokenServer(Server):
-    """Gives out tokens for a registry, as the registry's own service of larger ones does. Anybody may pull with a token
-    for nobody where `public`; USER and PASSWORD may do all. Counts what it was asked for."""
+    """Gives out tokens for a registry, as the registry's own service of larger ones does. Anybody
+    may pull with a token for nobody where `public`; USER and PASSWORD may do all. Counts what it
+    was asked for."""
 
     SERVICE, ISSUER = "tests", "tests-issuer"
 
@@ -363,7 +397,9 @@ class TokenServer(Server):
         self._files: Certificates = make_certificates(Path(self._folder.name))
         self._key = ECKey.import_key(self._files.key.read_text())
         certificate = load_pem_x509_certificate(self._files.certificate.read_bytes())
-        self._chain = [base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()]
+        self._chain = [
+            base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
+        ]
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -375,7 +411,9 @@ class TokenServer(Server):
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="tokens", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="tokens", daemon=True
+        )
         self._thread.start()
 
     def settings(self) -> dict[str, str]:
@@ -411,8 +449,15 @@ class TokenServer(Server):
         self.asked.append(scopes)
         said = handler.headers.get("Authorization")
         known = said == basic(USER, PASSWORD)
-        if (said and not known) or (not said and not self.public) or query.get("service") != [self.SERVICE]:
-            status, answer = 401, {"errors": [{"code": "UNAUTHORIZED", "message": "wrong user or password"}]}
+        if (
+            (said and not known)
+            or (not said and not self.public)
+            or query.get("service") != [self.SERVICE]
+        ):
+            status, answer = (
+                401,
+                {"errors": [{"code": "UNAUTHORIZED", "message": "wrong user or password"}]},
+            )
         else:
             token = self.token(scopes, pull_only=not known)
             status, answer = 200, {"token": token, "expires_in": self.seconds}  # type: ignore[dict-item]
@@ -425,14 +470,17 @@ class TokenServer(Server):
 
 
 class EcrServer(Server):
-    """The control plane of an Amazon ECR whose images are those of a `RegistryServer`. Pages are as small as `page`.
+    """The control plane of an Amazon ECR whose images are those of a `RegistryServer`. Pages are as
+    small as `page`.
 
-    Its repositories are those that were made by CreateRepository or by `make`; `calls` lists the operations, and
-    `refuse` holds what some are answered instead: operation -> (code, message)."""
+    Its repositories are those that were made by CreateRepository or by `make`; `calls` lists the
+    operations, and `refuse` holds what some are answered instead: operation -> (code, message)."""
 
     account, region = "123456789012", "eu-west-1"
 
-    def __init__(self, registry: RegistryServer, *, page: int = 1000, token_seconds: float = 43200) -> None:
+    def __init__(
+        self, registry: RegistryServer, *, page: int = 1000, token_seconds: float = 43200
+    ) -> None:
         self.registry = registry
         self.page = page
         self.token_seconds = token_seconds
@@ -505,7 +553,8 @@ class EcrServer(Server):
         name = given["repositoryName"]
         if name in self.repositories:
             raise _Refused(
-                "RepositoryAlreadyExistsException", f"The repository with name '{name}' already exists"
+                "RepositoryAlreadyExistsException",
+                f"The repository with name '{name}' already exists",
             )
         self.repositories[name] = {
             "repositoryName": name,
@@ -552,7 +601,10 @@ class EcrServer(Server):
         if name not in self.repositories:
             raise _Refused(
                 "RepositoryNotFoundException",
-                f"The repository with name '{name}' does not exist in the registry with id '{self.account}'",
+                (
+                    f"The repository with name '{name}' does not exist in the registry with id "
+                    f"'{self.account}'"
+                ),
             )
 
     def _paged(self, field: str, everything: list[Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -563,7 +615,8 @@ class EcrServer(Server):
 
 
 class PlainProxy(Proxy):
-    """A `Proxy` that sends away whoever begins with TLS, at once: skopeo tries that first, for ten seconds."""
+    """A `Proxy` that sends away whoever begins with TLS, at once: skopeo tries that first, for ten
+    seconds."""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = await reader.read(1)

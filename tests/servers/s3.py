@@ -1,4 +1,5 @@
-"""What tests do with any S3 server: buckets of their own, a boto3 client, and keys exactly as given."""
+"""What tests do with any S3 server: buckets of their own, a boto3 client, and keys exactly as
+given."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ _boto_lock = threading.Lock()  # building a boto3 client is not thread-safe
 
 @cache
 def _session() -> boto3.Session:
-    """One for all, because each reads the service models again. Made late, when the environment is set up."""
+    """One for all, because each reads the service models again. Made late, when the environment is
+    set up."""
     return boto3.Session()
 
 
@@ -45,7 +47,8 @@ class S3Server(Server):
     """The CA file to trust, when the server speaks TLS."""
 
     def boto(self, service: str = "s3", **options: Any) -> Any:
-        """A boto3 client, cached by service and options: `access_key`, `secret_key`, and what boto3 takes."""
+        """A boto3 client, cached by service and options: `access_key`, `secret_key`, and what boto3
+        takes."""
         return self._boto(service, tuple(sorted(options.items())))
 
     @cache  # noqa: B019 (servers are few, and as long-lived as the cache)
@@ -78,7 +81,8 @@ class S3Server(Server):
         return name
 
     def drop(self, bucket: str) -> None:
-        """Delete the bucket and all that is in it, so that a long test run does not fill the memory."""
+        """Delete the bucket and all that is in it, so that a long test run does not fill the
+        memory."""
         s3 = self.boto()
         uploads = s3.list_multipart_uploads(Bucket=bucket, EncodingType="url").get("Uploads", [])
         for upload in uploads:
@@ -96,11 +100,17 @@ class S3Server(Server):
             s3.delete_bucket(Bucket=bucket)
 
     def request(
-        self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
         """One signed request, its target sent as it is: (status, headers in lower case, body)."""
         signed = AWSRequest(method, self.url + target, dict(headers or {}), body or b"")
-        S3SigV4Auth(Credentials(self.access_key, self.secret_key), "s3", self.region).add_auth(signed)
+        S3SigV4Auth(Credentials(self.access_key, self.secret_key), "s3", self.region).add_auth(
+            signed
+        )
         address = urlsplit(self.url)
         assert address.hostname is not None
         connection: http.client.HTTPConnection
@@ -114,12 +124,19 @@ class S3Server(Server):
         try:
             connection.request(method, target, body, dict(signed.headers.items()))
             answer = connection.getresponse()
-            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            return (
+                answer.status,
+                {name.lower(): value for name, value in answer.getheaders()},
+                answer.read(),
+            )
         finally:
             connection.close()
 
-    def put(self, bucket: str, key: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> str:
-        """Store an object under exactly this key (boto3 loses keys such as `a/../b`) and return its ETag."""
+    def put(
+        self, bucket: str, key: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> str:
+        """Store an object under exactly this key (boto3 loses keys such as `a/../b`) and return its
+        ETag."""
         status, answer, text = self.request("PUT", f"/{bucket}/{quote(key)}", body, headers)
         if status >= 300:
             raise RuntimeError(f"PUT {key!r}: {status} {text.decode(errors='replace')}")

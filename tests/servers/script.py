@@ -1,4 +1,5 @@
-"""Servers on the loop of the test: one that does what the test says, byte for byte, and a proxy of HTTP."""
+"""Servers on the loop of the test: one that does what the test says, byte for byte, and a proxy of
+HTTP."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ class Last(bytes):
 
 
 class Script:
-    """A server that does what a test says: `serve` gets the connection's number, what comes on it, and the head of each
-    request, and returns the answer. With `certificates` it speaks TLS.
+    """A server that does what a test says: `serve` gets the connection's number, what comes on it,
+    and the head of each request, and returns the answer. With `certificates` it speaks TLS.
     """
 
     def __init__(
@@ -35,9 +36,7 @@ class Script:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
-        self.url = (
-            f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        )
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -1,5 +1,5 @@
-"""A newer skopeo than the machine's: the packages of Debian's next release, unpacked into a folder, with the libraries
-that it needs. Nothing of it is installed.
+"""A newer skopeo than the machine's: the packages of Debian's next release, unpacked into a folder,
+with the libraries that it needs. Nothing of it is installed.
 
     newer = newer_skopeo()  # a folder for PATH; None where it is not available
 """
@@ -81,4 +81,6 @@ def _fetch() -> None:
 
 
 def _run(*command: str, at: Path | None = None) -> str:
-    return subprocess.run(command, cwd=at, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
+    return subprocess.run(
+        command, cwd=at, capture_output=True, text=True, check=True, timeout=SECONDS
+    ).stdout

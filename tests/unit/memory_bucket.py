@@ -93,8 +93,8 @@ class MemoryBucket:
 
 def document(inner: str) -> bytes:
     return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}</ListBucketResult>'
+        '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult '
+        f'xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}</ListBucketResult>'
     ).encode()
 
 

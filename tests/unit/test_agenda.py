@@ -99,7 +99,9 @@ async def test_it_is_found_by_an_index(database: HubDatabase, query: str) -> Non
         return [row.detail for row in rows]
 
     steps = await database.read(plan)
-    assert all(step.startswith("SEARCH task USING") for step in steps if "TEMP B-TREE" not in step), steps
+    assert all(
+        step.startswith("SEARCH task USING") for step in steps if "TEMP B-TREE" not in step
+    ), steps
     assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps), steps
 
 

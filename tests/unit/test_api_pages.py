@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 CALLER = Identity("v", "v", Role.VIEWER)
 OPERATOR = Identity("o", "o", Role.OPERATOR)
 # In byte order; the lone surrogates stand for bytes that are not UTF-8.
-KEYS = ["a", "caf\u00e9", "caf\udce9-1", "caf\udce9-2", "caf\udce9-3", "x\udcff1", "x\udcff2", "z\n"]
+KEYS = [
+    "a",
+    "caf\u00e9",
+    "caf\udce9-1",
+    "caf\udce9-2",
+    "caf\udce9-3",
+    "x\udcff1",
+    "x\udcff2",
+    "z\n",
+]
 
 
 class Tasks:
@@ -46,13 +55,17 @@ async def ports(tmp_path: Path) -> AsyncIterator[HubPorts]:
         yield platform
 
     run, _ = await platform.records.begin_run(RunKind.SYNC)
-    await platform.records.commit(run.id, Page(enqueued=[Enqueued(key, 1, "e", "m") for key in KEYS]))
+    await platform.records.commit(
+        run.id, Page(enqueued=[Enqueued(key, 1, "e", "m") for key in KEYS])
+    )
     refused = [Outcome(key, run.id, Status.FAILED, 1, "e", reason="KeyRefused") for key in KEYS]
     await platform.records.settle(refused)
     with HubDatabase.open(tmp_path / "hub.db") as database:
         yield cast(
             "HubPorts",
-            SimpleNamespace(tasks=Tasks(), engine=SimpleNamespace(open=opened), audit=LocalAudit(database)),
+            SimpleNamespace(
+                tasks=Tasks(), engine=SimpleNamespace(open=opened), audit=LocalAudit(database)
+            ),
         )
     platform.close()
 
@@ -62,12 +75,16 @@ async def test_every_key_comes_once_whatever_its_bytes(ports: HubPorts, limit: i
     seen: list[str] = []
     token = None
     for _ in range(len(KEYS) + 1):
-        page = await resolve(ports, CALLER, "listRecords", {"id": "t", "limit": limit, "nextToken": token})
+        page = await resolve(
+            ports, CALLER, "listRecords", {"id": "t", "limit": limit, "nextToken": token}
+        )
         seen += [item["key"] for item in page["items"]]
         token = page["nextToken"]
         if token is None:
             break
-    assert seen == [key.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for key in KEYS]
+    assert seen == [
+        key.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for key in KEYS
+    ]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +120,11 @@ async def test_a_token_of_something_else_is_refused(ports: HubPorts) -> None:
 
 async def test_a_viewer_reads_the_audit_log_of_tasks_alone(ports: HubPorts) -> None:
     assert await resolve(ports, CALLER, "listAudit", {"target": "t"}) == {"items": [], "total": 0}
-    for target, refused in ((None, Forbidden), ("", Forbidden), ("carol", NotFound), ("a-secret", NotFound)):
+    for target, refused in (
+        (None, Forbidden),
+        ("", Forbidden),
+        ("carol", NotFound),
+        ("a-secret", NotFound),
+    ):
         with pytest.raises(refused):
             await resolve(ports, CALLER, "listAudit", {"target": target})

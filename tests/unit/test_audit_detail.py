@@ -1,4 +1,5 @@
-"""What of a call is written down: never what proves who somebody is, also where the call is refused for it."""
+"""What of a call is written down: never what proves who somebody is, also where the call is refused
+for it."""
 
 import json
 
@@ -21,14 +22,19 @@ from dth.hub.api.door import _detail
     ],
 )
 def test_no_password_of_a_url_is_written_down(value: str) -> None:
-    given = {"id": "t", "input": {"parameters": [{"ParameterKey": "srcProxy", "ParameterValue": value}]}}
+    given = {
+        "id": "t",
+        "input": {"parameters": [{"ParameterKey": "srcProxy", "ParameterValue": value}]},
+    }
     detail = _detail(given)
     assert not [word for word in ("PW", "P:W", "P%57") if word in detail]
     assert "(withheld)@" in detail
     assert json.loads(detail)["id"] == "t"
 
 
-@pytest.mark.parametrize("value", ["team/app:v1@sha256:00", "a@example.org", "s3://bucket/a@b", "x:y"])
+@pytest.mark.parametrize(
+    "value", ["team/app:v1@sha256:00", "a@example.org", "s3://bucket/a@b", "x:y"]
+)
 def test_what_is_no_password_stays(value: str) -> None:
     assert value in json.loads(_detail({"text": value}))["text"]
 

@@ -32,11 +32,14 @@ async def chunks(data: bytes, size: int = STEP) -> AsyncIterator[bytes]:
 
 
 def bomb(line: bytes, times: int) -> bytes:
-    """A gzip file of that many lines. It is made a piece at a time: the test must not be what needs memory."""
+    """A gzip file of that many lines. It is made a piece at a time: the test must not be what needs
+    memory."""
     pack = zlib.compressobj(9, wbits=31)
     many = line * (MIB // len(line) + 1)
     whole, rest = divmod(len(line) * times, len(many))
-    return b"".join([*(pack.compress(many) for _ in range(whole)), pack.compress(many[:rest]), pack.flush()])
+    return b"".join(
+        [*(pack.compress(many) for _ in range(whole)), pack.compress(many[:rest]), pack.flush()]
+    )
 
 
 def long_line() -> bytes:
@@ -68,7 +71,9 @@ async def read(source: str, kind: str, workdir: Path) -> None:
         else:
             report = {"fileFormat": "CSV", "fileSchema": "Key", "files": [{"key": "there"}]}
             told = json.dumps(report).encode()
-            spool = await read_inventory(told, lambda _: chunks(data), workdir, name="report", bucket="b")
+            spool = await read_inventory(
+                told, lambda _: chunks(data), workdir, name="report", bucket="b"
+            )
         spool.close()
         print("read")
     except HubError as error:
@@ -97,7 +102,12 @@ def measured(call: str, tmp_path: Path) -> tuple[str, int]:
         f"asyncio.run(test_bounds.{call[:-1]}, Path({str(tmp_path)!r})))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=True
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
     )
     said, growth = done.stdout.splitlines()
     return said, int(growth)
@@ -126,12 +136,15 @@ def test_a_list_costs_flat_memory(tmp_path: Path, source: str, kind: str, told: 
 def test_a_listing_with_a_long_key_costs_flat_memory(tmp_path: Path) -> None:
     said, growth = measured(f"listing({15 * MIB})", tmp_path)
     assert said.startswith("The key 'kkk")
-    assert said.endswith("') is longer than the 1024 bytes that a key may have") or "15728640 bytes" in said
+    assert (
+        said.endswith("') is longer than the 1024 bytes that a key may have")
+        or "15728640 bytes" in said
+    )
     assert len(said) < 300
     assert growth < GROWTH
 
 
-# ------------------------------------------------------------------------------------------------ places
+# ------------------------------------------------------------------------------------------- places
 
 
 async def refused(data: bytes, tmp_path: Path, size: int = STEP) -> str:
@@ -158,7 +171,9 @@ async def test_a_line_of_the_greatest_length_is_read(tmp_path: Path) -> None:
 
 async def test_damaged_gzip_is_named(tmp_path: Path) -> None:
     whole = gzip.compress(b"".join(b"key%d\n" % i for i in range(50_000)))
-    assert "s3://b/list, near byte" in await refused(whole[:1000] + b"\0" * 50 + whole[1050:], tmp_path)
+    assert "s3://b/list, near byte" in await refused(
+        whole[:1000] + b"\0" * 50 + whole[1050:], tmp_path
+    )
     assert await refused(whole[:-3], tmp_path) == (
         f"s3://b/list, byte {len(whole) - 3}: a gzip file ends too early"
     )
@@ -169,7 +184,9 @@ async def test_damaged_gzip_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 async def test_gzip_files_one_after_the_other_are_read(tmp_path: Path, size: int) -> None:
-    data = gzip.compress(b"a\nb") + gzip.compress(b"") + b"\0\0\0" + gzip.compress(b"c\nd\n") + b"\0"
+    data = (
+        gzip.compress(b"a\nb") + gzip.compress(b"") + b"\0\0\0" + gzip.compress(b"c\nd\n") + b"\0"
+    )
     spool = await read_manifest(chunks(data, size), tmp_path, name="m", bucket="b")
     assert [e.key for e in (await spool.page()).entries] == ["a", "bc", "d"]
     spool.close()
@@ -207,7 +224,9 @@ async def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, text: str, to
 )
 async def test_a_report_that_is_none_is_one_line(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(UsageError, match=r"^s3://b/manifest\.json (is not a|has more)") as caught:
-        await read_inventory(body, lambda _: chunks(b""), tmp_path, name="s3://b/manifest.json", bucket="b")
+        await read_inventory(
+            body, lambda _: chunks(b""), tmp_path, name="s3://b/manifest.json", bucket="b"
+        )
     assert len(str(caught.value)) < 300
 
 
@@ -237,13 +256,17 @@ async def test_a_long_text_in_parquet_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"^there, rows 1 to \d+: a text of 100000 bytes; 65536 are the most$"
     ):
-        await read_inventory(told, lambda _: chunks(file.getvalue()), tmp_path, name="report", bucket="b")
+        await read_inventory(
+            told, lambda _: chunks(file.getvalue()), tmp_path, name="report", bucket="b"
+        )
     with pytest.raises(UsageError, match=r"^there is not a Parquet file"):
-        await read_inventory(told, lambda _: chunks(b"nothing"), tmp_path, name="report", bucket="b")
+        await read_inventory(
+            told, lambda _: chunks(b"nothing"), tmp_path, name="report", bucket="b"
+        )
     assert not list(tmp_path.iterdir())
 
 
-# ---------------------------------------------------------------------------------------------- long keys
+# ---------------------------------------------------------------------------------------- long keys
 
 
 @pytest.mark.parametrize("cap", [1, 2, 1000])
@@ -260,7 +283,11 @@ async def test_keys_that_are_too_long_fail_alone(tmp_path: Path, cap: int, whole
         copied += [pick.source.key for pick in batch.transfer]
         refusals += batch.refused
         listed += batch.counts.listed
-        places += [text for cursor in batch.cursors for text in (cursor.after, cursor.upto, cursor.position)]
+        places += [
+            text
+            for cursor in batch.cursors
+            for text in (cursor.after, cursor.upto, cursor.position)
+        ]
         assert not batch.extra
     assert sorted(copied) == good[1:]
     assert sorted(r.source.key for r in refusals) == sorted(map(shortened, too_long))
@@ -271,7 +298,9 @@ async def test_keys_that_are_too_long_fail_alone(tmp_path: Path, cap: int, whole
 
 
 async def test_a_long_key_of_a_manifest_fails_alone(tmp_path: Path) -> None:
-    spool = await read_manifest(chunks(b"a\n" + b"b" * 2000 + b"\nc\n"), tmp_path, name="m", bucket="b")
+    spool = await read_manifest(
+        chunks(b"a\n" + b"b" * 2000 + b"\nc\n"), tmp_path, name="m", bucket="b"
+    )
     sweep = Sweep(spool, PrefixListing(MemoryBucket()), Rules(), tmp_path, sparse=True)
     batches = [batch async for batch in sweep]
     assert [pick.source.key for batch in batches for pick in batch.bare] == ["a", "c"]
@@ -280,7 +309,7 @@ async def test_a_long_key_of_a_manifest_fails_alone(tmp_path: Path) -> None:
     spool.close()
 
 
-# --------------------------------------------------------------------------------------------------- XML
+# ---------------------------------------------------------------------------------------------- XML
 
 
 @pytest.mark.parametrize(
@@ -289,8 +318,14 @@ async def test_a_long_key_of_a_manifest_fails_alone(tmp_path: Path) -> None:
         document("<a>" * 1_000_000),
         document("<a>" * 200 + "</a>" * 200),
         document("".join(item(entry("k")) for _ in range(100_001)).replace("Storage", "X")),
-        b'<!DOCTYPE l [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><ListBucketResult><Name>&b;</Name></ListBucketResult>',
-        b'<!DOCTYPE l [<!ENTITY a SYSTEM "file:///etc/hostname">]><ListBucketResult><Name>&a;</Name></ListBucketResult>',
+        (
+            b'<!DOCTYPE l [<!ENTITY a "aaaa"><!ENTITY b '
+            b'"&a;&a;">]><ListBucketResult><Name>&b;</Name></ListBucketResult>'
+        ),
+        (
+            b"<!DOCTYPE l [<!ENTITY a SYSTEM "
+            b'"file:///etc/hostname">]><ListBucketResult><Name>&a;</Name></ListBucketResult>'
+        ),
     ],
     ids=["open", "deep", "many", "laughs", "external"],
 )
@@ -311,7 +346,13 @@ MANY = [f"{i:05}" for i in range(10_000)]
 
 @pytest.mark.parametrize(
     ("keys", "tokens"),
-    [(["k"], ["a"]), (MANY, ["a", "b", "c"]), (MANY, MANY[:50]), (["a", "b", "c"], MANY), ([""], MANY)],
+    [
+        (["k"], ["a"]),
+        (MANY, ["a", "b", "c"]),
+        (MANY, MANY[:50]),
+        (["a", "b", "c"], MANY),
+        ([""], MANY),
+    ],
 )
 def test_a_trail_ends_where_pages_never_do(keys: list[str], tokens: list[str]) -> None:
     trail = Trail("s3://b")

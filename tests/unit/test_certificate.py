@@ -1,4 +1,5 @@
-"""Certificates: which runs get one, that nothing in one can be changed, and the command that checks them."""
+"""Certificates: which runs get one, that nothing in one can be changed, and the command that checks
+them."""
 
 import asyncio
 import base64
@@ -39,11 +40,20 @@ TASK = Task(
     destination="s3://b/y",
 )
 COUNTS = Counts(
-    listed=9, filtered=1, same=2, archived=1, pending=1, enqueued=4, done=2, failed=1, cancelled=1, done_bytes=30,
+    listed=9, filtered=1, same=2, archived=1, pending=1, enqueued=4, done=2, failed=1, cancelled=1,
+    done_bytes=30,
     verified_store=1, incomplete=1,
     delete_enqueued=2, deleted=1, delete_kept=1,
 )  # fmt: skip
-RUN = Run(3, RunKind.SYNC, RunState.DONE, 1_700_000_000.0, 1_700_000_060.5, notes=["a note"], counts=COUNTS)
+RUN = Run(
+    3,
+    RunKind.SYNC,
+    RunState.DONE,
+    1_700_000_000.0,
+    1_700_000_060.5,
+    notes=["a note"],
+    counts=COUNTS,
+)
 RECORDS = [
     Record('a,"\r\n', Status.DONE, 3, "e1", 10, "d1", "crc64nvme:AAAA", 1, verified=Verified.STORE),
     Record("b\udcff", Status.DONE, 3, "e2", 20, "d2", "crc64nvme:BBBB", 2),
@@ -92,7 +102,11 @@ def test_what_it_says() -> None:
     assert DOCUMENT["counts"]["same"] == 2
     records = DOCUMENT["records"]
     assert records["by_status"] == {"PENDING": 0, "DONE": 3, "FAILED": 1, "CANCELLED": 1}
-    assert (records["count"], records["confirmed_without_transfer"], records["superseded"]) == (5, 1, 0)
+    assert (records["count"], records["confirmed_without_transfer"], records["superseded"]) == (
+        5,
+        1,
+        0,
+    )
     assert "length in bytes" in records["algorithm"]
     assert DOCUMENT["format"] == "dth-certificate-3"
     assert DOCUMENT["verified"] == {"store": 1, "etag": 0, "source": 0, "content": 0, "none": 1}
@@ -108,7 +122,9 @@ def test_what_it_says() -> None:
         replace(RUN, counts=replace(COUNTS, listed=10)),
         replace(RUN, counts=replace(COUNTS, done=1)),
         replace(RUN, counts=replace(COUNTS, deleted=0)),
-        replace(RUN, counts=replace(COUNTS, listed=8, enqueued=3, done=1)),  # fewer than there are records
+        replace(
+            RUN, counts=replace(COUNTS, listed=8, enqueued=3, done=1)
+        ),  # fewer than there are records
     ],
 )
 def test_a_run_that_is_not_done_or_does_not_balance_gets_none(run: Run) -> None:
@@ -126,7 +142,7 @@ def test_a_redrive_lists_nothing() -> None:
     assert verify(issued(replace(RUN, kind=RunKind.REDRIVE, counts=counts))) == ""
 
 
-# -------------------------------------------------------------------------------------------------- changes
+# ------------------------------------------------------------------------------------------ changes
 
 
 @settings(max_examples=500)
@@ -145,10 +161,17 @@ def test_no_byte_can_be_changed(position: int, byte: int) -> None:
 @given(st.data())
 def test_no_member_can_be_changed_added_or_left_out(data: st.DataObject) -> None:
     document = json.loads(TEXT)
-    inner = data.draw(st.sampled_from([d for d in [document, *document.values()] if isinstance(d, dict)]))
+    inner = data.draw(
+        st.sampled_from([d for d in [document, *document.values()] if isinstance(d, dict)])
+    )
     name = data.draw(st.sampled_from(sorted(inner)) | st.text(max_size=5))
     value = data.draw(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text()
+        | st.lists(st.integers())
     )
     if data.draw(st.booleans()):
         inner.pop(name, None)
@@ -193,7 +216,13 @@ def test_the_signature_can_be_written_in_one_way_only() -> None:
     signature = DOCUMENT["signature"]
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     spare = alphabet[alphabet.index(signature[-3]) ^ 1]
-    for written in (signature[:-3] + spare + "==", signature + "\n", signature.rstrip("="), 5, None):
+    for written in (
+        signature[:-3] + spare + "==",
+        signature + "\n",
+        signature.rstrip("="),
+        5,
+        None,
+    ):
         assert "damaged" in verify({**DOCUMENT, "signature": written})
 
 
@@ -210,7 +239,7 @@ def test_what_somebody_signed_may_lack_anything() -> None:
         assert "lacks" in verify(signed(document))
 
 
-# --------------------------------------------------------------------------------------------------- digest
+# ------------------------------------------------------------------------------------------- digest
 
 FIELD = st.text(max_size=3)
 ROW = st.tuples(FIELD, st.integers(0, 200), FIELD, FIELD, FIELD, FIELD, FIELD)
@@ -260,11 +289,13 @@ def test_records_come_in_the_order_of_their_bytes() -> None:
             digest.add(key, 0, "", "", "", "DONE")
 
 
-# -------------------------------------------------------------------------------------------------- command
+# ------------------------------------------------------------------------------------------ command
 
 
 def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(verify_certificate, [str(each) for each in arguments], standalone_mode=False)
+    result = CliRunner().invoke(
+        verify_certificate, [str(each) for each in arguments], standalone_mode=False
+    )
     if isinstance(result.exception, Exception) and not isinstance(
         result.exception, HubError | click.ClickException
     ):
@@ -370,7 +401,9 @@ def test_a_report_is_held_against_it(file: Path, report: Path) -> None:
         (b"d,CANCELLED,40,e4,,,,1,,\r\n", b"", "4 objects, the certificate 5"),
     ],
 )
-def test_another_report_is_not_the_same(file: Path, report: Path, old: bytes, new: bytes, said: str) -> None:
+def test_another_report_is_not_the_same(
+    file: Path, report: Path, old: bytes, new: bytes, said: str
+) -> None:
     assert old in report.read_bytes()
     report.write_bytes(report.read_bytes().replace(old, new))
     done = run(file, "--report", report)
@@ -381,7 +414,8 @@ def test_another_report_is_not_the_same(file: Path, report: Path, old: bytes, ne
 @pytest.mark.parametrize(
     "text",
     [
-        b"", b"key,status\r\na,DONE\r\n", b"PAR1\x00\xff", b"key,status,bytes,etag,dest_etag,proof\r\na,DONE\r\n",
+        b"", b"key,status\r\na,DONE\r\n", b"PAR1\x00\xff",
+        b"key,status,bytes,etag,dest_etag,proof\r\na,DONE\r\n",
         b"key,status,bytes,etag,dest_etag,proof\r\na,DONE,many,e,d,p\r\n",
         b"key,status,bytes,etag,dest_etag,proof\r\nb,DONE,1,e,d,p\r\na,DONE,1,e,d,p\r\n",
         b'key,status,bytes,etag,dest_etag,proof\r\n"a,DONE,1,e,d,p\r\n',
@@ -422,7 +456,9 @@ FIRST = Path(__file__).with_name("certificate-1.json")
 FIRST_REPORT = Path(__file__).with_name("certificate-1.csv")
 
 
-def test_a_certificate_of_the_first_format_still_holds_and_claims_no_more_than_it_did(tmp_path: Path) -> None:
+def test_a_certificate_of_the_first_format_still_holds_and_claims_no_more_than_it_did(
+    tmp_path: Path,
+) -> None:
     document = read(FIRST.read_bytes())
     assert document["format"] == "dth-certificate-1"
     assert verify(document) == ""
@@ -437,7 +473,9 @@ def test_a_certificate_of_the_first_format_still_holds_and_claims_no_more_than_i
 
 
 def test_a_certificate_of_the_second_format_still_holds() -> None:
-    file, report = (Path(__file__).with_name(f"certificate-2.{ending}") for ending in ("json", "csv"))
+    file, report = (
+        Path(__file__).with_name(f"certificate-2.{ending}") for ending in ("json", "csv")
+    )
     document = read(file.read_bytes())
     assert document["format"] == "dth-certificate-2"
     assert verify(document) == ""

@@ -46,14 +46,20 @@ def test_a_known_text_has_its_known_checksum(mode: ChecksumMode, value: bytes) -
 
 
 @given(st.sampled_from(ChecksumMode), st.binary(max_size=300), st.lists(st.integers(0, 300)))
-def test_pieces_have_the_checksum_of_the_whole(mode: ChecksumMode, data: bytes, cuts: list[int]) -> None:
+def test_pieces_have_the_checksum_of_the_whole(
+    mode: ChecksumMode, data: bytes, cuts: list[int]
+) -> None:
     assert checksum(mode, pieces(data, cuts)) == checksum(mode, [data])
 
 
 @given(st.binary(max_size=64))
 def test_crc64_and_crc32_are_what_their_definitions_say(data: bytes) -> None:
-    assert base64.b64decode(checksum(ChecksumMode.CRC64NVME, [data])) == plain_crc64(data).to_bytes(8, "big")
-    assert base64.b64decode(checksum(ChecksumMode.CRC32, [data])) == zlib.crc32(data).to_bytes(4, "big")
+    assert base64.b64decode(checksum(ChecksumMode.CRC64NVME, [data])) == plain_crc64(data).to_bytes(
+        8, "big"
+    )
+    assert base64.b64decode(checksum(ChecksumMode.CRC32, [data])) == zlib.crc32(data).to_bytes(
+        4, "big"
+    )
 
 
 @given(st.binary(max_size=2000), st.lists(st.integers(0, 2000), max_size=8))
@@ -65,7 +71,8 @@ def test_joined_crc64s_of_parts_are_the_crc64_of_the_whole(data: bytes, cuts: li
 @settings(max_examples=15)
 @given(st.binary(min_size=1, max_size=50), st.integers(1, 2**45), st.integers(0, 2**45))
 def test_joining_is_associative_at_any_length(data: bytes, second: int, third: int) -> None:
-    """Lengths beyond what a test could hash: joining two first, or the last two first, is the same."""
+    """Lengths beyond what a test could hash: joining two first, or the last two first, is the
+    same."""
     a, b, c = (checksum(ChecksumMode.CRC64NVME, [data * n]) for n in (1, 2, 3))
     left = join_crc64([(join_crc64([(a, len(data)), (b, second)]), len(data) + second), (c, third)])
     right = join_crc64([(a, len(data)), (join_crc64([(b, second), (c, third)]), second + third)])

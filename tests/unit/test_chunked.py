@@ -1,4 +1,5 @@
-"""Bodies with their checksum behind them: framed rightly, however they come and are read, and as long as was said."""
+"""Bodies with their checksum behind them: framed rightly, however they come and are read, and as
+long as was said."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ def as_botocore(body: bytes, chunk: int) -> bytes:
     st.lists(st.integers(1, 90), min_size=1, max_size=5),
     st.integers(1, 40),
 )
-def test_a_body_is_framed_as_botocore_frames_it(pieces: list[bytes], sizes: list[int], chunk: int) -> None:
+def test_a_body_is_framed_as_botocore_frames_it(
+    pieces: list[bytes], sizes: list[int], chunk: int
+) -> None:
     body = b"".join(pieces)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunked, "CHUNK", chunk)

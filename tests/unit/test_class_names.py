@@ -1,4 +1,5 @@
-"""One name for one thing: a class name stands in one module, so that a traceback or a search leads to it."""
+"""One name for one thing: a class name stands in one module, so that a traceback or a search leads
+to it."""
 
 from __future__ import annotations
 

@@ -54,13 +54,17 @@ class Hub:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = Hub()
     url = f"http://127.0.0.1:{server.server.server_port}"
-    monkeypatch.setattr("dth.cli.hub.connect", lambda *_: HubClient(url, with_token(lambda: "token")))
+    monkeypatch.setattr(
+        "dth.cli.hub.connect", lambda *_: HubClient(url, with_token(lambda: "token"))
+    )
     yield server
     server.close()
 
 
 def run(*arguments: object, given: str | bytes | None = None) -> Result:
-    result = CliRunner().invoke(secret, [str(each) for each in arguments], input=given, standalone_mode=False)
+    result = CliRunner().invoke(
+        secret, [str(each) for each in arguments], input=given, standalone_mode=False
+    )
     if isinstance(result.exception, Exception) and not isinstance(
         result.exception, HubError | click.ClickException
     ):
@@ -111,9 +115,13 @@ def test_a_value_comes_from_standard_input_or_a_file(hub: Hub, tmp_path: Path) -
     assert hub.calls[-1]["variables"] == {"name": "one"}
 
 
-def test_on_a_terminal_it_is_asked_for_and_not_shown(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_it_is_asked_for_and_not_shown(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers = iter(["AK", "SK"])
-    monkeypatch.setattr("dth.cli.secret.sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())
+    monkeypatch.setattr(
+        "dth.cli.secret.sys.stdin", type("Terminal", (), {"isatty": lambda _: True})()
+    )
     monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: next(answers))
     command = secret.get_command(click.Context(secret), "create")
     assert command is not None
@@ -154,7 +162,9 @@ def test_no_option_takes_a_value() -> None:
         }  # fmt: skip
 
 
-def test_the_key_is_rotated_while_the_hub_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_rotated_while_the_hub_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DTH_KEY", raising=False)
     assert isinstance(run("rotate-key", "--data-dir", tmp_path).exception, UsageError)
     assert list(tmp_path.iterdir()) == []

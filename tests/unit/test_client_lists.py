@@ -21,7 +21,9 @@ class Pages:
         self.queries: list[Mapping[str, str]] = []
 
     def client(self) -> S3Client:
-        client = S3Client(None, resolve_endpoint(url="http://127.0.0.1:1"), "b", FixedCredentials(None))  # type: ignore[arg-type]
+        client = S3Client(
+            None, resolve_endpoint(url="http://127.0.0.1:1"), "b", FixedCredentials(None)
+        )  # type: ignore[arg-type]
         client.send = self.send  # type: ignore[method-assign]
         return client
 
@@ -32,7 +34,9 @@ class Pages:
         kind, tag = ("Upload", "Upload") if "uploads" in query else ("Version", "Version")
         at = 0 if self.stuck else min(len(self.queries), len(self.pages)) - 1
         more = self.stuck or at < len(self.pages) - 1
-        rows = "".join(f"<{tag}><Key>{k}</Key><{kind}Id>{i}</{kind}Id></{tag}>" for k, i in self.pages[at])
+        rows = "".join(
+            f"<{tag}><Key>{k}</Key><{kind}Id>{i}</{kind}Id></{tag}>" for k, i in self.pages[at]
+        )
         last = self.pages[at][-1] if self.pages[at] else ("", "")
         marks = f"<NextKeyMarker>{last[0]}</NextKeyMarker><Next{kind}IdMarker>{last[1]}</Next{kind}IdMarker>"
         body = f"<L><IsTruncated>{str(more).lower()}</IsTruncated>{marks * more}{rows}</L>"
@@ -53,7 +57,9 @@ async def test_all_pages_of_a_key_are_read(kind: str) -> None:
     assert await pages.ids(kind, "k") == [f"{i:04}" for i in range(1500)]
     # Behind it there are only longer keys.
     assert len(pages.queries) == 2
-    [second_marker] = [name for name in pages.queries[1] if re.fullmatch("(upload|version)-id-marker", name)]
+    [second_marker] = [
+        name for name in pages.queries[1] if re.fullmatch("(upload|version)-id-marker", name)
+    ]
     assert (pages.queries[1]["key-marker"], pages.queries[1][second_marker]) == ("k", "0999")
 
 

@@ -37,7 +37,7 @@ def record(etag: str, dest_etag: str, status: Status = Status.DONE) -> Record:
     return Record("k", status, 1, etag=etag, dest_etag=dest_etag)
 
 
-# ---------------------------------------------------------------------------------------- by the listings
+# ---------------------------------------------------------------------------------- by the listings
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,9 @@ def record(etag: str, dest_etag: str, status: Status = Status.DONE) -> Record:
         (Policy.ALWAYS, None, Verdict.ALWAYS),
     ],
 )
-def test_what_the_listings_tell(policy: Policy, dest: ListedObject | None, verdict: Verdict) -> None:
+def test_what_the_listings_tell(
+    policy: Policy, dest: ListedObject | None, verdict: Verdict
+) -> None:
     assert decide(policy, obj(), dest) is verdict
 
 
@@ -86,10 +88,12 @@ def test_fault_09_an_archived_destination_exists_and_a_restored_source_is_read()
     assert decide(Policy.ETAG, stored._replace(restore=NEW), None) is Verdict.MISSING
     assert decide(Policy.ETAG, obj(storage_class="GLACIER_IR"), None) is Verdict.MISSING
     assert decide(Policy.ETAG, stored, obj()) is Verdict.SAME
-    assert decide_with_evidence(Policy.ETAG, stored, obj(OTHER), None, Evidence()) is Verdict.ARCHIVED
+    assert (
+        decide_with_evidence(Policy.ETAG, stored, obj(OTHER), None, Evidence()) is Verdict.ARCHIVED
+    )
 
 
-# ----------------------------------------------------------------------------------------- by evidence
+# -------------------------------------------------------------------------------------- by evidence
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,10 @@ def test_fault_09_an_archived_destination_exists_and_a_restored_source_is_read()
     [
         (None, Verdict.DOUBT),
         (record(MD5, "ours-2"), Verdict.SAME),
-        (record(OTHER, "ours-2"), Verdict.ETAG),  # the source changed since we wrote what lies there
+        (
+            record(OTHER, "ours-2"),
+            Verdict.ETAG,
+        ),  # the source changed since we wrote what lies there
         (record(MD5, "theirs"), Verdict.DOUBT),  # somebody else wrote what lies there
         (record(MD5, "ours-2", Status.PENDING), Verdict.DOUBT),
         (record(MD5, ""), Verdict.DOUBT),
@@ -157,16 +164,21 @@ def test_evidence_is_read_from_the_headers_of_a_head() -> None:
     assert (evidence(parts).checksums, evidence(parts).parted) == ({}, {"crc32": "a=-3"})
 
 
-# ------------------------------------------------------------------------------------------ many of them
+# ------------------------------------------------------------------------------------- many of them
 
 KEYS = st.text("abc/é", min_size=1, max_size=3)
-OBJECTS = st.dictionaries(KEYS, st.tuples(st.integers(0, 2), st.sampled_from([MD5, OTHER, ""])), max_size=12)
+OBJECTS = st.dictionaries(
+    KEYS, st.tuples(st.integers(0, 2), st.sampled_from([MD5, OTHER, ""])), max_size=12
+)
 
 
 @settings(deadline=None)
 @given(OBJECTS, OBJECTS, st.sampled_from(Policy), st.booleans())
 def test_the_merge_equals_a_naive_one(
-    here: dict[str, tuple[int, str]], there: dict[str, tuple[int, str]], policy: Policy, filtering: bool
+    here: dict[str, tuple[int, str]],
+    there: dict[str, tuple[int, str]],
+    policy: Policy,
+    filtering: bool,
 ) -> None:
     source = {k: ListedObject(k, size, etag) for k, (size, etag) in here.items()}
     dest = {k: ListedObject(k, size, etag) for k, (size, etag) in there.items()}
@@ -179,14 +191,20 @@ def test_the_merge_equals_a_naive_one(
         k: v for k, v in verdicts.items() if v.transfers
     }
     assert all(p.dest == dest.get(p.source.key) for p in batch.transfer)
-    assert {p.source.key for p in batch.doubtful} == {k for k, v in verdicts.items() if v is Verdict.DOUBT}
+    assert {p.source.key for p in batch.doubtful} == {
+        k for k, v in verdicts.items() if v is Verdict.DOUBT
+    }
     assert set(batch.extra) == {
         "to/" + k for k in dest.keys() - source.keys() if keep is None or "a" not in k
     }
     counts = batch.counts
     assert counts.filtered == len(source) - len(kept)
     assert counts.same == list(verdicts.values()).count(Verdict.SAME)
-    assert (counts.listed, counts.dest_listed, counts.extra) == (len(source), len(dest), len(batch.extra))
+    assert (counts.listed, counts.dest_listed, counts.extra) == (
+        len(source),
+        len(dest),
+        len(batch.extra),
+    )
     left = len(batch.transfer) + len(batch.doubtful) + len(batch.bare) + len(batch.refused)
     assert counts.listed == counts.filtered + counts.same + counts.archived + left
 

@@ -32,7 +32,9 @@ def read(settings: Path, text: str) -> Confinement:
     return Settings.read(settings).confinement
 
 
-def test_a_hub_of_one_machine_lists_nothing_and_connects_within_its_networks(settings: Path) -> None:
+def test_a_hub_of_one_machine_lists_nothing_and_connects_within_its_networks(
+    settings: Path,
+) -> None:
     found = Settings.read(settings).confinement
     assert (found.ca_bundles, found.aws_profiles) == ({}, frozenset())
     assert found.network == Network(loopback=True, private=True)
@@ -42,7 +44,8 @@ def test_what_an_administrator_lists(settings: Path, tmp_path: Path) -> None:
     file = tmp_path / "own.pem"
     file.touch()
     found = read(
-        settings, f"ca_bundles: {{own: {file}}}\naws_profiles: [backup]\nnetwork: {{allow: [private]}}\n"
+        settings,
+        f"ca_bundles: {{own: {file}}}\naws_profiles: [backup]\nnetwork: {{allow: [private]}}\n",
     )
     assert found == Confinement({"own": str(file)}, frozenset({"backup"}), Network(private=True))
     assert read(settings, "network: {allow: []}").network == Network()
@@ -54,13 +57,19 @@ def test_what_an_administrator_lists(settings: Path, tmp_path: Path) -> None:
         ("ca_bundles: [own]", "ca_bundles: names with a file each"),
         ("ca_bundles: {own: 1}", "ca_bundles: names with a file each"),
         ("ca_bundles: {own: own.pem}", "ca_bundles: own: 'own.pem' is not the path of a file"),
-        ("ca_bundles: {own: /not/there.pem}", "ca_bundles: own: '/not/there.pem' is not the path of a file"),
+        (
+            "ca_bundles: {own: /not/there.pem}",
+            "ca_bundles: own: '/not/there.pem' is not the path of a file",
+        ),
         ("ca_bundles: {/etc/own: /etc/hostname}", "ca_bundles: '/etc/own' is not a name"),
         ("aws_profiles: backup", "aws_profiles: a list of names"),
         ("aws_profiles: ['']", "aws_profiles: a list of names"),
         ("network: [loopback]", "network: it has allow and nothing else"),
         ("network: {allow: all}", "network: allow: a list is needed"),
-        ("network: {allow: [169.254.169.254, everything]}", "network: allow: 'everything' is none of"),
+        (
+            "network: {allow: [169.254.169.254, everything]}",
+            "network: allow: 'everything' is none of",
+        ),
         ("network: {deny: []}", "network: it has allow and nothing else"),
         (
             "networks: {allow: []}",
@@ -86,13 +95,17 @@ def test_on_aws_the_environment_says_where_to_connect_to(monkeypatch: pytest.Mon
 def test_a_command_names_files_and_profiles_as_it_likes(tmp_path: Path) -> None:
     listed = tmp_path / "list"
     listed.touch()
-    check_confined(S3Parameters(src_manifest=str(listed), src_ca_bundle="/x.pem", src_profile="any"))
+    check_confined(
+        S3Parameters(src_manifest=str(listed), src_ca_bundle="/x.pem", src_profile="any")
+    )
     assert local_list(str(listed)) == listed
     assert confinement.ca_file("/x.pem") == "/x.pem"
     assert confinement.foreign("words") == "words"
 
 
-def test_a_confined_process_opens_no_list_whatever_it_is_called(tmp_path: Path, confined: None) -> None:
+def test_a_confined_process_opens_no_list_whatever_it_is_called(
+    tmp_path: Path, confined: None
+) -> None:
     listed = tmp_path / "list"
     listed.touch()
     assert local_list(str(listed)) is None
@@ -109,8 +122,10 @@ def test_names_of_objects_are_taken(value: str, confined: None) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["/etc/passwd", "~/x", "~root/x", "./x", "../x", "..", ".", "-", "file:///x", "file:/x", "FILE://x", "S3://b/k",
-     "https://h/x", "s3://", "s3://bucket", "s3://bucket/", "s3:///etc/passwd", "s3://../x", "s3://h#/x", "s3://u@h/x",
+    ["/etc/passwd", "~/x", "~root/x", "./x", "../x", "..", ".", "-", "file:///x", "file:/x",
+    "FILE://x", "S3://b/k",
+     "https://h/x", "s3://", "s3://bucket", "s3://bucket/", "s3:///etc/passwd", "s3://../x",
+     "s3://h#/x", "s3://u@h/x",
      "s3://h:80/x"],
 )  # fmt: skip
 def test_paths_and_what_leads_elsewhere_are_not(value: str, confined: None) -> None:
@@ -137,7 +152,9 @@ async def access(**source: Any) -> str:
     return found.access if found else ""
 
 
-async def test_no_profile_is_used_that_nobody_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_profile_is_used_that_nobody_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     profiles(tmp_path, monkeypatch)
     assert await access() == "DEFAULT"
     monkeypatch.setattr(_State, "confinement", Confinement(aws_profiles=frozenset({"listed"})))

@@ -1,4 +1,5 @@
-"""The console shows the advice on failures in the user's language; in English it is the hub's own."""
+"""The console shows the advice on failures in the user's language; in English it is the hub's
+own."""
 
 import json
 

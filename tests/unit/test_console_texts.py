@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dth.core.parameters import TaskParameters, choices
+from dth.core.parameters import TaskParameters, choices, extra
 from dth.images.parameters import EcrParameters
 from dth.objects.parameters import S3Parameters
 from tests.servers.process import REPOSITORY
@@ -26,6 +26,7 @@ def model(plugin: str) -> dict[str, dict[str, str | None]]:
     return {
         str(field.alias): {"label": field.title, "help": field.description}
         for field in MODELS[plugin].model_fields.values()
+        if not extra(field)["commands_only"]
     }
 
 

@@ -63,7 +63,8 @@ def test_what_was_done_is_told(answers: tuple[str, list[dict[str, Any]]]) -> Non
     custom.answer(event(url), None, lambda: None)
     assert taken == [
         {
-            "Status": "SUCCESS", "Reason": "done", "PhysicalResourceId": "TaskSetup", "StackId": "stack",
+            "Status": "SUCCESS", "Reason": "done", "PhysicalResourceId": "TaskSetup",
+            "StackId": "stack",
             "RequestId": "request", "LogicalResourceId": "TaskSetup",
         }
     ]  # fmt: skip
@@ -73,7 +74,11 @@ def test_what_was_done_is_told(answers: tuple[str, list[dict[str, Any]]]) -> Non
     "error",
     [
         Refused("dynamodb:PutItem was refused: AccessDeniedException", "AccessDeniedException", {}),
-        Refused("s3: InvalidArgument: Unable to validate the following destination", "InvalidArgument", {}),
+        Refused(
+            "s3: InvalidArgument: Unable to validate the following destination",
+            "InvalidArgument",
+            {},
+        ),
     ],
 )
 def test_rights_that_do_not_hold_yet_are_waited_for(
@@ -111,8 +116,11 @@ def test_a_delete_is_never_refused(answers: tuple[str, list[dict[str, Any]]]) ->
     assert (taken[0]["Status"], taken[0]["Reason"]) == ("SUCCESS", "the store is gone")
 
 
-async def test_uploads_are_discarded_when_the_source_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its notifications cannot be read any more; parts in the destination would stay, and be billed."""
+async def test_uploads_are_discarded_when_the_source_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its notifications cannot be read any more; parts in the destination would stay, and be
+    billed."""
     discarded: list[str] = []
 
     @asynccontextmanager
@@ -129,5 +137,7 @@ async def test_uploads_are_discarded_when_the_source_is_gone(monkeypatch: pytest
     monkeypatch.setattr(objects, "_follow", gone)
     monkeypatch.setattr(objects, "_abort_uploads", discard)
     with pytest.raises(Refused):
-        await objects._resource({"RequestType": "Delete", "ResourceProperties": {"Bucket": "b"}}, "request")
+        await objects._resource(
+            {"RequestType": "Delete", "ResourceProperties": {"Bucket": "b"}}, "request"
+        )
     assert discarded == ["request"]

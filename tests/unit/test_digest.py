@@ -1,4 +1,5 @@
-"""Digests of runs: what is kept with a run is what reading all of its records would give, whatever happens to them."""
+"""Digests of runs: what is kept with a run is what reading all of its records would give, whatever
+happens to them."""
 
 from __future__ import annotations
 
@@ -66,7 +67,9 @@ async def something(platform: LocalPlatform, chance: random.Random) -> None:
             await records.set_run(runs[0], RunState.DONE)
             await records.begin_run(chance.choice(list(RunKind)))
         case 1 | 2:
-            enqueued = [Enqueued(key, chance.randrange(9), f"e{chance.randrange(3)}", "m") for key in keys]
+            enqueued = [
+                Enqueued(key, chance.randrange(9), f"e{chance.randrange(3)}", "m") for key in keys
+            ]
             await records.commit(run, Page(enqueued=enqueued))
         case 3:
             await records.settle(
@@ -146,7 +149,9 @@ async def test_a_run_that_is_forgotten_has_none(platform: LocalPlatform) -> None
 async def test_an_older_task_learns_to_certify(tmp_path: Path) -> None:
     with open_platform(tmp_path, "test") as platform:
         run, _ = await platform.records.begin_run(RunKind.SYNC)
-        await platform.records.commit(run.id, Page(enqueued=[Enqueued(key, 1, "e", "m") for key in KEYS]))
+        await platform.records.commit(
+            run.id, Page(enqueued=[Enqueued(key, 1, "e", "m") for key in KEYS])
+        )
         await platform.records.settle([Outcome(key, run.id, Status.FAILED) for key in KEYS])
     with contextlib.closing(sqlite3.connect(tmp_path / "task.db")) as old, old:
         old.execute("DROP TABLE digest")
@@ -155,7 +160,9 @@ async def test_an_older_task_learns_to_certify(tmp_path: Path) -> None:
         old.execute(f"PRAGMA user_version = {len(migrations.STEPS)}")
     with open_platform(tmp_path, "test") as platform:
         assert not (await platform.records.digest(run.id)).complete
-        assert [r.key for r in await platform.records.page(run=run.id, status=Status.FAILED)] == sorted(KEYS)
+        assert [
+            r.key for r in await platform.records.page(run=run.id, status=Status.FAILED)
+        ] == sorted(KEYS)
         while not await platform.records.read_digest(run.id, 5):
             pass
         assert await platform.records.digest(run.id) == await read(platform, run.id)

@@ -35,11 +35,14 @@ def prose(page: Path) -> str:
 def anchors(page: Path) -> set[str]:
     """What a link can lead to within the page: its headings, as Markdown processors name them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
 
 
 def shown_commands() -> Iterator[tuple[str, str]]:
-    """(page, command line) of everything after a `$` in a console block; lines that end with a backslash joined."""
+    """(page, command line) of everything after a `$` in a console block; lines that end with a
+    backslash joined."""
     for page in PAGES:
         for language, block in FENCE.findall(page.read_text("utf-8")):
             if language == "console":
@@ -76,8 +79,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    navigation = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
-    assert navigation == {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")}
+    navigation = set(
+        re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    )
+    assert navigation == {
+        str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")
+    }
 
 
 @pytest.mark.parametrize(("page", "line"), DTH)
@@ -101,19 +108,26 @@ def parse(words: list[str]) -> None:
 
 
 def test_commands_are_shown_everywhere() -> None:
-    assert {"README.md", "docs/index.md", "docs/tutorials/first-transfer.md"} <= {page for page, _ in DTH}
+    assert {"README.md", "docs/index.md", "docs/tutorials/first-transfer.md"} <= {
+        page for page, _ in DTH
+    }
     assert len(DTH) > 20
 
 
 def test_make_targets_that_are_named_exist() -> None:
-    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    )
     for page in PAGES:
-        named_targets = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text("utf-8"), re.MULTILINE))
+        named_targets = set(
+            re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text("utf-8"), re.MULTILINE)
+        )
         assert named_targets <= targets, named(page)
 
 
 def excerpts() -> Iterator[tuple[str, str, str]]:
-    """(page, file, text) of every block of code that names the file it is from in its first line."""
+    """(page, file, text) of every block of code that names the file it is from in its first
+    line."""
     for page in PAGES:
         blocks = re.findall(
             r"^( *)```python\n(.*?)^ *```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL

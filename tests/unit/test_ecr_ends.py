@@ -38,7 +38,10 @@ ECR = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com"
         ("alpine", {"src_registry": "docker.io", "src_image_list": "library/alpine:ALL_TAGS"}),
         ("redis:7", {"src_registry": "docker.io", "src_image_list": "library/redis:7"}),
         ("alpine:3.20", {"src_registry": "docker.io", "src_image_list": "library/alpine:3.20"}),
-        ("docker.io/bitnami/redis:7", {"src_registry": "docker.io", "src_image_list": "bitnami/redis:7"}),
+        (
+            "docker.io/bitnami/redis:7",
+            {"src_registry": "docker.io", "src_image_list": "bitnami/redis:7"},
+        ),
         (ECR, {"source_type": "Amazon_ECR", "src_account_id": ACCOUNT, "src_region": "eu-west-1"}),
         (f"{ECR}/team/app:v1", {"source_type": "Amazon_ECR", "src_image_list": "team/app:v1"}),
         (
@@ -48,7 +51,10 @@ ECR = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com"
         (f"{ACCOUNT}.dkr-ecr-fips.us-gov-west-1.on.aws", {"src_region": "us-gov-west-1"}),
         (f"{ACCOUNT}.dkr.ecr-fips.us-gov-west-1.amazonaws.com", {"src_region": "us-gov-west-1"}),
         ("ecr:ap-southeast-2", {"source_type": "Amazon_ECR", "src_region": "ap-southeast-2"}),
-        ("ecr:eu-west-1/team/app", {"src_region": "eu-west-1", "src_image_list": "team/app:ALL_TAGS"}),
+        (
+            "ecr:eu-west-1/team/app",
+            {"src_region": "eu-west-1", "src_image_list": "team/app:ALL_TAGS"},
+        ),
     ],
 )
 def test_a_source(src: str, expected: dict[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""Headers of registries: challenges, links, times to wait; what is in none; and how long reading takes."""
+"""Headers of registries: challenges, links, times to wait; what is in none; and how long reading
+takes."""
 
 from __future__ import annotations
 
@@ -78,7 +79,10 @@ def test_what_is_too_long_is_not_read() -> None:
         ('Digest realm="d", nonce="a,b", Basic realm="r"', Challenge("basic", "r")),
         ('BEARER REALM="https://h/t" , Service = s', Challenge("bearer", "https://h/t", "s")),
         ('Bearer realm="https://h/t",realm="https://evil/"', Challenge("bearer", "https://h/t")),
-        ('Bearer realm="https://h/t", Bearer realm="https://o/t"', Challenge("bearer", "https://h/t")),
+        (
+            'Bearer realm="https://h/t", Bearer realm="https://o/t"',
+            Challenge("bearer", "https://h/t"),
+        ),
         ('Bearer, Basic realm="r"', Challenge("basic", "r")),
         (',, Basic realm="r" ,,', Challenge("basic", "r")),
         ('Bearer realm="https://h/t', None),
@@ -90,10 +94,18 @@ def test_odd_challenges(header: str, expected: Challenge | None) -> None:
     assert read_challenge(header) == expected
 
 
-values = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=30)
+values = st.text(
+    st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=30
+)
 
 
-@given(values.filter(bool), values, values, st.sampled_from([" ", "  "]), st.sampled_from([",", ", ", " , "]))
+@given(
+    values.filter(bool),
+    values,
+    values,
+    st.sampled_from([" ", "  "]),
+    st.sampled_from([",", ", ", " , "]),
+)
 def test_a_challenge_written_out_is_read_as_the_same(
     realm: str, service: str, scope: str, space: str, comma: str
 ) -> None:
@@ -142,12 +154,16 @@ def test_a_next_page_without_an_address(header: str) -> None:
         next_link(header)
 
 
-targets = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="<>"), min_size=1)
+targets = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="<>"), min_size=1
+)
 titles = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
 
 
 @given(targets, titles, st.sampled_from(["next", '"next"', '"first next"', "NEXT"]), st.booleans())
-def test_a_link_written_out_is_read_as_the_same(target: str, title: str, rel: str, after: bool) -> None:
+def test_a_link_written_out_is_read_as_the_same(
+    target: str, title: str, rel: str, after: bool
+) -> None:
     escaped = title.replace("\\", "\\\\").replace('"', '\\"')
     parts = [f'title="{escaped}"', f"rel={rel}"]
     if after:
@@ -168,6 +184,9 @@ def test_times_to_wait() -> None:
         assert 95 <= seconds_to_wait({"retry-after": date}) <= 101
     assert seconds_to_wait({"retry-after": formatdate(now - 100, usegmt=True)}) == 0
     # The registry's clock may be wrong: its own date says what it means.
-    clock = {"date": formatdate(now + 9000, usegmt=True), "retry-after": formatdate(now + 9030, usegmt=True)}
+    clock = {
+        "date": formatdate(now + 9000, usegmt=True),
+        "retry-after": formatdate(now + 9030, usegmt=True),
+    }
     assert seconds_to_wait(clock) == 30
     assert 95 <= seconds_to_wait({"x-ratelimit-reset": str(int(now) + 100)}) <= 100

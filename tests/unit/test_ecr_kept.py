@@ -46,21 +46,24 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A credential helper called `tests`, whose answer is the file `answer` beside it; it logs what it is asked."""
+    """A credential helper called `tests`, whose answer is the file `answer` beside it; it logs what
+    it is asked."""
     folder = tmp_path / "bin"
     folder.mkdir()
     path = folder / "docker-credential-tests"
     path.write_text(
-        f"#!{sys.executable}\nimport os, sys\nhere = {str(folder)!r}\n"
-        "open(here + '/asked', 'a').write(sys.argv[1] + ' ' + sys.stdin.read() + '\\n')\n"
-        "status, _, text = open(here + '/answer').read().partition('\\n')\nprint(text)\nsys.exit(int(status))\n"
+        f"#!{sys.executable}\nimport os, sys\nhere = {str(folder)!r}\nopen(here + '/asked', "
+        "'a').write(sys.argv[1] + ' ' + sys.stdin.read() + '\\n')\nstatus, _, text = open(here "
+        "+ '/answer').read().partition('\\n')\nprint(text)\nsys.exit(int(status))\n"
     )
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     return folder
 
 
-def test_every_place_and_their_order(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_place_and_their_order(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert kept_for(HOST) is None
     (home / ".dockercfg").write_text(json.dumps({f"https://{HOST}": entry("legacy")}))
     steps = [
@@ -137,7 +140,10 @@ def test_forms_of_an_entry(home: Path) -> None:
     for given_, expected in (
         ({"username": "u", "password": "p"}, UserPassword("u", "p")),
         (entry("u", "p:with:colons\0"), UserPassword("u", "p:with:colons")),
-        ({"auth": base64.b64encode(b"user:pass1").decode().rstrip("=")}, UserPassword("user", "pass1")),
+        (
+            {"auth": base64.b64encode(b"user:pass1").decode().rstrip("=")},
+            UserPassword("user", "pass1"),
+        ),
         ({**entry("0000", ""), "identitytoken": "T"}, UserPassword("0000", "", "T")),
         ({"identitytoken": "T"}, UserPassword("", "", "T")),
         ({}, None),
@@ -170,7 +176,12 @@ def test_helpers(home: Path, program: Path) -> None:
     assert kept_for(HOST) == UserPassword("", "", "T")
     (program / "answer").write_text("1\ncredentials not found in native keychain")
     assert kept_for(HOST) == UserPassword("plain", "p")
-    for answer in ("1\nlocked: hunter2", "0\nhunter2", "0\n[]", '0\n{"Username": 1, "Secret": "hunter2"}'):
+    for answer in (
+        "1\nlocked: hunter2",
+        "0\nhunter2",
+        "0\n[]",
+        '0\n{"Username": 1, "Secret": "hunter2"}',
+    ):
         (program / "answer").write_text(answer)
         with pytest.raises(EndpointRefused) as told:
             kept_for(HOST)
@@ -219,7 +230,7 @@ def test_the_key_that_is_taken_holds_the_repository(repository: str, spaces: lis
     assert (found.user if found else "") == max(fitting, key=len, default="")
 
 
-# ------------------------------------------------------------------------------------ what registries.conf says
+# ------------------------------------------------------------------------ what registries.conf says
 
 
 def configure(path: Path, *helpers: str) -> None:
@@ -260,7 +271,9 @@ def test_a_helper_that_fails_is_told_if_nobody_else_knows(home: Path, program: P
     assert kept_for(HOST) == UserPassword("u", "p")
 
 
-@pytest.mark.parametrize("said", ["credential-helpers = 7", "credential-helpers = []", "[[", "\x00", "x = 1"])
+@pytest.mark.parametrize(
+    "said", ["credential-helpers = 7", "credential-helpers = []", "[[", "\x00", "x = 1"]
+)
 def test_a_configuration_that_names_none(home: Path, said: str) -> None:
     path = home / ".config/containers/registries.conf"
     path.parent.mkdir(parents=True)

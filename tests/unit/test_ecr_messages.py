@@ -32,7 +32,9 @@ manifests = st.builds(
     Manifest,
     texts,
     texts,
-    st.dictionaries(texts, texts).map(lambda fields: json.dumps(fields, ensure_ascii=False).encode()),
+    st.dictionaries(texts, texts).map(
+        lambda fields: json.dumps(fields, ensure_ascii=False).encode()
+    ),
 )
 orders = st.builds(
     CopyOrder,
@@ -50,7 +52,9 @@ orders = st.builds(
     st.booleans(),
     st.lists(manifests).map(tuple),
 )
-APP = CopyOrder(7, Reference("quay.io", "team/app", "v1"), Reference("here:5000", "x/app", "v1"), DIGEST)
+APP = CopyOrder(
+    7, Reference("quay.io", "team/app", "v1"), Reference("here:5000", "x/app", "v1"), DIGEST
+)
 
 
 @given(orders)
@@ -130,7 +134,9 @@ def test_keys() -> None:
 
 def test_the_record_of_an_order() -> None:
     index = Manifest(DIGEST, OCI_INDEX, b"{}")
-    order = replace(APP, size=10, moves=None, platforms=("linux/amd64", "linux/arm64"), narrowed=index)
+    order = replace(
+        APP, size=10, moves=None, platforms=("linux/amd64", "linux/arm64"), narrowed=index
+    )
     record = order.record(attempts=2)
     assert (record.key, record.run, record.source) == ("x/app:v1", 7, "quay.io/team/app:v1")
     assert (record.status, record.size, record.moved, record.attempts) == (Status.PENDING, 10, 0, 2)

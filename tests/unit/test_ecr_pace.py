@@ -1,4 +1,5 @@
-"""How fast a registry is asked: against registries that take so many requests, in a time of their own."""
+"""How fast a registry is asked: against registries that take so many requests, in a time of their
+own."""
 
 from __future__ import annotations
 

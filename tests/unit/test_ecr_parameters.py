@@ -1,4 +1,5 @@
-"""An ECR task's parameters keep the names, defaults and values that existing tasks use, and say what is wrong."""
+"""An ECR task's parameters keep the names, defaults and values that existing tasks use, and say
+what is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from dth.images.registry.reference import Reference
 from dth.images.renames import Renames
 from dth.images.selection import Wanted, read_image_list
 
-# What carries over from tasks of the AWS solution: name, default, and the allowed values where they are listed.
+# What carries over from tasks of the AWS solution: name, default, and the allowed values where they
+# are listed.
 KEPT: list[tuple[str, Any, list[str]]] = [
     ("sourceType", "Amazon_ECR", ["Amazon_ECR", "Public"]),
     ("srcRegion", "", []),
@@ -52,7 +54,9 @@ def read(**given: Any) -> EcrParameters:
 def test_names_defaults_and_values_are_kept(name: str, default: Any, values: list[str]) -> None:
     assert FIELDS[name].default == default
     for value in values:
-        images = {"srcList": "SELECTED", "srcImageList": "a"} if value in ("Public", "SELECTED") else {}
+        images = (
+            {"srcList": "SELECTED", "srcImageList": "a"} if value in ("Public", "SELECTED") else {}
+        )
         assert read(**{**images, name: value}).model_dump(mode="json", by_alias=True)[name] == value
 
 
@@ -67,7 +71,9 @@ def test_every_parameter_is_described(name: str) -> None:
 
 def test_options_are_each_one() -> None:
     names = [
-        name for _, field in options(EcrParameters) for name in field.json_schema_extra["cli"].split("/")
+        name
+        for _, field in options(EcrParameters)
+        for name in field.json_schema_extra["cli"].split("/")
     ]
     assert len(names) == len(set(names))
     assert all(re.fullmatch(r"--[a-z][a-z-]+", name) for name in names)
@@ -83,7 +89,12 @@ def test_the_hub_makes_a_form_of_it() -> None:
     assert (form["maxConcurrency"]["default"], form["maxConcurrency"]["minimum"]) == ("10", 1)
     assert (form["newestTags"]["kind"], form["newestTags"]["default"]) == ("number", "")
     assert form["destTagMutability"]["default"] == "MUTABLE"
-    given = {"srcRegion": "a", "renameRules": "a=b\nc/*=d/*", "pushedSince": "7d", "includeUntagged": "false"}
+    given = {
+        "srcRegion": "a",
+        "renameRules": "a=b\nc/*=d/*",
+        "pushedSince": "7d",
+        "includeUntagged": "false",
+    }
     found = parameters.read_parameters("ECR", given)
     assert found.rename_rules == ("a=b", "c/*=d/*")
     assert not found.include_untagged
@@ -130,13 +141,26 @@ def test_values() -> None:
         ({"srcList": "SELECTED", "srcImageList": "a:b:c"}, "is not a tag"),
         ({"srcRegistry": "quay.io"}, "srcRegistry is not for Amazon ECR"),
         ({"destRegistry": "quay.io"}, "destRegistry is not for Amazon ECR"),
-        ({"sourceType": "Registry", "srcRegistry": "https://quay.io"}, "is not the name of a registry"),
         (
-            {"sourceType": "Public", "srcList": "SELECTED", "srcImageList": "a", "srcCredential": "s"},
+            {"sourceType": "Registry", "srcRegistry": "https://quay.io"},
+            "is not the name of a registry",
+        ),
+        (
+            {
+                "sourceType": "Public",
+                "srcList": "SELECTED",
+                "srcImageList": "a",
+                "srcCredential": "s",
+            },
             "need no credent",
         ),
         (
-            {"sourceType": "Public", "srcList": "SELECTED", "srcImageList": "a", "srcRegistry": "quay.io"},
+            {
+                "sourceType": "Public",
+                "srcList": "SELECTED",
+                "srcImageList": "a",
+                "srcRegistry": "quay.io",
+            },
             "name their registry themselves",
         ),
         ({"destPrefix": "A"}, "capital letters"),
@@ -169,7 +193,7 @@ def test_what_a_side_cannot_do_without() -> None:
     assert missing(read(srcRegion="eu-west-1", destRegion="cn-north-1"), "source") == []
 
 
-# ----------------------------------------------------------------------------------------------- patterns
+# ----------------------------------------------------------------------------------------- patterns
 
 
 @pytest.mark.parametrize(
@@ -202,7 +226,7 @@ def test_choices() -> None:
     assert Choice(exclude=("x",)).takes("y")
 
 
-# ------------------------------------------------------------------------------------------------ renames
+# ------------------------------------------------------------------------------------------ renames
 
 
 @pytest.mark.parametrize(
@@ -227,12 +251,22 @@ def test_names_at_the_destination(rules: list[str], prefix: str, name: str, expe
 
 
 def test_official_images_are_named_as_people_name_them() -> None:
-    assert Renames(prefix="p").dest(Reference("docker.io", "library/nginx"), "there").repository == "p/nginx"
-    assert Renames(["nginx=web"]).dest(Reference("docker.io", "library/nginx"), "there").repository == "web"
-    assert Renames().dest(Reference("quay.io", "library/nginx"), "there").repository == "library/nginx"
+    assert (
+        Renames(prefix="p").dest(Reference("docker.io", "library/nginx"), "there").repository
+        == "p/nginx"
+    )
+    assert (
+        Renames(["nginx=web"]).dest(Reference("docker.io", "library/nginx"), "there").repository
+        == "web"
+    )
+    assert (
+        Renames().dest(Reference("quay.io", "library/nginx"), "there").repository == "library/nginx"
+    )
 
 
-@pytest.mark.parametrize("rule", ["a", "=b", "a=", "a*b=c", "a=b*", "A=b", "a=B", "a//=b", "a*=B*", "*=*a"])
+@pytest.mark.parametrize(
+    "rule", ["a", "=b", "a=", "a*b=c", "a=b*", "A=b", "a=B", "a//=b", "a*=B*", "*=*a"]
+)
 def test_rules_that_cannot_be_read(rule: str) -> None:
     with pytest.raises(UsageError):
         Renames([rule])
@@ -243,7 +277,7 @@ def test_names_that_cannot_be() -> None:
         Renames(["a*=b/*"]).dest(Reference("quay.io", "a"), "there")
 
 
-# --------------------------------------------------------------------------------------------- image lists
+# -------------------------------------------------------------------------------------- image lists
 
 
 def test_an_image_list() -> None:

@@ -85,7 +85,9 @@ def test_the_hub_finds_it() -> None:
         ),
     ],
 )
-def test_where_images_come_from_and_go_to(values: dict[str, str], source: str, destination: str) -> None:
+def test_where_images_come_from_and_go_to(
+    values: dict[str, str], source: str, destination: str
+) -> None:
     way = PLUGIN.ends(task(**values))
     assert (way.source, way.destination) == (source, destination)
 
@@ -96,11 +98,20 @@ def test_where_images_come_from_and_go_to(values: dict[str, str], source: str, d
         ({}, "srcRegion: it has to be given"),
         ({"srcRegion": "eu-west-1"}, "destRegion: it has to be given"),
         ({**REGISTRIES, "destRegistry": ""}, "destRegistry: it has to be given"),
-        ({**REGISTRIES, "destRegistry": "quay.io"}, "destPrefix: source and destination are one registry"),
+        (
+            {**REGISTRIES, "destRegistry": "quay.io"},
+            "destPrefix: source and destination are one registry",
+        ),
         ({**AMAZON, "srcEndpoint": "http://["}, r"srcEndpoint: 'http://\[' is not http"),
-        ({**AMAZON, "destEndpoint": "ecr.example.com"}, "destEndpoint: 'ecr.example.com' is not http"),
+        (
+            {**AMAZON, "destEndpoint": "ecr.example.com"},
+            "destEndpoint: 'ecr.example.com' is not http",
+        ),
         ({**AMAZON, "destEndpoint": "https://u:pw@h"}, "destEndpoint: it holds credentials"),
-        ({**AMAZON, "destRegion": "eu-west-1"}, "destPrefix: source and destination are one registry"),
+        (
+            {**AMAZON, "destRegion": "eu-west-1"},
+            "destPrefix: source and destination are one registry",
+        ),
     ],
 )
 def test_what_cannot_be(values: dict[str, str], problem: str) -> None:
@@ -126,7 +137,9 @@ def test_what_it_costs() -> None:
 async def fail(platform: LocalPlatform, *keys: str, reason: str = "DENIED") -> int:
     run, _ = await platform.records.begin_run(RunKind.SYNC)
     images = [
-        ImageRecord(key, run.id, f"quay.io/{key.partition('/')[2]}", Status.FAILED, about="sha256:1")
+        ImageRecord(
+            key, run.id, f"quay.io/{key.partition('/')[2]}", Status.FAILED, about="sha256:1"
+        )
         for key in keys
     ]
     await platform.images.write(images)
@@ -154,7 +167,9 @@ async def test_what_failed_is_sent_again_once(
     assert (redrive.counts.listed, redrive.counts.enqueued) == (5, 5)
     orders = [decode(each.body) for each in await platform.queue.receive(10, 1.0, 0.0)]
     assert [order.key for order in orders] == keys
-    assert {(order.run, order.digest, order.about) for order in orders} == {(redrive.id, "", "sha256:1")}
+    assert {(order.run, order.digest, order.about) for order in orders} == {
+        (redrive.id, "", "sha256:1")
+    }
     assert str(orders[0].source) == "quay.io/team/app:v0"
     assert {each.status for each in await platform.images.page(redrive.id)} == {Status.PENDING}
 

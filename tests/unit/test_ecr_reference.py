@@ -22,7 +22,8 @@ from dth.images.registry.reference import (
 
 SHA = "sha256:" + "0123456789abcdef" * 4
 
-# The grammar of github.com/distribution/reference, written again from its own rules, piece by piece as there.
+# The grammar of github.com/distribution/reference, written again from its own rules, piece by piece
+# as there.
 ALPHANUMERIC = r"[a-z0-9]+"
 SEPARATOR = r"(?:[._]|__|[-]+)"
 PATH_COMPONENT = rf"{ALPHANUMERIC}(?:{SEPARATOR}{ALPHANUMERIC})*"
@@ -36,15 +37,23 @@ GRAMMAR = re.compile(rf"({NAME})(?::({TAG}))?(?:@({DIGEST}))?")
 
 registries = st.one_of(
     st.sampled_from(
-        ["docker.io", "localhost", "localhost:5000", "[::1]:5000", "[2001:db8::1]", "HOST", "10.0.0.1:80"]
+        [
+            "docker.io",
+            "localhost",
+            "localhost:5000",
+            "[::1]:5000",
+            "[2001:db8::1]",
+            "HOST",
+            "10.0.0.1:80",
+        ]
     ),
     st.from_regex(rf"{DOMAIN_NAME}:[0-9]{{1,4}}", fullmatch=True),
     st.ip_addresses(v=6).map(lambda address: f"[{address}]"),
     st.from_regex(rf"{DOMAIN_COMPONENT}\.{DOMAIN_COMPONENT}", fullmatch=True),
 )
-repositories = st.from_regex(rf"{PATH_COMPONENT}(?:/{PATH_COMPONENT}){{0,3}}", fullmatch=True).filter(
-    lambda name: len(name) <= 200 and not re.fullmatch("[a-f0-9]{64}", name)
-)
+repositories = st.from_regex(
+    rf"{PATH_COMPONENT}(?:/{PATH_COMPONENT}){{0,3}}", fullmatch=True
+).filter(lambda name: len(name) <= 200 and not re.fullmatch("[a-f0-9]{64}", name))
 tags = st.one_of(st.just(""), st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,9}", fullmatch=True))
 digests = st.one_of(
     st.just(""),
@@ -71,9 +80,12 @@ digests = st.one_of(
         (f"ubuntu@{SHA}", "docker.io", "library/ubuntu", "", SHA),
         ("Host/a", "Host", "a", "", ""),
         ("[::1]:5000/a:b", "[::1]:5000", "a", "b", ""),
-        ("quay.io/a-b/c_d/e.f/g__h/i--j:V1.0_x-y", "quay.io", "a-b/c_d/e.f/g__h/i--j", "V1.0_x-y", ""),
-        ("public.ecr.aws/docker/library/nginx:1", "public.ecr.aws", "docker/library/nginx", "1", ""),
-        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/a", "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+        ("quay.io/a-b/c_d/e.f/g__h/i--j:V1.0_x-y", "quay.io", "a-b/c_d/e.f/g__h/i--j", "V1.0_x-y",
+        ""),
+        ("public.ecr.aws/docker/library/nginx:1", "public.ecr.aws", "docker/library/nginx", "1",
+        ""),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/a",
+        "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
          "a", "", ""),
         ("localhost:5000", "docker.io", "library/localhost", "5000", ""),  # a tag: there is no path
     ],
@@ -149,13 +161,17 @@ def test_we_take_what_the_grammar_takes(text: str) -> None:
     try:
         found = parse(text)
     except UsageError:
-        # What we refuse beyond the grammar: digests nobody makes, ids, lengths, capitals in what is not a registry,
-        # addresses and ports that there cannot be.
+        # What we refuse beyond the grammar: digests nobody makes, ids, lengths, capitals in what is
+        # not a registry, addresses and ports that there cannot be.
         assert match is None or not _usual(text, match)
         return
     assert match is not None
     assert (found.tag, found.digest) == (match[2] or "", match[3] or "")
-    assert match[1] in (found.name, found.repository, found.repository.removeprefix("library/")) or (
+    assert match[1] in (
+        found.name,
+        found.repository,
+        found.repository.removeprefix("library/"),
+    ) or (
         found.registry == "docker.io"
         and match[1].removeprefix("index.").removeprefix("docker.io/")
         in (found.repository, found.repository.removeprefix("library/"))
@@ -165,7 +181,9 @@ def test_we_take_what_the_grammar_takes(text: str) -> None:
 def _usual(text: str, match: re.Match[str]) -> bool:
     name, digest = match[1], match[3]
     first, slash, rest = name.partition("/")
-    host = slash and ("." in first or ":" in first or first == "localhost" or first != first.lower())
+    host = slash and (
+        "." in first or ":" in first or first == "localhost" or first != first.lower()
+    )
     path = rest if host else name
     return (
         (not host or is_registry(first))

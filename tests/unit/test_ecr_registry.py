@@ -7,14 +7,27 @@ import time
 
 import pytest
 
-from dth.core.errors import NotSupported, ObjectRefused, SourceGone, Throttled, TransferError, Transient
+from dth.core.errors import (
+    NotSupported,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+)
 from dth.core.transport import Response
 from dth.images.registry.address import RegistryAddress
 from dth.images.registry.answers import refusal
 from dth.images.registry.client import fallback_tag
 from dth.images.registry.headers import Challenge, read_challenge
 from dth.images.registry.login import UserPassword
-from dth.images.registry.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, read_manifest
+from dth.images.registry.manifest import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    read_manifest,
+)
 from dth.images.registry.registries import KNOWN, known_registry
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
@@ -53,7 +66,9 @@ def test_challenges(header: str, expected: Challenge | None) -> None:
 
 def answer(status: int, code: str = "", message: str = "", **headers: str) -> Response:
     body = json.dumps({"errors": [{"code": code, "message": message}]}).encode() if code else b""
-    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, [body])
+    return Response(
+        status, {name.replace("_", "-"): value for name, value in headers.items()}, [body]
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +136,8 @@ def blob(digest: str, size: int, kind: str = "", **fields: object) -> dict[str, 
 def test_an_image() -> None:
     found = read_manifest(
         body(
-            config=blob(A, 1), layers=[blob(B, 2), blob(C, 3, "x.foreign.y"), blob(C, 3, urls=["https://h"])]
+            config=blob(A, 1),
+            layers=[blob(B, 2), blob(C, 3, "x.foreign.y"), blob(C, 3, urls=["https://h"])],
         ),
         f"{DOCKER_MANIFEST}; charset=utf-8",
     )
@@ -164,7 +180,11 @@ def test_a_kind_that_the_answer_does_not_tell(content: bytes, kind: str) -> None
         (body(config=blob(A, 1), layers=[{"size": 1}]), OCI_MANIFEST, "without saying what"),
         (body(config=blob("sha256:1", 1), layers=[]), OCI_MANIFEST, "without saying what"),
         (body(config=blob(A, 1), layers="x"), OCI_MANIFEST, "layers is not a list"),
-        (b'{"schemaVersion": 1}', "application/vnd.docker.distribution.manifest.v1+prettyjws", "schema 1"),
+        (
+            b'{"schemaVersion": 1}',
+            "application/vnd.docker.distribution.manifest.v1+prettyjws",
+            "schema 1",
+        ),
         (b'{"schemaVersion": 3}', "text/plain", "unknown kind"),
     ],
 )

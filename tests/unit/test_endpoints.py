@@ -1,4 +1,5 @@
-"""Where requests go and how they are signed: profiles, partitions, addressing, and URLs that are refused."""
+"""Where requests go and how they are signed: profiles, partitions, addressing, and URLs that are
+refused."""
 
 import botocore.session
 import pytest
@@ -24,7 +25,9 @@ from dth.objects.store.endpoints import (
 def partitions() -> list[tuple[str, str]]:
     """Every region that botocore knows, with its partition's domain."""
     data = botocore.session.Session().get_component("data_loader").load_data("endpoints")
-    return [(region, part["dnsSuffix"]) for part in data["partitions"] for region in part["regions"]]
+    return [
+        (region, part["dnsSuffix"]) for part in data["partitions"] for region in part["regions"]
+    ]
 
 
 @pytest.mark.parametrize(("region", "domain"), partitions())
@@ -45,11 +48,17 @@ def test_every_aws_region_has_the_endpoint_of_its_partition(region: str, domain:
         ("https://s3.amazonaws.com", "us-east-1"),
         ("https://s3.dualstack.eu-west-1.amazonaws.com", "eu-west-1"),
         ("https://s3-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
-        ("https://bucket.vpce-1a2b3c4d-5e6f.s3.ap-southeast-2.vpce.amazonaws.com", "ap-southeast-2"),
+        (
+            "https://bucket.vpce-1a2b3c4d-5e6f.s3.ap-southeast-2.vpce.amazonaws.com",
+            "ap-southeast-2",
+        ),
         ("https://s3express-use1-az4.us-east-2.amazonaws.com", "us-east-2"),
         ("https://s3.cn-north-1.amazonaws.com.cn", "cn-north-1"),
         ("http://localhost:9000", "us-east-1"),
-        ("https://store-eu-west-1.example.com", "us-east-1"),  # only AWS names its regions like that for sure
+        (
+            "https://store-eu-west-1.example.com",
+            "us-east-1",
+        ),  # only AWS names its regions like that for sure
     ],
 )
 def test_the_region_is_read_from_an_aws_url(url: str, region: str) -> None:
@@ -70,7 +79,11 @@ def test_a_profile_is_found_by_its_name_and_by_its_hosts(profile: Profile) -> No
         assert "{" not in by_region.url
         assert resolve_endpoint(url=by_region.url).profile is profile
     by_url = resolve_endpoint(kind=profile.name, url="http://store.local:9000", region="here")
-    assert (by_url.profile, by_url.url, by_url.region) == (profile, "http://store.local:9000", "here")
+    assert (by_url.profile, by_url.url, by_url.region) == (
+        profile,
+        "http://store.local:9000",
+        "here",
+    )
     assert by_url.addressing is profile.addressing
     assert by_url.checksum is profile.checksum
     assert by_url.profile.addressing is not Addressing.AUTO
@@ -81,11 +94,26 @@ def test_a_profile_is_found_by_its_name_and_by_its_hosts(profile: Profile) -> No
 @pytest.mark.parametrize(
     ("kind", "url", "addressing", "checksum"),
     [
-        ("Amazon_S3", "https://s3.eu-west-1.amazonaws.com", Addressing.VIRTUAL, ChecksumMode.CRC64NVME),
-        ("Aliyun_OSS", "https://s3.oss-eu-west-1.aliyuncs.com", Addressing.VIRTUAL, ChecksumMode.MD5),
+        (
+            "Amazon_S3",
+            "https://s3.eu-west-1.amazonaws.com",
+            Addressing.VIRTUAL,
+            ChecksumMode.CRC64NVME,
+        ),
+        (
+            "Aliyun_OSS",
+            "https://s3.oss-eu-west-1.aliyuncs.com",
+            Addressing.VIRTUAL,
+            ChecksumMode.MD5,
+        ),
         ("Tencent_COS", "https://cos.eu-west-1.myqcloud.com", Addressing.VIRTUAL, ChecksumMode.MD5),
         ("Qiniu_Kodo", "https://s3-eu-west-1.qiniucs.com", Addressing.PATH, ChecksumMode.MD5),
-        ("Huawei_OBS", "https://obs.eu-west-1.myhuaweicloud.com", Addressing.VIRTUAL, ChecksumMode.MD5),
+        (
+            "Huawei_OBS",
+            "https://obs.eu-west-1.myhuaweicloud.com",
+            Addressing.VIRTUAL,
+            ChecksumMode.MD5,
+        ),
         ("Baidu_BOS", "https://s3.eu-west-1.bcebos.com", Addressing.PATH, ChecksumMode.MD5),
         ("Google_GCS", "https://storage.googleapis.com", Addressing.PATH, ChecksumMode.MD5),
     ],
@@ -203,7 +231,7 @@ def test_the_bucket_is_in_the_host_or_in_the_path(
     assert (address.origin, address.root) == (origin, root)
 
 
-# ---------------------------------------------------------------------------------------- several endpoints
+# -------------------------------------------------------------------------------- several endpoints
 
 
 @pytest.mark.parametrize("between", [",", " ", ", ", "\n"])
@@ -220,7 +248,10 @@ def test_several_urls_lead_to_one_store(between: str) -> None:
     ("url", "says"),
     [
         ("http://a,https://b", "are not all of one scheme"),
-        ("https://s3.fr-par.scw.cloud,https://s3.eu-central-1.wasabisys.com", "are of different stores"),
+        (
+            "https://s3.fr-par.scw.cloud,https://s3.eu-central-1.wasabisys.com",
+            "are of different stores",
+        ),
         ("http://a,b", "endpoint URL 'b' is not"),
         ("http://a,http://b/path", "has a path"),
         (",", "is not http"),
@@ -231,7 +262,7 @@ def test_urls_that_do_not_go_together_are_refused(url: str, says: str) -> None:
         resolve_endpoint(url=url)
 
 
-# ------------------------------------------------------------------------------------------ names of buckets
+# --------------------------------------------------------------------------------- names of buckets
 
 ARN = "arn:aws:s3:eu-west-1:123456789012:accesspoint/my-point"
 
@@ -247,23 +278,33 @@ ARN = "arn:aws:s3:eu-west-1:123456789012:accesspoint/my-point"
         ("tenant:bucket", "Ceph", Addressing.PATH),
     ],
 )
-def test_a_name_that_is_no_label_stands_in_the_path(bucket: str, kind: str, addressing: Addressing) -> None:
+def test_a_name_that_is_no_label_stands_in_the_path(
+    bucket: str, kind: str, addressing: Addressing
+) -> None:
     url = "" if kind == "Amazon_S3" else "http://store:1"
-    assert resolve_endpoint(bucket=bucket, kind=kind, url=url, region="r-1").addressing is addressing
+    assert (
+        resolve_endpoint(bucket=bucket, kind=kind, url=url, region="r-1").addressing is addressing
+    )
 
 
 def test_a_name_that_is_no_label_cannot_be_in_the_host() -> None:
     with pytest.raises(
         UsageError, match=r"'Old_Bucket' cannot stand in a host name .* use addressing style path"
     ):
-        resolve_endpoint(bucket="Old_Bucket", url="http://localhost:1", addressing=Addressing.VIRTUAL)
+        resolve_endpoint(
+            bucket="Old_Bucket", url="http://localhost:1", addressing=Addressing.VIRTUAL
+        )
 
 
 @pytest.mark.parametrize(
     ("arn", "url", "asked"),
     [
         (ARN, "", "https://my-point-123456789012.s3-accesspoint.eu-west-1.amazonaws.com"),
-        (ARN.replace("/", ":"), "", "https://my-point-123456789012.s3-accesspoint.eu-west-1.amazonaws.com"),
+        (
+            ARN.replace("/", ":"),
+            "",
+            "https://my-point-123456789012.s3-accesspoint.eu-west-1.amazonaws.com",
+        ),
         (
             "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/p",
             "",
@@ -309,7 +350,10 @@ def test_what_is_no_plain_bucket_at_aws_is_refused_with_the_reason(bucket: str, 
 
 
 def test_elsewhere_any_name_is_a_name() -> None:
-    assert resolve_endpoint(bucket="b--usw2-az1--x-s3", url="http://localhost:1").url == "http://localhost:1"
+    assert (
+        resolve_endpoint(bucket="b--usw2-az1--x-s3", url="http://localhost:1").url
+        == "http://localhost:1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -327,7 +371,7 @@ def test_an_arn_in_a_url_ends_before_the_prefix(text: str, bucket: str, key: str
     assert split_url(text) == (bucket, key)
 
 
-# -------------------------------------------------------------------------------------------------- regions
+# ------------------------------------------------------------------------------------------ regions
 
 
 @pytest.mark.parametrize(
@@ -346,7 +390,11 @@ def test_an_arn_in_a_url_ends_before_the_prefix(text: str, bucket: str, key: str
             "https://bucket.vpce-1a.s3.eu-west-1.vpce.amazonaws.com",
         ),
         ("https://s3.fr-par.scw.cloud", "fr-par", "https://s3.ap-south-1.scw.cloud"),
-        ("https://nyc3.digitaloceanspaces.com", "nyc3", "https://ap-south-1.digitaloceanspaces.com"),
+        (
+            "https://nyc3.digitaloceanspaces.com",
+            "nyc3",
+            "https://ap-south-1.digitaloceanspaces.com",
+        ),
         (
             "https://s3.private.us-south.cloud-object-storage.appdomain.cloud",
             "us-south",

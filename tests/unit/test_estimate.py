@@ -12,7 +12,16 @@ from dth.core.ports.runs import Counts
 from dth.core.prices import Price, read_prices
 from dth.objects.checks import bucket_settings as buckets
 from dth.objects.checks import policies
-from dth.objects.forecast.estimate import Tariff, Way, cost_of, estimate, spent, tariff_of, unpriced, way
+from dth.objects.forecast.estimate import (
+    Tariff,
+    Way,
+    cost_of,
+    estimate,
+    spent,
+    tariff_of,
+    unpriced,
+    way,
+)
 from dth.objects.parameters import S3Parameters, StorageClass
 from dth.objects.store.endpoints import Endpoint, resolve_endpoint
 
@@ -33,7 +42,9 @@ def tariff(source: Endpoint, dest: Endpoint, storage_class: str | None = None) -
 
 
 def test_a_transfer_costs_its_requests_its_class_and_its_way() -> None:
-    cost = cost_of(tariff(IRELAND, VIRGINIA, StorageClass.GLACIER), 10 * GIB, 1000, lists=1, dest_lists=1)
+    cost = cost_of(
+        tariff(IRELAND, VIRGINIA, StorageClass.GLACIER), 10 * GIB, 1000, lists=1, dest_lists=1
+    )
     assert cost.requests == pytest.approx(1000 * 0.0004 / 1000 + 1002 * 0.005 / 1000)
     assert cost.storage_class == pytest.approx(1000 * 0.025 / 1000)
     assert cost.transfer == pytest.approx(0.2)
@@ -62,16 +73,31 @@ def test_where_nobody_knows_the_prices_there_is_no_cost() -> None:
         assert tariff_of(source, dest, {}) is None
         assert unpriced(source, dest, {}) == unknown
     shown = estimate(OWN, OWN, Counts(listed=5), 1, 0, 0, 0)
-    assert (shown.requests_usd, shown.between_regions_usd, shown.to_internet_usd) == (None, None, None)
+    assert (shown.requests_usd, shown.between_regions_usd, shown.to_internet_usd) == (
+        None,
+        None,
+        None,
+    )
     assert [name for name, _ in shown.rows()] == ["requests", "prices"]
     assert shown.prices == "no prices are known for minio.example.org:9000"
-    task = S3Parameters(src_bucket="a", src_endpoint=OWN.url, dest_bucket="b", dest_endpoint=OWN.url)
+    task = S3Parameters(
+        src_bucket="a", src_endpoint=OWN.url, dest_bucket="b", dest_endpoint=OWN.url
+    )
     assert spent(task, [Counts(done=1)], {}) is None
     assert spent(task, [Counts(done=1)], PRICES) == pytest.approx(2 * 0.002 / 1000, rel=0.01)
 
 
 @pytest.mark.parametrize(
-    "given", [{"gb": -1}, {"requests": "much"}, {"gb": float("nan")}, {"gb": True}, {"gigabyte": 1}, 5, None]
+    "given",
+    [
+        {"gb": -1},
+        {"requests": "much"},
+        {"gb": float("nan")},
+        {"gb": True},
+        {"gigabyte": 1},
+        5,
+        None,
+    ],
 )
 def test_a_price_that_cannot_be_is_refused(given: Any) -> None:
     with pytest.raises(ValueError, match=r"minio\.example"):
@@ -82,7 +108,14 @@ def test_a_dry_run_and_a_forecast_use_one_table() -> None:
     counts = Counts(listed=5000, dest_listed=100, enqueued=1000)
     shown = estimate(IRELAND, VIRGINIA, counts, 7 * GIB, 10, 640, 5)
     cost = cost_of(
-        tariff(IRELAND, VIRGINIA), 7 * GIB, 1000, lists=6, dest_lists=2, parts=640, parted=10, heads=15
+        tariff(IRELAND, VIRGINIA),
+        7 * GIB,
+        1000,
+        lists=6,
+        dest_lists=2,
+        parts=640,
+        parted=10,
+        heads=15,
     )
     assert shown.requests_usd == pytest.approx(cost.requests, abs=1e-6)
     assert (shown.list_requests, shown.get_requests, shown.put_requests) == (8, 1645, 1650)
@@ -103,8 +136,13 @@ def test_where_bytes_go(source: dict[str, str], dest: dict[str, str], expected: 
 
 
 def test_what_runs_have_spent_grows_with_what_they_moved() -> None:
-    task = S3Parameters(src_bucket="a", src_region="eu-west-1", dest_bucket="b", dest_region="us-east-1")
-    runs = [Counts(listed=1000, done=1000, done_bytes=50 * GIB), Counts(listed=1000, dest_listed=1000)]
+    task = S3Parameters(
+        src_bucket="a", src_region="eu-west-1", dest_bucket="b", dest_region="us-east-1"
+    )
+    runs = [
+        Counts(listed=1000, done=1000, done_bytes=50 * GIB),
+        Counts(listed=1000, dest_listed=1000),
+    ]
     assert spent(task, [], {}) == 0
     one = spent(task, runs[:1], {})
     assert one is not None
@@ -112,7 +150,7 @@ def test_what_runs_have_spent_grows_with_what_they_moved() -> None:
     assert spent(task, runs, {}) == pytest.approx(one + 2 * 0.005 / 1000)
 
 
-# ------------------------------------------------------------------------------------------------ statements
+# --------------------------------------------------------------------------------------- statements
 
 
 @pytest.mark.parametrize(
@@ -130,7 +168,10 @@ def test_statements_are_in_the_partition_of_the_region(region: str, partition: s
     endpoint = resolve_endpoint(region=region)
     statement = policies.on_objects(endpoint, "b", "in/", "s3:GetObject")
     assert statement["Resource"] == f"arn:{partition}:s3:::b/in/*"
-    assert policies.on_key(endpoint, "", "kms:Decrypt")["Resource"] == f"arn:{partition}:kms:{region}:*:key/*"
+    assert (
+        policies.on_key(endpoint, "", "kms:Decrypt")["Resource"]
+        == f"arn:{partition}:kms:{region}:*:key/*"
+    )
 
 
 def test_statements_match_a_prefix_to_the_letter() -> None:
@@ -144,10 +185,14 @@ def test_keys_are_named_however_they_are_given() -> None:
     endpoint = resolve_endpoint(region="eu-west-1")
     arn = "arn:aws:kms:eu-west-1:1:key/k"
     assert policies.on_key(endpoint, arn, "kms:Decrypt")["Resource"] == arn
-    assert policies.on_key(endpoint, "k", "kms:Decrypt")["Resource"] == "arn:aws:kms:eu-west-1:*:key/k"
+    assert (
+        policies.on_key(endpoint, "k", "kms:Decrypt")["Resource"] == "arn:aws:kms:eu-west-1:*:key/k"
+    )
     for alias in ("alias/mine", "arn:aws:kms:eu-west-1:1:alias/mine"):
         statement = policies.on_key(endpoint, alias, "kms:Decrypt")
-        assert statement["Condition"] == {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/mine"}}
+        assert statement["Condition"] == {
+            "ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/mine"}
+        }
 
 
 def test_a_policy_has_one_statement_for_each_resource() -> None:
@@ -171,13 +216,14 @@ def test_a_policy_has_one_statement_for_each_resource() -> None:
 
 def test_a_refusal_that_names_its_action_is_read() -> None:
     said = (
-        'User: u is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" because no policy'
+        'User: u is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" '
+        "because no policy"
     )
     assert policies.denied(ObjectRefused("", said=said)) == ("s3:PutObject", "arn:aws:s3:::b/k")
     assert policies.denied(ObjectRefused("", said="Access Denied")) == ("", "")
 
 
-# ------------------------------------------------------------------------------------------------ settings
+# ----------------------------------------------------------------------------------------- settings
 
 
 def test_settings_that_are_not_there_mean_nothing() -> None:
@@ -191,11 +237,11 @@ def test_settings_are_read() -> None:
     lock = "<C><Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Years>2</Years></DefaultRetention></Rule></C>"
     assert buckets.retention(ElementTree.fromstring(lock)) == "COMPLIANCE for 2 years"
     assert (
-        buckets.retention(ElementTree.fromstring("<C><ObjectLockEnabled>Enabled</ObjectLockEnabled></C>"))
+        buckets.retention(
+            ElementTree.fromstring("<C><ObjectLockEnabled>Enabled</ObjectLockEnabled></C>")
+        )
         == ""
     )
     kms = "<SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>k</KMSMasterKeyID>"
-    default = (
-        f"<S><Rule><ApplyServerSideEncryptionByDefault>{kms}</ApplyServerSideEncryptionByDefault></Rule></S>"
-    )
+    default = f"<S><Rule><ApplyServerSideEncryptionByDefault>{kms}</ApplyServerSideEncryptionByDefault></Rule></S>"
     assert buckets.encryption(ElementTree.fromstring(default)) == ("aws:kms", "k")

@@ -53,7 +53,9 @@ def test_a_creation_and_a_deletion_are_read() -> None:
     ],
 )
 def test_what_neither_creates_nor_deletes_is_left_out(name: str, created: bool | None) -> None:
-    assert [event.created for event in read(record(name=name))] == ([] if created is None else [created])
+    assert [event.created for event in read(record(name=name))] == (
+        [] if created is None else [created]
+    )
 
 
 def test_fault_06_every_record_of_a_notification_counts() -> None:

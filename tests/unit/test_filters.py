@@ -7,7 +7,9 @@ from dth.objects.listing.filters import Filter, aged, aws_rules, build, rclone_r
 from dth.objects.listing.pages import ListedObject
 
 
-def keeps(wanted: Filter, key: str, size: int = 1, modified: str = "", storage_class: str = "") -> bool:
+def keeps(
+    wanted: Filter, key: str, size: int = 1, modified: str = "", storage_class: str = ""
+) -> bool:
     test = build(wanted, "data/")
     assert test is not None
     return test(ListedObject("data/" + key, size, "x", modified, storage_class))
@@ -73,7 +75,11 @@ def test_sizes_times_and_classes() -> None:
     assert not keeps(times, "a", modified="2023-12-31T23:59:59")
     assert keeps(times, "a", modified="")
     classes = Filter(storage_classes=frozenset({"STANDARD"}))
-    assert [keeps(classes, "a", storage_class=c) for c in ("", "STANDARD", "GLACIER")] == [True, True, False]
+    assert [keeps(classes, "a", storage_class=c) for c in ("", "STANDARD", "GLACIER")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_folder_markers_are_objects_like_others() -> None:

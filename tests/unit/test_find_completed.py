@@ -1,5 +1,5 @@
-"""An upload that the store does not know any more may have been completed: what is at its key counts only if it is
-this upload's result."""
+"""An upload that the store does not know any more may have been completed: what is at its key
+counts only if it is this upload's result."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class Dest:
         return SimpleNamespace(headers=self._headers)
 
 
-async def joined(headers: dict[str, str] | None, *, proof: str = PROOF, md5s: list[str] = MD5S) -> str:
+async def joined(
+    headers: dict[str, str] | None, *, proof: str = PROOF, md5s: list[str] = MD5S
+) -> str:
     """The ETag that was taken as the result's."""
     parts = [Part(number, etag, PROOF) for number, etag in enumerate(md5s, 1)]
     route = cast("ObjectRoute", SimpleNamespace(dest=Dest(headers), keys=KeyMap()))

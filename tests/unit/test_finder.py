@@ -13,9 +13,21 @@ SETTLED = Counts(enqueued=2, done=1, failed=1)
     ("number", "kind", "state", "counts", "waits"),
     [
         (1, RunKind.SYNC, RunState.TRANSFERRING, UNDER_WAY, True),
-        (1, RunKind.SYNC, RunState.FAILED, UNDER_WAY, True),  # what it enqueued is in flight nevertheless
+        (
+            1,
+            RunKind.SYNC,
+            RunState.FAILED,
+            UNDER_WAY,
+            True,
+        ),  # what it enqueued is in flight nevertheless
         (1, RunKind.REDRIVE, RunState.TRANSFERRING, UNDER_WAY, True),
-        (1, RunKind.EVENTS, RunState.LISTING, UNDER_WAY, False),  # it never ends, and its records are written
+        (
+            1,
+            RunKind.EVENTS,
+            RunState.LISTING,
+            UNDER_WAY,
+            False,
+        ),  # it never ends, and its records are written
         (1, RunKind.SYNC, RunState.TRANSFERRING, SETTLED, False),
         (3, RunKind.SYNC, RunState.LISTING, UNDER_WAY, False),
     ],

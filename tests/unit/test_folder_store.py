@@ -33,7 +33,10 @@ def folder(path: Path, *, writes: bool = True) -> Folder:
 
 def put(key: str, body: bytes = b"x", **headers: str) -> Request:
     return Request(
-        "PUT", key, headers={name.replace("_", "-"): text for name, text in headers.items()}, body=body
+        "PUT",
+        key,
+        headers={name.replace("_", "-"): text for name, text in headers.items()},
+        body=body,
     )
 
 
@@ -71,7 +74,11 @@ async def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     ],
 )
 async def test_each_error_of_the_system_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[TransferError], code: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: type[TransferError],
+    code: str,
 ) -> None:
     def fails(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -108,7 +115,9 @@ async def test_a_file_that_changes_while_it_is_read_has_changed(
 async def test_parts_come_in_any_order_and_are_joined_under_the_name(tmp_path: Path) -> None:
     one = folder(tmp_path)
     answer = await one.send(
-        Request("POST", "f/a", {"uploads": ""}, {PART_SIZE: "4", "x-amz-meta-mtime": "1600000000.5"})
+        Request(
+            "POST", "f/a", {"uploads": ""}, {PART_SIZE: "4", "x-amz-meta-mtime": "1600000000.5"}
+        )
     )
     upload = answer.body.split(b"UploadId>")[1].removesuffix(b"</").decode()
     for number, body in ((3, b"z"), (1, b"aaaa"), (2, b"bbbb")):
@@ -139,7 +148,9 @@ async def test_a_destination_states_when_a_file_was_written_whatever_time_it_was
 ) -> None:
     await folder(tmp_path).send(put("a", **{"x-amz-meta-mtime": "1000000000"}))
     there = (await folder(tmp_path).send(Request("HEAD", "a"))).headers["last-modified"]
-    here = (await folder(tmp_path, writes=False).send(Request("HEAD", "a"))).headers["last-modified"]
+    here = (await folder(tmp_path, writes=False).send(Request("HEAD", "a"))).headers[
+        "last-modified"
+    ]
     assert here == "Sun, 09 Sep 2001 01:46:40 GMT"
     assert abs(parsedate_to_datetime(there).timestamp() - time.time()) < 3600
 

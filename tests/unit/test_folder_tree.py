@@ -50,7 +50,9 @@ def test_the_order_is_that_of_a_store_from_any_key_on(
         one = tree(root)
         assert [found.key for found in one.walk()] == wanted
         for after in (*wanted[:3], other, other + "/"):
-            assert [found.key for found in one.walk("", after)] == [key for key in wanted if key > after]
+            assert [found.key for found in one.walk("", after)] == [
+                key for key in wanted if key > after
+            ]
         pages: list[str] = []
         after, more = "", True
         while more:
@@ -79,7 +81,11 @@ def test_names_that_are_no_utf8_are_listed_in_the_order_of_their_text(tmp_path: 
 def test_one_level_shows_its_folders(tmp_path: Path) -> None:
     make(str(tmp_path), {"a-b", "a/b/c", "b"})
     found = tree(str(tmp_path)).walk(flat=True)
-    assert [(each.key, each.state is None) for each in found] == [("a-b", False), ("a/", True), ("b", False)]
+    assert [(each.key, each.state is None) for each in found] == [
+        ("a-b", False),
+        ("a/", True),
+        ("b", False),
+    ]
 
 
 def test_an_empty_folder_is_an_object_whose_key_ends_in_a_slash(tmp_path: Path) -> None:
@@ -121,7 +127,21 @@ def test_what_a_killed_writer_left_is_never_listed_and_removed_if_asked(tmp_path
 
 
 @pytest.mark.parametrize(
-    "key", ["../x", "a/../x", "/x", "a//b", "a/./b", "", ".", "a\0b", "x" * 256, "\u00e9" * 128, "a/", ".."]
+    "key",
+    [
+        "../x",
+        "a/../x",
+        "/x",
+        "a//b",
+        "a/./b",
+        "",
+        ".",
+        "a\0b",
+        "x" * 256,
+        "\u00e9" * 128,
+        "a/",
+        "..",
+    ],
 )
 def test_keys_that_are_no_paths_are_refused(key: str) -> None:
     with pytest.raises(ObjectRefused):
@@ -142,7 +162,10 @@ def test_a_path_through_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "root" / "link").symlink_to(tmp_path / "outside")
     root = Root(str(tmp_path / "root"))
-    with pytest.raises(ObjectRefused, match="symbolic link 'link'"), root.parent("link/x", make=True):
+    with (
+        pytest.raises(ObjectRefused, match="symbolic link 'link'"),
+        root.parent("link/x", make=True),
+    ):
         pass
     assert list((tmp_path / "outside").iterdir()) == []
 
@@ -154,14 +177,18 @@ def test_a_name_that_differs_only_in_case_is_refused_where_the_disk_folds_case(
     stat = os.stat
 
     def folding(name: str, **how: int) -> os.stat_result:
-        there = {each.lower(): each for each in os.listdir(how["dir_fd"])} if "dir_fd" in how else {}  # noqa: PTH208 - an open folder
+        names = os.listdir(how["dir_fd"]) if "dir_fd" in how else []  # noqa: PTH208 - of a descriptor
+        there = {each.lower(): each for each in names}
         return stat(there.get(name.lower(), name), **how)
 
     monkeypatch.setattr(os, "stat", folding)
     root = Root(str(tmp_path))
     with root.parent("Photos/x", make=True):
         pass
-    with pytest.raises(ObjectRefused, match="differs only in case"), root.parent("photos/x", make=True):
+    with (
+        pytest.raises(ObjectRefused, match="differs only in case"),
+        root.parent("photos/x", make=True),
+    ):
         pass
 
 

@@ -26,7 +26,9 @@ def test_each_root_field_has_its_resolver() -> None:
 def test_a_field_without_a_resolver_and_a_resolver_without_a_field_are_defects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    more = {name: field for name, field in FIELDS.items() if name != "whoAmI"} | {"dance": FIELDS["whoAmI"]}
+    more = {name: field for name, field in FIELDS.items() if name != "whoAmI"} | {
+        "dance": FIELDS["whoAmI"]
+    }
     monkeypatch.setattr(graphql, "FIELDS", more)
     with pytest.raises(AssertionError, match=r"\['dance', 'whoAmI'\]"):
         graphql.load_schema()

@@ -51,9 +51,12 @@ def test_names_that_programs_read_in_several_ways_are_refused(given: str) -> Non
 @pytest.mark.parametrize(
     ("binding", "covered", "others"),
     [
-        ("store.example.com", ["store.example.com"], ["store.example.com:9000", "x.store.example.com", "example.com"]),
-        ("store.example.com:9000", ["store.example.com:9000"], ["store.example.com", "store.example.com:9001"]),
-        ("*.example.com", ["a.example.com", "a.b.example.com"], ["example.com", "aexample.com", "a.example.com:8443"]),
+        ("store.example.com", ["store.example.com"], ["store.example.com:9000",
+        "x.store.example.com", "example.com"]),
+        ("store.example.com:9000", ["store.example.com:9000"], ["store.example.com",
+        "store.example.com:9001"]),
+        ("*.example.com", ["a.example.com", "a.b.example.com"], ["example.com", "aexample.com",
+        "a.example.com:8443"]),
         ("*.example.com:8443", ["a.example.com:8443"], ["a.example.com"]),
         ("*", ["a", "127.0.0.1:1"], []),
         ("127.0.0.1:9000", ["127.0.0.1:9000"], ["127.0.0.1", "127.0.0.1:9001", "127.0.0.2:9000"]),
@@ -64,15 +67,20 @@ def test_names_that_programs_read_in_several_ways_are_refused(given: str) -> Non
                 "s3.eu-west-1.amazonaws.com", "s3.amazonaws.com", "s3-us-west-2.amazonaws.com",
                 "s3.dualstack.us-east-1.amazonaws.com", "s3-fips.us-gov-west-1.amazonaws.com",
                 "s3-accesspoint.eu-west-1.amazonaws.com", "s3-accelerate.dualstack.amazonaws.com",
-                "bucket.vpce-0a1b-2c.s3.eu-west-1.vpce.amazonaws.com", "api.ecr.eu-central-1.amazonaws.com",
-                "123456789012.dkr.ecr.eu-west-1.amazonaws.com", "123456789012.dkr-ecr.eu-west-1.on.aws",
+                "bucket.vpce-0a1b-2c.s3.eu-west-1.vpce.amazonaws.com",
+                "api.ecr.eu-central-1.amazonaws.com",
+                "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+                "123456789012.dkr-ecr.eu-west-1.on.aws",
                 "ecr.eu-west-1.api.aws", "sts.eu-west-1.amazonaws.com",
             ],
             [
-                "amazonaws.com", "s3.amazonaws.com.evil.example", "s3.eu-west-1.amazonaws.com.evil.example",
-                "ec2-1-2-3-4.compute.amazonaws.com", "x.elb.amazonaws.com", "s3.x.elb.amazonaws.com",
+                "amazonaws.com", "s3.amazonaws.com.evil.example",
+                "s3.eu-west-1.amazonaws.com.evil.example",
+                "ec2-1-2-3-4.compute.amazonaws.com", "x.elb.amazonaws.com",
+                "s3.x.elb.amazonaws.com",
                 "x.execute-api.eu-west-1.amazonaws.com", "x.lambda-url.eu-west-1.on.aws",
-                "x.s3-object-lambda.eu-west-1.amazonaws.com", "evil-amazonaws.com", "s3.eu-west-1.amazonaws.com:8443",
+                "x.s3-object-lambda.eu-west-1.amazonaws.com", "evil-amazonaws.com",
+                "s3.eu-west-1.amazonaws.com:8443",
                 "vpce-1.vpce-svc-2.eu-west-1.vpce.amazonaws.com", "s3.cn-north-1.amazonaws.com.cn",
                 "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "s3.eu-west-1.amazonaws.evil",
             ],
@@ -120,8 +128,10 @@ def test_bindings_are_kept_in_one_form(given: str, kept: str) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        "", "https://a.example", "a.example/path", "me@a.example", "*.com", "a.*.example", "**.example.com", "a b",
-        "*.127.0.0.1", "*.[::1]", "-a.example", "a..example", "a.example:x", "a.example,b.example", "x" * 300,
+        "", "https://a.example", "a.example/path", "me@a.example", "*.com", "a.*.example",
+        "**.example.com", "a b",
+        "*.127.0.0.1", "*.[::1]", "-a.example", "a..example", "a.example:x", "a.example,b.example",
+        "x" * 300,
         "faß.example", "*.", "a\n.example",
     ],
 )  # fmt: skip
@@ -140,8 +150,13 @@ def test_the_first_use_binds_to_the_hosts_or_to_the_services_of_a_partition() ->
         "*.amazonaws.com",
     )
     assert first_bindings(["s3.cn-north-1.amazonaws.com.cn"]) == ("*.amazonaws.com.cn",)
-    assert first_bindings(["store.example.com", "127.0.0.1:9000"]) == ("store.example.com", "127.0.0.1:9000")
-    assert first_bindings(["ec2-1-2-3-4.compute.amazonaws.com"]) == ("ec2-1-2-3-4.compute.amazonaws.com",)
+    assert first_bindings(["store.example.com", "127.0.0.1:9000"]) == (
+        "store.example.com",
+        "127.0.0.1:9000",
+    )
+    assert first_bindings(["ec2-1-2-3-4.compute.amazonaws.com"]) == (
+        "ec2-1-2-3-4.compute.amazonaws.com",
+    )
 
 
 def test_a_proxy_is_a_host_where_it_reads_what_passes() -> None:

@@ -1,5 +1,5 @@
-"""The extension that reads and writes HTTP: whatever comes on a connection, and in whatever pieces, each request ends
-once, and nothing is left over."""
+"""The extension that reads and writes HTTP: whatever comes on a connection, and in whatever pieces,
+each request ends once, and nothing is left over."""
 
 from __future__ import annotations
 
@@ -35,9 +35,18 @@ HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 MOST = 1024 * 1024
 ANSWERS = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"e\"\r\n\r\nhello",
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0a\r\n, whole wo\r\n3\r\nrld\r\n0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n1\r\na\r\n0\r\nx-sum: 1\r\nx-b: 2\r\n\r\n",
+    (
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 404 "
+    b"No\r\nContent-Length: 2\r\n\r\nno"
+    ),
+    (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0a\r\n, whole "
+    b"wo\r\n3\r\nrld\r\n0\r\n\r\n"
+    ),
+    (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: "
+    b"x-sum\r\n\r\n1\r\na\r\n0\r\nx-sum: 1\r\nx-b: 2\r\n\r\n"
+    ),
     b"HTTP/1.0 200 OK\nX: a\n  b\n\tc\nX: d\nX: a b c\n\nuntil it is closed",
     b"HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n",
     b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\nETag: e\r\n\r\n",
@@ -135,7 +144,9 @@ class Peer:
     ) -> Future[Any]:
         future = self.loop.create_future()
         size = sum(map(len, body)) if size is None else size
-        assert self.connection.start(future, granted, streams, HEAD, body, size, most, bodyless, 60.0)
+        assert self.connection.start(
+            future, granted, streams, HEAD, body, size, most, bodyless, 60.0
+        )
         return future
 
     def say(self, data: bytes) -> None:
@@ -191,7 +202,7 @@ def outcome_of(
         peer.close()
 
 
-# ------------------------------------------------------------------------------------------------ in any pieces
+# ------------------------------------------------------------------------------------ in any pieces
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -215,7 +226,9 @@ def test_what_an_answer_says() -> None:
 
 def test_another_protocol_is_no_answer() -> None:
     """libcurl takes it for one that ends with the connection."""
-    assert outcome_of([b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"])[0] == _http.BROKEN
+    assert (
+        outcome_of([b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"])[0] == _http.BROKEN
+    )
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -224,7 +237,9 @@ def test_an_answer_that_breaks_off_is_none(answer: bytes) -> None:
     until_close = b"\n\n" in answer
     for at in range(len(answer)):
         what = outcome_of([answer[:at]])[0]
-        assert what == _http.BROKEN or (until_close and at >= answer.index(b"\n\n") + 2 and what in complete)
+        assert what == _http.BROKEN or (
+            until_close and at >= answer.index(b"\n\n") + 2 and what in complete
+        )
 
 
 @given(st.lists(st.binary(max_size=60), max_size=6), st.booleans())
@@ -275,7 +290,9 @@ def test_an_answer_that_was_changed_on_the_way(
 def test_a_length(peer: Peer, length: bytes, most: int, what: int | str) -> None:
     peer.ask(most=most)
     peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\nok")
-    assert [event[2] for event in peer.events] == [what if isinstance(what, int) else getattr(_http, what)]
+    assert [event[2] for event in peer.events] == [
+        what if isinstance(what, int) else getattr(_http, what)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -311,7 +328,7 @@ def test_heads_without_end_have_their_limit(peer: Peer) -> None:
     assert [event[2] for event in peer.events] == [_http.BROKEN]
 
 
-# ------------------------------------------------------------------------------------------------ connections
+# -------------------------------------------------------------------------------------- connections
 
 
 def test_a_connection_is_used_again(peer: Peer) -> None:
@@ -321,7 +338,9 @@ def test_a_connection_is_used_again(peer: Peer) -> None:
         peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % number)
         assert peer.events.pop()[1:] == (future, 200, {"content-length": "1"}, [b"%d" % number])
     peer.far.close()
-    assert not peer.connection.start(peer.loop.create_future(), -1, False, HEAD, (), 0, MOST, False, 60.0)
+    assert not peer.connection.start(
+        peer.loop.create_future(), -1, False, HEAD, (), 0, MOST, False, 60.0
+    )
     assert peer.connection.closed
 
 
@@ -367,7 +386,7 @@ def test_an_old_server_may_keep_the_connection(peer: Peer) -> None:
     assert not peer.connection.closed
 
 
-# ------------------------------------------------------------------------------------------------ bodies
+# ------------------------------------------------------------------------------------------- bodies
 
 
 def read_all(peer: Peer, size: int) -> bytes:
@@ -453,12 +472,18 @@ def test_a_paced_body_passes_as_it_is_granted(peer: Peer) -> None:
     assert peer.events[-1][2] == 200
 
 
-# ------------------------------------------------------------------------------------------------ TLS
+# ---------------------------------------------------------------------------------------------- TLS
 
 
-@given(st.binary(min_size=1, max_size=100_000), st.lists(st.integers(1, 70_000), max_size=8), st.booleans())
+@given(
+    st.binary(min_size=1, max_size=100_000),
+    st.lists(st.integers(1, 70_000), max_size=8),
+    st.booleans(),
+)
 @settings(max_examples=60, deadline=None)
-def test_tls_changes_nothing(authority: Authority, body: bytes, cuts: list[int], chunked: bool) -> None:
+def test_tls_changes_nothing(
+    authority: Authority, body: bytes, cuts: list[int], chunked: bool
+) -> None:
     framing = f"{len(body):x}\r\n".encode() if chunked else b""
     header = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
     end = b"\r\n0\r\n\r\n" if chunked else b""
@@ -474,7 +499,9 @@ def test_tls_changes_nothing(authority: Authority, body: bytes, cuts: list[int],
 
 @given(st.binary(min_size=1, max_size=2000), st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
-def test_what_is_no_tls_ends_the_request(authority: Authority, garbage: bytes, records: int) -> None:
+def test_what_is_no_tls_ends_the_request(
+    authority: Authority, garbage: bytes, records: int
+) -> None:
     """Bytes that somebody puts between records."""
     peer = Peer(authority)
     try:
@@ -522,7 +549,9 @@ def test_what_comes_over_tls_after_an_answer_belongs_to_none(authority: Authorit
     peer.close()
 
 
-def is_trusted(authority: Authority, server: ssl.SSLContext, host: str, *, is_address: bool = False) -> bool:
+def is_trusted(
+    authority: Authority, server: ssl.SSLContext, host: str, *, is_address: bool = False
+) -> bool:
     """Whether the handshake with this server ends well."""
     ours, far = socket.socketpair()
     with ours, far:
@@ -562,7 +591,7 @@ def test_one_library_is_used() -> None:
     assert native.tls_available()
 
 
-# ------------------------------------------------------------------------------------------------ streams
+# ------------------------------------------------------------------------------------------ streams
 
 
 def pieces_of(peer: Peer) -> list[bytes]:
@@ -575,7 +604,12 @@ def pieces_of(peer: Peer) -> list[bytes]:
 @pytest.mark.parametrize("step", [700, 70_000, 400_000])
 def test_a_streamed_body_comes_in_pieces(peer: Peer, framing: bytes, step: int) -> None:
     body = random.Random(1).randbytes(1_000_000)
-    answer = b"HTTP/1.1 200 OK\r\n" + framing + body + (b"" if b"Length" in framing else b"\r\n0\r\n\r\n")
+    answer = (
+        b"HTTP/1.1 200 OK\r\n"
+        + framing
+        + body
+        + (b"" if b"Length" in framing else b"\r\n0\r\n\r\n")
+    )
     peer.ask(streams=True)
     for at in range(0, len(answer), step):
         peer.say(answer[at : at + step])
@@ -666,7 +700,7 @@ def test_an_error_ends_a_body_that_is_fed(peer: Peer) -> None:
     peer.connection.feed([b"world"])
 
 
-# ------------------------------------------------------------------------------------------------ what is left
+# ------------------------------------------------------------------------------------- what is left
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["plain", "over TLS"])
@@ -690,7 +724,11 @@ def test_nothing_is_left_over(sealed: bool, authority: Authority) -> None:
     def count() -> tuple[int, int, int]:
         gc.collect()
         kinds = [type(each).__name__ for each in gc.get_objects()]
-        return len(list(Path("/proc/self/fd").iterdir())), kinds.count("Connection"), kinds.count("Engine")
+        return (
+            len(list(Path("/proc/self/fd").iterdir())),
+            kinds.count("Connection"),
+            kinds.count("Engine"),
+        )
 
     all_ways()
     before = count()
@@ -727,7 +765,7 @@ def test_a_body_that_is_none(peer: Peer, body: Any) -> None:
         peer.ask(body)
 
 
-# ------------------------------------------------------------------------------------------------ heads
+# -------------------------------------------------------------------------------------------- heads
 
 
 def test_a_head() -> None:

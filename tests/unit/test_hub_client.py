@@ -62,7 +62,9 @@ def test_an_error_is_what_its_code_says(
 
 def test_a_token_stands_alone() -> None:
     """AppSync takes no other, and CloudFront in China cannot change it on the way."""
-    assert with_token(lambda: "token")("https://hub.example.org/graphql", b"{}") == {"authorization": "token"}
+    assert with_token(lambda: "token")("https://hub.example.org/graphql", b"{}") == {
+        "authorization": "token"
+    }
 
 
 @pytest.mark.parametrize(("given", "port"), [(8976, 8976), (None, 0), ("8976", 0)])
@@ -113,6 +115,8 @@ def test_who_has_no_credentials_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_where_calls_are_signed_nobody_signs_in() -> None:
-    asked = CliRunner().invoke(login, ["--hub", "https://abc123.appsync-api.eu-west-1.amazonaws.com/graphql"])
+    asked = CliRunner().invoke(
+        login, ["--hub", "https://abc123.appsync-api.eu-west-1.amazonaws.com/graphql"]
+    )
     assert isinstance(asked.exception, UsageError)
     assert "needs no sign-in" in str(asked.exception)

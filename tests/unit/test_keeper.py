@@ -136,7 +136,8 @@ async def test_too_many_open_files_are_named_as_such(
 ) -> None:
     (tmp_path / "a").mkdir()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The limit is about numbers: those below the first free one are taken, whatever is open above it.
+    # The limit is about numbers: those below the first free one are taken, whatever is open above
+    # it.
     free = os.open(os.devnull, os.O_RDONLY)
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))

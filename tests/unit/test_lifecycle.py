@@ -1,4 +1,5 @@
-"""The life of a task: every event in every status, and the operations that cause them, at once and again."""
+"""The life of a task: every event in every status, and the operations that cause them, at once and
+again."""
 
 from __future__ import annotations
 
@@ -75,7 +76,12 @@ async def made(ports: Any, **changes: str) -> Task:
 
 def test_every_status_can_be_reached_and_left() -> None:
     reached = {to for moves in lifecycle.TRANSITIONS.values() for to in moves.values()}
-    left = {frm for moves in lifecycle.TRANSITIONS.values() for frm, to in moves.items() if frm is not to}
+    left = {
+        frm
+        for moves in lifecycle.TRANSITIONS.values()
+        for frm, to in moves.items()
+        if frm is not to
+    }
     assert reached == left == set(Progress)
 
 
@@ -131,7 +137,9 @@ async def test_with_an_id_the_same_call_again_is_the_same_task(ports: Any) -> No
         ({"minCapacity": "9", "maxCapacity": "3"}, "fewest workers"),
     ],
 )
-async def test_what_cannot_be_is_refused_by_name(ports: Any, changes: dict[str, str], said: str) -> None:
+async def test_what_cannot_be_is_refused_by_name(
+    ports: Any, changes: dict[str, str], said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         await made(ports, **changes)
     assert (await ports.tasks.find(TaskQuery()))[1] == 0
@@ -150,7 +158,14 @@ async def test_two_tasks_do_not_write_one_place(ports: Any) -> None:
 
 
 async def test_an_unknown_task_is_not_found(ports: Any) -> None:
-    for operation in (tasks.stop, tasks.pause, tasks.resume, tasks.start_run, tasks.edit, tasks.delete):
+    for operation in (
+        tasks.stop,
+        tasks.pause,
+        tasks.resume,
+        tasks.start_run,
+        tasks.edit,
+        tasks.delete,
+    ):
         with pytest.raises(NotFound, match="no task 'nobody'"):
             await operation(ports, "nobody")  # type: ignore[operator]
 
@@ -185,7 +200,8 @@ async def test_source_and_destination_stay(ports: Any) -> None:
     edited = await tasks.edit(ports, task.id, parameters={"workerNumber": "2"}, description="new")
     assert (edited.parameters["workerNumber"], edited.description) == ("2", "new")
     assert (
-        "workerNumber" not in (await tasks.edit(ports, task.id, parameters={"workerNumber": ""})).parameters
+        "workerNumber"
+        not in (await tasks.edit(ports, task.id, parameters={"workerNumber": ""})).parameters
     )
     for name in ("srcBucket", "destBucket", "destPrefix"):
         with pytest.raises(UsageError, match="clone"):
@@ -193,7 +209,8 @@ async def test_source_and_destination_stay(ports: Any) -> None:
 
 
 async def test_an_edit_of_the_schedule_alone_sets_the_next_run_anew(ports: Any) -> None:
-    """A run that is due, or was missed while the task was paused, is not forgotten by an edit of anything else."""
+    """A run that is due, or was missed while the task was paused, is not forgotten by an edit of
+    anything else."""
     rate = {"scheduleRate": "1 hour"}
     task = await made(ports, **rate)
     await tasks.edit(ports, task.id, schedule_type=ScheduleType.FIXED_RATE)
@@ -209,7 +226,9 @@ async def test_a_clone_is_a_task_of_its_own(ports: Any) -> None:
     task = await made(ports, destPrefix="first")
     with pytest.raises(Conflict, match=task.id):
         await tasks.clone(ports, task.id)
-    clone = await tasks.clone(ports, task.id, parameters={"destPrefix": "copy"}, created_by="another")
+    clone = await tasks.clone(
+        ports, task.id, parameters={"destPrefix": "copy"}, created_by="another"
+    )
     assert clone.id != task.id
     assert (clone.destination, clone.created_by) == ("s3://there/copy/", "another")
 
@@ -238,7 +257,11 @@ async def test_a_stopped_task_that_is_resumed_runs_again(ports: Any) -> None:
     assert stopped.stopped
     assert not stopped.run_requested
     resumed = await tasks.resume(ports, task.id)
-    assert (resumed.progress, resumed.run_requested, resumed.stopped) == (Progress.STARTING, True, 0.0)
+    assert (resumed.progress, resumed.run_requested, resumed.stopped) == (
+        Progress.STARTING,
+        True,
+        0.0,
+    )
 
 
 async def test_tasks_are_found_by_page_status_and_text(ports: Any) -> None:
@@ -273,7 +296,9 @@ async def test_tasks_name_only_roles_that_the_administrator_allows(
         task = await made(ports, srcRoleArn=role)
         assert task.parameters["srcRoleArn"] == role
         return
-    with pytest.raises(UsageError, match=r"srcRoleArn: tasks of this hub may not assume .*assumableRoles"):
+    with pytest.raises(
+        UsageError, match=r"srcRoleArn: tasks of this hub may not assume .*assumableRoles"
+    ):
         await made(ports, srcRoleArn=role)
     task = await made(ports)
     with pytest.raises(UsageError, match="destRoleArn: "):

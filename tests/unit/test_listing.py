@@ -45,11 +45,23 @@ ASIDES = st.sampled_from(
 @st.composite
 def contents(draw: st.DrawFn, encode: bool, aside: st.SearchStrategy[str]) -> str:
     if encode:
-        key = draw(ANY_TEXT.map(lambda k: quote_plus(k, safe="/", errors="replace")) | st.just("%FF%0Aa+b"))
+        key = draw(
+            ANY_TEXT.map(lambda k: quote_plus(k, safe="/", errors="replace")) | st.just("%FF%0Aa+b")
+        )
     else:
         key = draw(
             st.sampled_from(
-                ["plain", "a%20b", "a+b", "a&amp;b", "&lt;&#233;", "ü/日本", "]]", "a  b", "q&quot;"]
+                [
+                    "plain",
+                    "a%20b",
+                    "a+b",
+                    "a&amp;b",
+                    "&lt;&#233;",
+                    "ü/日本",
+                    "]]",
+                    "a  b",
+                    "q&quot;",
+                ]
             )
         )
     quote = draw(st.sampled_from(["&quot;", '"', "&#34;", ""]))
@@ -79,11 +91,17 @@ def bodies(draw: st.DrawFn) -> bytes:
     aside = draw(st.sampled_from([st.just(one), st.just(""), ASIDES]))
     items = draw(st.lists(contents(encode, aside), max_size=5))
     between = draw(
-        st.sampled_from(["", "", "\n", "<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>", "text"])
+        st.sampled_from(
+            ["", "", "\n", "<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>", "text"]
+        )
     )
-    head = draw(st.sampled_from(["<IsTruncated>false</IsTruncated>", "<Name>&amp;</Name>", "", "<broken>"]))
+    head = draw(
+        st.sampled_from(["<IsTruncated>false</IsTruncated>", "<Name>&amp;</Name>", "", "<broken>"])
+    )
     tail = draw(
-        st.sampled_from(["", "<CommonPrefixes><Prefix>a%2Fb/</Prefix></CommonPrefixes>", "</x>", "\n"])
+        st.sampled_from(
+            ["", "<CommonPrefixes><Prefix>a%2Fb/</Prefix></CommonPrefixes>", "</x>", "\n"]
+        )
     )
     return document((ENCODED if encode else "") + head + between.join(items) + tail)
 
@@ -135,7 +153,9 @@ def test_keys_are_not_decoded_unless_the_answer_says_that_they_are_encoded() -> 
 
 
 def test_restore_states() -> None:
-    state = "<RestoreStatus><IsRestoreInProgress>{}</IsRestoreInProgress>{}</RestoreStatus></Contents>"
+    state = (
+        "<RestoreStatus><IsRestoreInProgress>{}</IsRestoreInProgress>{}</RestoreStatus></Contents>"
+    )
     expiry = "<RestoreExpiryDate>2024-06-01T00:00:00.000Z</RestoreExpiryDate>"
     one = item(entry("k", storage_class="GLACIER"))
     body = document(
@@ -181,7 +201,7 @@ def test_times_are_utc_seconds() -> None:
     assert to_second("yesterday") == to_second("") == ""
 
 
-# ----------------------------------------------------------------------------------------------- requests
+# ----------------------------------------------------------------------------------------- requests
 
 
 async def everything(listing: PrefixListing) -> list[str]:
@@ -230,7 +250,9 @@ async def test_fault_08_requester_pays_goes_with_every_page() -> None:
     payer = {"x-amz-request-payer": "requester"}
     await everything(PrefixListing(bucket, headers=payer, restore_status=True))
     assert len(bucket.headers) == 3
-    assert all(h == payer | {"x-amz-optional-object-attributes": "RestoreStatus"} for h in bucket.headers)
+    assert all(
+        h == payer | {"x-amz-optional-object-attributes": "RestoreStatus"} for h in bucket.headers
+    )
 
 
 async def test_a_passing_failure_is_retried(no_waiting: None) -> None:

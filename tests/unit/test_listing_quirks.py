@@ -20,7 +20,8 @@ KEYS = [f"k{i:02}" for i in range(30)]
 
 
 class OddBucket(MemoryBucket):
-    """`writes` is how it writes a key, `echoes` how it writes the prefix of the request (None: it does not)."""
+    """`writes` is how it writes a key, `echoes` how it writes the prefix of the request (None: it
+    does not)."""
 
     def __init__(
         self,
@@ -60,7 +61,9 @@ class OddBucket(MemoryBucket):
                 token = keys[-1].encode("utf-8", "surrogateescape").hex()
                 head += f"<NextContinuationToken>{token}</NextContinuationToken>"
         items = [
-            item(entry("KEY"), False).replace("KEY", self.writes(key), 1) for key in keys if self.objects[key]
+            item(entry("KEY"), False).replace("KEY", self.writes(key), 1)
+            for key in keys
+            if self.objects[key]
         ]
         return document(head + "".join(items))
 
@@ -81,7 +84,7 @@ async def everything(listing: PrefixListing) -> list[str]:
     return [e.key async for page in pages(listing) for e in page.entries]
 
 
-# ---------------------------------------------------------------------------------------------- versions
+# ----------------------------------------------------------------------------------------- versions
 
 
 async def test_a_listing_without_tokens_goes_on_in_the_first_version() -> None:
@@ -89,7 +92,10 @@ async def test_a_listing_without_tokens_goes_on_in_the_first_version() -> None:
     listing = PrefixListing(bucket, name="source s3://b")
     assert await everything(listing) == KEYS
     assert listing.notes == [
-        "source s3://b cuts answers to ListObjectsV2 short without a token: it is listed with ListObjects"
+        (
+            "source s3://b cuts answers to ListObjectsV2 short without a token: it is listed with "
+            "ListObjects"
+        )
     ]
     assert ["list-type" in query for query in bucket.queries] == [True, False, False, False, False]
 
@@ -113,12 +119,16 @@ async def test_a_store_that_refuses_the_second_version_is_asked_for_the_first(st
     bucket.failures = [kind("no", code="NotImplemented", status=status)]
     listing = PrefixListing(bucket, name="s3://b")
     assert await everything(listing) == KEYS
-    assert listing.notes == ["s3://b refuses ListObjectsV2 (NotImplemented): it is listed with ListObjects"]
+    assert listing.notes == [
+        "s3://b refuses ListObjectsV2 (NotImplemented): it is listed with ListObjects"
+    ]
 
 
 async def test_what_both_versions_refuse_is_told_once() -> None:
     bucket = OddBucket(KEYS)
-    bucket.failures = [ObjectRefused(text, code="InvalidArgument", status=400) for text in ("V2", "V1")]
+    bucket.failures = [
+        ObjectRefused(text, code="InvalidArgument", status=400) for text in ("V2", "V1")
+    ]
     with pytest.raises(ListingFailed, match=r"V2$"):
         await PrefixListing(bucket, name="s3://b").page()
     bucket.failures = [ObjectRefused("denied", code="AccessDenied", status=403)]
@@ -154,7 +164,9 @@ async def test_a_store_that_ignores_its_marker_ends(no_waiting: None) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-async def test_a_page_that_is_cut_short_and_empty_is_an_error(no_waiting: None, first: bool) -> None:
+async def test_a_page_that_is_cut_short_and_empty_is_an_error(
+    no_waiting: None, first: bool
+) -> None:
     bucket = MemoryBucket()
     bucket._render = lambda *_: document("<IsTruncated>true</IsTruncated>" + "<Marker/>" * first)  # type: ignore[method-assign]
     with pytest.raises(ListingFailed, match="does not say where to continue"):
@@ -222,7 +234,7 @@ async def test_a_directory_bucket_is_sorted_from_the_beginning(tmp_path: Path) -
     assert (len(source.queries), len(dest.queries)) == (5, 3)
 
 
-# ---------------------------------------------------------------------------------------------- encoding
+# ----------------------------------------------------------------------------------------- encoding
 
 STRANGE = ["100%", "a b", "a+b", "a%20b", "a%2Bb c%20d é", "p+/q r", "x&<y>\"'", "zz"]
 
@@ -241,7 +253,10 @@ STRANGE = ["100%", "a b", "a+b", "a%20b", "a%2Bb c%20d é", "p+/q r", "x&<y>\"'"
         (raw_plus, escape),
         (escape, escape),
         (escape, None),
-        (lambda key: percent(key).replace("%2B", "%2b"), lambda key: percent(key).replace("%2B", "%2b")),
+        (
+            lambda key: percent(key).replace("%2B", "%2b"),
+            lambda key: percent(key).replace("%2B", "%2b"),
+        ),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "a%20 +/"])
@@ -306,7 +321,7 @@ async def test_a_character_that_xml_cannot_hold_is_told(no_waiting: None) -> Non
     assert "ignores encoding-type=url" in str(caught.value)
 
 
-# -------------------------------------------------------------------------------------------------- ETags
+# -------------------------------------------------------------------------------------------- ETags
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""What processes tell each other of registries: real processes, forked as the nursery forks them."""
+"""What processes tell each other of registries: real processes, forked as the nursery forks
+them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ async def test_the_log_beside_a_small_database_stays_small(tmp_path: Path) -> No
         for number in range(2000):
             await database.write(
                 lambda c, n=number: c.exec_driver_sql(
-                    "INSERT OR REPLACE INTO setting (name, value) VALUES (?, randomblob(5000))", (f"{n % 9}",)
+                    "INSERT OR REPLACE INTO setting (name, value) VALUES (?, randomblob(5000))",
+                    (f"{n % 9}",),
                 )
             )
         assert log.stat().st_size < 2 * 1024 * 1024
@@ -64,7 +65,9 @@ async def test_a_read_cannot_write(tmp_path: Path) -> None:
         await database.read(lambda c: c.execute("DELETE FROM pause"))
 
 
-async def test_writes_take_the_lock_at_their_beginning_and_the_loop_goes_on_meanwhile(tmp_path: Path) -> None:
+async def test_writes_take_the_lock_at_their_beginning_and_the_loop_goes_on_meanwhile(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "task.db"
     with TaskDatabase.open(path) as database:
         other = sqlite3.connect(path, isolation_level=None)
@@ -151,7 +154,9 @@ async def test_an_older_file_is_brought_up_step_by_step(
         assert rows == [(1, "kept", "red")]
 
 
-async def test_a_step_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_step_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(connection: Connection) -> None:
         add_colour(connection)
         raise RuntimeError
@@ -182,14 +187,18 @@ def tables(path: Path) -> dict[str, list[Any]]:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for name, sql in connection.execute("SELECT name, sql FROM sqlite_schema").fetchall():
             columns = connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,)).fetchall()
-            keys = connection.execute("SELECT * FROM pragma_foreign_key_list(?)", (name,)).fetchall()
+            keys = connection.execute(
+                "SELECT * FROM pragma_foreign_key_list(?)", (name,)
+            ).fetchall()
             indexed = connection.execute("SELECT * FROM pragma_index_xinfo(?)", (name,)).fetchall()
             conditions = [
                 word in (sql or "") for word in ("AUTOINCREMENT", "CHECK (id = 1)", "WITHOUT ROWID")
             ]
             where = (sql or "").partition(" WHERE ")[2]
             found[name] = [str(columns).replace("\"'0'\"", "'0'"), keys, indexed, conditions, where]
-        indexes = 'SELECT m.name, i.name, i."unique" FROM sqlite_schema m, pragma_index_list(m.name) i'
+        indexes = (
+            'SELECT m.name, i.name, i."unique" FROM sqlite_schema m, pragma_index_list(m.name) i'
+        )
         found["indexes"] = sorted(connection.execute(indexes).fetchall())
     return found
 

@@ -35,7 +35,9 @@ def test_the_deepest_and_last_mount_says_what_the_file_system_is(path: str, kind
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"])
-def test_network_file_systems_are_refused(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_file_systems_are_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(filesystem, "_file_system", lambda _: kind)
     with pytest.raises(StateError, match=f"network file system \\({kind}\\)"):
         refuse_network_file_system(tmp_path)
@@ -44,7 +46,9 @@ def test_network_file_systems_are_refused(kind: str, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     "kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "fuseblk", "fuse.fuse-overlayfs", ""]
 )
-def test_local_file_systems_are_not(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_file_systems_are_not(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(filesystem, "_file_system", lambda _: kind)
     refuse_network_file_system(tmp_path)
 

@@ -64,4 +64,8 @@ async def test_pruning_keeps_the_newest_of_an_image_and_what_it_was_copied_as(
     assert await kept("both:v1") == [3, 1]
     assert await kept("again:v1") == [6, 3]
     copied = await platform.images.copied()
-    assert {key: each.run for key, each in copied.items()} == {"copied:v1": 2, "both:v1": 1, "again:v1": 3}
+    assert {key: each.run for key, each in copied.items()} == {
+        "copied:v1": 2,
+        "both:v1": 1,
+        "again:v1": 3,
+    }

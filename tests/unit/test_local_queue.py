@@ -27,7 +27,9 @@ def queue(database: TaskDatabase) -> LocalQueue:
     return LocalQueue(database, "w1")
 
 
-async def test_nothing_stays_behind_a_deleted_message(queue: LocalQueue, database: TaskDatabase) -> None:
+async def test_nothing_stays_behind_a_deleted_message(
+    queue: LocalQueue, database: TaskDatabase
+) -> None:
     await queue.send([Outgoing("a", "body")])
     await queue.delete(await queue.receive(1, 60, 0))
     assert await database.read(lambda c: c.execute("SELECT count(*) FROM body").fetchone()) == (0,)
@@ -104,7 +106,11 @@ async def test_what_waits_beyond_any_delay_is_woken_but_not_what_is_held(
     await queue.send([Outgoing("later", "")], 60)
     assert await queue.wake() == 3
     assert await queue.wake() == 0
-    assert {d.id for d in await queue.receive(9, 900, 0)} == {"sent", "given back", "never asked for"}
+    assert {d.id for d in await queue.receive(9, 900, 0)} == {
+        "sent",
+        "given back",
+        "never asked for",
+    }
     assert await queue.extend([held], 900) == set()
     clock.now += queue_module.LONGEST_DELAY
     assert [d.id for d in await queue.receive(9, 900, 0)] == ["later"]
@@ -131,7 +137,9 @@ async def test_an_idle_worker_does_not_take_the_write_lock(
     other.close()
 
 
-async def test_what_a_cancelled_receive_took_is_given_back(queue: LocalQueue, tmp_path: Path) -> None:
+async def test_what_a_cancelled_receive_took_is_given_back(
+    queue: LocalQueue, tmp_path: Path
+) -> None:
     await queue.send([Outgoing("a", "")])
     other = sqlite3.connect(tmp_path / "task.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -146,7 +154,7 @@ async def test_what_a_cancelled_receive_took_is_given_back(queue: LocalQueue, tm
     assert delivery.receives == 1
 
 
-# ------------------------------------------------------------------------------------------ the model
+# ---------------------------------------------------------------------------------------- the model
 
 MAX_RECEIVES = 3
 
@@ -171,7 +179,8 @@ class Clock:
 
 
 class QueueAgainstModel(RuleBasedStateMachine):
-    """Two workers do anything in any order: nothing is lost, nothing is leased twice, receives are right."""
+    """Two workers do anything in any order: nothing is lost, nothing is leased twice, receives are
+    right."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,7 +207,9 @@ class QueueAgainstModel(RuleBasedStateMachine):
 
     @rule(ids=st.lists(st.sampled_from("abcdef"), max_size=4), delay=st.sampled_from([0, 5]))
     def send(self, ids: list[str], delay: float) -> None:
-        self.loop.run(self.queues[0].send([Outgoing(name, f"body of {name}") for name in ids], delay))
+        self.loop.run(
+            self.queues[0].send([Outgoing(name, f"body of {name}") for name in ids], delay)
+        )
         for name in ids:
             self.model.setdefault(name, Expected(self.clock.now + delay))
 
@@ -210,7 +221,9 @@ class QueueAgainstModel(RuleBasedStateMachine):
     def receive(self, worker: int, limit: int, lease: float) -> None:
         received = self.loop.run(self.queues[worker].receive(limit, lease, 0))
         assert len(received) <= limit
-        visible = {name for name, m in self.model.items() if not m.dead and m.visible_at <= self.clock.now}
+        visible = {
+            name for name, m in self.model.items() if not m.dead and m.visible_at <= self.clock.now
+        }
         living = {name for name in visible if self.model[name].receives < MAX_RECEIVES}
         assert bool(received) == bool(living)
         for delivery in received:
@@ -219,7 +232,9 @@ class QueueAgainstModel(RuleBasedStateMachine):
             living.remove(delivery.id)
             assert delivery.body == f"body of {delivery.id}"
             assert delivery.receives == expected.receives + 1
-            self.model[delivery.id] = Expected(self.clock.now + lease, delivery.receives, delivery.receipt)
+            self.model[delivery.id] = Expected(
+                self.clock.now + lease, delivery.receives, delivery.receipt
+            )
             self.owners[delivery.id] = worker
             self.deliveries.append(delivery)
         for dead in self.loop.run(self.queues[0].receive_dead(100)):
@@ -264,7 +279,12 @@ class QueueAgainstModel(RuleBasedStateMachine):
         released = self.loop.run(self.queues[0].release_owner(f"w{worker}"))
         count = 0
         for name, m in self.model.items():
-            if m.receipt and not m.dead and m.visible_at > self.clock.now and self.owners[name] == worker:
+            if (
+                m.receipt
+                and not m.dead
+                and m.visible_at > self.clock.now
+                and self.owners[name] == worker
+            ):
                 self.model[name] = Expected(self.clock.now, m.receives)
                 count += 1
         assert released == count

@@ -56,7 +56,7 @@ async def keys(scan: AsyncIterator[Record]) -> list[str]:
     return [record.key async for record in scan]
 
 
-# ------------------------------------------------------------------------------------------------- runs
+# --------------------------------------------------------------------------------------------- runs
 
 
 async def test_prune_forgets_old_ended_runs_but_no_records(records: LocalRecords) -> None:
@@ -64,7 +64,9 @@ async def test_prune_forgets_old_ended_runs_but_no_records(records: LocalRecords
     runs = []
     for n in range(4):
         run, _ = await records.begin_run(RunKind.SYNC)
-        await records.commit(run.id, Page(cursors=[Cursor("c", 0, "", "", "")], enqueued=enqueued(f"k{n}")))
+        await records.commit(
+            run.id, Page(cursors=[Cursor("c", 0, "", "", "")], enqueued=enqueued(f"k{n}"))
+        )
         await records.add_note(run.id, "note")
         await records.set_run(run.id, RunState.DONE)
         runs.append(run.id)
@@ -79,7 +81,7 @@ async def test_prune_forgets_old_ended_runs_but_no_records(records: LocalRecords
     assert new.id > runs[3]
 
 
-# ------------------------------------------------------------------------------------------- the finder
+# --------------------------------------------------------------------------------------- the finder
 
 
 async def test_commit_writes_all_or_nothing(records: LocalRecords) -> None:
@@ -100,7 +102,7 @@ async def test_commit_writes_all_or_nothing(records: LocalRecords) -> None:
     assert (await records.get_run(run.id)).counts == Counts(listed=1, enqueued=1, enqueued_bytes=10)
 
 
-# ------------------------------------------------------------------------------------------ the workers
+# -------------------------------------------------------------------------------------- the workers
 
 
 async def test_settling_nothing_or_the_unknown_counts_nothing(records: LocalRecords) -> None:
@@ -124,7 +126,8 @@ async def test_batches_of_any_size(records: LocalRecords, size: int) -> None:
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> list[list[Outcome]]:
-    """At least once, in any order and any batches: outcomes of ten objects of two runs, some of them strangers."""
+    """At least once, in any order and any batches: outcomes of ten objects of two runs, some of
+    them strangers."""
     every = [(key, run) for key in "abcdefghij" for run in (1, 2)]
     some = draw(st.lists(st.sampled_from(every), max_size=40))
     statuses = st.sampled_from([Status.DONE, Status.FAILED, Status.CANCELLED])
@@ -133,13 +136,16 @@ def deliveries(draw: st.DrawFn) -> list[list[Outcome]]:
         for key, run in draw(st.permutations(every + some))
     ]
     cuts = sorted(draw(st.lists(st.integers(0, len(outcomes)), max_size=5)))
-    return [outcomes[start:end] for start, end in zip([0, *cuts], [*cuts, len(outcomes)], strict=True)]
+    return [
+        outcomes[start:end] for start, end in zip([0, *cuts], [*cuts, len(outcomes)], strict=True)
+    ]
 
 
 @settings(max_examples=40, deadline=None)
 @given(batches=deliveries())
 def test_each_outcome_counts_once_whatever_is_delivered(batches: list[list[Outcome]]) -> None:
-    """Run 1 has a to e, run 2 has f to j: the first outcome of each counts, all others are nothing."""
+    """Run 1 has a to e, run 2 has f to j: the first outcome of each counts, all others are
+    nothing."""
     expected: dict[int, Counts] = {
         1: Counts(enqueued=5, enqueued_bytes=50),
         2: Counts(enqueued=5, enqueued_bytes=50),
@@ -174,7 +180,7 @@ def test_each_outcome_counts_once_whatever_is_delivered(batches: list[list[Outco
         asyncio.run(settle())
 
 
-# ---------------------------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------------------------------ reading
 
 
 async def test_odd_keys_come_back_as_they_are_and_in_byte_order(
@@ -206,7 +212,9 @@ async def test_scan_filters(records: LocalRecords, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("prefix", ["\udcff", "a\udcff", "\U0010ffff", "\x7f", "a"])
-async def test_scan_with_a_prefix_at_the_end_of_its_range(records: LocalRecords, prefix: str) -> None:
+async def test_scan_with_a_prefix_at_the_end_of_its_range(
+    records: LocalRecords, prefix: str
+) -> None:
     run, _ = await records.begin_run(RunKind.SYNC)
     inside = [prefix, prefix + "\x00", prefix + "z", prefix + "\udcff\udcff"]
     outside = ["A", "\x00", "b", "\udcfe"]
@@ -236,7 +244,9 @@ FILTERS = [
 
 
 @pytest.mark.parametrize("which", FILTERS)
-async def test_every_page_is_found_by_an_index(database: TaskDatabase, which: dict[str, Any]) -> None:
+async def test_every_page_is_found_by_an_index(
+    database: TaskDatabase, which: dict[str, Any]
+) -> None:
     statement, parameters = records_module._scan_statement(**which)
     plan = await database.read(details, statement, {**parameters, "after": b"a"})
     first = plan[0]
@@ -258,11 +268,15 @@ async def test_every_page_is_found_by_an_index(database: TaskDatabase, which: di
 
 
 @pytest.mark.parametrize("which", FILTERS)
-async def test_every_page_has_what_was_asked_for(records: LocalRecords, which: dict[str, Any]) -> None:
+async def test_every_page_has_what_was_asked_for(
+    records: LocalRecords, which: dict[str, Any]
+) -> None:
     """The same whether SQL or Python looks."""
     for number in range(7):
         run, _ = await records.begin_run(RunKind.SYNC)
-        names = [f"{folder}{run.id}-{n}" for folder in ("a/", "m/", "m", "m/x", "z") for n in range(4)]
+        names = [
+            f"{folder}{run.id}-{n}" for folder in ("a/", "m/", "m", "m/x", "z") for n in range(4)
+        ]
         await records.commit(run.id, Page(enqueued=enqueued(*names)))
         await records.settle(
             [
@@ -308,6 +322,6 @@ async def test_what_is_settled_finds_its_records_by_their_keys(database: TaskDat
     ):
         plan = await database.write(details, statement, (0.0,) * statement.count("?"))
         assert [step for step in plan if "record" in step and "outcome" not in step], plan
-        assert all("key=?" in step for step in plan if step.startswith(("SEARCH record", "SCAN record"))), (
-            plan
-        )
+        assert all(
+            "key=?" in step for step in plan if step.startswith(("SEARCH record", "SCAN record"))
+        ), plan

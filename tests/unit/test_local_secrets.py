@@ -62,11 +62,15 @@ async def test_a_running_worker_sees_a_changed_secret(
     assert await credentials.keys() == AccessKeys("AK2", "SK", "")
 
 
-async def test_nothing_of_a_value_is_on_the_disk_or_in_a_repr(tmp_path: Path, secrets: LocalSecrets) -> None:
+async def test_nothing_of_a_value_is_on_the_disk_or_in_a_repr(
+    tmp_path: Path, secrets: LocalSecrets
+) -> None:
     await secrets.create("one", json.dumps({"username": "me", "password": MARK}))
     for path in tmp_path.iterdir():
         assert MARK.encode() not in path.read_bytes()
-    assert "key" not in repr(secrets) + repr(StoredSecrets(tmp_path)) + repr((await secrets.list())[0])
+    assert "key" not in repr(secrets) + repr(StoredSecrets(tmp_path)) + repr(
+        (await secrets.list())[0]
+    )
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../x", "a b", "x\n", "x" * 256, "a'--"])

@@ -44,7 +44,9 @@ async def test_the_key_is_made_at_first_use_for_its_owner_alone(tmp_path: Path) 
 
 def test_of_many_who_start_at_once_all_have_one_key(tmp_path: Path) -> None:
     vaults: list[Vault] = []
-    threads = [threading.Thread(target=lambda: vaults.append(open_vault(tmp_path))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: vaults.append(open_vault(tmp_path))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -84,7 +86,9 @@ async def test_a_key_that_is_gone_is_not_made_anew(tmp_path: Path, database: Hub
     open_vault(tmp_path)
 
 
-async def test_settings_that_are_not_encrypted_are_left_alone(tmp_path: Path, database: HubDatabase) -> None:
+async def test_settings_that_are_not_encrypted_are_left_alone(
+    tmp_path: Path, database: HubDatabase
+) -> None:
     await database.write(Connection.execute, insert(setting).values(name="plain", value=b"1"))
     vault = open_vault(tmp_path)
     await kept(database, vault, "secret", lambda: b"2")
@@ -98,7 +102,9 @@ async def test_what_is_kept_is_made_once(tmp_path: Path, database: HubDatabase) 
             *(kept(each, vault, "key", lambda: os.urandom(8)) for each in (database, other) * 5)
         )
     assert len(set(found)) == 1
-    assert found[0] not in (tmp_path / "hub.db").read_bytes() + (tmp_path / "hub.db-wal").read_bytes()
+    assert (
+        found[0] not in (tmp_path / "hub.db").read_bytes() + (tmp_path / "hub.db-wal").read_bytes()
+    )
 
 
 async def test_keys_of_the_environment(
@@ -119,7 +125,9 @@ async def test_keys_of_the_environment(
         open_vault(tmp_path)
 
 
-async def test_a_rotation_changes_the_key_and_every_value(tmp_path: Path, database: HubDatabase) -> None:
+async def test_a_rotation_changes_the_key_and_every_value(
+    tmp_path: Path, database: HubDatabase
+) -> None:
     vault, stored = open_vault(tmp_path), StoredSecrets(tmp_path)
     secrets = LocalSecrets(database, vault)
     await secrets.create("s", VALUE)
@@ -141,7 +149,8 @@ async def test_a_rotation_changes_the_key_and_every_value(tmp_path: Path, databa
 async def test_a_rotation_that_dies_leaves_all_readable(
     tmp_path: Path, database: HubDatabase, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """Before the new key is written, after all is encrypted again, before the old key is dropped."""
+    """Before the new key is written, after all is encrypted again, before the old key is
+    dropped."""
     await LocalSecrets(database, open_vault(tmp_path)).create("s", VALUE)
     stored = StoredSecrets(tmp_path)
 
@@ -181,7 +190,9 @@ async def test_a_rotation_that_dies_between_key_and_database(
     assert StoredSecrets(tmp_path).read("s") == VALUE
 
 
-async def test_rotations_and_writes_at_once_lose_nothing(tmp_path: Path, database: HubDatabase) -> None:
+async def test_rotations_and_writes_at_once_lose_nothing(
+    tmp_path: Path, database: HubDatabase
+) -> None:
     secrets, stored = LocalSecrets(database, open_vault(tmp_path)), StoredSecrets(tmp_path)
     await secrets.create("s", '{"n": "0"}')
 

@@ -66,7 +66,7 @@ def messages(events: list[LogEvent]) -> list[str]:
     return [event.message for event in events]
 
 
-# ------------------------------------------------------------------------------------------------ journal
+# ------------------------------------------------------------------------------------------ journal
 
 
 def test_a_line_has_its_time_level_and_fields(folder: Path) -> None:
@@ -89,7 +89,12 @@ texts = st.text(st.characters(exclude_categories=()), max_size=50) | st.text(
     "\x1b\n\r\x7f\u2028😀\udcff", max_size=9000
 )
 values = (
-    texts | st.none() | st.integers() | st.floats() | st.lists(st.text(), max_size=3) | st.binary(max_size=9)
+    texts
+    | st.none()
+    | st.integers()
+    | st.floats()
+    | st.lists(st.text(), max_size=3)
+    | st.binary(max_size=9)
 )
 
 
@@ -171,8 +176,15 @@ def test_processes_that_write_one_log_lose_nothing_and_print_into_it(folder: Pat
         running = [subprocess.Popen([*command, name], stderr=file) for name in ("a", "b")]
     assert [each.wait(timeout=60) for each in running] == [0, 0]
     assert len(rotated(path)) > 5
-    assert sorted(lines_of(path)) == sorted(f"{name} {n}" for name in ("a", "b") for n in range(500))
-    printed = [line for each in folder.iterdir() for line in each.read_text().splitlines() if line[:1] == "p"]
+    assert sorted(lines_of(path)) == sorted(
+        f"{name} {n}" for name in ("a", "b") for n in range(500)
+    )
+    printed = [
+        line
+        for each in folder.iterdir()
+        for line in each.read_text().splitlines()
+        if line[:1] == "p"
+    ]
     assert sorted(printed) == sorted(
         f"printed by {name} {n}" for name in ("a", "b") for n in range(0, 500, 50)
     )
@@ -249,10 +261,12 @@ def test_what_only_looks_like_a_line_is_plain_text(line: bytes) -> None:
     assert parse_line(line) is None
 
 
-# ---------------------------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------------------------------ reading
 
 
-async def test_the_newest_page_comes_first_and_tokens_lead_both_ways(logs: LocalLogs, folder: Path) -> None:
+async def test_the_newest_page_comes_first_and_tokens_lead_both_ways(
+    logs: LocalLogs, folder: Path
+) -> None:
     write_lines(folder / "worker-1.log", 0, 250)
     page = await logs.events(TASK, "worker-1")
     assert messages(page.events) == [f"INFO line {n}" for n in range(150, 250)]
@@ -267,7 +281,9 @@ async def test_the_newest_page_comes_first_and_tokens_lead_both_ways(logs: Local
     assert messages(again.events) == messages(before.events)
 
 
-async def test_a_forward_token_stays_until_there_is_something_newer(logs: LocalLogs, folder: Path) -> None:
+async def test_a_forward_token_stays_until_there_is_something_newer(
+    logs: LocalLogs, folder: Path
+) -> None:
     path = folder / "worker-1.log"
     write_lines(path, 0, 3)
     page = await logs.events(TASK, "worker-1")
@@ -314,7 +330,8 @@ async def test_tokens_stay_right_while_files_are_rotated(logs: LocalLogs, folder
 
 pieces = st.lists(
     st.tuples(
-        st.integers(0, 3), st.binary(max_size=40).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b""))
+        st.integers(0, 3),
+        st.binary(max_size=40).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b"")),
     ),
     max_size=40,
 )
@@ -416,7 +433,9 @@ async def test_search_and_times(logs: LocalLogs, folder: Path) -> None:
     assert (await logs.events(TASK, "w", search="%")).events == []
 
 
-async def test_streams_are_the_newest_first_with_their_rotated_files(logs: LocalLogs, folder: Path) -> None:
+async def test_streams_are_the_newest_first_with_their_rotated_files(
+    logs: LocalLogs, folder: Path
+) -> None:
     assert await logs.streams("unknown") == []
     write_lines(folder / "finder.log.1", 0, 10)
     write_lines(folder / "finder.log.2", 10, 10)
@@ -463,7 +482,9 @@ async def test_what_is_no_stream_is_not_found(logs: LocalLogs, folder: Path, nam
 @pytest.mark.parametrize(
     "token", ["x", "f/", "f/1", "g/1.1", "f/-1.0", "f/1.1 ", "f/1." + "9" * 99, "b/\u0661.\u0661"]
 )
-async def test_a_token_of_something_else_is_refused(logs: LocalLogs, folder: Path, token: str) -> None:
+async def test_a_token_of_something_else_is_refused(
+    logs: LocalLogs, folder: Path, token: str
+) -> None:
     write_lines(folder / "w.log", 0, 1)
     with pytest.raises(UsageError, match="nextToken"):
         await logs.events(TASK, "w", token=token)
@@ -516,7 +537,9 @@ async def test_a_million_lines_are_not_read_for_one_page(
     monkeypatch.setattr(logs_module, "SCANNED", 1_000_000)
     nothing = await logs.events(TASK, "w", search="nowhere to be found")
     assert nothing.events == []
-    assert nothing.backward != page.backward  # looked through as much as one call does, and leads on
+    assert (
+        nothing.backward != page.backward
+    )  # looked through as much as one call does, and leads on
     assert sum(sizes) < 1_200_000
 
 
@@ -536,7 +559,9 @@ def test_what_is_logged_is_written_once(tmp_path: Path, capfd: pytest.CaptureFix
     try:
         with logging_to(Journal(path)):
             for n in range(LINES_A_SECOND * 10):
-                logging.getLogger("dth.objects").warning("object failed", extra={"fields": {"key": f"k{n}"}})
+                logging.getLogger("dth.objects").warning(
+                    "object failed", extra={"fields": {"key": f"k{n}"}}
+                )
         assert inherited in logging.getLogger().handlers
     finally:
         logging.getLogger().removeHandler(inherited)

@@ -31,13 +31,18 @@ from dth.objects.transfer.messages import (
 # What a listing can give: any UTF-8, and single bytes that are none (`surrogateescape`).
 KEYS = st.text(
     st.one_of(
-        st.characters(exclude_categories=["Cs"]), st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)
+        st.characters(exclude_categories=["Cs"]),
+        st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF),
     ),
     min_size=1,
     max_size=40,
 )
 ITEMS = st.builds(
-    ObjectItem, key=KEYS, size=st.integers(-1, 2**45), etag=st.text(max_size=20), attempts=st.integers(0, 5)
+    ObjectItem,
+    key=KEYS,
+    size=st.integers(-1, 2**45),
+    etag=st.text(max_size=20),
+    attempts=st.integers(0, 5),
 )
 PARTS = st.builds(
     PartMessage,
@@ -51,9 +56,13 @@ PARTS = st.builds(
     number=st.integers(1, 10_000),
     attempts=st.integers(0, 5),
 )
-RECORDS = st.lists(st.dictionaries(st.text(), st.none() | st.integers() | KEYS, max_size=3), max_size=3)
+RECORDS = st.lists(
+    st.dictionaries(st.text(), st.none() | st.integers() | KEYS, max_size=3), max_size=3
+)
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(ObjectsMessage, id=st.just("m"), run=st.integers(1), items=st.lists(ITEMS, max_size=5)),
+    st.builds(
+        ObjectsMessage, id=st.just("m"), run=st.integers(1), items=st.lists(ITEMS, max_size=5)
+    ),
     PARTS,
     st.builds(DeleteMessage, id=st.just("m"), run=st.integers(1), keys=st.lists(KEYS, max_size=5)),
     st.builds(EventMessage, id=st.just("m"), records=RECORDS),
@@ -63,7 +72,20 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
 )
-BREAKERS = ['"', "\\", "\n", "\r", '\\"', "\\n", '","number":1,"x":"', "{}", "%s", "{key}", "\x00", "\u2028"]
+BREAKERS = [
+    '"',
+    "\\",
+    "\n",
+    "\r",
+    '\\"',
+    "\\n",
+    '","number":1,"x":"',
+    "{}",
+    "%s",
+    "{key}",
+    "\x00",
+    "\u2028",
+]
 
 
 @given(MESSAGES)
@@ -94,13 +116,18 @@ def test_fault_04_no_key_breaks_a_part_message(text: str) -> None:
     )
 )
 @settings(max_examples=40)
-def test_packs_hold_every_object_once_in_order_and_within_their_limits(items: list[ObjectItem]) -> None:
+def test_packs_hold_every_object_once_in_order_and_within_their_limits(
+    items: list[ObjectItem],
+) -> None:
     messages = list(pack(7, items))
-    # In order among the packed and among the single ones: a single one goes ahead of the pack being filled.
+    # In order among the packed and among the single ones: a single one goes ahead of the pack being
+    # filled.
     packed = [item for item in items if 0 <= item.size < PACK_BELOW]
     single = [item for item in items if not 0 <= item.size < PACK_BELOW]
     assert [i for m in messages for i in m.items if 0 <= i.size < PACK_BELOW] == packed
-    assert [m.items for m in messages if not 0 <= m.items[0].size < PACK_BELOW] == [[i] for i in single]
+    assert [m.items for m in messages if not 0 <= m.items[0].size < PACK_BELOW] == [
+        [i] for i in single
+    ]
     for message in messages:
         assert message.run == 7
         assert message.id == message_id(7, message.items[0])
@@ -112,7 +139,10 @@ def test_packs_hold_every_object_once_in_order_and_within_their_limits(items: li
 
 def test_a_pack_ends_at_the_first_limit_it_meets() -> None:
     def sizes(count: int, key: str, size: int) -> list[int]:
-        return [len(m.items) for m in pack(1, [ObjectItem(f"{key}{n:05}", size, "e") for n in range(count)])]
+        return [
+            len(m.items)
+            for m in pack(1, [ObjectItem(f"{key}{n:05}", size, "e") for n in range(count)])
+        ]
 
     assert sizes(250, "k", 10) == [100, 100, 50]
     assert sizes(100, "k", PACK_BELOW - 1) == [64, 36]

@@ -1,4 +1,5 @@
-"""Which headers a copy is written with: what the source says of the object, and what the task asks for."""
+"""Which headers a copy is written with: what the source says of the object, and what the task asks
+for."""
 
 import asyncio
 from typing import Any
@@ -140,7 +141,9 @@ def test_what_the_task_asks_for_is_on_every_object() -> None:
         "x-amz-acl": "private",
         "x-amz-server-side-encryption": "AES256",
     }
-    kms = written({}, MD5, dest_put_object_sse_type="AWS_KMS", dest_put_object_sse_kms_key_id="key-1")
+    kms = written(
+        {}, MD5, dest_put_object_sse_type="AWS_KMS", dest_put_object_sse_kms_key_id="key-1"
+    )
     assert kms["x-amz-server-side-encryption"] == "aws:kms"
     assert kms["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
     bucket_key = written({}, MD5, dest_put_object_sse_type="AWS_KMS")
@@ -149,7 +152,14 @@ def test_what_the_task_asks_for_is_on_every_object() -> None:
 
 @pytest.mark.parametrize(
     ("etag", "md5"),
-    [(MD5, True), (PARTED, False), (MD5.upper(), True), ("", False), (MD5 + "\n", False), ("null", False)],
+    [
+        (MD5, True),
+        (PARTED, False),
+        (MD5.upper(), True),
+        ("", False),
+        (MD5 + "\n", False),
+        ("null", False),
+    ],
 )
 def test_an_md5_looks_like_one(etag: str, md5: bool) -> None:
     assert is_md5(etag) is md5

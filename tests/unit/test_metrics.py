@@ -42,13 +42,17 @@ def metrics(database: HubDatabase, monkeypatch: pytest.MonkeyPatch) -> LocalMetr
 
 async def stored(database: HubDatabase, task: str = "t") -> dict[int, list[int]]:
     """The steps that there are, by their length."""
-    rows = await database.read(lambda c: c.execute(sample.select().where(sample.c.task == task)).all())
+    rows = await database.read(
+        lambda c: c.execute(sample.select().where(sample.c.task == task)).all()
+    )
     return {step: [row.at for row in rows if row.step == step] for step in STEPS}
 
 
 async def test_sums_means_and_peaks_of_a_step(metrics: LocalMetrics) -> None:
     for second, value in enumerate((1.0, 2.0, 6.0)):
-        await metrics.write("t", NOW + second, {"bytes_in": value, "waiting": value, "desired": 7 - value})
+        await metrics.write(
+            "t", NOW + second, {"bytes_in": value, "waiting": value, "desired": 7 - value}
+        )
     await metrics.write("t", NOW + 30, {"bytes_in": 0.0})
     times, series = await metrics.read("t", ["waiting", "bytes_in", "desired"], NOW, NOW + 40, 10)
     assert times == [NOW, NOW + 10, NOW + 20, NOW + 30]
@@ -66,7 +70,9 @@ async def test_tasks_are_apart_and_what_is_no_number_is_left_out(metrics: LocalM
         Series("waiting", [None]),
         Series("bytes_in", [5.0]),
     ]
-    assert (await metrics.read("c", ["waiting"], NOW, NOW + 10, 10))[1] == [Series("waiting", [None])]
+    assert (await metrics.read("c", ["waiting"], NOW, NOW + 10, 10))[1] == [
+        Series("waiting", [None])
+    ]
 
 
 @given(
@@ -76,7 +82,11 @@ async def test_tasks_are_apart_and_what_is_no_number_is_left_out(metrics: LocalM
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 async def test_whatever_the_period_and_age_sums_are_kept_and_means_are_between(
-    metrics: LocalMetrics, database: HubDatabase, samples: list[tuple[int, int]], period: int, age: int
+    metrics: LocalMetrics,
+    database: HubDatabase,
+    samples: list[tuple[int, int]],
+    period: int,
+    age: int,
 ) -> None:
     await metrics.forget("t")
     start = NOW - age - 2 * HOUR
@@ -102,7 +112,9 @@ async def test_whatever_the_period_and_age_sums_are_kept_and_means_are_between(
 
 @given(st.lists(st.tuples(st.integers(0, 599), st.integers(0, 1000)), min_size=1, max_size=30))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-async def test_a_mean_weighs_each_sample_alike(metrics: LocalMetrics, samples: list[tuple[int, int]]) -> None:
+async def test_a_mean_weighs_each_sample_alike(
+    metrics: LocalMetrics, samples: list[tuple[int, int]]
+) -> None:
     await metrics.forget("t")
     for offset, value in samples:
         await metrics.write("t", NOW + offset, {"waiting": float(value)})
@@ -119,12 +131,16 @@ async def test_each_age_is_read_in_the_finest_steps_that_reach_it(
     await metrics.prune(NOW + 600)
 
     async def points(age: int, period: int = 10) -> list[float | None]:
-        return (await metrics.read("t", ["bytes_in"], NOW - age, NOW - age + 600, period))[1][0].values
+        return (await metrics.read("t", ["bytes_in"], NOW - age, NOW - age + 600, period))[1][
+            0
+        ].values
 
     assert (await points(3 * HOUR)).index(1.0) == 12
     assert (await points(3 * DAY, 60)).index(1.0) == 2
     old = await points(60 * DAY, 60)
-    assert old == [pytest.approx(0.1)] * 10  # all that is known is that it was within these ten minutes
+    assert (
+        old == [pytest.approx(0.1)] * 10
+    )  # all that is known is that it was within these ten minutes
     assert await points(60 * DAY, 600) == [1.0]
 
 
@@ -177,7 +193,9 @@ async def test_what_all_tasks_counted(metrics: LocalMetrics, database: HubDataba
         ("a", NOW + HOUR - 1, 11),
         ("c", NOW + HOUR, 13),
     ):
-        await metrics.write(task, at, {"bytes_out": size, "transferred": 1.0, "failed": 0.0, "waiting": 99.0})
+        await metrics.write(
+            task, at, {"bytes_out": size, "transferred": 1.0, "failed": 0.0, "waiting": 99.0}
+        )
     await metrics.write("a", NOW - 1, {"bytes_out": 1000.0})
     await metrics.forget("b")  # what it did was done all the same
     times, (sent, objects, failed) = await metrics.read_all(names, int(NOW), NOW + HOUR + 5, HOUR)
@@ -205,7 +223,9 @@ async def test_what_all_tasks_counted_is_one_row_a_step_however_many_there_are(
     assert sent.values == [50.0]
 
 
-async def test_a_write_that_fails_leaves_nothing(metrics: LocalMetrics, database: HubDatabase) -> None:
+async def test_a_write_that_fails_leaves_nothing(
+    metrics: LocalMetrics, database: HubDatabase
+) -> None:
     await metrics.write("t", NOW, {"waiting": 1.0})
     before = await stored(database)
     with pytest.raises(TypeError):
@@ -218,7 +238,14 @@ async def test_an_older_state_learns_to_measure_more(tmp_path: Path) -> None:
         await LocalGauges(database).report(Gauge("w", "worker", NOW, 7))
         await database.execute("ALTER TABLE bucket DROP COLUMN rate")
         await database.execute("ALTER TABLE upload DROP COLUMN sequencer")
-        for column in ("started", "errors", "source_latency", "dest_latency", "counted", "under_way"):
+        for column in (
+            "started",
+            "errors",
+            "source_latency",
+            "dest_latency",
+            "counted",
+            "under_way",
+        ):
             await database.execute(f"ALTER TABLE gauge DROP COLUMN {column}")
         await database.execute("DROP TABLE image")
         for table, column in (
@@ -240,7 +267,9 @@ async def test_an_older_state_learns_to_measure_more(tmp_path: Path) -> None:
     with TaskDatabase.open(tmp_path / "task.db") as database:
         gauges = LocalGauges(database)
         assert await gauges.all() == [Gauge("w", "worker", NOW, 7)]
-        newer = Gauge("w", "worker", NOW, 8, started=1.5, errors=2, source_latency=0.5, dest_latency=2.5)
+        newer = Gauge(
+            "w", "worker", NOW, 8, started=1.5, errors=2, source_latency=0.5, dest_latency=2.5
+        )
         newer = replace(newer, counted=3, under_way=4)
         await gauges.report(newer)
         assert await gauges.all() == [newer]

@@ -45,11 +45,15 @@ def run(id: int, *, state: RunState = RunState.TRANSFERRING, **counts: int) -> R
     return Run(id, RunKind.SYNC, state, started=1.0, counts=Counts(**counts))
 
 
-# ------------------------------------------------------------------------------------------------ samples
+# ------------------------------------------------------------------------------------------ samples
 
 
-def test_what_is_true_now_is_sampled_as_it_is_and_what_is_counted_since_the_reading_before() -> None:
-    gauge = Gauge("w1", "worker", 100.0, bytes_in=50, bytes_out=40, requests=7, throttled=1, errors=3)
+def test_what_is_true_now_is_sampled_as_it_is_and_what_is_counted_since_the_reading_before() -> (
+    None
+):
+    gauge = Gauge(
+        "w1", "worker", 100.0, bytes_in=50, bytes_out=40, requests=7, throttled=1, errors=3
+    )
     before = reading(100.0, [gauge], [run(1, done=5, failed=1)])
     now = reading(
         110.0,
@@ -71,7 +75,13 @@ def test_what_is_true_now_is_sampled_as_it_is_and_what_is_counted_since_the_read
         "transferred": 3,
         "failed": 2,
     }
-    assert set(sample(None, now)) == {"running", "waiting", "desired", "in_service", "source_latency"}
+    assert set(sample(None, now)) == {
+        "running",
+        "waiting",
+        "desired",
+        "in_service",
+        "source_latency",
+    }
     assert set(sample(before, now)) <= set(METRICS)
 
 
@@ -81,13 +91,19 @@ def test_what_is_true_now_is_sampled_as_it_is_and_what_is_counted_since_the_read
         (Gauge("w", "worker", 1, 50, started=1), Gauge("w", "worker", 2, 80, started=1), 30),
         (Gauge("w", "worker", 1, 50, started=1), Gauge("w", "worker", 2, 10, started=2), 10),
         (Gauge("w", "worker", 1, 50, started=1), Gauge("w", "worker", 2, 80, started=2), 80),
-        (Gauge("w", "worker", 1, 50), Gauge("w", "worker", 2, 10), 10),  # a process that does not say
+        (
+            Gauge("w", "worker", 1, 50),
+            Gauge("w", "worker", 2, 10),
+            10,
+        ),  # a process that does not say
         (Gauge("w", "worker", 1, 50), None, 0),
         (None, Gauge("w", "worker", 2, 10, started=2), 10),
         (None, None, 0),
     ],
 )
-def test_processes_come_and_go_and_come_again(old: Gauge | None, new: Gauge | None, grown: int) -> None:
+def test_processes_come_and_go_and_come_again(
+    old: Gauge | None, new: Gauge | None, grown: int
+) -> None:
     before, now = reading(1, [old] if old else []), reading(2, [new] if new else [])
     assert sample(before, now)["bytes_in"] == grown
 
@@ -110,7 +126,9 @@ counters = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 100), st.boolean
 
 
 @given(counters)
-def test_over_any_course_the_samples_add_up_to_what_was_counted(steps: list[tuple[int, int, bool]]) -> None:
+def test_over_any_course_the_samples_add_up_to_what_was_counted(
+    steps: list[tuple[int, int, bool]],
+) -> None:
     gauges: dict[str, Gauge] = {}
     before, total, counted = reading(0), 0.0, 0.0
     for at, (number, amount, restart) in enumerate(steps, 1):
@@ -132,7 +150,7 @@ def test_samples_are_due_in_the_middle_of_steps(now: float) -> None:
     assert (now + wait) % 10 == pytest.approx(5, abs=1e-3)
 
 
-# ------------------------------------------------------------------------------------------------ retries
+# ------------------------------------------------------------------------------------------ retries
 
 
 def test_failures_that_were_tried_again_count_by_how_that_ended() -> None:
@@ -153,7 +171,7 @@ def retry(id: int, **counts: int) -> Run:
     return replace(run(id, **counts), kind=RunKind.REDRIVE)
 
 
-# ------------------------------------------------------------------------------------------------- graphs
+# ------------------------------------------------------------------------------------------- graphs
 
 
 class MemoryMetrics:
@@ -197,9 +215,12 @@ async def test_each_graph_has_the_shape_that_clients_know_and_each_series_once()
 
 
 @pytest.mark.parametrize(
-    ("hours", "period"), [(None, 3600), (1, 3600), (24, 3600), (48, 3600), (49, 7200), (744, 86_400)]
+    ("hours", "period"),
+    [(None, 3600), (1, 3600), (24, 3600), (48, 3600), (49, 7200), (744, 86_400)],
 )
-async def test_what_the_hub_did_has_a_point_an_hour_or_at_most_48(hours: int | None, period: int) -> None:
+async def test_what_the_hub_did_has_a_point_an_hour_or_at_most_48(
+    hours: int | None, period: int
+) -> None:
     metrics, now = MemoryMetrics(), time.time()
     done = await activity(metrics, hours, None)
     _, _, start, end, asked = metrics.asked
@@ -239,7 +260,9 @@ async def test_network_is_bytes_a_second_even_in_the_step_that_is_not_over() -> 
     now = await history(MemoryMetrics(), "t", "Network", period=3600)
     passed = time.time() % 3600
     assert now.series["BytesReceived"][-1] == pytest.approx(600 / max(10, passed), rel=0.05)
-    counted = await history(MemoryMetrics(), "t", "TransferredFailedObjects", "1700000000", "1700003600")
+    counted = await history(
+        MemoryMetrics(), "t", "TransferredFailedObjects", "1700000000", "1700003600"
+    )
     assert counted.series["TransferredObjects"][0] == 600.0
 
 
@@ -315,7 +338,7 @@ async def test_the_period_that_is_advised_is_taken() -> None:
     assert len(answer.times) <= MOST_POINTS
 
 
-# --------------------------------------------------------------------------------------------- Prometheus
+# --------------------------------------------------------------------------------------- Prometheus
 
 LINE = re.compile(r'[a-z_]+(\{[a-z]+="([^"\\\n]|\\["\\n])*"\})? [-+0-9.e]+')
 

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 async def test_an_older_database_gets_stores(tmp_path: Path) -> None:
     path = tmp_path / "hub.db"
     with HubDatabase.open(path) as database:
-        await LocalTasks(database).add(Task("one", "S3EC2", ScheduleType.ONE_TIME, {"srcBucket": "a"}))
+        await LocalTasks(database).add(
+            Task("one", "S3EC2", ScheduleType.ONE_TIME, {"srcBucket": "a"})
+        )
     with contextlib.closing(sqlite3.connect(path)) as old:
         old.execute("DROP TABLE store")
         old.execute("ALTER TABLE task DROP COLUMN stores")
-        old.execute(f"PRAGMA user_version = {hub_migrations.STEPS.index(hub_migrations.name_stores) + 1}")
+        old.execute(
+            f"PRAGMA user_version = {hub_migrations.STEPS.index(hub_migrations.name_stores) + 1}"
+        )
         old.commit()
     with HubDatabase.open(path) as database:
         assert (await LocalTasks(database).get("one")).stores == {}

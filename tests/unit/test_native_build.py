@@ -1,4 +1,5 @@
-"""Building the extension: nothing needs it, so nothing fails for want of a compiler, unless somebody insists."""
+"""Building the extension: nothing needs it, so nothing fails for want of a compiler, unless
+somebody insists."""
 
 from __future__ import annotations
 
@@ -27,7 +28,11 @@ def build(tmp_path: Path, **environment: str) -> tuple[int, str, list[str]]:
         capture_output=True,
         text=True,
     )
-    return done.returncode, done.stderr, sorted(path.name for path in (tmp_path / "src" / "dth").iterdir())
+    return (
+        done.returncode,
+        done.stderr,
+        sorted(path.name for path in (tmp_path / "src" / "dth").iterdir()),
+    )
 
 
 @pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
@@ -62,7 +67,8 @@ def test_a_wheel_is_named_after_the_machine_that_it_is_for(monkeypatch: pytest.M
 
 
 def test_an_sdist_has_no_sources_of_the_console() -> None:
-    """It has the console as it was built: with sources beside it, that would be taken for an old one."""
+    """It has the console as it was built: with sources beside it, that would be taken for an old
+    one."""
     settings = tomllib.loads((SOURCES.parent / "pyproject.toml").read_text())
     included = settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     # Without a slash before it, a name is found in every folder.

@@ -16,10 +16,13 @@ CLOSED = Network()
 
 # Nothing may connect there, whatever the settings say.
 NEVER = (
-    "169.254.169.254", "169.254.170.2", "169.254.0.23", "169.254.1.1", "fe80::1", "fe80::1%eth0", "febf::1",
-    "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16",
+    "169.254.169.254", "169.254.170.2", "169.254.0.23", "169.254.1.1", "fe80::1", "fe80::1%eth0",
+    "febf::1",
+    "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200", "192.0.0.192",
+    "168.63.129.16",
     "::ffff:169.254.169.254", "::ffff:a9fe:a9fe", "::169.254.169.254", "::ffff:0:169.254.169.254",
-    "64:ff9b::169.254.169.254", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::1", "::ffff:100.100.100.200",
+    "64:ff9b::169.254.169.254", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::1",
+    "::ffff:100.100.100.200",
     # Local NAT64 with prefixes of 48, 56 and 64 bits, alone and with something behind.
     "64:ff9b:1:a9fe:a9:fe00::", "64:ff9b:1:a9fe:a9:fe00:808:808", "64:ff9b:1:a9:fe:a9fe::",
     "64:ff9b:1:0:a9:fea9:fe00::",
@@ -38,18 +41,23 @@ LOOPBACK = (
     "::127.0.0.1",
 )
 PRIVATE = (
-    "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "fc00::1", "fd12:3456::1", "fec0::1",
-    "::ffff:10.0.0.1", "64:ff9b::10.0.0.1", "2002:a00:1::1", "0.1.2.3", "64:ff9b:1:a00:0:100:808:808",
+    "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "fc00::1",
+    "fd12:3456::1", "fec0::1",
+    "::ffff:10.0.0.1", "64:ff9b::10.0.0.1", "2002:a00:1::1", "0.1.2.3",
+    "64:ff9b:1:a00:0:100:808:808",
     "2600::5efe:10.0.0.1", "2001:0:808:808::f7f7:f7f7",
 )  # fmt: skip
 PUBLIC = (
-    "8.8.8.8", "52.95.110.1", "2600:1f18::1", "::ffff:8.8.8.8", "172.32.0.1", "100.128.0.1", "64:ff9b::8.8.8.8",
+    "8.8.8.8", "52.95.110.1", "2600:1f18::1", "::ffff:8.8.8.8", "172.32.0.1", "100.128.0.1",
+    "64:ff9b::8.8.8.8",
     "64:ff9b:1::8.8.8.8", "64:ff9b:1:808:8:800::", "2600::5efe:8.8.8.8",
 )  # fmt: skip
 # Hosts of URLs that are addresses, written in other ways.
 METADATA_SPELT = (
-    "2852039166", "0xa9fea9fe", "0xA9.0xFE.0xA9.0xFE", "0251.0376.0251.0376", "025177524776", "169.254.43518",
-    "169.254.169.254.", "2852039166.", "\uff11\uff16\uff19.254.169.254", "169\u3002254\uff0e169\uff61254",
+    "2852039166", "0xa9fea9fe", "0xA9.0xFE.0xA9.0xFE", "0251.0376.0251.0376", "025177524776",
+    "169.254.43518",
+    "169.254.169.254.", "2852039166.", "\uff11\uff16\uff19.254.169.254",
+    "169\u3002254\uff0e169\uff61254",
     "169.16689662", "[::ffff:169.254.169.254]", "[fd00:ec2::254]", "[fe80::1%25eth0]",
 )  # fmt: skip
 LOOPBACK_SPELT = (
@@ -101,7 +109,9 @@ def test_single_networks_can_be_allowed() -> None:
     assert network.refusal("127.0.0.1")
 
 
-@pytest.mark.parametrize("allow", [None, "loopback", {"loopback": True}, ["everything"], ["10.0.0.1/8"], [1]])
+@pytest.mark.parametrize(
+    "allow", [None, "loopback", {"loopback": True}, ["everything"], ["10.0.0.1/8"], [1]]
+)
 def test_a_slip_in_the_settings_is_told(allow: object) -> None:
     with pytest.raises(UsageError, match="allow: "):
         Network.read(allow)
@@ -117,7 +127,9 @@ def test_hosts_in_numbers_are_judged_as_the_address_that_they_are(host: str) -> 
 def test_what_the_resolver_makes_of_a_host_in_numbers_is_refused(host: str) -> None:
     """What is asked when the connection is made."""
     try:
-        found = socket.getaddrinfo(host.strip("[]").replace("%25", "%"), 80, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(
+            host.strip("[]").replace("%25", "%"), 80, type=socket.SOCK_STREAM
+        )
     except OSError:
         pytest.skip("the resolver here does not know this spelling")
     assert all(CLOSED.refusal(place[0]) for *_, place in found)

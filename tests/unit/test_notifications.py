@@ -12,12 +12,16 @@ from dth.core.errors import UsageError
 from dth.core.ports.queue import BadMessage
 from dth.objects.transfer.events import ObjectEvent, read_events
 from dth.objects.transfer.messages import EventMessage, decode, encode
-from dth.objects.transfer.notifications import MAX_BODY, MAX_RECORDS, StoreNotification, event_id, parse
+from dth.objects.transfer.notifications import (
+    MAX_BODY,
+    MAX_RECORDS,
+    StoreNotification,
+    event_id,
+    parse,
+)
 
 ETAG = "0123456789abcdef0123456789abcdef"
-CONFIRM = (
-    "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn=arn:aws:sns&Token=2336412f"
-)
+CONFIRM = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn=arn:aws:sns&Token=2336412f"
 
 
 def aws(key: str = "a+b%2Bc/d", sequencer: str = "0055AED6DCD90281E5") -> dict[str, Any]:
@@ -41,7 +45,12 @@ def aws(key: str = "a+b%2Bc/d", sequencer: str = "0055AED6DCD90281E5") -> dict[s
 
 
 AWS = {"Records": [aws()]}
-TEST = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-01-02T03:04:05Z", "Bucket": "bucket"}
+TEST = {
+    "Service": "Amazon S3",
+    "Event": "s3:TestEvent",
+    "Time": "2026-01-02T03:04:05Z",
+    "Bucket": "bucket",
+}
 MINIO = {
     "EventName": "s3:ObjectCreated:Put",
     "Key": "bucket/a b+c/d",
@@ -102,7 +111,9 @@ def ceph(
 CEPH = {"Records": [ceph()]}
 
 
-def eventbridge(kind: str = "Object Created", key: str = "a b+c/d", **described: Any) -> dict[str, Any]:
+def eventbridge(
+    kind: str = "Object Created", key: str = "a b+c/d", **described: Any
+) -> dict[str, Any]:
     return {
         "version": "0",
         "id": "17793124-05d4-b198-2fde-7ededc63b103",
@@ -205,10 +216,15 @@ def test_what_changes_no_object_gives_no_records(nothing: Any) -> None:
 
 def test_a_subscription_waits_for_an_operator() -> None:
     asked = sns(
-        "You have chosen to subscribe", "SubscriptionConfirmation", SubscribeURL=CONFIRM, Token="2336412f"
+        "You have chosen to subscribe",
+        "SubscriptionConfirmation",
+        SubscribeURL=CONFIRM,
+        Token="2336412f",
     )
     assert said(asked) == StoreNotification([], confirm=CONFIRM)
-    with pytest.raises(BadMessage, match="message m asks to confirm a subscription: open https://sns"):
+    with pytest.raises(
+        BadMessage, match="message m asks to confirm a subscription: open https://sns"
+    ):
         decode("m", json.dumps(asked))
 
 
@@ -366,7 +382,7 @@ def test_anything_else_is_read_or_refused(delivered: Any) -> None:
     read_events(EventMessage("m", notification.records), "bucket")
 
 
-# ----------------------------------------------------------------------------------------------------- the id
+# ------------------------------------------------------------------------------------------- the id
 
 
 def test_the_same_delivery_has_the_same_id() -> None:
@@ -382,7 +398,8 @@ def test_ids_tell_apart_what_differs() -> None:
     elsewhere = aws()
     elsewhere["s3"]["bucket"]["name"] = "other"
     untold = [
-        {**aws(sequencer=""), "eventTime": time} for time in ("2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z")
+        {**aws(sequencer=""), "eventTime": time}
+        for time in ("2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z")
     ]
     each = [[aws()], [aws("k")], [aws(sequencer="01")], [deleted], [elsewhere], [aws(), deleted]]
     each += [[record] for record in untold] + [[{"odd": 1}], [{"odd": 2}], [{"s3": "\ud800"}]]

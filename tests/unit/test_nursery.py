@@ -1,4 +1,5 @@
-"""The nursery answers many at once: each gets the process that it asked for, and hears of that one's end."""
+"""The nursery answers many at once: each gets the process that it asked for, and hears of that
+one's end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The API of the existing solution: ours takes every operation that is written against it, and answers the same types.
+"""The API of the existing solution: ours takes every operation that is written against it, and
+answers the same types.
 
 `tests/old_api.txt` has its names, nullability and types, one line each.
 """
@@ -22,7 +23,8 @@ SCHEMA = load_schema()
 
 
 def takes(ours: object, theirs: str) -> bool:
-    """Whether an argument or input field of ours takes all that theirs took: it may ask for less."""
+    """Whether an argument or input field of ours takes all that theirs took: it may ask for
+    less."""
     shown = str(ours)
     return shown == theirs or f"{shown}!" == theirs
 
@@ -36,7 +38,13 @@ def test_a_line_of_the_existing_api_holds(line: str) -> None:
         assert set(values.split()) <= kind.values.keys()
         return
     if line.startswith("input "):
-        name, field, theirs = re.fullmatch(r"input (\w+)\.(\w+): (.+)", line).groups()  # type: ignore[union-attr]
+        name, field, theirs = re.fullmatch(
+            (
+                r"input (\w+)\.(\w+): "
+                r"(.+)"
+            ),
+            line,
+        ).groups()  # type: ignore[union-attr]
         kind = SCHEMA.type_map[name]
         assert isinstance(kind, GraphQLInputObjectType)
         assert takes(kind.fields[field].type, theirs)
@@ -58,7 +66,9 @@ def test_a_line_of_the_existing_api_holds(line: str) -> None:
 
 def test_every_input_that_was_whole_is_whole_still() -> None:
     for name in ("CreateTaskInput", "TaskParameterInput"):
-        known = {line.split(".")[1].split(":")[0] for line in LINES if line.startswith(f"input {name}.")}
+        known = {
+            line.split(".")[1].split(":")[0] for line in LINES if line.startswith(f"input {name}.")
+        }
         kind = SCHEMA.type_map[name]
         assert isinstance(kind, GraphQLInputObjectType)
         added = {field: each for field, each in kind.fields.items() if field not in known}

@@ -1,7 +1,9 @@
-"""Whatever begins meanwhile, and whoever dies: an object in flight is copied once, by one run, and settles that run.
+"""Whatever begins meanwhile, and whoever dies: an object in flight is copied once, by one run, and
+settles that run.
 
-The real queue, records, uploads, workers, events, redrives and controller in any order, over two buckets that are
-dictionaries. Each request to them waits until the test lets it go, so that everything else can come in between.
+The real queue, records, uploads, workers, events, redrives and controller in any order, over two
+buckets that are dictionaries. Each request to them waits until the test lets it go, so that
+everything else can come in between.
 """
 
 from __future__ import annotations
@@ -133,7 +135,9 @@ class Client:
     async def is_listed(self, key: str) -> bool:
         return key in self._bucket.objects
 
-    async def head(self, key: str, *, etag: str = "", checksums: bool = False, attempts: int = 0) -> Response:
+    async def head(
+        self, key: str, *, etag: str = "", checksums: bool = False, attempts: int = 0
+    ) -> Response:
         body, source_etag = self._found(key, etag)
         headers = {"content-length": str(len(body)), "etag": f'"{etag_of(body)}"'}
         return Response(200, headers | {"x-amz-meta-dth-source-etag": source_etag})
@@ -154,7 +158,9 @@ class Client:
         part = body[span[0] : span[1] + 1] if span else body
         return Response(200, {"etag": f'"{etag_of(body)}"'}, [part])
 
-    async def put(self, key: str, chunks: list[bytes], headers: dict[str, str], **_: Any) -> StoreWrite:
+    async def put(
+        self, key: str, chunks: list[bytes], headers: dict[str, str], **_: Any
+    ) -> StoreWrite:
         await self._gate("put", key)
         body = b"".join(chunks)
         self._bucket.puts[key, body] += 1
@@ -170,13 +176,17 @@ class Client:
         self._bucket.uploads[number] = (key, headers["x-amz-meta-dth-source-etag"], {})
         return number
 
-    async def upload_part(self, key: str, upload_id: str, number: int, chunks: list[bytes]) -> StoreWrite:
+    async def upload_part(
+        self, key: str, upload_id: str, number: int, chunks: list[bytes]
+    ) -> StoreWrite:
         await self._gate("part", key)
         body = b"".join(chunks)
         self._upload(upload_id)[2][number] = body
         checksum = Checksum(ChecksumMode.CRC64NVME)
         checksum.update(body)
-        return StoreWrite(etag_of(body), f"{ChecksumMode.CRC64NVME}:{checksum.base64()}", confirmed=True)
+        return StoreWrite(
+            etag_of(body), f"{ChecksumMode.CRC64NVME}:{checksum.base64()}", confirmed=True
+        )
 
     async def complete_upload(
         self, key: str, upload_id: str, parts: list[tuple[int, str, str]]
@@ -205,8 +215,11 @@ class Client:
         return self._bucket.uploads[upload_id]
 
 
-def route_between(parameters: S3Parameters, source: Bucket, dest: Bucket, gate: Gate) -> ObjectRoute:
-    """A route between two dictionaries. What its stores are like is known, so that no request waits for another."""
+def route_between(
+    parameters: S3Parameters, source: Bucket, dest: Bucket, gate: Gate
+) -> ObjectRoute:
+    """A route between two dictionaries. What its stores are like is known, so that no request waits
+    for another."""
     here: Any = Client(source, gate)
     there: Any = Client(dest, gate)
     nobody: Any = None
@@ -246,13 +259,18 @@ class Fused:
 
 
 class Process:
-    """A worker's life, a step at a time. All that the test knows of the inside of `ObjectWorker` is here."""
+    """A worker's life, a step at a time. All that the test knows of the inside of `ObjectWorker` is
+    here."""
 
-    def __init__(self, name: str, platform: LocalPlatform, route: Callable[[Gate], ObjectRoute]) -> None:
+    def __init__(
+        self, name: str, platform: LocalPlatform, route: Callable[[Gate], ObjectRoute]
+    ) -> None:
         self.name = name
         self.fuse = -1  # calls until it dies; none while it is negative
         self.gate = Gate()
-        ports = {port: Fused(getattr(platform, port), self) for port in ("queue", "records", "uploads")}
+        ports = {
+            port: Fused(getattr(platform, port), self) for port in ("queue", "records", "uploads")
+        }
         shared = SimpleNamespace(**ports, limits=platform.limits, gauges=platform.gauges)
         self.queue = ports["queue"]
         self.worker: Any = ObjectWorker(name, route(self.gate), shared)  # type: ignore[arg-type]
@@ -319,7 +337,8 @@ class Machine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.exits.callback(self.loop.close)
         self.platforms = {
-            name: self.exits.enter_context(open_platform(self.folder, name)) for name in (*WORKERS, "others")
+            name: self.exits.enter_context(open_platform(self.folder, name))
+            for name in (*WORKERS, "others")
         }
         self.others = self.platforms["others"]
         self.source, self.dest = Bucket(), Bucket()
@@ -347,7 +366,9 @@ class Machine(RuleBasedStateMachine):
         sizes = {"multipart_threshold": PART, "part_size": PART, "giant_object_threshold": 2 * PART}
         self.parameters = S3Parameters.model_validate(values).model_copy(update=sizes)
         self.exits.enter_context(
-            mock.patch("dth.objects.transfer.multipart.part_size_for", lambda size, wanted, most: wanted)
+            mock.patch(
+                "dth.objects.transfer.multipart.part_size_for", lambda size, wanted, most: wanted
+            )
         )
         self.processes = {name: self.born(name) for name in WORKERS}
         for key in KEYS:
@@ -356,7 +377,7 @@ class Machine(RuleBasedStateMachine):
     def born(self, name: str) -> Process:
         return Process(name, self.platforms[name], self.route)
 
-    # ------------------------------------------------------------------------------------ what others do
+    # ------------------------------------------------------------------------------- what others do
 
     @rule(key=st.sampled_from(KEYS))
     def put(self, key: str) -> None:
@@ -399,7 +420,7 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.clock.now += seconds
 
-    # -------------------------------------------------------------------------------- runs and redrives
+    # ---------------------------------------------------------------------------- runs and redrives
 
     @rule()
     def run(self) -> None:
@@ -446,7 +467,7 @@ class Machine(RuleBasedStateMachine):
     def redrive(self) -> None:
         self.do(redrive(self.others))  # type: ignore[arg-type]
 
-    # ---------------------------------------------------------------------------------------- workers
+    # -------------------------------------------------------------------------------------- workers
 
     @rule(name=st.sampled_from(WORKERS), limit=st.integers(1, 3))
     def receive(self, name: str, limit: int) -> None:
@@ -454,7 +475,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(WORKERS))
     def read(self, name: str) -> None:
-        """Take what there is, and let every request that waits go to its store: the first ones read."""
+        """Take what there is, and let every request that waits go to its store: the first ones
+        read."""
         self.receive(name, 10)
         for _ in range(len(self.processes[name].gate.waiting)):
             self.go(name, 0)
@@ -477,7 +499,9 @@ class Machine(RuleBasedStateMachine):
     @rule(
         name=st.sampled_from(WORKERS),
         which=st.integers(0, 9),
-        error=st.sampled_from([Transient("passing"), ObjectRefused("for good", code="AccessDenied")]),
+        error=st.sampled_from(
+            [Transient("passing"), ObjectRefused("for good", code="AccessDenied")]
+        ),
     )
     def fail(self, name: str, which: int, error: Exception) -> None:
         if self.processes[name].gate.waiting:
@@ -511,14 +535,14 @@ class Machine(RuleBasedStateMachine):
 
         self.do(guarded())
 
-    # ------------------------------------------------------------------------------------- controller
+    # ----------------------------------------------------------------------------------- controller
 
     @rule()
     def check(self) -> None:
         controller = Controller(self.route(Free()), self.others, "controller", self.quiet)  # type: ignore[arg-type]
         self.do(controller.check())
 
-    # ----------------------------------------------------------------------------------- what must hold
+    # ------------------------------------------------------------------------------- what must hold
 
     @invariant()
     def ledgers_never_count_too_much(self) -> None:

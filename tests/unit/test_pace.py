@@ -43,7 +43,7 @@ async def ended(*tasks: asyncio.Task[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-# ----------------------------------------------------------------------------------------------- scout
+# -------------------------------------------------------------------------------------------- scout
 
 
 async def test_the_first_goes_alone_and_the_others_together() -> None:
@@ -99,7 +99,7 @@ async def test_after_a_scout_that_did_not_return_well_the_next_goes_alone(how: s
     assert scout.returned
 
 
-# ------------------------------------------------------------------------------------------------ gate
+# --------------------------------------------------------------------------------------------- gate
 
 
 @contextlib.asynccontextmanager
@@ -253,7 +253,7 @@ def test_cancelling_at_any_moment_loses_no_place(steps: list[int], limit: int) -
     asyncio.run(play())
 
 
-# ------------------------------------------------------------------------------------------------ budget
+# ------------------------------------------------------------------------------------------- budget
 
 
 async def test_a_budget_is_first_come_first_served() -> None:
@@ -318,7 +318,9 @@ class Core:
         return self.part * asyncio.get_running_loop().time()
 
 
-async def test_a_budget_opens_while_the_process_waits_for_the_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_budget_opens_while_the_process_waits_for_the_stores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Budget, "NEAR", 40)
     monkeypatch.setattr(Budget, "LOOK", 0.001)
     core = Core(0.9)
@@ -364,7 +366,9 @@ async def test_a_thread_that_runs_or_would_run_is_seen_to_do_so() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["begin", "cancel", "turn"]), st.integers(0, 150)), max_size=60),
+    st.lists(
+        st.tuples(st.sampled_from(["begin", "cancel", "turn"]), st.integers(0, 150)), max_size=60
+    ),
 )
 @settings(max_examples=30, deadline=None)
 def test_a_budget_is_never_overdrawn_and_never_leaks(steps: list[tuple[str, int]]) -> None:
@@ -393,12 +397,12 @@ def test_a_budget_is_never_overdrawn_and_never_leaks(steps: list[tuple[str, int]
     asyncio.run(play())
 
 
-# ------------------------------------------------------------------------------------------------ cap
+# ---------------------------------------------------------------------------------------------- cap
 
 
 class Bucket:
-    """`Limits` of a test: grants what `answer` says, and remembers what was asked. The rate is that of the cap which
-    uses it, until the test sets another one."""
+    """`Limits` of a test: grants what `answer` says, and remembers what was asked. The rate is that
+    of the cap which uses it, until the test sets another one."""
 
     def __init__(self, answer: Callable[[float], tuple[float, float]]) -> None:
         self.answer = answer
@@ -431,7 +435,12 @@ def partial_grants(share: float) -> Callable[[float], tuple[float, float]]:
 async def test_a_cap_takes_until_it_has_enough() -> None:
     bucket = Bucket(partial_grants(0.5))
     await asyncio.wait_for(capped(bucket, "bytes", 100.0).take(64), 5)
-    assert bucket.asked[:4] == [64, 32, 16, 10]  # at last no more than a tenth of a second's worth is left
+    assert bucket.asked[:4] == [
+        64,
+        32,
+        16,
+        10,
+    ]  # at last no more than a tenth of a second's worth is left
 
 
 async def test_who_waits_at_a_cap_goes_in_order_and_asks_once_for_all() -> None:
@@ -506,7 +515,8 @@ async def test_a_large_body_is_supplied_slice_after_slice() -> None:
 
 @pytest.mark.parametrize("rate", [1000.0, 5e6, 1e8, 1e9])
 async def test_what_buffers_hold_is_taken_before_it_passes(rate: float) -> None:
-    """A server sends as much as our buffers hold before anything is granted: never more than was taken."""
+    """A server sends as much as our buffers hold before anything is granted: never more than was
+    taken."""
     bucket = Bucket(lambda wanted: (wanted, 0.0))
     cap = capped(bucket, "bytes", rate)
     received = Supply(cap, 10 * cap.slice, received=True)

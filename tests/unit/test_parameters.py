@@ -1,4 +1,5 @@
-"""A task's parameters keep the names, defaults and values that existing tasks use, and say what is wrong."""
+"""A task's parameters keep the names, defaults and values that existing tasks use, and say what is
+wrong."""
 
 import re
 import time
@@ -16,7 +17,8 @@ from dth.core.parameters import GIB, KIB, MIB, choices, options, parse_moment, p
 from dth.hub.parameters import read_parameters
 from dth.objects.parameters import S3Parameters
 
-# What carries over from tasks of the AWS solution: name, default, and the allowed values where they are listed.
+# What carries over from tasks of the AWS solution: name, default, and the allowed values where they
+# are listed.
 KEPT: list[tuple[str, Any, list[str]]] = [
     ("srcBucket", "", []),
     ("srcPrefix", "", []),
@@ -52,11 +54,15 @@ FIELDS = {str(field.alias): field for field in S3Parameters.model_fields.values(
 
 
 @pytest.mark.parametrize(("name", "default", "values"), KEPT, ids=[name for name, _, _ in KEPT])
-def test_names_defaults_and_values_of_existing_tasks_hold(name: str, default: Any, values: list[str]) -> None:
+def test_names_defaults_and_values_of_existing_tasks_hold(
+    name: str, default: Any, values: list[str]
+) -> None:
     assert FIELDS[name].default == default
     assert set(values) <= set(choices(FIELDS[name]))
     for value in values:
-        S3Parameters.model_validate({name: value, "destPutObjectSSEType": "AWS_KMS"} | {name: value})
+        S3Parameters.model_validate(
+            {name: value, "destPutObjectSSEType": "AWS_KMS"} | {name: value}
+        )
 
 
 def test_store_types_of_existing_tasks_hold() -> None:
@@ -101,7 +107,7 @@ def test_parameters_go_through_json_unchanged() -> None:
     assert S3Parameters.model_validate_json(text) == given
 
 
-# ------------------------------------------------------------------------------------------------ units
+# -------------------------------------------------------------------------------------------- units
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,9 @@ def test_a_date_is_utc_unless_it_says_otherwise(text: str, moment: datetime) -> 
     assert parse_moment(text) == moment.timestamp()
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("36h", 129600), ("7d", 604800)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5m", 300), ("36h", 129600), ("7d", 604800)]
+)
 def test_an_age_is_a_moment_before_now(text: str, seconds: int) -> None:
     before = time.time()
     assert before - seconds - 1 <= parse_moment(text) <= time.time() - seconds + 1
@@ -161,11 +169,13 @@ def test_an_age_of_forever_is_the_beginning_of_time() -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "7", "7 d", "2026-13-01", "d"])
 def test_what_is_no_moment_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is neither a date such as 2026-01-31 nor an age such as 7d"):
+    with pytest.raises(
+        ValueError, match="is neither a date such as 2026-01-31 nor an age such as 7d"
+    ):
         parse_moment(text)
 
 
-# ------------------------------------------------------------------------------------------------ what cannot be
+# ----------------------------------------------------------------------------------- what cannot be
 
 
 @pytest.mark.parametrize(
@@ -180,7 +190,10 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
         ({"worker_number": 0}, "--worker-number: .* it must be at least 1"),
         ({"delete_max_percent": 101}, "--delete-max-percent: .* it must be at most 100"),
         ({"max_requests_per_second": 0}, "--max-requests-per-second: .* it must be more than 0"),
-        ({"max_requests_per_second": "inf"}, "--max-requests-per-second: Input should be a finite number"),
+        (
+            {"max_requests_per_second": "inf"},
+            "--max-requests-per-second: Input should be a finite number",
+        ),
         ({"budget": "1e400"}, "budget: Input should be a finite number"),
         (
             {"max_bytes_per_second": "1000"},
@@ -193,17 +206,31 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
         ({"dest_acl": "mine"}, "--acl: Input should be 'private', "),
         ({"modified_since": "soon"}, "--modified-since: 'soon' is neither a date"),
         ({"nonsense": 1}, "nonsense: Extra inputs are not permitted"),
-        ({"src_manifest": "a", "src_inventory": "b"}, "give one of prefix list, manifest and inventory"),
-        ({"src_anonymous": True, "src_profile": "p"}, "the source is anonymous, yet it has credentials"),
-        ({"src_anonymous": True, "src_credentials": "s"}, "the source is anonymous, yet it has credentials"),
-        ({"src_anonymous": True, "src_role_arn": "r"}, "the source is anonymous, yet it has credentials"),
+        (
+            {"src_manifest": "a", "src_inventory": "b"},
+            "give one of prefix list, manifest and inventory",
+        ),
+        (
+            {"src_anonymous": True, "src_profile": "p"},
+            "the source is anonymous, yet it has credentials",
+        ),
+        (
+            {"src_anonymous": True, "src_credentials": "s"},
+            "the source is anonymous, yet it has credentials",
+        ),
+        (
+            {"src_anonymous": True, "src_role_arn": "r"},
+            "the source is anonymous, yet it has credentials",
+        ),
         ({"dest_put_object_sse_kms_key_id": "k"}, "a KMS key needs encryption AWS_KMS"),
         ({"delete_mode": "Mirror", "src_manifest": "m"}, "mirror deletes need "),
         ({"delete_mode": "Mirror", "src_skip_compare": True}, "mirror deletes need "),
         ({"min_size": "2M", "max_size": "1M"}, "the smallest size is above the largest"),
     ],
 )
-def test_what_cannot_be_is_one_line_that_names_the_option(values: dict[str, Any], line: str) -> None:
+def test_what_cannot_be_is_one_line_that_names_the_option(
+    values: dict[str, Any], line: str
+) -> None:
     with pytest.raises(UsageError) as error:
         validated(S3Parameters, values)
     assert re.match(line, str(error.value))
@@ -220,18 +247,25 @@ def test_what_cannot_be_is_one_line_that_names_the_option(values: dict[str, Any]
         (None, None),
     ],
 )
-def test_a_storage_class_is_one_of_aws_or_of_the_store_itself(given: str | None, kept: str | None) -> None:
+def test_a_storage_class_is_one_of_aws_or_of_the_store_itself(
+    given: str | None, kept: str | None
+) -> None:
     assert S3Parameters.model_validate({"destStorageClass": given}).dest_storage_class == kept
 
 
 @pytest.mark.parametrize("text", ["AWS_KMS", "aws:kms", "AWS:KMS"])
 def test_kms_has_two_names(text: str) -> None:
-    assert S3Parameters.model_validate({"destPutObjectSSEType": text}).dest_put_object_sse_type == "AWS_KMS"
+    assert (
+        S3Parameters.model_validate({"destPutObjectSSEType": text}).dest_put_object_sse_type
+        == "AWS_KMS"
+    )
 
 
 def test_a_customer_key_comes_alone() -> None:
     with pytest.raises(UsageError, match="a customer key is an encryption of its own"):
-        validated(S3Parameters, {"dest_sse_customer_key": "k", "dest_put_object_sse_type": "AES256"})
+        validated(
+            S3Parameters, {"dest_sse_customer_key": "k", "dest_put_object_sse_type": "AES256"}
+        )
 
 
 def test_parameters_do_not_change() -> None:

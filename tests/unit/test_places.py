@@ -169,7 +169,9 @@ looks = st.tuples(st.sampled_from("abcdef"), st.integers(0, 20), st.booleans(), 
 
 
 @given(st.integers(1, 9), st.lists(looks, max_size=60))
-def test_whatever_comes_the_bound_holds(most: int, given_looks: list[tuple[str, int, bool, bool]]) -> None:
+def test_whatever_comes_the_bound_holds(
+    most: int, given_looks: list[tuple[str, int, bool, bool]]
+) -> None:
     tasks = Tasks(most)
     for task, wanted, busy, drains in given_looks:
         assert tasks.look(task, wanted, busy=busy, drains=drains) <= wanted

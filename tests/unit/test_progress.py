@@ -11,36 +11,58 @@ from hypothesis import strategies as st
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
-from dth.hub.progress import FIRST_ANSWER, NOTHING_FOUND, Meter, RunActivity, SmoothedRate, Standing, TimeCost
+from dth.hub.progress import (
+    FIRST_ANSWER,
+    NOTHING_FOUND,
+    Meter,
+    RunActivity,
+    SmoothedRate,
+    Standing,
+    TimeCost,
+)
 from dth.hub.reading import Reading
 
 NOTHING = Depth(0, 0, 0)
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 
-def reading(at: float, gauges: Sequence[Gauge] = (), runs: Sequence[Run] = (), parts: int = 0) -> Reading:
+def reading(
+    at: float, gauges: Sequence[Gauge] = (), runs: Sequence[Run] = (), parts: int = 0
+) -> Reading:
     return Reading(at, gauges, runs, NOTHING, desired=1, workers=1, parts=parts)
 
 
 def run(id: int = 1, *, state: RunState = RunState.TRANSFERRING, **counts: int) -> Run:
     return Run(
-        id, RunKind.SYNC, state, started=1.0, counts=Counts(**{"listed": counts.get("enqueued", 1), **counts})
+        id,
+        RunKind.SYNC,
+        state,
+        started=1.0,
+        counts=Counts(**{"listed": counts.get("enqueued", 1), **counts}),
     )
 
 
 def worker(
-    at: float, *, counted: int = 0, under_way: int = 0, name: str = "w", started: float = 1, note: str = ""
+    at: float,
+    *,
+    counted: int = 0,
+    under_way: int = 0,
+    name: str = "w",
+    started: float = 1,
+    note: str = "",
 ) -> Gauge:
-    return Gauge(name, "worker", at, counted=counted, under_way=under_way, started=started, note=note)
+    return Gauge(
+        name, "worker", at, counted=counted, under_way=under_way, started=started, note=note
+    )
 
 
-# ------------------------------------------------------------------------------------------- a simulation
+# ------------------------------------------------------------------------------------- a simulation
 
 
 @dataclass
 class Load:
-    """What is copied, and how fast it goes: `lanes` objects at once, each with a pause before its bytes, which all
-    share `speed` bytes per second."""
+    """What is copied, and how fast it goes: `lanes` objects at once, each with a pause before its
+    bytes, which all share `speed` bytes per second."""
 
     sizes: list[int]
     speed: float
@@ -51,8 +73,8 @@ class Load:
     order: Callable[[list[int]], list[int]] = field(default=list)
 
     def play(self, tick: float = 0.05, look: float = 0.25) -> Iterator[tuple[float, Reading, Run]]:
-        """Readings as a supervisor takes them: the ledger is written at once, the process reports each second. Objects
-        above 64 MiB go in parts, which the ledger knows."""
+        """Readings as a supervisor takes them: the ledger is written at once, the process reports
+        each second. Objects above 64 MiB go in parts, which the ledger knows."""
         dice = random.Random(5)
         waiting = self.order(self.sizes)[::-1]
         counts = Counts(listed=len(waiting), enqueued=len(waiting), enqueued_bytes=sum(waiting))
@@ -81,11 +103,15 @@ class Load:
                 gauge = worker(now, counted=counted, under_way=int(under_way))
             if now - looked >= look - 1e-9 or not (waiting or hand):
                 looked = now
-                snapshot = run(**{name: getattr(counts, name) for name in Counts.__dataclass_fields__})
+                snapshot = run(
+                    **{name: getattr(counts, name) for name in Counts.__dataclass_fields__}
+                )
                 yield now, reading(now, [gauge], [snapshot], parts), snapshot
 
     def _parts(self, each: list[float]) -> int:
-        return int((each[2] - each[1]) // self.part_size) * self.part_size if each[2] > 64 * MIB else 0
+        return (
+            int((each[2] - each[1]) // self.part_size) * self.part_size if each[2] > 64 * MIB else 0
+        )
 
 
 def follow(load: Load) -> list[tuple[float, Standing]]:
@@ -156,7 +182,7 @@ def test_one_giant_object_shows_bytes_percent_and_rate_from_the_first_seconds() 
     assert set(halves) <= {48, 49, 50}
 
 
-# ------------------------------------------------------------------------------- bytes that are in progress
+# ----------------------------------------------------------------------- bytes that are in progress
 
 
 def shown(meter: Meter, found: Reading) -> int:
@@ -211,7 +237,7 @@ def test_a_run_that_is_taken_up_begins_with_what_it_has() -> None:
     assert meter.standing(whole).rate == 0
 
 
-# ------------------------------------------------------------------------------------------------- states
+# ------------------------------------------------------------------------------------------- states
 
 
 @pytest.mark.parametrize(
@@ -252,7 +278,7 @@ def test_a_run_waits_when_nothing_moves_and_workers_say_why() -> None:
     assert (meter.standing(whole).state, meter.standing(whole).note) == (RunActivity.COPYING, "")
 
 
-# -------------------------------------------------------------------------------------------------- rates
+# -------------------------------------------------------------------------------------------- rates
 
 
 def test_a_steady_rate_is_right_at_once_and_a_change_is_seen() -> None:
@@ -311,7 +337,9 @@ def test_a_pause_changes_neither_rate_nor_time_left() -> None:
 def test_what_the_store_copies_by_itself_has_a_rate_too() -> None:
     meter = Meter()
     for second in range(5):
-        meter.update(reading(second, [worker(second)], [run(done=second, done_bytes=second * 1000)]))
+        meter.update(
+            reading(second, [worker(second)], [run(done=second, done_bytes=second * 1000)])
+        )
     assert meter.standing(run()).rate == pytest.approx(1000)
 
 
@@ -326,7 +354,9 @@ def test_the_time_left_is_unknown_while_listing_and_while_nothing_comes() -> Non
     assert (meter.standing(failed).eta, meter.standing(failed).percent) == (0.0, 100)
     for second in range(9):
         meter.update(reading(second, runs=[run(done=second, enqueued=9)]))
-    assert meter.standing(run(enqueued=20, done=8)).eta == pytest.approx(12)  # empty objects are objects
+    assert meter.standing(run(enqueued=20, done=8)).eta == pytest.approx(
+        12
+    )  # empty objects are objects
     for hour in range(1, 200):
         meter.update(reading(9 + hour * 3600, runs=[run(done=8, enqueued=9)]))
     assert meter.standing(run(enqueued=20, done=8)).eta == -1.0

@@ -1,4 +1,5 @@
-"""Walking in ranges: every key exactly once, whatever the keys, the splits, the restarts and the store's manners."""
+"""Walking in ranges: every key exactly once, whatever the keys, the splits, the restarts and the
+store's manners."""
 
 import asyncio
 import random
@@ -86,7 +87,9 @@ def test_every_key_is_compared_once_over_splits_and_restarts(
 ) -> None:
     prefix = LONG_PREFIX if deep else ""
     source = {prefix + k: entry(prefix + k, "x") for k in here}
-    dest = {prefix + k: entry(prefix + k, data.draw(st.sampled_from("xyz"), "content")) for k in there}
+    dest = {
+        prefix + k: entry(prefix + k, data.draw(st.sampled_from("xyz"), "content")) for k in there
+    }
     for key, value in dest.items():
         dest[key] = value._replace(size=1 if value.etag == "etag-x" else 2)
     left = MemoryBucket(source.values(), cap=data.draw(st.integers(1, 5), "page"))
@@ -175,26 +178,38 @@ def test_a_store_with_an_order_of_its_own_loses_nothing(
 
 async def test_disorder_on_the_first_page_sorts_the_source_on_disk(tmp_path: Path) -> None:
     keys = [f"k{i:03}" for i in range(50)]
-    bucket = MemoryBucket([entry(k) for k in keys], cap=10, order=lambda key: key[::-1], ignores_start=True)
+    bucket = MemoryBucket(
+        [entry(k) for k in keys], cap=10, order=lambda key: key[::-1], ignores_start=True
+    )
     dest = MemoryBucket([entry(k) for k in keys[:20]], cap=7)
     sweep = Sweep(PrefixListing(bucket, name="odd"), PrefixListing(dest), Rules(), tmp_path)
     result = await run(sweep, Result())
     assert sorted(result.transfer) == keys[20:]
     assert result.listed == 50
     [note] = sweep.notes
-    assert note == "odd does not list its keys in order: its listing was read whole and sorted on disk"
+    assert (
+        note == "odd does not list its keys in order: its listing was read whole and sorted on disk"
+    )
     assert sweep.complete
 
 
 async def test_a_killed_sweep_of_a_disordered_source_goes_on_whole(tmp_path: Path) -> None:
     keys = [f"k{i:03}" for i in range(50)]
-    bucket = MemoryBucket([entry(k) for k in keys], cap=10, order=lambda key: key[::-1], ignores_start=True)
+    bucket = MemoryBucket(
+        [entry(k) for k in keys], cap=10, order=lambda key: key[::-1], ignores_start=True
+    )
     dest = MemoryBucket([entry(k) for k in keys[:20]], cap=7)
     result = Result()
-    await run(Sweep(PrefixListing(bucket), PrefixListing(dest), Rules(), tmp_path), result, stop_after=2)
+    await run(
+        Sweep(PrefixListing(bucket), PrefixListing(dest), Rules(), tmp_path), result, stop_after=2
+    )
     assert 0 < result.listed < 50
     again = Sweep(
-        PrefixListing(bucket), PrefixListing(dest), Rules(), tmp_path, cursors=list(result.cursors.values())
+        PrefixListing(bucket),
+        PrefixListing(dest),
+        Rules(),
+        tmp_path,
+        cursors=list(result.cursors.values()),
     )
     await run(again, result)
     assert sorted(result.transfer) == keys[20:]
@@ -204,7 +219,8 @@ async def test_a_killed_sweep_of_a_disordered_source_goes_on_whole(tmp_path: Pat
 @pytest.mark.parametrize(
     ("order", "cut"),
     [
-        # As "a/x" stands before "a-z" there, neither range would see it: the first one ends before it ...
+        # As "a/x" stands before "a-z" there, neither range would see it: the first one ends before
+        # it ...
         (["0", "a/x", "a-m", "a-z"], "a-m"),
         # ... and here the key after the cut looks like one that was walked over already.
         (["0", "😀", "\ue000"], "😀"),
@@ -219,7 +235,9 @@ async def test_a_strange_order_is_noticed_where_ranges_meet(
         await run(Sweep(PrefixListing(left), None, Rules(), tmp_path, cursors=cursors), Result())
 
 
-async def test_a_strange_order_is_noticed_where_only_the_destination_has_keys(tmp_path: Path) -> None:
+async def test_a_strange_order_is_noticed_where_only_the_destination_has_keys(
+    tmp_path: Path,
+) -> None:
     order = ["m", *"bcdefgh", "a"]
     left = MemoryBucket([entry(k) for k in "ma"], cap=1, order=order.index)
     right = MemoryBucket([entry(k) for k in "bcdefgh"], cap=4)
@@ -241,7 +259,9 @@ async def test_a_key_listed_twice_counts_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", ["source", "dest"])
-async def test_a_store_that_ignores_where_to_start_is_walked_in_one_piece(tmp_path: Path, side: str) -> None:
+async def test_a_store_that_ignores_where_to_start_is_walked_in_one_piece(
+    tmp_path: Path, side: str
+) -> None:
     keys = [f"k{i:03}" for i in range(60)]
     left = MemoryBucket([entry(k) for k in keys], cap=4, ignores_start=side == "source")
     right = MemoryBucket([entry(k) for k in keys[::2]], cap=4, ignores_start=side == "dest")
@@ -264,7 +284,8 @@ async def test_a_store_that_ignores_where_to_start_is_walked_in_one_piece(tmp_pa
 
 
 async def test_fault_01_memory_and_depth_do_not_limit_a_listing(tmp_path: Path) -> None:
-    """A deep tree with thousands of sub-prefixes, and objects above it, is split by itself and loses nothing."""
+    """A deep tree with thousands of sub-prefixes, and objects above it, is split by itself and
+    loses nothing."""
     keys = ["top", "a/above", *(f"a/b/c/{i:04}/{j}/x" for i in range(400) for j in range(5))]
     left, right = MemoryBucket([entry(k) for k in keys], cap=20), MemoryBucket(cap=20)
     sweep = Sweep(PrefixListing(left), PrefixListing(right), Rules(), tmp_path, parallel=8)
@@ -312,7 +333,9 @@ async def test_a_sparse_source_skips_what_lies_between_at_the_destination(tmp_pa
     wanted = [*there[100:16000:4000], "17000x"]
     left = MemoryBucket([entry(k) for k in wanted], cap=2)
     right = MemoryBucket([entry(k) for k in there], cap=100)
-    sweep = Sweep(PrefixListing(left), PrefixListing(right), Rules(), tmp_path, sparse=True, parallel=1)
+    sweep = Sweep(
+        PrefixListing(left), PrefixListing(right), Rules(), tmp_path, sparse=True, parallel=1
+    )
     result = await run(sweep, Result())
     assert result.transfer == ["17000x"]
     assert result.same == 4
@@ -341,7 +364,9 @@ def test_a_sparse_source_is_compared_in_full(
 
 async def test_a_sparse_source_may_begin_with_the_prefix_itself(tmp_path: Path) -> None:
     left = MemoryBucket([entry("src/"), entry("src/b")])
-    right = MemoryBucket([entry("to/"), entry("to/b"), *(entry(f"to/a{i}") for i in range(20))], cap=3)
+    right = MemoryBucket(
+        [entry("to/"), entry("to/b"), *(entry(f"to/a{i}") for i in range(20))], cap=3
+    )
     rename = KeyMap("src/", "to/")
     dest = PrefixListing(right, "src/", rename=rename)
     sweep = Sweep(PrefixListing(left, "src/"), dest, Rules(rename=rename), tmp_path, sparse=True)
@@ -352,7 +377,9 @@ async def test_a_sparse_source_may_begin_with_the_prefix_itself(tmp_path: Path) 
 async def test_without_a_destination_listing_all_is_transferred(tmp_path: Path) -> None:
     left = MemoryBucket([entry(f"{i:03}") for i in range(100)], cap=10)
     verdicts = [
-        p.verdict async for b in Sweep(PrefixListing(left), None, Rules(), tmp_path) for p in b.transfer
+        p.verdict
+        async for b in Sweep(PrefixListing(left), None, Rules(), tmp_path)
+        for p in b.transfer
     ]
     assert verdicts == [Verdict.MISSING] * 100
 
@@ -365,7 +392,9 @@ def test_a_boundary_leaves_something_on_both_sides(keys: list[str], data: st.Dat
     high = data.draw(st.none() | st.integers(low + 1, len(keys) - 1))
     bucket = MemoryBucket([entry(key) for key in keys])
     found = asyncio.run(
-        boundary(PrefixListing(bucket, LONG_PREFIX), keys[low], keys[high] if high is not None else "")
+        boundary(
+            PrefixListing(bucket, LONG_PREFIX), keys[low], keys[high] if high is not None else ""
+        )
     )
     inside = keys[low + 1 : None if high is None else high + 1]
     if len(inside) < 2:

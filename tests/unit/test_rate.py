@@ -1,4 +1,5 @@
-"""The rate of a store, as it is learned: against a store that is a token bucket, on a clock of the test's own."""
+"""The rate of a store, as it is learned: against a store that is a token bucket, on a clock of the
+test's own."""
 
 import heapq
 from collections import defaultdict
@@ -23,7 +24,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @dataclass
 class Play:
-    """Processes that send as fast as they may, and a store that takes `limit` requests per second."""
+    """Processes that send as fast as they may, and a store that takes `limit` requests per
+    second."""
 
     clock: Clock
     rates: list[StoreRate]
@@ -80,7 +82,8 @@ class Play:
                     bucket -= good
                     self.refused += not good
                     heapq.heappush(
-                        under_way, (self.clock.now + self.latency, process, key, self.clock.now, good)
+                        under_way,
+                        (self.clock.now + self.latency, process, key, self.clock.now, good),
                     )
         self.taken += done
         return self.clock.now - began
@@ -117,7 +120,9 @@ def test_processes_share_what_they_learn(clock: Clock, tmp_path: Path) -> None:
     assert file.parent.stat().st_mode & 0o077 == 0
 
 
-def test_a_store_that_refuses_nothing_has_no_rate_and_leaves_no_file(clock: Clock, tmp_path: Path) -> None:
+def test_a_store_that_refuses_nothing_has_no_rate_and_leaves_no_file(
+    clock: Clock, tmp_path: Path
+) -> None:
     file = tmp_path / "store"
     play = Play(clock, [StoreRate(file)], 1e9, 0.01)
     play.run(5000)
@@ -159,14 +164,18 @@ def test_what_was_learned_is_forgotten_after_a_while(clock: Clock) -> None:
     assert not learned.rate
 
 
-def test_a_file_of_before_the_machine_was_started_again_says_nothing(clock: Clock, tmp_path: Path) -> None:
+def test_a_file_of_before_the_machine_was_started_again_says_nothing(
+    clock: Clock, tmp_path: Path
+) -> None:
     file = tmp_path / "store"
     Play(clock, [StoreRate(file)], 100, 0.02).run(500)
     clock.now = 3.0
     assert StoreRate(file)._lease(5, clock.now).rate == 0
 
 
-async def test_while_another_process_has_the_file_nobody_waits_for_it(clock: Clock, tmp_path: Path) -> None:
+async def test_while_another_process_has_the_file_nobody_waits_for_it(
+    clock: Clock, tmp_path: Path
+) -> None:
     learned, other = StoreRate(tmp_path / "store"), StoreRate(tmp_path / "store")
     Play(clock, [learned], 100, 0.02).run(500)
     other.passed(clock.now + 2)
@@ -180,7 +189,9 @@ async def test_while_another_process_has_the_file_nobody_waits_for_it(clock: Clo
 
 
 @pytest.mark.parametrize("trouble", ["no directory", "a directory", "a link", "removed"])
-async def test_a_file_that_cannot_be_had_is_done_without(clock: Clock, tmp_path: Path, trouble: str) -> None:
+async def test_a_file_that_cannot_be_had_is_done_without(
+    clock: Clock, tmp_path: Path, trouble: str
+) -> None:
     file = tmp_path / "rates" / "store"
     match trouble:
         case "no directory":

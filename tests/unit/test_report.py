@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "key",
     [
-        "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n=1", "\uff1d1", "\uff0b1",
+        "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n=1", "\uff1d1",
+        "\uff0b1",
         "\uff20x",
-        "'=1", "\x1b[2J", "a\u202eb", "a\u2066b", "\ufeff=1", "\u200b=1", "a\u0085b", "\x9b31m", "a\u2028b", "a\0b",
+        "'=1", "\x1b[2J", "a\u202eb", "a\u2066b", "\ufeff=1", "\u200b=1", "a\u0085b", "\x9b31m",
+        "a\u2028b", "a\0b",
         "\u00ad", "\U000e0041", "=\\x41\x1b",
     ],
 )  # fmt: skip
@@ -35,7 +37,8 @@ def test_what_a_spreadsheet_would_act_on_is_marked(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["a", "a/b=c", "a-b", "a@b", "1", "C:\\x41", "雪/ключ", "a b", "a\nb", "", "it's", "\udce9"]
+    "key",
+    ["a", "a/b=c", "a-b", "a@b", "1", "C:\\x41", "雪/ключ", "a b", "a\nb", "", "it's", "\udce9"],
 )
 def test_any_other_is_as_it_is(key: str) -> None:
     assert cell_of(key) == key

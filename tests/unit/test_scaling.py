@@ -24,10 +24,13 @@ def steps(now: list[float]) -> Steps:
 
 
 @pytest.mark.parametrize(
-    ("backlog", "more"), [(1, 0), (99, 0), (100, 1), (499, 1), (500, 2), (2000, 5), (10_000, 10), (10**9, 10)]
+    ("backlog", "more"),
+    [(1, 0), (99, 0), (100, 1), (499, 1), (500, 2), (2000, 5), (10_000, 10), (10**9, 10)],
 )
 def test_the_steps(backlog: int, more: int) -> None:
-    assert steps([0.0]).wanted(Bounds(), Depth(backlog // 2, backlog - backlog // 2, 0), 1) == 1 + more
+    assert (
+        steps([0.0]).wanted(Bounds(), Depth(backlog // 2, backlog - backlog // 2, 0), 1) == 1 + more
+    )
 
 
 def test_a_pause_stands_between_two_steps() -> None:
@@ -49,7 +52,17 @@ def test_a_run_begins_with_the_desired_number() -> None:
     assert steps([0.0]).wanted(Bounds(desired_capacity=4), Depth(1, 0, 0), 0) == 4
 
 
-@given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 20), st.integers(0, 10**6), st.integers(0, 30))
+@given(
+    st.integers(0, 20),
+    st.integers(0, 20),
+    st.integers(1, 20),
+    st.integers(0, 10**6),
+    st.integers(0, 30),
+)
 def test_the_bounds_hold(least: int, desired: int, most: int, backlog: int, workers: int) -> None:
     bounds = Bounds(min(least, most), desired, most)
-    assert max(1, bounds.min_capacity) <= steps([0.0]).wanted(bounds, Depth(backlog, 0, 0), workers) <= most
+    assert (
+        max(1, bounds.min_capacity)
+        <= steps([0.0]).wanted(bounds, Depth(backlog, 0, 0), workers)
+        <= most
+    )

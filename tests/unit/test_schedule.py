@@ -1,4 +1,5 @@
-"""Schedules name the moments that their text says and no others; windows and timetables follow the wall clock."""
+"""Schedules name the moments that their text says and no others; windows and timetables follow the
+wall clock."""
 
 import calendar
 from collections.abc import Callable, Iterator
@@ -33,10 +34,14 @@ def refusal(parse: Callable[[str], object], text: str) -> str:
 
 def after(schedule: str, moment: str) -> str:
     found = Schedule.parse(schedule).next_after(at(moment))
-    return datetime.fromtimestamp(found, UTC).strftime("%Y-%m-%d %H:%M:%S") if found is not None else "never"
+    return (
+        datetime.fromtimestamp(found, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        if found is not None
+        else "never"
+    )
 
 
-# -------------------------------------------------------------------------------------------------------- cron
+# --------------------------------------------------------------------------------------------- cron
 
 
 @pytest.mark.parametrize(
@@ -115,7 +120,9 @@ def values(draw: st.DrawFn, low: int, high: int, names: tuple[str, ...] = ()) ->
                     if n == last:
                         break
                     n, count = (n + 1 if n < high else low), count + 1
-                return f"{shown(first)}-{shown(last)}" + (f"/{step}" if kind == "n-m/s" else ""), found
+                return f"{shown(first)}-{shown(last)}" + (
+                    f"/{step}" if kind == "n-m/s" else ""
+                ), found
 
     parts = [part() for _ in range(draw(st.integers(1, 3)))]
     return ",".join(text for text, _ in parts), set().union(*(found for _, found in parts))
@@ -126,7 +133,8 @@ def length(day: date) -> int:
 
 
 def working_day(day: date, wanted: int) -> bool:
-    """Whether it is the day from Monday to Friday that is nearest to the wanted one of its month."""
+    """Whether it is the day from Monday to Friday that is nearest to the wanted one of its
+    month."""
     if wanted > length(day):
         return False
     candidates = [n for n in range(1, length(day) + 1) if day.replace(day=n).isoweekday() < 6]
@@ -149,7 +157,10 @@ def day_rules(draw: st.DrawFn) -> tuple[DayRule, bool]:
         (("L", lambda day: day.day == length(day)), True),
         (("LW", lambda day: working_day(day, length(day))), True),
         ((f"{n}W", lambda day: working_day(day, n)), True),
-        ((f"{text},L,{n}W", lambda day: day.day in {*days, length(day)} or working_day(day, n)), True),
+        (
+            (f"{text},L,{n}W", lambda day: day.day in {*days, length(day)} or working_day(day, n)),
+            True,
+        ),
         ((week_text, lambda day: day.isoweekday() % 7 + 1 in weekdays), False),
         (("L", lambda day: day.isoweekday() == 6), False),
         ((f"{name}L", lambda day: falls(day) and day.day + 7 > length(day)), False),
@@ -173,7 +184,12 @@ def days_between(first: date, last: date) -> Iterator[date]:
 )
 @settings(max_examples=150)
 def test_no_moment_is_missed_and_none_is_made_up(
-    minutes: Values, hours: Values, months: Values, years: Values, rule: tuple[DayRule, bool], moment: float
+    minutes: Values,
+    hours: Values,
+    months: Values,
+    years: Values,
+    rule: tuple[DayRule, bool],
+    moment: float,
 ) -> None:
     (day_text, on_day), of_month = rule
     day_fields = (day_text, "?") if of_month else ("?", day_text)
@@ -257,7 +273,7 @@ def test_any_text_is_a_schedule_or_refused(text: str) -> None:
         assert describe(Schedule.parse(text))
 
 
-# ------------------------------------------------------------------------------------------------------- rates
+# -------------------------------------------------------------------------------------------- rates
 
 
 @given(
@@ -313,7 +329,10 @@ def test_schedules_are_described() -> None:
             {"scheduleRate": "2 hour", "ec2CronExpression": "0 0 * * ? *"},
             {"scheduleRate": "2 hours", "ec2CronExpression": "0 0 * * ? *"},
         ),
-        ({"scheduleRate": "", "ec2CronExpression": ""}, {"scheduleRate": "", "ec2CronExpression": ""}),
+        (
+            {"scheduleRate": "", "ec2CronExpression": ""},
+            {"scheduleRate": "", "ec2CronExpression": ""},
+        ),
         ({}, {}),
     ],
 )
@@ -330,7 +349,7 @@ def test_a_schedule_that_never_comes_is_refused_where_it_is_written() -> None:
         normalised({"scheduleRate": "5 weeks"})
 
 
-# ----------------------------------------------------------------------------------------------------- windows
+# ------------------------------------------------------------------------------------------ windows
 
 
 @pytest.mark.parametrize(
@@ -360,7 +379,11 @@ def test_a_schedule_that_never_comes_is_refused_where_it_is_written() -> None:
             ["2026-01-05T00:00", "2026-01-06T02:30"],
             ["2026-01-05T01:00", "2026-01-06T03:30"],
         ),
-        ("09:00-10:00 Asia/Kathmandu", ["2026-01-05T03:15"], ["2026-01-05T03:14", "2026-01-05T04:15"]),
+        (
+            "09:00-10:00 Asia/Kathmandu",
+            ["2026-01-05T03:15"],
+            ["2026-01-05T03:14", "2026-01-05T04:15"],
+        ),
     ],
 )
 def test_windows(text: str, open_at: list[str], closed_at: list[str]) -> None:
@@ -379,8 +402,16 @@ def changes(weekly: Window | Timetable, begin: str, end: str) -> list[str]:
 
 def test_windows_keep_to_the_wall_clock_when_it_is_set() -> None:
     night = Window.parse("20:00-06:00 Europe/Berlin")
-    assert changes(night, "2026-03-28T12:00", "2026-03-30T00:00") == ["28 19:00", "29 04:00", "29 18:00"]
-    assert changes(night, "2026-10-24T12:00", "2026-10-26T00:00") == ["24 18:00", "25 05:00", "25 19:00"]
+    assert changes(night, "2026-03-28T12:00", "2026-03-30T00:00") == [
+        "28 19:00",
+        "29 04:00",
+        "29 18:00",
+    ]
+    assert changes(night, "2026-10-24T12:00", "2026-10-26T00:00") == [
+        "24 18:00",
+        "25 05:00",
+        "25 19:00",
+    ]
     # 02:00 to 03:00 does not come on one day of the year, and comes twice on another.
     small = Window.parse("02:15-02:45 Europe/Berlin")
     assert changes(small, "2026-03-28T12:00", "2026-03-30T12:00") == ["30 00:15", "30 00:45"]
@@ -409,7 +440,14 @@ def test_what_never_changes_says_so() -> None:
 
 TIMES = st.integers(0, 1439)
 ZONES = st.sampled_from(
-    ["", " Europe/Berlin", " America/New_York", " Australia/Lord_Howe", " Asia/Kathmandu", " Pacific/Chatham"]
+    [
+        "",
+        " Europe/Berlin",
+        " America/New_York",
+        " Australia/Lord_Howe",
+        " Asia/Kathmandu",
+        " Pacific/Chatham",
+    ]
 )
 
 
@@ -429,7 +467,11 @@ NEAR_A_CHANGE = st.sampled_from(
 
 
 @given(
-    st.lists(entries(), min_size=1, max_size=3), ZONES, NEAR_A_CHANGE, st.integers(-1440, 1440), st.booleans()
+    st.lists(entries(), min_size=1, max_size=3),
+    ZONES,
+    NEAR_A_CHANGE,
+    st.integers(-1440, 1440),
+    st.booleans(),
 )
 @settings(max_examples=60)
 def test_nothing_changes_before_the_next_change(
@@ -437,7 +479,9 @@ def test_nothing_changes_before_the_next_change(
 ) -> None:
     weekly: Window | Timetable
     if capped:
-        weekly = Timetable.parse(", ".join(f"{text} {n % 2 + 1}K" for n, text in enumerate(texts)) + zone)
+        weekly = Timetable.parse(
+            ", ".join(f"{text} {n % 2 + 1}K" for n, text in enumerate(texts)) + zone
+        )
     else:
         weekly = Window.parse(", ".join(texts) + zone)
 
@@ -447,9 +491,9 @@ def test_nothing_changes_before_the_next_change(
     begin = at(day) + 60 * minutes + 17.5
     found = weekly.next_change(begin)
     end = min(found if found is not None else begin + 86400, begin + 2 * 86400)
-    assert {state(moment) for moment in (begin, *range(int(begin // 60 + 1) * 60, int(end), 60))} == {
-        state(begin)
-    }
+    assert {
+        state(moment) for moment in (begin, *range(int(begin // 60 + 1) * 60, int(end), 60))
+    } == {state(begin)}
     if found is not None:
         assert found > begin
         assert state(found) != state(begin)
@@ -493,11 +537,13 @@ def test_any_text_is_a_window_or_refused(text: str) -> None:
         Window.parse(text).next_change(0)
 
 
-# -------------------------------------------------------------------------------------------------- timetables
+# --------------------------------------------------------------------------------------- timetables
 
 
 def test_the_first_entry_that_covers_a_moment_holds() -> None:
-    timetable = Timetable.parse("Mon-Fri 08:00-18:00 10M, 18:00-08:00 unlimited, Sun 06:00-24:00 1.5KiB")
+    timetable = Timetable.parse(
+        "Mon-Fri 08:00-18:00 10M, 18:00-08:00 unlimited, Sun 06:00-24:00 1.5KiB"
+    )
     assert timetable.cap_at(at("2026-01-05T08:00"), 7) == 10 * 1024**2
     assert timetable.cap_at(at("2026-01-05T18:00"), 7) is None
     assert timetable.cap_at(at("2026-01-04T07:00"), 7) is None  # the one before covers it
@@ -517,9 +563,13 @@ def test_changes_of_a_timetable_have_their_time_zone() -> None:
     assert all(one != other for one, other in pairwise(ends))
 
 
-@pytest.mark.parametrize("cap", ["", "0", "0.1", "x", "-5", "1e3", "99999999T", "9" * 5000, "\udcff"])
+@pytest.mark.parametrize(
+    "cap", ["", "0", "0.1", "x", "-5", "1e3", "99999999T", "9" * 5000, "\udcff"]
+)
 def test_caps_that_cannot_be_are_refused(cap: str) -> None:
-    with pytest.raises(UsageError, match=r"^bandwidthTimetable: .* is not a cap; write bytes per second"):
+    with pytest.raises(
+        UsageError, match=r"^bandwidthTimetable: .* is not a cap; write bytes per second"
+    ):
         Timetable.parse(f"Mon 08:00-18:00 {cap}")
 
 

@@ -1,5 +1,5 @@
-"""Where each side is: options first, then the environment, then the profile of the AWS configuration, as AWS tools
-have it."""
+"""Where each side is: options first, then the environment, then the profile of the AWS
+configuration, as AWS tools have it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ def test_a_profile_says_everything_of_its_side_alone() -> None:
     assert (endpoint.url, endpoint.region) == ("http://profile:9000", "eu-west-3")
     assert (endpoint.addressing, endpoint.connect.ca_bundle) == (Addressing.VIRTUAL, "/profile.pem")
     assert found.url.origin == found.region.origin == found.ca_bundle.origin == "profile minio"
-    other = side_settings(S3Parameters(src_bucket="b", src_profile="minio", dest_bucket="d"), "destination")
+    other = side_settings(
+        S3Parameters(src_bucket="b", src_profile="minio", dest_bucket="d"), "destination"
+    )
     assert (other.endpoint.is_aws, other.endpoint.connect.ca_bundle) == (True, "")
 
 
@@ -106,10 +108,16 @@ def test_a_profile_says_everything_of_its_side_alone() -> None:
         {},
         {"AWS_ENDPOINT_URL": "http://global-variable:1"},
         {"AWS_ENDPOINT_URL_S3": "http://s3-variable:1"},
-        {"AWS_ENDPOINT_URL": "http://global-variable:1", "AWS_ENDPOINT_URL_S3": "http://s3-variable:1"},
+        {
+            "AWS_ENDPOINT_URL": "http://global-variable:1",
+            "AWS_ENDPOINT_URL_S3": "http://s3-variable:1",
+        },
         {"AWS_ENDPOINT_URL_DYNAMODB": "http://tables:1"},
         {"AWS_DEFAULT_REGION": "ap-south-1"},
-        {"AWS_ENDPOINT_URL": "http://global-variable:1", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+        {
+            "AWS_ENDPOINT_URL": "http://global-variable:1",
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        },
         {"AWS_ENDPOINT_URL": "", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false"},
     ],
     ids=str,
@@ -138,7 +146,9 @@ def test_the_profile_of_the_environment_is_that_of_both_sides(env: Callable[...,
 
 
 def test_options_go_before_variables_and_these_before_profiles(env: Callable[..., None]) -> None:
-    env(AWS_ENDPOINT_URL="http://variable:1", AWS_REGION="r-env-1", AWS_DEFAULT_REGION="r-default-1")
+    env(
+        AWS_ENDPOINT_URL="http://variable:1", AWS_REGION="r-env-1", AWS_DEFAULT_REGION="r-default-1"
+    )
     env(AWS_CA_BUNDLE="/variable.pem", SSL_CERT_FILE="/other.pem")
     found = source(profile="minio")
     assert (found.endpoint.url, found.endpoint.region) == ("http://variable:1", "r-env-1")
@@ -147,7 +157,10 @@ def test_options_go_before_variables_and_these_before_profiles(env: Callable[...
     given = {"endpoint": "http://option:1", "region": "r-option-1", "ca_bundle": "/option.pem"}
     found = source(profile="minio", addressing_style="path", **given)
     assert (found.endpoint.url, found.endpoint.region) == ("http://option:1", "r-option-1")
-    assert (found.endpoint.addressing, found.endpoint.connect.ca_bundle) == (Addressing.PATH, "/option.pem")
+    assert (found.endpoint.addressing, found.endpoint.connect.ca_bundle) == (
+        Addressing.PATH,
+        "/option.pem",
+    )
     assert found.url.origin == "--src-endpoint-url"
 
 
@@ -161,7 +174,9 @@ def test_a_region_for_aws_is_none_for_a_store_that_has_its_own(env: Callable[...
     env(AWS_REGION="eu-west-1")
     assert source().endpoint.url == "https://s3.eu-west-1.amazonaws.com"
     assert source(endpoint="https://account.r2.cloudflarestorage.com").endpoint.region == "auto"
-    assert source(endpoint="https://s3.us-west-004.backblazeb2.com").endpoint.region == "us-west-004"
+    assert (
+        source(endpoint="https://s3.us-west-004.backblazeb2.com").endpoint.region == "us-west-004"
+    )
     assert source(endpoint="https://s3.us-east-2.amazonaws.com").endpoint.region == "us-east-2"
     assert source(endpoint="http://store:1").endpoint.region == "eu-west-1"
     assert source(type="Garage", endpoint="http://store:1").endpoint.region == "garage"
@@ -186,7 +201,8 @@ def test_what_is_wrong_names_the_side_and_who_says_so(env: Callable[..., None]) 
             source(**parameters)
     env(AWS_ENDPOINT_URL_S3="http://host/path")
     with pytest.raises(
-        UsageError, match=r"^source: AWS_ENDPOINT_URL_S3: endpoint URL 'http://host/path' has a path"
+        UsageError,
+        match=r"^source: AWS_ENDPOINT_URL_S3: endpoint URL 'http://host/path' has a path",
     ):
         source()
 

@@ -16,14 +16,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dth.objects.store import signing
-from dth.objects.store.signing import EMPTY_SHA256, UNSIGNED, AccessKeys, Signer, quote_key, quote_query
+from dth.objects.store.signing import (
+    EMPTY_SHA256,
+    UNSIGNED,
+    AccessKeys,
+    Signer,
+    quote_key,
+    quote_query,
+)
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 KEYS = AccessKeys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 # Keys as stores hold them: any UTF-8, and single bytes that are none.
 ANY_KEY = st.text(
     st.one_of(
-        st.characters(exclude_categories=["Cs"]), st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)
+        st.characters(exclude_categories=["Cs"]),
+        st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF),
     )
 )
 LETTERS = "aZ09-_.~/ +%&=?#:;,@!$'()*\"\\<>[]{}|^`\n\t\r\x00\x7fé\u0301漢😀"
@@ -52,7 +60,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def by_botocore(
-    keys: AccessKeys, region: str, method: str, path: str, query: str, headers: dict[str, str], payload: str
+    keys: AccessKeys,
+    region: str,
+    method: str,
+    path: str,
+    query: str,
+    headers: dict[str, str],
+    payload: str,
 ) -> str:
     """The same request's authorization as botocore has it."""
     url = f"https://{headers['host']}{path}" + (f"?{query}" if query else "")
@@ -80,8 +94,14 @@ def value(dice: random.Random) -> str:
 
 def test_thousands_of_random_requests_are_signed_as_botocore_signs_them(clock: Clock) -> None:
     dice = random.Random(20260301)
-    signers = {region: Signer(region) for region in ("us-east-1", "cn-north-1", "oss-cn-hangzhou", "")}
-    people = [KEYS, AccessKeys("AKIA2", "other/secret"), AccessKeys("ASIA3", "third", "session+token/=" * 20)]
+    signers = {
+        region: Signer(region) for region in ("us-east-1", "cn-north-1", "oss-cn-hangzhou", "")
+    }
+    people = [
+        KEYS,
+        AccessKeys("AKIA2", "other/secret"),
+        AccessKeys("ASIA3", "third", "session+token/=" * 20),
+    ]
     for number in range(4000):
         clock.now += dice.choice([0, 0, 0, 0.4, 1, 61, 3600, 90_000])
         region = dice.choice(list(signers))
@@ -91,12 +111,16 @@ def test_thousands_of_random_requests_are_signed_as_botocore_signs_them(clock: C
         pairs = {text(dice, 8) or "uploads": text(dice, 10) for _ in range(dice.randrange(4))}
         # For botocore in another order, and encoded by other code.
         mixed = sorted(pairs.items(), key=lambda _: dice.random())
-        other_query = "&".join(f"{quote(name, safe='~')}={quote(text, safe='~')}" for name, text in mixed)
-        headers = {"host": dice.choice(["s3.example.com", "127.0.0.1:9000", "bucket.s3.amazonaws.com"])}
+        other_query = "&".join(
+            f"{quote(name, safe='~')}={quote(text, safe='~')}" for name, text in mixed
+        )
+        headers = {
+            "host": dice.choice(["s3.example.com", "127.0.0.1:9000", "bucket.s3.amazonaws.com"])
+        }
         for _ in range(dice.randrange(5)):
-            headers[dice.choice(["x-amz-meta-", "x-amz-", "", "z-"]) + f"name-{dice.randrange(99)}"] = value(
-                dice
-            )
+            headers[
+                dice.choice(["x-amz-meta-", "x-amz-", "", "z-"]) + f"name-{dice.randrange(99)}"
+            ] = value(dice)
         payload = dice.choice([UNSIGNED, EMPTY_SHA256])
         signed = dict(headers)
         signers[region].sign(keys, method, path, quote_query(pairs), signed, payload)
@@ -162,7 +186,9 @@ def test_a_query_is_sorted_as_it_is_encoded(query: dict[str, str]) -> None:
     pairs = [tuple(pair.split("=")) for pair in line.split("&") if pair]
     assert pairs == sorted(pairs)
     found = {unquote_to_bytes(name).decode(): unquote_to_bytes(value) for name, value in pairs}
-    assert found == {name: value.encode("utf-8", "surrogateescape") for name, value in query.items()}
+    assert found == {
+        name: value.encode("utf-8", "surrogateescape") for name, value in query.items()
+    }
 
 
 def test_keys_never_print_the_secret() -> None:

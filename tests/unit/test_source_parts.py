@@ -69,7 +69,9 @@ def test_pieces_that_come_in_any_order_are_hashed_in_theirs() -> None:
 
     async def add(md5: str) -> None:
         whole = DigestInOrder("k", ChecksumMode.MD5, md5)
-        await asyncio.gather(*(whole.add(number, [pieces[number]]) for number in (3, 5, 1, 4, 2, 1)))
+        await asyncio.gather(
+            *(whole.add(number, [pieces[number]]) for number in (3, 5, 1, 4, 2, 1))
+        )
         whole.check()
 
     asyncio.run(add(hashlib.md5(b"".join(pieces.values())).hexdigest()))

@@ -40,7 +40,7 @@ async def keys_of(listing: Listing) -> list[str]:
     return [e.key for e in await everything(listing)]
 
 
-# ------------------------------------------------------------------------------------------------- spool
+# -------------------------------------------------------------------------------------------- spool
 
 ANY_KEY = st.text(st.characters() | st.characters(categories=["Cs"]), min_size=1, max_size=4)
 
@@ -65,7 +65,7 @@ def test_a_spool_is_in_the_order_of_code_points(keys: list[str], after: str, lim
         asyncio.run(scenario(Path(workdir)))
 
 
-# ------------------------------------------------------------------------------------------ prefix lists
+# ------------------------------------------------------------------------------------- prefix lists
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
@@ -123,7 +123,7 @@ def test_overlapping_prefixes_hold_every_key_once(
         asyncio.run(scenario(Path(workdir)))
 
 
-# --------------------------------------------------------------------------------------------- manifests
+# ---------------------------------------------------------------------------------------- manifests
 
 
 async def manifest(
@@ -153,16 +153,20 @@ async def test_a_plain_list_of_keys_is_taken_as_it_is(tmp_path: Path) -> None:
     assert [e.key for e in found] == ["p/a", 'p/b%20+"c,d']
 
 
-@pytest.mark.parametrize("text", ["other,key\n", "a,b,c,d\n", "key,bucket\nk,other\n", 'b,k\n"b"\n'])
+@pytest.mark.parametrize(
+    "text", ["other,key\n", "a,b,c,d\n", "key,bucket\nk,other\n", 'b,k\n"b"\n']
+)
 async def test_manifests_that_make_no_sense_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError):
         await manifest(tmp_path, text)
     assert not list(tmp_path.iterdir())
 
 
-# ------------------------------------------------------------------------------------------- inventories
+# -------------------------------------------------------------------------------------- inventories
 
-SCHEMA = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag, StorageClass"
+SCHEMA = (
+    "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag, StorageClass"
+)
 WANTED = [
     ListedObject("a b/é\n", 7, "x-2", "2024-05-17T09:12:01", "GLACIER"),
     ListedObject("z", 0, "y", "2024-05-17T09:12:01", "STANDARD"),
@@ -184,7 +188,17 @@ def csv_file(rows: list[tuple[str, ...]]) -> bytes:
 
 def row(e: ListedObject, latest: str = "true", deleted: str = "false") -> tuple[str, ...]:
     key = quote_plus(e.key)
-    return ("b", key, "v", latest, deleted, str(e.size), f"{e.modified}.000Z", e.etag, e.storage_class)
+    return (
+        "b",
+        key,
+        "v",
+        latest,
+        deleted,
+        str(e.size),
+        f"{e.modified}.000Z",
+        e.etag,
+        e.storage_class,
+    )
 
 
 async def test_an_inventory_in_csv(tmp_path: Path) -> None:
@@ -204,7 +218,9 @@ def parquet_file(entries: list[ListedObject]) -> bytes:
             "key": [e.key for e in entries],
             "is_latest": [True] * len(entries),
             "size": [e.size for e in entries],
-            "last_modified_date": pyarrow.array([when] * len(entries), pyarrow.timestamp("ms", "UTC")),
+            "last_modified_date": pyarrow.array(
+                [when] * len(entries), pyarrow.timestamp("ms", "UTC")
+            ),
             "e_tag": [e.etag for e in entries],
             "storage_class": [e.storage_class for e in entries],
             "owner": ["someone"] * len(entries),

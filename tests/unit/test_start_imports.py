@@ -1,4 +1,5 @@
-"""What starts a transfer imports what it needs, and no more: that is most of what a small one costs."""
+"""What starts a transfer imports what it needs, and no more: that is most of what a small one
+costs."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ HUB = ("dth.hub.ports", "dth.hub.model", "dth.hub.monitoring", "dth.platforms.lo
 OTHERS = ("dth.platforms.aws", "dth.infra")
 
 
-@pytest.mark.parametrize(("plugin", "other"), [("s3", "dth.images"), ("ecr", "dth.objects.transfer.worker")])
+@pytest.mark.parametrize(
+    ("plugin", "other"), [("s3", "dth.images"), ("ecr", "dth.objects.transfer.worker")]
+)
 def test_a_command_imports_neither_the_hub_nor_the_other_plugin(plugin: str, other: str) -> None:
     code = f"import sys, dth.__main__, dth.cli.{plugin}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

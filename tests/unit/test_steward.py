@@ -1,4 +1,5 @@
-"""The rules of a task's life, by tables: what is to be done for a task that stands so, at this moment."""
+"""The rules of a task's life, by tables: what is to be done for a task that stands so, at this
+moment."""
 
 from __future__ import annotations
 
@@ -80,7 +81,9 @@ def once(**changes: Any) -> Task:
     return scheduled(**{"schedule_type": ScheduleType.ONE_TIME, "next_run": 0.0, **changes})
 
 
-def run(id: int = 1, state: RunState = RunState.DONE, kind: RunKind = RunKind.SYNC, **more: Any) -> Run:
+def run(
+    id: int = 1, state: RunState = RunState.DONE, kind: RunKind = RunKind.SYNC, **more: Any
+) -> Run:
     """A run that ended two hours ago, if it ended, and whose end was told long ago."""
     values: dict[str, Any] = {"started": NOON - 7200, "ended": 0.0, "error": ""} | {
         name: more.pop(name) for name in ("started", "ended", "error", "notes") if name in more
@@ -112,7 +115,7 @@ def missed(text: str, next_run: float = THREE) -> Notify:
     return Notify(MISSED, text, f"{next_run:.0f}")
 
 
-# ------------------------------------------------------------------------------------------- each status
+# -------------------------------------------------------------------------------------- each status
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ def test_a_task_that_cannot_be_set_up_or_go_on_has_failed(progress: Progress) ->
     ]
 
 
-# ---------------------------------------------------------------------------------------------- windows
+# ------------------------------------------------------------------------------------------ windows
 
 OVER_NIGHT, WEEKEND = "22:00-06:00", "Sat-Sun 00:00-24:00"
 BERLIN, TOKYO = "02:30-04:00 Europe/Berlin", "22:00-06:00 Asia/Tokyo"
@@ -195,7 +198,9 @@ def test_outside_its_window_a_task_is_held_until_it_opens(
 
 def test_what_was_held_goes_on_when_the_window_opens() -> None:
     task = scheduled(reason=OUTSIDE_WINDOW)
-    seen = view(task, [COPYING], BUSY, terms=NIGHT, now=at("2026-05-04T22:00"), paused=OUTSIDE_WINDOW)
+    seen = view(
+        task, [COPYING], BUSY, terms=NIGHT, now=at("2026-05-04T22:00"), paused=OUTSIDE_WINDOW
+    )
     assert decide(seen) == [Release(), Say(""), Continue()]
 
 
@@ -208,7 +213,7 @@ def test_trouble_is_told_once_the_window_is_open() -> None:
     ]
 
 
-# ----------------------------------------------------------------------------------- trouble and budgets
+# ------------------------------------------------------------------------------ trouble and budgets
 
 
 def test_trouble_of_an_endpoint_pauses_before_anything_begins() -> None:
@@ -262,7 +267,7 @@ def test_at_its_budget_a_task_pauses(
         assert decide(seen) == [Pause(SPENT), told(NotifiedEvent.TASK_PAUSED, SPENT, "version 1")]
 
 
-# -------------------------------------------------------------------------------------------- schedules
+# ---------------------------------------------------------------------------------------- schedules
 
 
 @pytest.mark.parametrize(
@@ -314,7 +319,8 @@ DUE = scheduled(next_run=THREE)
         (DUE, {"now": THREE, "runs": [LISTING], "listing": True},
          [missed(LEFT_OUT), SetNextRun(TOMORROW), Continue()]),
         (scheduled(run_requested=True), {"runs": [LISTING], "listing": True}, [Continue()]),
-        (scheduled(run_requested=True, next_run=THREE), {"runs": [LISTING], "listing": True}, [Continue()]),
+        (scheduled(run_requested=True, next_run=THREE), {"runs": [LISTING], "listing": True},
+        [Continue()]),
         # A hub that was down.
         (DUE, {"began": NOON - 5}, [
             BeginRun(late := "this run began 32400 seconds late: the hub did not run",
@@ -324,13 +330,17 @@ DUE = scheduled(next_run=THREE)
         (DUE, {"began": THREE + 60, "now": THREE + 61}, [BeginRun("", TOMORROW)]),
         # As many tasks as may work at once did.
         (DUE, {"waited": True, "now": THREE + LATE}, [
-            BeginRun(late := "this run began 300 seconds late: the maximum number of tasks was running",
+            BeginRun(late := (
+                             "this run began 300 seconds late: the maximum number of tasks was "
+                             "running"
+                             ),
                      TOMORROW),
             missed(late),
         ]),
         (DUE, {"waited": True, "now": THREE + LATE - 1}, [BeginRun("", TOMORROW)]),
         # Its window was closed: as its user has it. From then on it is late.
-        (DUE, {"terms": replace(DAILY, window=Window.parse("11:58-14:00"))}, [BeginRun("", TOMORROW)]),
+        (DUE, {"terms": replace(DAILY, window=Window.parse("11:58-14:00"))}, [BeginRun("",
+        TOMORROW)]),
         (DUE, {"terms": replace(DAILY, window=Window.parse("11:58-14:00")), "began": NOON - 60},
          [BeginRun("", TOMORROW)]),
         (DUE, {"terms": replace(DAILY, window=Window.parse("11:00-14:00")), "began": NOON - 60}, [
@@ -339,7 +349,10 @@ DUE = scheduled(next_run=THREE)
             missed(late),
         ]),
         # A run that never comes again.
-        (DUE, {"now": THREE, "terms": Terms(Schedule.parse("cron(0 3 4 5 ? 2026)"))}, [BeginRun("", 0.0)]),
+        (DUE, {"now": THREE, "terms": Terms(Schedule.parse(
+                                                           "cron(0 3 4 5 ? "
+                                                           "2026)"
+                                                           ))}, [BeginRun("", 0.0)]),
     ],
 )  # fmt: skip
 def test_what_is_due(task: Task, more: dict[str, Any], actions: list[Action]) -> None:
@@ -394,15 +407,22 @@ PAUSED = scheduled(progress=Progress.STARTING, next_run=THREE)
         ({"terms": replace(DAILY, window=Window.parse("11:58-14:00"))}, [SetUp()]),
         # A stack begins runs of paused tasks, whose listings wait.
         ({"by_stack": True, "runs": [run(2, RunState.LISTING, started=THREE + 20)]}, [SetUp()]),
-        ({"by_stack": True, "runs": [run(1, started=THREE - DAY)]}, [missed(WHILE_PAUSED), SetUp()]),
+        (
+            {"by_stack": True, "runs": [run(1, started=THREE - DAY)]},
+            [missed(WHILE_PAUSED), SetUp()],
+        ),
         ({"told": frozenset({missed(WHILE_PAUSED).key})}, [SetUp()]),
     ],
 )
-def test_a_run_that_was_missed_while_the_task_was_paused(more: dict[str, Any], actions: list[Action]) -> None:
+def test_a_run_that_was_missed_while_the_task_was_paused(
+    more: dict[str, Any], actions: list[Action]
+) -> None:
     seen = view(PAUSED, **more)
     assert decide(seen) == actions
     # It begins once the task goes on, and is not told again.
-    goes_on = replace(seen, task=replace(PAUSED, progress=Progress.IN_PROGRESS), runs=[DONE], now=NOON)
+    goes_on = replace(
+        seen, task=replace(PAUSED, progress=Progress.IN_PROGRESS), runs=[DONE], now=NOON
+    )
     if not seen.by_stack:
         assert decide(goes_on) == [BeginRun("", TOMORROW)]
 
@@ -416,7 +436,7 @@ def test_a_task_remembers_what_it_may_miss_while_it_is_paused_and_not_when_it_en
     assert task.next_run == 0.0
 
 
-# ---------------------------------------------------------------------------------- runs that a stack begins
+# ------------------------------------------------------------------------- runs that a stack begins
 
 NOT_BEGUN = "this run began 300 seconds late: the schedule of its stack did not start it"
 
@@ -449,10 +469,13 @@ NOT_BEGUN = "this run began 300 seconds late: the schedule of its stack did not 
     ],
 )  # fmt: skip
 def test_the_schedule_of_a_stack(task: Task, more: dict[str, Any], actions: list[Action]) -> None:
-    assert decide(view(task, **{"runs": [run(started=THREE - 7200)], "by_stack": True, **more})) == actions
+    assert (
+        decide(view(task, **{"runs": [run(started=THREE - 7200)], "by_stack": True, **more}))
+        == actions
+    )
 
 
-# ------------------------------------------------------------------------------------------ how it ends
+# -------------------------------------------------------------------------------------- how it ends
 
 
 @pytest.mark.parametrize(
@@ -475,15 +498,21 @@ def test_the_schedule_of_a_stack(task: Task, more: dict[str, Any], actions: list
          [Finish(), told(NotifiedEvent.TASK_DONE, "2 transferred, 2 failed", "1")]),
         # A listing that failed, now or long ago.
         ([FAILED], EMPTY, [Fail("no such bucket", ErrorCode.FINDER_ERROR)]),
-        ([run(2, kind=RunKind.REDRIVE), FAILED], EMPTY, [Fail("no such bucket", ErrorCode.FINDER_ERROR)]),
-        ([DONE, FAILED], EMPTY, [Finish(), told(NotifiedEvent.TASK_DONE, "3 transferred, 0 failed", "1")]),
+        ([run(2, kind=RunKind.REDRIVE), FAILED], EMPTY, [Fail("no such bucket",
+        ErrorCode.FINDER_ERROR)]),
+        ([DONE, FAILED], EMPTY, [Finish(), told(NotifiedEvent.TASK_DONE, (
+                                                                         "3 transferred, 0 "
+                                                                         "failed"
+                                                                         ), "1")]),
         # What it had in flight goes on first.
         ([run(state=RunState.FAILED, error="x", enqueued=2, done=1)], EMPTY, [Continue()]),
         ([run(state=RunState.FAILED, error="x", ended=NOON - 5)], EMPTY,
          [told(NotifiedEvent.TASK_ERROR, "x", "1"), Fail("x", ErrorCode.FINDER_ERROR)]),
     ],
 )  # fmt: skip
-def test_a_one_time_task_ends_by_its_ledger(runs: list[Run], depth: Depth, actions: list[Action]) -> None:
+def test_a_one_time_task_ends_by_its_ledger(
+    runs: list[Run], depth: Depth, actions: list[Action]
+) -> None:
     assert decide(view(once(), runs, depth)) == actions
 
 
@@ -515,7 +544,10 @@ def test_a_scheduled_task_says_why_its_last_run_failed_until_another_begins() ->
         (run(2, enqueued=4, done=3, failed=1, ended=NOON - 5), ["1 objects failed in run 2"]),
         (run(2, enqueued=4, done=4, delete_enqueued=2, delete_failed=2, ended=NOON - 5),
          ["2 objects failed in run 2"]),
-        (run(2, kind=RunKind.EVENTS, enqueued=1, failed=1, ended=NOON - RECENT), ["1 objects failed in run 2"]),
+        (run(2, kind=RunKind.EVENTS, enqueued=1, failed=1, ended=NOON - RECENT), [(
+                                                                                  "1 objects failed in run "
+                                                                                  "2"
+                                                                                  )]),
         (run(2, enqueued=4, done=3, failed=1, ended=NOON - RECENT - 1), []),
         (run(2, enqueued=4, done=2, failed=1, ended=NOON - 5), []),  # it is not at its end
         (run(2, enqueued=4, done=4, ended=NOON - 5), []),
@@ -547,7 +579,7 @@ def test_terms_are_those_of_the_parameters() -> None:
         terms_of(once(parameters={**given, "transferWindow": "never"}))
 
 
-# ------------------------------------------------------------------------------------------- properties
+# --------------------------------------------------------------------------------------- properties
 
 
 MOVES = {
@@ -617,7 +649,9 @@ class World:
         raise AssertionError(f"it never ends: {actions}")
 
 
-MOMENTS = st.floats(NOON - 2 * DAY, NOON + DAY) | st.sampled_from([NOON, THREE, THREE + LATE, TOMORROW])
+MOMENTS = st.floats(NOON - 2 * DAY, NOON + DAY) | st.sampled_from(
+    [NOON, THREE, THREE + LATE, TOMORROW]
+)
 WINDOWS = st.sampled_from(["", "22:00-06:00", "10:00-14:00", "Sat-Sun 00:00-24:00", BERLIN, TOKYO])
 TERMS = st.builds(
     Terms,
@@ -636,7 +670,8 @@ RUNS = st.lists(
         st.sampled_from(["", "no such bucket"]), counts=COUNTS,
     ),
     max_size=4,
-).map(lambda runs: [replace(each, id=len(runs) - place) for place, each in enumerate(runs)])  # fmt: skip
+).map(lambda runs: [replace(each, id=len(runs) - place) for place,
+each in enumerate(runs)])  # fmt: skip
 TASKS = st.builds(
     scheduled,
     schedule_type=st.sampled_from(ScheduleType),
@@ -648,12 +683,20 @@ TASKS = st.builds(
     spent=st.just(budget.UNKNOWN) | st.floats(0, 10),
 )
 VIEWS = st.builds(
-    View, TASKS, MOMENTS, TERMS, runs=st.none() | RUNS, depth=st.builds(Depth, NUMBERS, NUMBERS, NUMBERS),
-    paused=st.sampled_from(["", "", OUTSIDE_WINDOW, "403"]), refusal=st.sampled_from(["", "", "", "no"]),
+    View, TASKS, MOMENTS, TERMS, runs=st.none() | RUNS, depth=st.builds(Depth, NUMBERS, NUMBERS,
+    NUMBERS),
+    paused=st.sampled_from(["", "", OUTSIDE_WINDOW, "403"]), refusal=st.sampled_from(["", "", "",
+    "no"]),
     trouble=st.sampled_from(["", "a change could not be made"]), listing=st.booleans(),
     in_line=st.booleans(), waited=st.booleans(), began=MOMENTS, by_stack=st.booleans(),
 )  # fmt: skip
-MAY_NOT_BEGIN = (Progress.PAUSED, Progress.STOPPING, Progress.STOPPED, Progress.DONE, Progress.ERROR)
+MAY_NOT_BEGIN = (
+    Progress.PAUSED,
+    Progress.STOPPING,
+    Progress.STOPPED,
+    Progress.DONE,
+    Progress.ERROR,
+)
 
 
 @given(VIEWS)
@@ -665,7 +708,9 @@ def test_the_same_view_gives_the_same_actions_and_stays_as_it_is(seen: View) -> 
 
 @given(VIEWS)
 def test_nothing_begins_of_a_task_that_is_paused_stops_or_has_ended(seen: View) -> None:
-    begins = [each for each in decide(seen) if isinstance(each, BeginRun | RetryFailed | Continue | SetUp)]
+    begins = [
+        each for each in decide(seen) if isinstance(each, BeginRun | RetryFailed | Continue | SetUp)
+    ]
     if seen.task.progress in MAY_NOT_BEGIN or seen.refusal:
         assert not begins
     if seen.listing and not seen.by_stack:
@@ -680,7 +725,8 @@ def test_an_action_is_there_once_and_says_what_comes_next(seen: View) -> None:
     assert actions
     assert len(set(actions)) == len(actions)
     ends = (
-        SetUp, OpenRecords, RetryFailed, BeginRun, Continue, Idle, Hold, Pause, Fail, Finish, Stop, TakeDown,
+        SetUp, OpenRecords, RetryFailed, BeginRun, Continue, Idle, Hold, Pause, Fail, Finish, Stop,
+        TakeDown,
     )  # fmt: skip
     assert [each for each in actions if isinstance(each, ends)]
 
@@ -691,7 +737,8 @@ def test_what_is_carried_out_leads_to_rest_and_is_told_once(seen: View) -> None:
     world = World(seen)
     at_rest = world.settle()
     assert world.settle() == at_rest
-    # Whoever forgets what was told, as a hub that was restarted, tells the same again: under the same names.
+    # Whoever forgets what was told, as a hub that was restarted, tells the same again: under the
+    # same names.
     again = World(replace(seen, told=frozenset(world.sent)))
     again.settle()
     assert not set(again.sent) & set(world.sent)
@@ -703,7 +750,9 @@ def test_until_the_next_change_time_alone_changes_nothing(seen: View, part: floa
         """But what ended some time ago is told no more."""
         actions = decide(replace(seen, now=now))
         old = (NotifiedEvent.TASK_ERROR, NotifiedEvent.DEAD_LETTERS)
-        return [type(each) for each in actions if not (isinstance(each, Notify) and each.event in old)]
+        return [
+            type(each) for each in actions if not (isinstance(each, Notify) and each.event in old)
+        ]
 
     until = next_change(seen) or seen.now + DAY
     now = kinds(seen.now)

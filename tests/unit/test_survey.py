@@ -1,4 +1,5 @@
-"""Estimating how many keys there are: right on average, with a band that holds, and exact where all was read."""
+"""Estimating how many keys there are: right on average, with a band that holds, and exact where all
+was read."""
 
 from __future__ import annotations
 
@@ -70,7 +71,9 @@ async def test_the_same_seed_has_the_same_answer() -> None:
     keys = dated(5_000)
     first, second = [await survey(Keys(keys), 3) for _ in range(2)]
     assert (first.total, first.error) == (second.total, second.error)
-    assert [(p.after, p.weight) for p in first.pieces] == [(p.after, p.weight) for p in second.pieces]
+    assert [(p.after, p.weight) for p in first.pieces] == [
+        (p.after, p.weight) for p in second.pieces
+    ]
 
 
 async def test_pages_tile_the_keys() -> None:

@@ -21,7 +21,9 @@ async def test_a_source_that_throttles_the_first_look_is_not_asked_one_by_one() 
         await released[key].wait()
         raise Throttled(f"no tags of {key} now", status=503)
 
-    side: Any = SimpleNamespace(capabilities=Capabilities(ChecksumMode.CRC64NVME, EtagKind.MD5), tags=tags)
+    side: Any = SimpleNamespace(
+        capabilities=Capabilities(ChecksumMode.CRC64NVME, EtagKind.MD5), tags=tags
+    )
     reader = TagReader(side, side)
     looks = [asyncio.create_task(reader.of(key, {})) for key in "abcd"]
     await asyncio.sleep(0.01)

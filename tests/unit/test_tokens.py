@@ -55,7 +55,9 @@ def tokens(database: HubDatabase) -> LocalTokens:
 async def test_a_token_says_who_calls_until_it_is_revoked(tokens: LocalTokens) -> None:
     info, token = await tokens.create("nightly", Role.OPERATOR, 0, "ann")
     assert token.startswith("dth_")
-    assert await tokens.identify(token) == Identity(f"token:{info.id}", "nightly", Role.OPERATOR, "token")
+    assert await tokens.identify(token) == Identity(
+        f"token:{info.id}", "nightly", Role.OPERATOR, "token"
+    )
     assert [each.name for each in await tokens.list()] == ["nightly"]
     await tokens.revoke(info.id)
     assert await tokens.identify(token) is None
@@ -123,7 +125,7 @@ async def test_an_end_that_has_passed_is_refused(tokens: LocalTokens, expires: f
         await tokens.create("late", Role.VIEWER, expires, "ann")
 
 
-# --------------------------------------------------------------------------------------------------- owners
+# ------------------------------------------------------------------------------------------- owners
 
 
 @pytest.fixture
@@ -151,7 +153,9 @@ async def test_a_token_ends_with_its_owner(tokens: LocalTokens, users: LocalUser
     assert {each.name for each in await tokens.list()} == {"root's", "of the machine"}
 
 
-async def test_a_token_may_never_do_more_than_its_owner(tokens: LocalTokens, users: LocalUsers) -> None:
+async def test_a_token_may_never_do_more_than_its_owner(
+    tokens: LocalTokens, users: LocalUsers
+) -> None:
     made = {role: (await tokens.create(role, role, 0, "ann", "ann"))[1] for role in Role}
 
     async def roles() -> list[Role | None]:
@@ -167,7 +171,9 @@ async def test_a_token_may_never_do_more_than_its_owner(tokens: LocalTokens, use
     assert await roles() == [Role.VIEWER, Role.OPERATOR, Role.ADMIN]
 
 
-async def test_a_token_that_a_token_made_has_the_same_owner(tokens: LocalTokens, users: LocalUsers) -> None:
+async def test_a_token_that_a_token_made_has_the_same_owner(
+    tokens: LocalTokens, users: LocalUsers
+) -> None:
     _, first = await tokens.create("first", Role.ADMIN, 0, "ann", "ann")
     caller = await tokens.identify(first)
     ports = HubPorts(
@@ -175,7 +181,9 @@ async def test_a_token_that_a_token_made_has_the_same_owner(tokens: LocalTokens,
     )
     made = await resolve(ports, caller, "createToken", {"name": "second", "role": "admin"})
     assert await tokens.identify(made["token"])
-    assert 89.9 * 86400 < (await tokens.list())[0].expires - time.time() < 90.1 * 86400  # no end was said
+    assert (
+        89.9 * 86400 < (await tokens.list())[0].expires - time.time() < 90.1 * 86400
+    )  # no end was said
     await users.remove("ann")
     assert await tokens.identify(made["token"]) is None
 

@@ -66,7 +66,9 @@ async def epoch(users: LocalUsers, name: str) -> int:
     return checked.account.epoch
 
 
-async def test_the_right_password_of_a_user_and_nothing_else(users: LocalUsers, clock: Clock) -> None:
+async def test_the_right_password_of_a_user_and_nothing_else(
+    users: LocalUsers, clock: Clock
+) -> None:
     added = await users.add("Ann", PASSWORD, Role.OPERATOR, "ann@example.com")
     assert (added.name, added.role) == ("ann", Role.OPERATOR)
     for name in ("ann", " ANN ", "ａｎｎ"):  # noqa: RUF001 - the same letters, written wide
@@ -172,7 +174,9 @@ async def test_there_is_always_an_admin(users: LocalUsers) -> None:
         await users.set_role("ann", Role.OPERATOR)
     await users.set_role("ann", Role.ADMIN)
     assert (await users.set_role(" BOB ", Role.ADMIN)).name == "bob"
-    outcomes = await asyncio.gather(users.remove("ann"), users.remove("bob"), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        users.remove("ann"), users.remove("bob"), return_exceptions=True
+    )
     assert sorted(type(each).__name__ for each in outcomes) == ["Conflict", "NoneType"]
     assert [each.role for each in await users.list()] == [Role.ADMIN]
 
@@ -230,7 +234,7 @@ async def test_the_first_admin_is_made_once(users: LocalUsers) -> None:
     assert await first_admin(users) is None
 
 
-# -------------------------------------------------------------------------------------------------- guessing
+# ----------------------------------------------------------------------------------------- guessing
 
 
 async def guess(users: LocalUsers, name: str, times: int, address: str = "") -> list[bool]:
@@ -266,7 +270,9 @@ async def test_an_address_is_slowed_down_over_all_names_and_others_are_not(
 ) -> None:
     await users.add("ann", PASSWORD, Role.VIEWER)
     free, longest = ADDRESS_TRIES
-    looked_at = [(await users.check(f"user{n}", WRONG, "10.0.0.1")).wait == 0 for n in range(free + 5)]
+    looked_at = [
+        (await users.check(f"user{n}", WRONG, "10.0.0.1")).wait == 0 for n in range(free + 5)
+    ]
     assert sum(looked_at) == free
     assert (await users.check("ann", PASSWORD, "10.0.0.1")).wait > 0
     assert (await users.check("ann", PASSWORD, "10.0.0.2")).account

@@ -1,4 +1,5 @@
-"""Phrases that this project once used, and that its readers had to read twice. Each has a plain one instead."""
+"""Phrases that this project once used, and that its readers had to read twice. Each has a plain one
+instead."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ TEXTS = ("console/src/i18n/en/*.json", "console/src/plugins/*/en.json", "src/**/
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """What people read in a file, with the number of its line: in a module the strings and comments."""
+    """What people read in a file, with the number of its line: in a module the strings and
+    comments."""
     text = path.read_text("utf-8")
     if path.suffix != ".py":
         # Without the names of texts.
@@ -73,8 +75,10 @@ def test_what_people_read_is_plain(pattern: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "what is in hand", "it goes on", "nobody is told", "keys cannot be had", "TLS is a must", "a defect of ours",
-        "Found out for AWS", "bytes a second", "one row an object", "they are looked at", "with commas between",
+        "what is in hand", "it goes on", "nobody is told", "keys cannot be had", "TLS is a must",
+        "a defect of ours",
+        "Found out for AWS", "bytes a second", "one row an object", "they are looked at",
+        "with commas between",
         "it is no bucket", "it is compared anew",
     ],
 )  # fmt: skip

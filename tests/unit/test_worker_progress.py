@@ -28,7 +28,8 @@ def worker(*, held: int = 1) -> Any:
 
 
 def look(worker: Any, change: Callable[[Any], None] = lambda _: None) -> None:
-    """So many heartbeats that a worker would be given up, with something happening at every tenth."""
+    """So many heartbeats that a worker would be given up, with something happening at every
+    tenth."""
     for beat in range(3 * STILL):
         if beat % 10 == 0:
             change(worker)

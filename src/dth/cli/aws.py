@@ -21,7 +21,8 @@ TEMPLATES = ("s3", "ecr", "hub", "hub-oidc")
 def aws() -> None:
     """Deploy a hub, or tasks without one, to an AWS account.
 
-    Credentials are those of the AWS command line: variables, profiles, single sign-on, instance roles.
+    Credentials are those of the AWS command line: variables, profiles, single sign-on, instance
+    roles.
     """
 
 
@@ -38,7 +39,9 @@ def _account(command: Callable[..., Any]) -> Callable[..., Any]:
 def _of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is deployed, and how."""
     for option in (
-        click.option("--bucket", default="", help="Asset bucket; the account's own when not given."),
+        click.option(
+            "--bucket", default="", help="Asset bucket; the account's own when not given."
+        ),
         click.option(
             "--parameter",
             "-p",
@@ -52,8 +55,8 @@ def _of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(TEMPLATES),
             default="s3",
             show_default=True,
-            help="What the stack is: a task for objects (s3) or images (ecr), or a hub, with a user pool of its own or "
-            "an OpenID Connect issuer.",
+            help="What the stack is: a task for objects (s3) or images (ecr), or a hub, with a "
+            "user pool of its own or an OpenID Connect issuer.",
         ),
         click.argument("stack"),
     ):
@@ -64,7 +67,8 @@ def _of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
 @aws.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 def synth(directory: Path) -> int:
-    """Write the CloudFormation templates into DIRECTORY. They work in CloudFormation's console, too."""
+    """Write the CloudFormation templates into DIRECTORY. They work in CloudFormation's console,
+    too."""
     from dth.infra.app import synth as make
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,9 @@ def synth(directory: Path) -> int:
 @aws.command()
 @click.option("--bucket", default="", help="Asset bucket; the account's own when not given.")
 @click.option(
-    "--image/--no-image", default=True, help="Also put the image of ECR tasks into the account's registry."
+    "--image/--no-image",
+    default=True,
+    help="Also put the image of ECR tasks into the account's registry.",
 )
 @_account
 def publish(bucket: str, image: bool, region: str | None, profile: str | None) -> int:
@@ -132,7 +138,8 @@ def diff(
         changes = there.difference(made, given)
     for change in changes:
         click.echo(
-            f"{change.action:<8} {change.name} ({change.type})" + (": replaced" if change.replaced else "")
+            f"{change.action:<8} {change.name} ({change.type})"
+            + (": replaced" if change.replaced else "")
         )
     if not changes:
         click.echo(f"{stack}: nothing to change")
@@ -160,7 +167,9 @@ def run(stack: str, region: str | None, profile: str | None) -> int:
         if start := _output(session, stack, "StartFunction", needed=False):
             return _show(stack, _invoke(session, start, goes_on))
         machine = _output(session, stack, "StateMachine")
-        session.client("stepfunctions").start_execution(stateMachineArn=machine, input=json.dumps(goes_on))
+        session.client("stepfunctions").start_execution(
+            stateMachineArn=machine, input=json.dumps(goes_on)
+        )
     click.echo(f"{stack}: a run begins; dth aws status {stack} shows its progress")
     return 0
 
@@ -191,10 +200,12 @@ def _show(stack: str, found: dict[str, Any]) -> int:
         return 0
     things = "images" if "next" in found else "objects"
     ended = run["done"] + run["failed"] + run["cancelled"]
-    click.echo(f"{stack}: run {run['id']} {run['state']}" + (f": {run['error']}" if run["error"] else ""))
     click.echo(
-        f"{run['listed']} {things} listed, {run['same']} the same, {ended} of {run['enqueued']} settled, "
-        f"{run['failed']} failed, {amount(run['done_bytes'])} copied; "
+        f"{stack}: run {run['id']} {run['state']}" + (f": {run['error']}" if run["error"] else "")
+    )
+    click.echo(
+        f"{run['listed']} {things} listed, {run['same']} the same, {ended} of {run['enqueued']} "
+        f"settled, {run['failed']} failed, {amount(run['done_bytes'])} copied; "
         f"{found['waiting'] + found['inFlight']} messages in the queue"
     )
     if found["paused"]:
@@ -218,24 +229,33 @@ def destroy(stack: str, yes: bool, region: str | None, profile: str | None) -> i
         is_hub = "ServiceRole" in there.outputs()
         if is_hub and (tasks := there.beginning_with(f"{stack}-s3-", f"{stack}-ecr-")):
             raise UsageError(
-                f"{stack} is a hub, and its tasks have stacks still, which nothing could delete without it: stop them "
-                f"first ({', '.join(tasks[:3])}{' and others' if len(tasks) > 3 else ''})"
+                f"{stack} is a hub, and its tasks have stacks still, which nothing could delete "
+                "without it: stop them first "
+                f"({', '.join(tasks[:3])}{' and others' if len(tasks) > 3 else ''})"
             )
         if there.status() and not yes:
-            click.confirm(f"Delete stack {stack} with the records of its task?", abort=True, err=True)
+            click.confirm(
+                f"Delete stack {stack} with the records of its task?", abort=True, err=True
+            )
         there.delete()
     click.echo(f"{stack}: deleted")
     return 0
 
 
 def _prepared(
-    stack: str, template: str, given: dict[str, str], bucket: str, region: str | None, profile: str | None
+    stack: str,
+    template: str,
+    given: dict[str, str],
+    bucket: str,
+    region: str | None,
+    profile: str | None,
 ) -> tuple[Any, Any]:
-    """The stack, and its template, published. What the template needs besides is added to what is given."""
+    """The stack, and its template, published. What the template needs besides is added to what is
+    given."""
     if template.startswith("hub") and len(stack) > MAX_HUB_NAME:
         raise UsageError(
-            f"{stack!r} is too long for a hub, after which its tasks' stacks are called: {MAX_HUB_NAME} characters are "
-            "the most"
+            f"{stack!r} is too long for a hub, after which its tasks' stacks are called: "
+            f"{MAX_HUB_NAME} characters are the most"
         )
     from dth.infra.deploy import DeployedStack
     from dth.infra.image import publish_images
@@ -269,7 +289,9 @@ def _session(region: str | None, profile: str | None) -> Any:
         ) from None
     try:
         # boto3 itself does not look at AWS_REGION, as everything else does.
-        session = boto3.Session(profile_name=profile, region_name=region or os.environ.get("AWS_REGION"))
+        session = boto3.Session(
+            profile_name=profile, region_name=region or os.environ.get("AWS_REGION")
+        )
     except botocore.exceptions.ProfileNotFound:
         raise UsageError(f"there is no profile {profile!r} in the AWS configuration") from None
     if not session.region_name:
@@ -289,13 +311,15 @@ def _told() -> Iterator[None]:
         yield
     except botocore.exceptions.NoCredentialsError:
         raise UsageError(
-            "no AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in with "
-            "aws sso login"
+            "no AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or sign in with aws sso login"
         ) from None
     except botocore.exceptions.ClientError as error:
         said = error.response.get("Error", {})
         code = said.get("Code", "")
-        message = f"{error.operation_name} was refused: {code}: {said.get('Message', '')}".strip(": ")
+        message = f"{error.operation_name} was refused: {code}: {said.get('Message', '')}".strip(
+            ": "
+        )
         if code.startswith("ExpiredToken"):
             message += "; sign in again"
         raise StateError(" ".join(message.split())) from None

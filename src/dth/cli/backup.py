@@ -11,7 +11,9 @@ from dth.core.config import data_directory
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Data directory of the hub."
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data directory of the hub.",
 )
 @click.option("--with-key", is_flag=True, help="Also copy the key that opens the secrets.")
 def backup(target: Path, data_dir: Path | None, with_key: bool) -> int:
@@ -26,5 +28,8 @@ def backup(target: Path, data_dir: Path | None, with_key: bool) -> int:
     folder = data_dir or data_directory()
     tasks = back_up(folder, target, key=with_key)
     asyncio.run(note_command(folder, BACKUP, str(target)))
-    click.echo(f"{target}: the hub and {tasks} tasks" + ("" if with_key else "; keep the key elsewhere, too"))
+    click.echo(
+        f"{target}: the hub and {tasks} tasks"
+        + ("" if with_key else "; keep the key elsewhere, too")
+    )
     return 0

@@ -1,4 +1,5 @@
-"""`dth verify-certificate`: whether a certificate of completion holds, without a network or a hub."""
+"""`dth verify-certificate`: whether a certificate of completion holds, without a network or a
+hub."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,8 @@ def verify_certificate(file: Path, public_key: str | None, report: Path | None) 
     table(_summary(document, pinned=public_key is not None, compared=report is not None))
     if public_key is None:
         click.echo(
-            "Anybody can sign with a key of their own: compare it with the hub's, or give that with --public-key."
+            "Anybody can sign with a key of their own: compare it with the hub's, or give that "
+            "with --public-key."
         )
     return 0
 
@@ -64,7 +66,10 @@ def _summary(document: dict[str, Any], *, pinned: bool, compared: bool) -> list[
     rows = [
         (
             "copied",
-            f"{counts['done']} objects ({amount(counts['done_bytes'])}), {counts['same']} were the same",
+            (
+                f"{counts['done']} objects ({amount(counts['done_bytes'])}), {counts['same']} were "
+                "the same"
+            ),
         ),
         *_verified(document),
         ("not copied", f"{counts['failed']} failed, {counts['cancelled']} cancelled"),
@@ -73,8 +78,14 @@ def _summary(document: dict[str, Any], *, pinned: bool, compared: bool) -> list[
         ("task", f"{task['id']} {task['description']}".rstrip()),
         ("run", f"{run['id']}, from {run['started']} to {run['ended']}"),
         ("issued", f"{document['issued']} by hub {fingerprint(key)}"),
-        ("signed with", f"{key}, {'as given' if pinned else 'which is the key in the certificate itself'}"),
-        ("objects", f"{records['count']} in the digest{', the same as in the report' if compared else ''}"),
+        (
+            "signed with",
+            f"{key}, {'as given' if pinned else 'which is the key in the certificate itself'}",
+        ),
+        (
+            "objects",
+            f"{records['count']} in the digest{', the same as in the report' if compared else ''}",
+        ),
     ]
     if records["superseded"]:
         rows.append(("", f"{records['superseded']} were enqueued again since and are not in it"))
@@ -88,7 +99,12 @@ def _verified(document: dict[str, Any]) -> list[tuple[str, str]]:
     if "verified" not in digested(document["format"]):
         return [("verified", "this certificate does not say how: it is of an older format")]
     counts = document["counts"]
-    rows = [("verified", f"{counts['done']:,} objects: {verified_words(document['verified'], always=True)}")]
+    rows = [
+        (
+            "verified",
+            f"{counts['done']:,} objects: {verified_words(document['verified'], always=True)}",
+        )
+    ]
     if counts["incomplete"]:
         rows.append(("incomplete", f"{counts['incomplete']:,} {INCOMPLETE}"))
     return rows
@@ -101,12 +117,16 @@ def _compare(document: dict[str, Any], report: Path) -> str:
         with report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in _rows(file, ("key", "bytes", *names)):
                 digest.add(
-                    text_of_cell(row["key"]), int(row["bytes"]), *(text_of_cell(row[name]) for name in names)
+                    text_of_cell(row["key"]),
+                    int(row["bytes"]),
+                    *(text_of_cell(row[name]) for name in names),
                 )
     except OSError as error:
         raise UsageError(f"{report}: {error.strerror}") from None
     except (ValueError, csv.Error, UsageError) as error:
-        raise UsageError(f"{report} is not a report of objects: row {digest.count + 1}: {error}") from None
+        raise UsageError(
+            f"{report} is not a report of objects: row {digest.count + 1}: {error}"
+        ) from None
     records = document["records"]
     if digest.count != records["count"]:
         return f"{report} has {digest.count:,} objects, the certificate {records['count']:,}"

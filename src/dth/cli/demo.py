@@ -1,4 +1,5 @@
-"""`dth demo`: a transfer between two stores on this machine, and the proof that every byte arrived."""
+"""`dth demo`: a transfer between two stores on this machine, and the proof that every byte
+arrived."""
 
 import contextlib
 import os
@@ -45,9 +46,9 @@ Add --src-endpoint-url or --dst-endpoint-url for a store that is not on AWS."""
 def demo(objects: int, keep: bool | None) -> int:
     """Copy objects between two stores on this machine, and verify every byte.
 
-    Starts two S3 servers and a hub, fills one store with thousands of objects, strange names and large files, lets the
-    hub copy them by a task, and reads everything back from both. Needs no account, about 1.5 GiB of memory and a
-    minute.
+    Starts two S3 servers and a hub, fills one store with thousands of objects, strange names and
+    large files, lets the hub copy them by a task, and reads everything back from both. Needs no
+    account, about 1.5 GiB of memory and a minute.
     """
     check_installed()
     with _ending_in_order(), tempfile.TemporaryDirectory(prefix="dth-demo-") as name:
@@ -66,8 +67,8 @@ def _demonstrate(urls: Sequence[str], hub: DemoHub, small: int) -> bool:
     size = sum(sample.size for sample in objects)
     large = len(objects) - small - len(ODD_KEYS)
     click.echo(
-        f"Filling the source with {amount(size)}: {small:,} small objects, {len(ODD_KEYS)} with odd names, "
-        f"{large} large."
+        f"Filling the source with {amount(size)}: {small:,} small objects, {len(ODD_KEYS)} with "
+        f"odd names, {large} large."
     )
     with _bar("filling", size) as tick:
         digests = run.fill(urls, objects, tick)
@@ -114,7 +115,8 @@ def _demonstrate(urls: Sequence[str], hub: DemoHub, small: int) -> bool:
 
 def _keep(urls: Sequence[str], hub: DemoHub) -> None:
     click.echo(
-        f"\nThe hub runs at {hub.url} until you press Enter; sign in as admin, password {hub.password}"
+        f"\nThe hub runs at {hub.url} until you press Enter; sign in as admin, password "
+        f"{hub.password}"
     )
     click.echo("To look at its task from another terminal:")
     click.echo(f"  export DTH_HUB={hub.url} DTH_TOKEN={hub.token}")
@@ -139,17 +141,22 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error while this lasts, if that is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
 
 
 @contextlib.contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """What would end this process at once interrupts it instead, so that the stores and files go with it."""
+    """What would end this process at once interrupts it instead, so that the stores and files go
+    with it."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in signals}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs of scripts
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored in background jobs of scripts
     for number in signals[1:]:
         signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:

@@ -57,13 +57,20 @@ def clock(seconds: float) -> str:
 
 
 class ProgressView:
-    """The state of a run: a bar on a terminal, a line now and then elsewhere, nothing when quiet. On standard error.
+    """The state of a run: a bar on a terminal, a line now and then elsewhere, nothing when quiet.
+    On standard error.
 
-    `plain`: no bar. `json_seconds`: instead of either, a JSON object at this interval in seconds and at the end.
+    `plain`: no bar. `json_seconds`: instead of either, a JSON object at this interval in seconds
+    and at the end.
     """
 
     def __init__(
-        self, *, quiet: bool = False, things: str = "objects", plain: bool = False, json_seconds: float = 0.0
+        self,
+        *,
+        quiet: bool = False,
+        things: str = "objects",
+        plain: bool = False,
+        json_seconds: float = 0.0,
     ) -> None:
         self._quiet = quiet
         self._plain = plain or bool(json_seconds)
@@ -96,7 +103,11 @@ class ProgressView:
             return
         if self._quiet:
             return
-        what = f"listing {counts.listed}" if standing.state is RunActivity.LISTING else standing.state.lower()
+        what = (
+            f"listing {counts.listed}"
+            if standing.state is RunActivity.LISTING
+            else standing.state.lower()
+        )
         rest = _amounts(standing, self._things)
         if standing.failed:
             rest += f", failed {standing.failed}"
@@ -116,7 +127,9 @@ class ProgressView:
             )
         elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
             self._last_line = time.monotonic()
-            print(f"{what}: {rest}, {counted(workers, 'worker')}{note}", file=sys.stderr, flush=True)
+            print(
+                f"{what}: {rest}, {counted(workers, 'worker')}{note}", file=sys.stderr, flush=True
+            )
 
     def _print_json(self) -> None:
         print(json.dumps(self._last), file=sys.stderr, flush=True)
@@ -166,7 +179,10 @@ def _bar() -> "Progress":
 
 def failure_lines(failures: Iterable[Record]) -> Iterable[str]:
     for record in failures:
-        yield f"  {record.status.lower()}: {shown(record.key)}: {record.reason}: {shown(record.detail)}"
+        yield (
+            f"  {record.status.lower()}: {shown(record.key)}: {record.reason}: "
+            f"{shown(record.detail)}"
+        )
 
 
 def table(rows: list[tuple[str, str]]) -> None:
@@ -177,7 +193,9 @@ def table(rows: list[tuple[str, str]]) -> None:
 
 def day(at: float) -> str:
     """A time as lists show it, where the reader is."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if at else "never"
+    return (
+        datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if at else "never"
+    )
 
 
 def when(text: str | None) -> str:
@@ -189,12 +207,14 @@ def columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print a list with aligned columns."""
     widths = [max(map(len, each)) for each in zip(head, *rows, strict=True)]
     for row in (head, *rows):
-        click.echo("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+        click.echo(
+            "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 def verified_words(counts: Mapping[str, int], *, always: bool = False) -> str:
-    """How copies were verified (`Counts.by_verification`), in words; "" where there are none. `always`: say how many
-    were not, even if that is none."""
+    """How copies were verified (`Counts.by_verification`), in words; "" where there are none.
+    `always`: say how many were not, even if that is none."""
     words = [f"{counts[kind]:,} {how}" for kind, how in VERIFIED_BY.items() if counts[kind]]
     if words:
         number, _, how = words[0].partition(" ")

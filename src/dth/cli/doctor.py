@@ -1,4 +1,5 @@
-"""`dth doctor`: what is right and what is not with this installation and the hub's data directory."""
+"""`dth doctor`: what is right and what is not with this installation and the hub's data
+directory."""
 
 import importlib.util
 import os
@@ -22,17 +23,22 @@ Check = tuple[str, str, str]  # OK, WARNING or FAILED; what; the finding
 
 @click.command()
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Data directory of the hub."
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data directory of the hub.",
 )
 @output_format
 def doctor(data_dir: Path | None, output: Output) -> int:
-    """Check this installation: what is missing, what is wrong, what to do. Exit code 1 if something fails."""
+    """Check this installation: what is missing, what is wrong, what to do. Exit code 1 if something
+    fails."""
     checks = [*_machine(), *_data(data_dir or data_directory())]
     if output.for_people:
         for state, what, finding in checks:
             click.echo(f"{state:<8} {what}: {finding}")
     else:
-        output.print([{"state": state, "check": what, "finding": finding} for state, what, finding in checks])
+        output.print(
+            [{"state": state, "check": what, "finding": finding} for state, what, finding in checks]
+        )
     return 1 if any(state == "FAILED" for state, _, _ in checks) else 0
 
 
@@ -44,7 +50,11 @@ def _machine() -> Iterator[Check]:
         else ("FAILED", "Python", f"{python}; 3.11 is needed")
     )
     good = sqlite3.sqlite_version_info >= OLDEST_SQLITE
-    yield "OK" if good else "FAILED", "SQLite", sqlite3.sqlite_version + ("" if good else "; 3.35 is needed")
+    yield (
+        "OK" if good else "FAILED",
+        "SQLite",
+        sqlite3.sqlite_version + ("" if good else "; 3.35 is needed"),
+    )
     try:
         import pycurl
 
@@ -58,7 +68,10 @@ def _machine() -> Iterator[Check]:
         else (
             "WARNING",
             "skopeo",
-            "not found; it converts images and checks their signatures (Debian: apt-get install skopeo)",
+            (
+                "not found; it converts images and checks their signatures (Debian: apt-get "
+                "install skopeo)"
+            ),
         )
     )
     parquet = importlib.util.find_spec("pyarrow")
@@ -68,7 +81,10 @@ def _machine() -> Iterator[Check]:
         else (
             "WARNING",
             "Parquet",
-            "not installed; S3 Inventory in Parquet needs it (pip install 'data-transfer-hub[parquet]')",
+            (
+                "not installed; S3 Inventory in Parquet needs it (pip install "
+                "'data-transfer-hub[parquet]')"
+            ),
         )
     )
 
@@ -77,7 +93,9 @@ def _can_be_made(folder: Path) -> Check:
     above = next(each for each in folder.absolute().parents if each.exists())
     if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
         return "OK", "data directory", f"{folder} is not there yet; dth up makes it"
-    finding = f"{folder} cannot be made in {above}; choose another one with --data-dir or DTH_DATA_DIR"
+    finding = (
+        f"{folder} cannot be made in {above}; choose another one with --data-dir or DTH_DATA_DIR"
+    )
     return "FAILED", "data directory", finding
 
 
@@ -95,7 +113,11 @@ def _data(folder: Path) -> Iterator[Check]:
     except HubError as error:
         yield "FAILED", "data directory", str(error)
     if folder.stat().st_mode & 0o077:
-        yield "WARNING", "data directory", f"others on this machine may look into it; run: chmod 700 {folder}"
+        yield (
+            "WARNING",
+            "data directory",
+            f"others on this machine may look into it; run: chmod 700 {folder}",
+        )
     free = shutil.disk_usage(folder).free
     enough = free >= LITTLE_SPACE
     yield "OK" if enough else "WARNING", "disk", f"{free / 1024**3:.1f} GiB free"

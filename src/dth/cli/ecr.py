@@ -13,7 +13,15 @@ import click
 from dth.cli.display import amount, shown
 from dth.cli.options import task_options, validated
 from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
-from dth.cli.running import Telling, interrupted, output_options, run_on_hub, run_work, telling_options, watch
+from dth.cli.running import (
+    Telling,
+    interrupted,
+    output_options,
+    run_on_hub,
+    run_work,
+    telling_options,
+    watch,
+)
 from dth.cli.state import default_state, state_commands
 from dth.compose.local import process
 from dth.core.config import secrets_directory
@@ -62,8 +70,9 @@ options = task_options(EcrParameters)
 def ecr() -> None:
     """Container images between registries: Amazon ECR and any other.
 
-    A registry is named by its host, such as quay.io or 123456789012.dkr.ecr.eu-west-1.amazonaws.com; ecr:REGION is the
-    Amazon ECR of the credentials' own account.
+    A registry is named by its host, such as quay.io or
+    123456789012.dkr.ecr.eu-west-1.amazonaws.com; ecr:REGION is the Amazon ECR of the credentials'
+    own account.
     """
 
 
@@ -96,7 +105,9 @@ def copy(
 
     DST is a registry, or what the image is called there: REGISTRY/REPOSITORY[:TAG].
     """
-    return _start(one(src, dst), given, "dth ecr copy", as_json, report, None, telling, hub_url, keep=False)
+    return _start(
+        one(src, dst), given, "dth ecr copy", as_json, report, None, telling, hub_url, keep=False
+    )
 
 
 @ecr.command()
@@ -105,9 +116,13 @@ def copy(
 @options
 @output_options
 @click.option(
-    "--state", type=click.Path(path_type=Path), help="Keep the state here: resumable, and known images."
+    "--state",
+    type=click.Path(path_type=Path),
+    help="Keep the state here: resumable, and known images.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be done, as dth ecr plan does; write nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be done, as dth ecr plan does; write nothing."
+)
 @_run_options
 def sync(
     src: str,
@@ -122,15 +137,24 @@ def sync(
 ) -> int:
     """Copy what is missing or different from SRC to DST.
 
-    SRC is a registry (all its images), a repository (all its tags), a pattern such as quay.io/team/*, or one image. DST
-    is a registry, and what is put before the names there: REGISTRY[/PREFIX].
+    SRC is a registry (all its images), a repository (all its tags), a pattern such as
+    quay.io/team/*, or one image. DST is a registry, and what is put before the names there:
+    REGISTRY[/PREFIX].
     """
     if dry_run:
         if report or hub_url:
             raise UsageError("--dry-run writes nothing: leave out --report and --hub")
         return _planned(src, dst, given, state, as_json=as_json)
     return _start(
-        several(src, dst), given, "dth ecr sync", as_json, report, state, telling, hub_url, keep=True
+        several(src, dst),
+        given,
+        "dth ecr sync",
+        as_json,
+        report,
+        state,
+        telling,
+        hub_url,
+        keep=True,
     )
 
 
@@ -138,12 +162,18 @@ def sync(
 @click.argument("src")
 @click.argument("dst")
 @options
-@click.option("--state", type=click.Path(path_type=Path), help="That of dth ecr sync, if it was given one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout.")
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="That of dth ecr sync, if it was given one."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout."
+)
 def plan(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) -> int:
-    """Show what dth ecr sync would do from SRC to DST, with the bytes that would move; write nothing.
+    """Show what dth ecr sync would do from SRC to DST, with the bytes that would move; write
+    nothing.
 
-    Prints + for images that would be copied, ! for those that cannot be. Exit code 1 if there are any of the latter.
+    Prints + for images that would be copied, ! for those that cannot be. Exit code 1 if there are
+    any of the latter.
     """
     return _planned(src, dst, given, state, as_json=as_json)
 
@@ -152,18 +182,25 @@ def plan(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) ->
 @click.argument("src")
 @click.argument("dst")
 @options
-@click.option("--state", type=click.Path(path_type=Path), help="That of dth ecr sync, if it was given one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout.")
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="That of dth ecr sync, if it was given one."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout."
+)
 def diff(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) -> int:
     """Compare the images of SRC with those of DST, down to the layers that DST has; write nothing.
 
-    Prints + for images missing in DST, * for different ones, ~ for those of which DST has lost a part, ! for those
-    that could not be checked. Exit code 0: equal; 1: different; 2: could not tell.
+    Prints + for images missing in DST, * for different ones, ~ for those of which DST has lost a
+    part, ! for those that could not be checked. Exit code 0: equal; 1: different; 2: could not
+    tell.
     """
     parameters = _parameters(several(src, dst), {**given, "repair": True})
     try:
         return run_work(
-            _diff(parameters, state or default_state(PLUGIN.type, parameters, given), as_json=as_json)
+            _diff(
+                parameters, state or default_state(PLUGIN.type, parameters, given), as_json=as_json
+            )
         )
     except HubError as error:
         click.echo(f"dth: {error}", err=True)
@@ -179,7 +216,9 @@ def _parameters(said: dict[str, Any], given: dict[str, Any]) -> EcrParameters:
         PLUGIN.check(parameters)
     except UsageError as error:
         # What tasks call it says nothing here.
-        raise UsageError(str(error).replace("destPrefix: ", "").replace("destRegion: ", "")) from None
+        raise UsageError(
+            str(error).replace("destPrefix: ", "").replace("destRegion: ", "")
+        ) from None
     return parameters
 
 
@@ -199,7 +238,9 @@ def _start(
     if hub_url:
         if report or state:
             raise UsageError("--hub keeps state and records itself: leave out --report and --state")
-        return run_on_hub(hub_url, PLUGIN.type, parameters, command, as_json=as_json, ec2CronExpression="")
+        return run_on_hub(
+            hub_url, PLUGIN.type, parameters, command, as_json=as_json, ec2CronExpression=""
+        )
     if report:
         check_report(report)
     process.load(PLUGIN)
@@ -230,12 +271,14 @@ async def _run(
     asked_for: bool,
     keep: bool,
 ) -> int:
-    """`asked_for`: the user named the state. `keep`: it is kept after a success, for what later runs can learn from
-    it."""
+    """`asked_for`: the user named the state. `keep`: it is kept after a success, for what later
+    runs can learn from it."""
     task = _task(parameters)
     identity = {name: task[name] for name in IDENTITY}
     try:
-        async with open_foreground(task, identity, state, 1, nursery, {}, asked_for=asked_for) as foreground:
+        async with open_foreground(
+            task, identity, state, 1, nursery, {}, asked_for=asked_for
+        ) as foreground:
             if foreground.resumed and not telling.quiet:
                 click.echo(f"resuming run {foreground.run} ({state})", err=True)
             snapshot = await watch(foreground, telling, things="images")
@@ -250,7 +293,9 @@ def _task(parameters: EcrParameters) -> dict[str, Any]:
     return {"type": PLUGIN.type, **parameters.model_dump(mode="json", by_alias=True)}
 
 
-async def _conclude(foreground: Foreground, snapshot: Snapshot, report: Path | None, *, as_json: bool) -> int:
+async def _conclude(
+    foreground: Foreground, snapshot: Snapshot, report: Path | None, *, as_json: bool
+) -> int:
     """Say what became of the run, and whether it is a success."""
     run, counts = snapshot.run, snapshot.run.counts
     seconds = time.monotonic() - foreground.started
@@ -271,7 +316,16 @@ async def _conclude(foreground: Foreground, snapshot: Snapshot, report: Path | N
     if as_json:
         click.echo(
             json.dumps(
-                _result(counts, seconds, skipped, attached, run.notes, error, [*failures, *gone], foreground)
+                _result(
+                    counts,
+                    seconds,
+                    skipped,
+                    attached,
+                    run.notes,
+                    error,
+                    [*failures, *gone],
+                    foreground,
+                )
             )
         )
         return 0 if good else 1
@@ -279,8 +333,9 @@ async def _conclude(foreground: Foreground, snapshot: Snapshot, report: Path | N
         click.echo(f"dth: {error}", err=True)
         return 1
     click.echo(
-        f"{counts.listed} listed, {counts.same} same, {counts.done} copied ({amount(counts.done_bytes)} moved, "
-        f"{amount(skipped)} there already), {counts.failed} failed in {seconds:.1f} s"
+        f"{counts.listed} listed, {counts.same} same, {counts.done} copied "
+        f"({amount(counts.done_bytes)} moved, {amount(skipped)} there already), {counts.failed} "
+        f"failed in {seconds:.1f} s"
     )
     _say_attached(attached)
     if counts.filtered:
@@ -288,7 +343,9 @@ async def _conclude(foreground: Foreground, snapshot: Snapshot, report: Path | N
     for note in run.notes:
         click.echo(f"  note: {note}")
     for each in (*failures, *gone):
-        click.echo(f"  {each.status.lower()}: {shown(each.key)}: {each.reason}: {shown(each.detail)}")
+        click.echo(
+            f"  {each.status.lower()}: {shown(each.key)}: {each.reason}: {shown(each.detail)}"
+        )
     if counts.failed > len(failures):
         click.echo(f"  and {counts.failed - len(failures)} more; --report FILE.csv writes all")
     if error:
@@ -362,10 +419,12 @@ async def _rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
 ecr.add_command(state_commands(PLUGIN.type, "dth ecr sync"))
 
 
-# ------------------------------------------------------------------------------------------------------- plan
+# --------------------------------------------------------------------------------------------- plan
 
 
-def _planned(src: str, dst: str, given: dict[str, Any], state: Path | None, *, as_json: bool) -> int:
+def _planned(
+    src: str, dst: str, given: dict[str, Any], state: Path | None, *, as_json: bool
+) -> int:
     parameters = _parameters(several(src, dst), given)
     return run_work(
         _plan(parameters, state or default_state(PLUGIN.type, parameters, given), as_json=as_json)
@@ -378,7 +437,9 @@ async def _plan(parameters: EcrParameters, state: Path, *, as_json: bool) -> int
     notes = [*listed.notes, *made.notes]
     if as_json:
         more = {"left_out": listed.left_out, "notes": notes, "requests": requests}
-        click.echo(json.dumps({**made.as_dict(), **more, "seconds": round(time.monotonic() - started, 3)}))
+        click.echo(
+            json.dumps({**made.as_dict(), **more, "seconds": round(time.monotonic() - started, 3)})
+        )
     else:
         _show(made, listed, notes)
     return 1 if made.impossible else 0
@@ -405,14 +466,19 @@ async def _tell(note: str) -> None:
 def _show(made: Plan, listed: Listed, notes: list[str]) -> None:
     for item in made.items:
         if item.action in SIGNS:
-            size = f"{amount(item.moves)} of {amount(item.size)}" if made.looked_inside else item.digest[:19]
+            size = (
+                f"{amount(item.moves)} of {amount(item.size)}"
+                if made.looked_inside
+                else item.digest[:19]
+            )
             why = (
                 f"{size}{f'; {item.reason}' if item.reason else ''}"
                 if item.action is ImageAction.COPY
                 else item.reason
             )
             click.echo(
-                f"{SIGNS[item.action]} {shown(str(item.source))} -> {shown(str(item.dest))}  ({shown(why)})"
+                f"{SIGNS[item.action]} {shown(str(item.source))} -> {shown(str(item.dest))}  "
+                f"({shown(why)})"
             )
     for name in made.repositories:
         click.echo(f"repository {name} would be made")
@@ -434,7 +500,7 @@ def _say_attached(number: int) -> None:
         click.echo(f"  {number} of them attached to images (signatures, attestations, SBOMs)")
 
 
-# ------------------------------------------------------------------------------------------------------- diff
+# --------------------------------------------------------------------------------------------- diff
 
 
 async def _diff(parameters: EcrParameters, state: Path, *, as_json: bool) -> int:
@@ -447,19 +513,35 @@ async def _diff(parameters: EcrParameters, state: Path, *, as_json: bool) -> int
     notes = [*listed.notes, *made.notes]
     if as_json:
         images = [
-            {"source": str(item.source), "destination": str(item.dest), "class": kind, "reason": item.reason}
+            {
+                "source": str(item.source),
+                "destination": str(item.dest),
+                "class": kind,
+                "reason": item.reason,
+            }
             for kind, item in found
             if kind != "same"
         ]
-        more = {"attached": made.attached, "left_out": listed.left_out, "notes": notes, "requests": requests}
+        more = {
+            "attached": made.attached,
+            "left_out": listed.left_out,
+            "notes": notes,
+            "requests": requests,
+        }
         seconds = round(time.monotonic() - started, 3)
-        click.echo(json.dumps({**counts, "equal": code == 0, "images": images, **more, "seconds": seconds}))
+        click.echo(
+            json.dumps({**counts, "equal": code == 0, "images": images, **more, "seconds": seconds})
+        )
         return code
     for kind, item in found:
         if kind != "same":
             why = f"  ({shown(item.reason)})" if item.reason else ""
-            click.echo(f"{DIFFERENCES[kind]} {shown(str(item.source))} -> {shown(str(item.dest))}{why}")
-    click.echo(f"{len(found)} images: " + ", ".join(f"{number} {kind}" for kind, number in counts.items()))
+            click.echo(
+                f"{DIFFERENCES[kind]} {shown(str(item.source))} -> {shown(str(item.dest))}{why}"
+            )
+    click.echo(
+        f"{len(found)} images: " + ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    )
     _say_attached(made.attached)
     if listed.left_out:
         click.echo(f"  {listed.left_out} left out")

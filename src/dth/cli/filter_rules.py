@@ -15,7 +15,8 @@ PATTERNS = {"--include": True, "--exclude": False}
 
 
 class OrderedPatterns(click.Command):
-    """A command that remembers in which order its patterns were given. Click keeps the order of one option only."""
+    """A command that remembers in which order its patterns were given. Click keeps the order of one
+    option only."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[ORDER] = _patterns(args)
@@ -47,8 +48,12 @@ def read_filters(given: dict[str, Any]) -> None:
         return
     include, exclude = given.pop("include_patterns"), given.pop("exclude_patterns")
     if given["filter_rules"]:
-        raise UsageError("--filter-rules says how to read --include and --exclude: leave out --filter")
+        raise UsageError(
+            "--filter-rules says how to read --include and --exclude: leave out --filter"
+        )
     if not (include or exclude):
-        raise UsageError("--filter-rules says how to read --include and --exclude: give one of them")
+        raise UsageError(
+            "--filter-rules says how to read --include and --exclude: give one of them"
+        )
     order = click.get_current_context().meta[ORDER]
     given["filter_rules"] = rclone_rules(include, exclude) if tool == "rclone" else aws_rules(order)

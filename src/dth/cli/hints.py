@@ -11,7 +11,8 @@ _DELETE = "deleting what the source does not have is --delete-mode Mirror"
 _ENDPOINT = "an endpoint is of one side: --src-endpoint-url, --dst-endpoint-url"
 _PROFILE = "a profile is of one side: --src-profile, --dst-profile"
 _FILTER = (
-    "patterns are --include and --exclude; --filter-rules rclone takes them in the order that rclone does"
+    "patterns are --include and --exclude; --filter-rules rclone takes them in the order that "
+    "rclone does"
 )
 _CONCURRENCY = "requests in flight are --concurrency, for each worker"
 _PROGRESS_LINES = "progress for programs is --progress-json SECONDS"
@@ -48,7 +49,9 @@ OPTIONS = {
     "--filter": _FILTER,
     "--filter-from": _FILTER,
     "--exclude-from": _FILTER,
-    "--ignore-existing": "what is at the destination already is kept as it is only if it is the same (--compare)",
+    "--ignore-existing": (
+        "what is at the destination already is kept as it is only if it is the same (--compare)"
+    ),
     "--max-delete": "the guard of deletes is --delete-max-percent",
     "--backup-dir": "copies are not moved away; turn on versions in the bucket of the destination",
     "--acl-public": "an ACL is given with --acl public-read",
@@ -59,10 +62,14 @@ OPTIONS = {
 COMMANDS = {
     **dict.fromkeys(
         ("copy", "copyto"),
-        "one object is copied by dth s3 cp SRC DST, everything below a prefix by dth s3 sync SRC DST",
+        (
+            "one object is copied by dth s3 cp SRC DST, everything below a prefix by dth s3 sync "
+            "SRC DST"
+        ),
     ),
     **dict.fromkeys(
-        ("mv", "move"), "copy with dth s3 sync SRC DST, check with dth s3 diff, then delete with dth s3 rm"
+        ("mv", "move"),
+        "copy with dth s3 sync SRC DST, check with dth s3 diff, then delete with dth s3 rm",
     ),
     "mirror": "mirroring is dth s3 sync SRC DST --delete-mode Mirror",
     **dict.fromkeys(("check", "cmp"), "comparing is dth s3 diff SRC DST"),
@@ -72,14 +79,17 @@ COMMANDS = {
     "cat": "dth s3 cp URL - writes an object to standard output",
     "rcat": "dth s3 cp - URL writes an object from standard input",
     "pipe": "dth s3 cp - URL writes an object from standard input",
-    **dict.fromkeys(("delete", "purge", "del"), "deleting is dth s3 rm URL, with --recursive for a prefix"),
+    **dict.fromkeys(
+        ("delete", "purge", "del"), "deleting is dth s3 rm URL, with --recursive for a prefix"
+    ),
     "mkdir": "a bucket is created by dth s3 mb s3://bucket",
     "rb": "dth deletes no buckets; use the tools of the store",
 }
 
 
 def hint(error: click.ClickException) -> str:
-    """What to write instead of an option or a command that is not there; "" where nothing comes to mind."""
+    """What to write instead of an option or a command that is not there; "" where nothing comes to
+    mind."""
     if isinstance(error, NoSuchOption):
         return OPTIONS.get(error.option_name, "")
     context = error.ctx if isinstance(error, click.UsageError) else None

@@ -22,7 +22,8 @@ LOCAL_TOKEN = 600.0  # seconds that the token of a command on the hub's own mach
 
 
 def naming_a_hub(argument: str, make: Callable[[str | None, Path | None], Any]) -> Callable[[F], F]:
-    """A decorator that gives a command `--hub` and `--data-dir`, which arrive together as `argument`."""
+    """A decorator that gives a command `--hub` and `--data-dir`, which arrive together as
+    `argument`."""
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
@@ -38,8 +39,8 @@ def naming_a_hub(argument: str, make: Callable[[str | None, Path | None], Any]) 
             "--hub",
             "hub_url",
             metavar="URL",
-            help="Address of the hub. [default: DTH_HUB, or the one signed in to, or this machine's]. DTH_CA_BUNDLE "
-            "names a file of authorities to trust.",
+            help="Address of the hub. [default: DTH_HUB, or the one signed in to, or this "
+            "machine's]. DTH_CA_BUNDLE names a file of authorities to trust.",
         )(wrapped)
 
     return decorate
@@ -51,7 +52,8 @@ def hub_options(command: F) -> F:
 
 
 def connect(hub_url: str | None, data_dir: Path | None) -> HubClient:
-    """A client of the hub: the one named, the one of DTH_HUB, the one signed in to, or the one that runs here."""
+    """A client of the hub: the one named, the one of DTH_HUB, the one signed in to, or the one that
+    runs here."""
     from dth.cli.iam import region_of, signed
     from dth.cli.login import last_hub, session
 
@@ -61,7 +63,8 @@ def connect(hub_url: str | None, data_dir: Path | None) -> HubClient:
         if url:
             if "://" not in url:
                 raise UsageError(
-                    f"the address of the hub, {url!r}, has no scheme: write http://{url} or https://{url}"
+                    f"the address of the hub, {url!r}, has no scheme: write http://{url} or "
+                    f"https://{url}"
                 )
             if token := os.environ.get("DTH_TOKEN"):
                 return HubClient(url, with_token(lambda: token), ca)
@@ -79,12 +82,14 @@ def _signed_in(token: str | None, url: str) -> str:
 
 
 def _on_this_machine(folder: Path, hub_url: str | None, ca: str) -> HubClient:
-    """Who may read the hub's data directory may do everything: a token is made that holds for some minutes."""
+    """Who may read the hub's data directory may do everything: a token is made that holds for some
+    minutes."""
     try:
         url = hub_url or (folder / ADDRESS_FILE).read_text("utf-8").strip()
     except OSError:
         raise UsageError(
-            f"no hub runs with the data directory {folder}; start one (dth up), or name one (--hub URL)"
+            f"no hub runs with the data directory {folder}; start one (dth up), or name one "
+            "(--hub URL)"
         ) from None
     try:
         token = _local_token(folder)

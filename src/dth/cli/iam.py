@@ -1,4 +1,5 @@
-"""Calls of a hub on AWS that are signed with IAM: no sign-in and no token, the credentials of the AWS command line."""
+"""Calls of a hub on AWS that are signed with IAM: no sign-in and no token, the credentials of the
+AWS command line."""
 
 import os
 import re
@@ -10,14 +11,14 @@ from dth.hub.client import Authorize
 APPSYNC = re.compile(r"[a-z0-9]+\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 JSON = "application/json"
 NO_CREDENTIALS = (
-    "the call cannot be signed: there are no AWS credentials; set AWS_PROFILE or AWS_ACCESS_KEY_ID, or call "
-    "with a token of the hub (DTH_TOKEN)"
+    "the call cannot be signed: there are no AWS credentials; set AWS_PROFILE or "
+    "AWS_ACCESS_KEY_ID, or call with a token of the hub (DTH_TOKEN)"
 )
 
 
 def region_of(url: str) -> str:
-    """Where to sign for, when the address is that of an API on AppSync; "" for every other hub. An API with an own
-    domain is not known by it: `DTH_AUTH=iam` and `AWS_REGION` say so.
+    """Where to sign for, when the address is that of an API on AppSync; "" for every other hub. An
+    API with an own domain is not known by it: `DTH_AUTH=iam` and `AWS_REGION` say so.
 
     Raises UsageError when the environment says it half.
     """
@@ -37,7 +38,8 @@ def region_of(url: str) -> str:
 
 
 def signed(region: str) -> Authorize:
-    """Signs with what the environment gives, as it is renewed. Raises Unauthenticated when that is nothing."""
+    """Signs with what the environment gives, as it is renewed. Raises Unauthenticated when that is
+    nothing."""
     import botocore.auth
     import botocore.awsrequest
     import botocore.exceptions
@@ -53,7 +55,9 @@ def signed(region: str) -> Authorize:
             request = botocore.awsrequest.AWSRequest("POST", url, {"content-type": JSON}, body)
             botocore.auth.SigV4Auth(credentials, "appsync", region).add_auth(request)
         except botocore.exceptions.BotoCoreError as error:
-            raise Unauthenticated(f"the call cannot be signed: {' '.join(str(error).split())}") from None
+            raise Unauthenticated(
+                f"the call cannot be signed: {' '.join(str(error).split())}"
+            ) from None
         return dict(request.headers)
 
     return authorize

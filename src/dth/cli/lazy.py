@@ -1,4 +1,5 @@
-"""A group of commands that are imported when they are asked for, so that a command starts with little."""
+"""A group of commands that are imported when they are asked for, so that a command starts with
+little."""
 
 import importlib
 from collections.abc import Mapping

@@ -27,11 +27,13 @@ HELP = f"A new limit; {NONE} takes it away."
 def limits(state: Path | None, sent: str | None, requests: str | None, output: Output) -> int:
     """Show or change the limits of a sync while it runs.
 
-    A change acts within five seconds, also on objects in progress. It ends with the command. Without --state there must
-    be exactly one sync that runs on this machine for this user.
+    A change acts within five seconds, also on objects in progress. It ends with the command.
+    Without --state there must be exactly one sync that runs on this machine for this user.
     """
     given = {"max_bytes_per_second": sent, "max_requests_per_second": requests}
-    values = {name: None if text == NONE else text for name, text in given.items() if text is not None}
+    values = {
+        name: None if text == NONE else text for name, text in given.items() if text is not None
+    }
     wanted = shared_rates(build_parameters(values))
     named = {
         "bytes": "max_bytes_per_second" in values,
@@ -67,7 +69,9 @@ def _checked(state: Path) -> Path:
     if not (state / TASK_FILE).exists():
         raise UsageError(f"--state: {state} is not the state of a sync")
     if not is_locked(state):
-        raise UsageError(f"--state: no sync runs with {state}; give the limits to the next one as options")
+        raise UsageError(
+            f"--state: no sync runs with {state}; give the limits to the next one as options"
+        )
     return state
 
 
@@ -76,7 +80,9 @@ def _only_one() -> Path:
     if not found:
         raise UsageError("no sync runs here; if it is another user's, name its state: --state DIR")
     if len(found) > 1:
-        raise UsageError(f"{len(found)} syncs run; choose one with --state: {', '.join(map(str, found))}")
+        raise UsageError(
+            f"{len(found)} syncs run; choose one with --state: {', '.join(map(str, found))}"
+        )
     return found[0]
 
 

@@ -1,4 +1,5 @@
-"""The lines that the processes of a run write to their logs while it runs: `-vv` and `--log-file`."""
+"""The lines that the processes of a run write to their logs while it runs: `-vv` and
+`--log-file`."""
 
 import contextlib
 import sys
@@ -15,7 +16,8 @@ BEGINNING = "f/1.0"
 
 
 class LogLines:
-    """Follows the logs in a state directory from now on, and writes their lines to a file and to standard error."""
+    """Follows the logs in a state directory from now on, and writes their lines to a file and to
+    standard error."""
 
     def __init__(self, state: Path, file: Path | None, *, on_stderr: bool) -> None:
         self._logs = LocalLogs(lambda _: state)

@@ -1,7 +1,8 @@
-"""`dth login` and `dth logout`: sessions on hubs, and the access tokens that other commands call with.
+"""`dth login` and `dth logout`: sessions on hubs, and the access tokens that other commands call
+with.
 
-The sign-in happens in a browser, at the hub's issuer: code and PKCE, with an answer to this machine (RFC 8252). What
-comes of it is kept in one file that only its owner can read.
+The sign-in happens in a browser, at the hub's issuer: code and PKCE, with an answer to this machine
+(RFC 8252). What comes of it is kept in one file that only its owner can read.
 """
 
 import base64
@@ -56,9 +57,14 @@ class SignIn:
 
 @click.command()
 @click.option(
-    "--hub", "hub_url", metavar="URL", help="Address of the hub. [default: DTH_HUB, or the last one]"
+    "--hub",
+    "hub_url",
+    metavar="URL",
+    help="Address of the hub. [default: DTH_HUB, or the last one]",
 )
-@click.option("--port", default=0, help="Port of this machine for the answer, where the issuer demands one.")
+@click.option(
+    "--port", default=0, help="Port of this machine for the answer, where the issuer demands one."
+)
 def login(hub_url: str | None, port: int) -> None:
     """Sign in to a hub, in a browser."""
     hub = _normal(hub_url or os.environ.get("DTH_HUB") or last_hub() or _missing_hub())
@@ -78,7 +84,10 @@ def login(hub_url: str | None, port: int) -> None:
 
 @click.command()
 @click.option(
-    "--hub", "hub_url", metavar="URL", help="Address of the hub. [default: DTH_HUB, or the last one]"
+    "--hub",
+    "hub_url",
+    metavar="URL",
+    help="Address of the hub. [default: DTH_HUB, or the last one]",
 )
 def logout(hub_url: str | None) -> None:
     """End the session on a hub, there and here."""
@@ -129,7 +138,11 @@ def session(hub_url: str) -> str | None:
 def _renewed(old: SignIn) -> SignIn | None:
     if not old.refresh_token:
         return None
-    form = {"grant_type": "refresh_token", "refresh_token": old.refresh_token, "client_id": old.client_id}
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": old.refresh_token,
+        "client_id": old.client_id,
+    }
     answer = fetch_json(old.token_endpoint, form, ca_bundle=_ca_bundle())
     if answer.get("error") == "invalid_grant":
         return None
@@ -137,9 +150,14 @@ def _renewed(old: SignIn) -> SignIn | None:
 
 
 def _tokens(answer: Mapping[str, Any], refresh_token: str = "") -> dict[str, Any]:
-    """What a token endpoint gave. An issuer that does not replace the refresh token lets the old one hold on."""
+    """What a token endpoint gave. An issuer that does not replace the refresh token lets the old
+    one hold on."""
     if not isinstance(answer.get("access_token"), str):
-        said = answer.get("error_description") or answer.get("error") or "no access token in its answer"
+        said = (
+            answer.get("error_description")
+            or answer.get("error")
+            or "no access token in its answer"
+        )
         raise HubError(f"the issuer refused: {str(said)[:200]!r}; sign in again: dth login")
     return {
         "access_token": answer["access_token"],
@@ -148,7 +166,7 @@ def _tokens(answer: Mapping[str, Any], refresh_token: str = "") -> dict[str, Any
     }
 
 
-# ---------------------------------------------------------------------------------------------- signing in
+# --------------------------------------------------------------------------------------- signing in
 
 
 def _port(settings: Mapping[str, Any]) -> int:
@@ -185,7 +203,9 @@ def _sign_in(settings: Mapping[str, Any], callback: "_Callback") -> SignIn:
         webbrowser.open(url)
     answer = callback.wait(state)
     if answer.get("iss", endpoints["issuer"]) != endpoints["issuer"]:
-        raise HubError("the answer came from another issuer than the one asked; nothing was signed in")
+        raise HubError(
+            "the answer came from another issuer than the one asked; nothing was signed in"
+        )
     if "code" not in answer:
         reason = answer.get("error_description") or answer.get("error") or "no reason given"
         raise HubError(f"the issuer refused the sign-in: {reason[:200]!r}")
@@ -206,7 +226,8 @@ def _sign_in(settings: Mapping[str, Any], callback: "_Callback") -> SignIn:
 
 
 def _has_browser() -> bool:
-    """Whether a window can be opened: a browser in this terminal would be in the way of the command."""
+    """Whether a window can be opened: a browser in this terminal would be in the way of the
+    command."""
     return sys.platform == "darwin" or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     )
@@ -261,18 +282,21 @@ class _Callback:
         self._server.server_close()
 
     def wait(self, state: str) -> dict[str, str]:
-        """The answer to the request with this state. Any page can call here: others' are passed over."""
+        """The answer to the request with this state. Any page can call here: others' are passed
+        over."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise HubError(f"nobody signed in within {PATIENCE / 60:.0f} minutes; try again") from None
+                raise HubError(
+                    f"nobody signed in within {PATIENCE / 60:.0f} minutes; try again"
+                ) from None
             if hmac.compare_digest(answer["state"].encode(), state.encode()):
                 return answer
 
 
-# ------------------------------------------------------------------------------------------------- the file
+# ----------------------------------------------------------------------------------------- the file
 
 
 def _normal(hub: str) -> str:
@@ -323,7 +347,9 @@ def _locked() -> Iterator[dict[str, SignIn]]:
 
 
 def _write(path: Path, sessions: Mapping[str, SignIn]) -> None:
-    file, written = tempfile.mkstemp(dir=path.parent, prefix=".sessions-")  # readable by its owner only
+    file, written = tempfile.mkstemp(
+        dir=path.parent, prefix=".sessions-"
+    )  # readable by its owner only
     try:
         with open(file, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a descriptor, not a path
             json.dump({hub: asdict(each) for hub, each in sessions.items()}, stream, indent=2)

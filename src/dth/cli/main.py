@@ -40,7 +40,8 @@ class Groups(LazyGroup):
     """The commands of `dth`."""
 
     def loaded(self, name: str) -> None:
-        # Others may have asked for a password, or have files and processes that must not stay behind.
+        # Others may have asked for a password, or have files and processes that must not stay
+        # behind.
         interrupts.handle(interrupts.leave if name in WORKING else interrupts.unwind)
 
 
@@ -98,7 +99,8 @@ def _run() -> int:
         if os.environ.get("DTH_DEBUG"):
             raise
         click.echo(
-            f"dth: internal error: {type(error).__name__}: {error} (DTH_DEBUG=1 shows where)", err=True
+            f"dth: internal error: {type(error).__name__}: {error} (DTH_DEBUG=1 shows where)",
+            err=True,
         )
         return 1
     return code if isinstance(code, int) else 0

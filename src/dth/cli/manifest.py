@@ -17,10 +17,11 @@ _STEP = 1024 * 1024
 
 @contextmanager
 def keep_stdin(parameters: S3Parameters) -> Iterator[S3Parameters]:
-    """The parameters with a file in place of standard input, which the processes of a run cannot read.
+    """The parameters with a file in place of standard input, which the processes of a run cannot
+    read.
 
-    Its name follows from what is in it: the same command with the same list finds the state of the one that was
-    interrupted.
+    Its name follows from what is in it: the same command with the same list finds the state of the
+    one that was interrupted.
     """
     if parameters.src_manifest != STDIN:
         yield parameters

@@ -14,7 +14,9 @@ from dth.core.parameters import options as options_of
 F = Callable[..., Any]
 Model = TypeVar("Model", bound=TaskParameters)
 
-TASKS_ONLY = frozenset({"dest_storage_class", "dest_acl"})  # the command line leaves them unset unless given
+TASKS_ONLY = frozenset(
+    {"dest_storage_class", "dest_acl"}
+)  # the command line leaves them unset unless given
 
 
 def task_options(
@@ -23,8 +25,9 @@ def task_options(
     *,
     one_store: bool = False,
 ) -> Callable[[F], F]:
-    """Decorate a command with one option for each parameter of these groups. What is not given arrives as None.
-    `one_store`: the command has one side only, so that its options need not name it: --src-profile is --profile too."""
+    """Decorate a command with one option for each parameter of these groups. What is not given
+    arrives as None. `one_store`: the command has one side only, so that its options need not name
+    it: --src-profile is --profile too."""
 
     def decorate(command: F) -> F:
         for name, field in reversed(options_of(model)):

@@ -49,7 +49,9 @@ def output_format(command: F) -> F:
     def wrapped(*args: Any, output_name: str, as_json: bool, **kwargs: Any) -> Any:
         return command(*args, output=Output.JSON if as_json else Output(output_name), **kwargs)
 
-    wrapped = click.option("--json", "as_json", is_flag=True, help="The same as --output json.")(wrapped)
+    wrapped = click.option("--json", "as_json", is_flag=True, help="The same as --output json.")(
+        wrapped
+    )
     return click.option(
         "--output",
         "output_name",

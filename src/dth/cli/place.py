@@ -1,4 +1,5 @@
-"""Where the users and tokens are that a command is about: in a hub's database on this machine, or behind its API."""
+"""Where the users and tokens are that a command is about: in a hub's database on this machine, or
+behind its API."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -25,7 +26,8 @@ ROLE = click.Choice([role.value for role in ROLES])
 
 
 class HubPlace:
-    """What `--hub` and `--data-dir` name. A data directory is on this machine: no hub needs to run."""
+    """What `--hub` and `--data-dir` name. A data directory is on this machine: no hub needs to
+    run."""
 
     def __init__(self, hub_url: str | None, data_dir: Path | None) -> None:
         self._hub_url = hub_url
@@ -33,16 +35,22 @@ class HubPlace:
 
     @contextmanager
     def open(
-        self, local: Callable[[HubDatabase], T], remote: Callable[[HubClient], T], *, make: bool = False
+        self,
+        local: Callable[[HubDatabase], T],
+        remote: Callable[[HubClient], T],
+        *,
+        make: bool = False,
     ) -> Iterator[T]:
-        """What `local` or `remote` makes of the place. `make`: a hub that never ran may be given its first entries."""
+        """What `local` or `remote` makes of the place. `make`: a hub that never ran may be given
+        its first entries."""
         if self._hub_url or (self._data_dir is None and (os.environ.get("DTH_HUB") or last_hub())):
             yield remote(connect(self._hub_url, self._data_dir))
             return
         path = (self._data_dir or data_directory()) / "hub.db"
         if not make and not path.exists():
             raise UsageError(
-                f"{path.parent} is not a data directory of a hub; name one (--data-dir D, or --hub URL)"
+                f"{path.parent} is not a data directory of a hub; name one (--data-dir D, or "
+                "--hub URL)"
             )
         if path.parent.exists():
             keep_private(path.parent)
@@ -51,7 +59,8 @@ class HubPlace:
 
 
 def place_options(command: F) -> F:
-    """`--hub` and `--data-dir`, which arrive together as `place`. The hub need not run where it is this machine's."""
+    """`--hub` and `--data-dir`, which arrive together as `place`. The hub need not run where it is
+    this machine's."""
     return naming_a_hub("place", HubPlace)(command)
 
 

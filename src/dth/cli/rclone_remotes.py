@@ -37,7 +37,12 @@ OPTIONS = {
     "sse_customer_key_base64": "--dst-sse-c-key-file",
     "requester_pays": "--requester-pays",
 }
-SAME = {"region": "region", "role_arn": "role_arn", "role_external_id": "external_id", "profile": "profile"}
+SAME = {
+    "region": "region",
+    "role_arn": "role_arn",
+    "role_external_id": "external_id",
+    "profile": "profile",
+}
 TAKEN = {"type", "provider", "env_auth", "endpoint", "force_path_style", *SAME}
 KEYS = ("access_key_id", "secret_access_key", "session_token")
 ENCRYPTED = "RCLONE_ENCRYPT_V0:"
@@ -45,7 +50,8 @@ ENCRYPTED = "RCLONE_ENCRYPT_V0:"
 
 @dataclass(slots=True)
 class Remotes:
-    """`stores`: the fields of each store that was read. `said`: a line about everything that could not be taken."""
+    """`stores`: the fields of each store that was read. `said`: a line about everything that could
+    not be taken."""
 
     stores: dict[str, dict[str, Any]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
@@ -70,20 +76,27 @@ def read_remotes(path: Path) -> Remotes:
         raise UsageError(f"{path} is not a configuration of rclone: it is not text") from None
     if ENCRYPTED in text[:1000]:
         raise UsageError(
-            f"{path} is encrypted; write it in the clear to a private file first: rclone config show"
+            f"{path} is encrypted; write it in the clear to a private file first: rclone "
+            "config show"
         )
-    parser = configparser.RawConfigParser(strict=False, delimiters=("=",), comment_prefixes=("#", ";"))
+    parser = configparser.RawConfigParser(
+        strict=False, delimiters=("=",), comment_prefixes=("#", ";")
+    )
     try:
         parser.read_string(text)
     except configparser.Error as error:
-        raise UsageError(f"{path} is not a configuration of rclone: {' '.join(str(error).split())}") from None
+        raise UsageError(
+            f"{path} is not a configuration of rclone: {' '.join(str(error).split())}"
+        ) from None
     found = Remotes()
     for name in parser.sections():
         remote = {option: value.strip() for option, value in parser.items(name) if value.strip()}
         if remote.get("type") == "s3":
             found.stores[name] = _store(name, remote, found.said)
         else:
-            found.said.append(f"{name}: a remote of type {remote.get('type', 'unknown')} is not an S3 store")
+            found.said.append(
+                f"{name}: a remote of type {remote.get('type', 'unknown')} is not an S3 store"
+            )
     return found
 
 
@@ -97,7 +110,9 @@ def _store(name: str, remote: Mapping[str, str], said: list[str]) -> dict[str, A
         values["addressing_style"] = "virtual" if style in ("false", "0") else "path"
     if remote.get("env_auth", "").lower() in ("true", "1"):
         if any(key in remote for key in KEYS):
-            said.append(f"{name}: the keys are not taken, because env_auth lets the environment decide")
+            said.append(
+                f"{name}: the keys are not taken, because env_auth lets the environment decide"
+            )
     elif all(key in remote for key in KEYS[:2]):
         values |= {key: remote[key] for key in KEYS if key in remote}
         if values.pop("profile", ""):
@@ -109,7 +124,8 @@ def _store(name: str, remote: Mapping[str, str], said: list[str]) -> dict[str, A
         if option in OPTIONS:
             shown = "" if option.startswith("sse_customer_key") else f" ({value})"
             said.append(
-                f"{name}: {option}{shown} is not a property of a store; give {OPTIONS[option]} with a command"
+                f"{name}: {option}{shown} is not a property of a store; give {OPTIONS[option]} "
+                "with a command"
             )
     rest = [
         each

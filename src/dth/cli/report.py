@@ -1,8 +1,9 @@
 """Reports: one row per object, as CSV or Parquet by the file's name.
 
-Whoever may write to a source chooses its keys, and a spreadsheet takes a cell that begins with = for a formula. Such a
-text, and one with characters that cannot be seen, is marked by a quote before it, with escapes for what is hidden. Any
-other is as it is; `text_of_cell` gives back what was meant.
+Whoever may write to a source chooses its keys, and a spreadsheet takes a cell that begins with =
+for a formula. Such a text, and one with characters that cannot be seen, is marked by a quote before
+it, with escapes for what is hidden. Any other is as it is; `text_of_cell` gives back what was
+meant.
 """
 
 import csv
@@ -43,8 +44,8 @@ Row = tuple[str | int | float, ...]
 NUMBERS = ("bytes", "attempts", "size", "moved")
 BATCH = 10_000
 MARK = "'"
-# At the beginning of a cell; some spreadsheets take semicolons for separators, and find one within another. In full
-# width, too.
+# At the beginning of a cell; some spreadsheets take semicolons for separators, and find one within
+# another. In full width, too.
 FORMULA = re.compile(r'(?:^|[;\n])[\s"]*[=+@\-\uff1d\uff0b\uff0d\uff20]')
 HIDDEN = (
     "Cc",
@@ -76,7 +77,9 @@ def check_report(path: Path) -> None:
             ) from None
 
 
-async def write_report(path: Path, rows: AsyncIterator[Row], columns: Sequence[str] = COLUMNS) -> None:
+async def write_report(
+    path: Path, rows: AsyncIterator[Row], columns: Sequence[str] = COLUMNS
+) -> None:
     """Write all rows; flat memory."""
     try:
         if path.suffix == ".csv":
@@ -84,7 +87,9 @@ async def write_report(path: Path, rows: AsyncIterator[Row], columns: Sequence[s
                 writer = csv.writer(file)
                 writer.writerow(columns)
                 async for row in rows:
-                    writer.writerow([cell_of(value) if isinstance(value, str) else value for value in row])
+                    writer.writerow(
+                        [cell_of(value) if isinstance(value, str) else value for value in row]
+                    )
         else:
             await _write_parquet(path, rows, columns)
     except OSError as error:
@@ -96,7 +101,9 @@ def cell_of(text: str) -> str:
     hidden = not text.isprintable() and any(map(_is_hidden, text))
     if not hidden and not text.startswith(MARK) and not FORMULA.search(text):
         return text
-    return MARK + "".join(_escaped(each) if each in "\\;\n" or _is_hidden(each) else each for each in text)
+    return MARK + "".join(
+        _escaped(each) if each in "\\;\n" or _is_hidden(each) else each for each in text
+    )
 
 
 def text_of_cell(cell: str) -> str:
@@ -126,7 +133,11 @@ async def _write_parquet(path: Path, rows: AsyncIterator[Row], names: Sequence[s
     from pyarrow import parquet
 
     kinds = [
-        pyarrow.int64() if name in NUMBERS else pyarrow.float64() if name == "seconds" else pyarrow.string()
+        pyarrow.int64()
+        if name in NUMBERS
+        else pyarrow.float64()
+        if name == "seconds"
+        else pyarrow.string()
         for name in names
     ]
     schema = pyarrow.schema(list(zip(names, kinds, strict=True)))
@@ -136,7 +147,9 @@ async def _write_parquet(path: Path, rows: AsyncIterator[Row], names: Sequence[s
         def flush() -> None:
             columns = [[_text(value) for value in column] for column in zip(*batch, strict=True)]
             if columns:
-                arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+                arrays = [
+                    pyarrow.array(column, kind) for column, kind in zip(columns, kinds, strict=True)
+                ]
                 writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
             batch.clear()
 

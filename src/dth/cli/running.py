@@ -1,4 +1,5 @@
-"""What commands that move data share: their options for output, and how they run and are interrupted."""
+"""What commands that move data share: their options for output, and how they run and are
+interrupted."""
 
 import asyncio
 import contextlib
@@ -28,7 +29,10 @@ def output_options(command: Any) -> Any:
         help="Write one row per object or image: .csv or .parquet.",
     )(command)
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout."
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print one JSON object, and nothing else, to stdout.",
     )(command)
 
 
@@ -58,8 +62,8 @@ class Telling:
 
 
 def telling_options(*, sides: bool) -> Callable[[Any], Any]:
-    """The options of what a command tells while it runs, which arrive together as `telling`. `sides`: it can say how
-    each side is reached."""
+    """The options of what a command tells while it runs, which arrive together as `telling`.
+    `sides`: it can say how each side is reached."""
 
     def decorate(command: Any) -> Any:
         @functools.wraps(command)
@@ -83,7 +87,10 @@ def telling_options(*, sides: bool) -> Callable[[Any], Any]:
             "--progress-json",
             type=click.FloatRange(0, min_open=True),
             metavar="SECONDS",
-            help="Print a JSON object with the progress at this interval in seconds, on standard error.",
+            help=(
+                "Print a JSON object with the progress at this interval in seconds, on "
+                "standard error."
+            ),
         )(wrapped)
         wrapped = click.option(
             "--log-file",
@@ -99,8 +106,8 @@ def telling_options(*, sides: bool) -> Callable[[Any], Any]:
 
 
 def run_work(work: Coroutine[Any, Any, int]) -> int:
-    """Run on an event loop where SIGINT and SIGTERM end the work in order. A second one does not wait for that; one
-    that comes when the work has ended changes nothing."""
+    """Run on an event loop where SIGINT and SIGTERM end the work in order. A second one does not
+    wait for that; one that comes when the work has ended changes nothing."""
 
     async def main() -> int:
         task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
@@ -164,8 +171,8 @@ def run_on_hub(
     report: Path | None = None,
     **more: object,
 ) -> int:
-    """Create the task on a hub, and follow it. The hub's own credentials and secrets are used. `more`: parameters that
-    are said even where they are the default."""
+    """Create the task on a hub, and follow it. The hub's own credentials and secrets are used.
+    `more`: parameters that are said even where they are the default."""
     from dth.cli import task, task_look
     from dth.cli.hub import connect
 

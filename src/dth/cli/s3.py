@@ -20,7 +20,15 @@ from dth.cli.lazy import LazyGroup
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import task_options
 from dth.cli.report import Row, check_report, write_report
-from dth.cli.running import Telling, interrupted, output_options, run_on_hub, run_work, telling_options, watch
+from dth.cli.running import (
+    Telling,
+    interrupted,
+    output_options,
+    run_on_hub,
+    run_work,
+    telling_options,
+    watch,
+)
 from dth.cli.s3_options import build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state, state_commands
 from dth.compose.local import process
@@ -66,7 +74,7 @@ def s3() -> None:
     """Objects between S3-compatible stores."""
 
 
-# ------------------------------------------------------------------------------------------------------- sync
+# --------------------------------------------------------------------------------------------- sync
 
 
 @s3.command(cls=OrderedPatterns)
@@ -84,7 +92,10 @@ def s3() -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
 @click.option(
-    "--hub", "hub_url", metavar="URL", help="Let this hub do it, as a one-time task, and watch it to the end."
+    "--hub",
+    "hub_url",
+    metavar="URL",
+    help="Let this hub do it, as a one-time task, and watch it to the end.",
 )
 def sync(
     src: str,
@@ -99,9 +110,9 @@ def sync(
 ) -> int:
     """Copy what is missing or different from SRC to DST.
 
-    Each is s3://bucket/prefix or a folder of this machine (./folder, /folder, ~/folder). Where SRC is the key of an
-    object or a file, that one is copied into DST. An interrupted sync resumes where it was when the same command is
-    given again.
+    Each is s3://bucket/prefix or a folder of this machine (./folder, /folder, ~/folder). Where SRC
+    is the key of an object or a file, that one is copied into DST. An interrupted sync resumes
+    where it was when the same command is given again.
     """
     parameters = pair(src, dst, given)
     if report:
@@ -113,7 +124,8 @@ def sync(
     if hub_url:
         if KEY_FILE in (parameters.src_sse_customer_key[:5], parameters.dest_sse_customer_key[:5]):
             raise UsageError(
-                "--hub takes customer keys from its secrets: give --src-sse-c-secret, --dst-sse-c-secret"
+                "--hub takes customer keys from its secrets: give --src-sse-c-secret, "
+                "--dst-sse-c-secret"
             )
         if dry_run or state:
             raise UsageError("--hub keeps its own state: leave out --dry-run and --state")
@@ -165,7 +177,8 @@ async def _sync(
     """`asked_for`: the user named the state, and it is kept."""
     await _check(parameters)
     parameters = await aimed(parameters, src, quiet=telling.quiet)
-    # The command gives every value it means, so defaults made for tasks (storage class, ACL) must not come back.
+    # The command gives every value it means, so defaults made for tasks (storage class, ACL) must
+    # not come back.
     task = parameters.model_dump(mode="json", by_alias=True)
     identity = {name: task[name] for name in IDENTITY}
     try:
@@ -210,11 +223,22 @@ async def _conclude(
             await write_report(report, _record_rows(foreground, run.id))
         except HubError as problem:
             error = error or str(problem)
-    guarded = parameters.delete_mode is DeleteMode.MIRROR and counts.extra > 0 and counts.delete_enqueued == 0
-    good = snapshot.finished and not counts.failed and not counts.delete_failed and not error and not guarded
+    guarded = (
+        parameters.delete_mode is DeleteMode.MIRROR
+        and counts.extra > 0
+        and counts.delete_enqueued == 0
+    )
+    good = (
+        snapshot.finished
+        and not counts.failed
+        and not counts.delete_failed
+        and not error
+        and not guarded
+    )
     if as_json:
         listed = [
-            {"key": r.key, "class": r.status.value, "code": r.reason, "reason": r.detail} for r in failures
+            {"key": r.key, "class": r.status.value, "code": r.reason, "reason": r.detail}
+            for r in failures
         ]
         more = {
             "notes": run.notes,
@@ -228,9 +252,9 @@ async def _conclude(
         click.echo(json.dumps(result(counts, seconds, more)))
         return 0 if good else 1
     click.echo(
-        f"{counts.listed} listed, {counts.same} same, {counts.done} transferred ({amount(counts.done_bytes)}), "
-        f"{counts.failed} failed in {seconds:.1f} s"
-        f" ({counts.done / seconds:.0f} objects/s, {amount(counts.done_bytes / seconds)}/s)"
+        f"{counts.listed} listed, {counts.same} same, {counts.done} transferred "
+        f"({amount(counts.done_bytes)}), {counts.failed} failed in {seconds:.1f} s "
+        f"({counts.done / seconds:.0f} objects/s, {amount(counts.done_bytes / seconds)}/s)"
     )
     if verified := verified_words(counts.by_verification):
         click.echo(f"  {verified}")
@@ -245,16 +269,21 @@ async def _conclude(
     if error:
         click.echo(f"dth: {error}", err=True)
     if snapshot.paused:
-        click.echo("dth: nothing is lost; mend this and run the same command again to resume", err=True)
+        click.echo(
+            "dth: nothing is lost; mend this and run the same command again to resume", err=True
+        )
     return 0 if good else 1
 
 
 def _nothing(listed: int, not_found: int, notes: list[str]) -> str:
-    """Why the run is not a success though nothing failed: there was nothing, where something must have been meant."""
+    """Why the run is not a success though nothing failed: there was nothing, where something must
+    have been meant."""
     if 0 < listed == not_found:
         return f"not found: none of the {listed} keys that the list names exists at the source"
     # A bucket may be empty; a prefix that no key has is a mistake.
-    missing = [note for note in notes if note.startswith(NOTHING_BELOW) and not note.endswith("is empty")]
+    missing = [
+        note for note in notes if note.startswith(NOTHING_BELOW) and not note.endswith("is empty")
+    ]
     return "nothing was found at the source" if not listed and missing else ""
 
 
@@ -283,7 +312,8 @@ def _remarkable(counts: Counts) -> list[tuple[str, int]]:
 
 
 async def _late_failures(foreground: Foreground) -> list[Record]:
-    """What failed only now of earlier runs that were broken off: no other command will tell of it."""
+    """What failed only now of earlier runs that were broken off: no other command will tell of
+    it."""
     return [
         record
         for run in foreground.unsettled
@@ -320,7 +350,7 @@ async def _record_rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
 s3.add_command(state_commands(PLUGIN.type, "dth s3 sync"))
 
 
-# ------------------------------------------------------------------------------------------ dry run and diff
+# --------------------------------------------------------------------------------- dry run and diff
 
 
 async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
@@ -343,7 +373,8 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
                 parts += max(0, pick.source.size) // parameters.part_size
                 if not as_json:
                     click.echo(
-                        f"copy    {shown(pick.source.key)}  ({pick.verdict}, {amount(max(0, pick.source.size))})"
+                        f"copy    {shown(pick.source.key)}  ({pick.verdict}, "
+                        f"{amount(max(0, pick.source.size))})"
                     )
             for refused in decided.refused:
                 click.echo(f"refuse  {shown(refused.source.key)}  ({refused.detail})", err=as_json)
@@ -355,7 +386,9 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
         if deletes and (refusal := refuse_deletes(counts, parameters.delete_max_percent)):
             notes.append(refusal)
             deletes = 0
-        cost = estimate(route.source.endpoint, route.dest.endpoint, counts, size, biggest, parts, deletes)
+        cost = estimate(
+            route.source.endpoint, route.dest.endpoint, counts, size, biggest, parts, deletes
+        )
     seconds = time.monotonic() - started
     error = _nothing(counts.listed, not_found, notes)
     if as_json:
@@ -367,11 +400,14 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
             "would_delete": deletes,
             "would_move_bytes": size,
         }
-        click.echo(json.dumps(result(counts, seconds, more | {"notes": notes, "estimate": cost.as_dict()})))
+        click.echo(
+            json.dumps(result(counts, seconds, more | {"notes": notes, "estimate": cost.as_dict()}))
+        )
         return 1 if error else 0
     click.echo(
-        f"{counts.listed} listed, {counts.same} same, {counts.filtered} filtered, {counts.archived} archived; "
-        f"would copy {counts.enqueued} ({amount(size)}) and delete {deletes}"
+        f"{counts.listed} listed, {counts.same} same, {counts.filtered} filtered, "
+        f"{counts.archived} archived; would copy {counts.enqueued} ({amount(size)}) and delete "
+        f"{deletes}"
     )
     for note in notes:
         click.echo(f"  note: {note}")
@@ -381,7 +417,7 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
     return 1 if error else 0
 
 
-# ----------------------------------------------------------------------------------------------------- common
+# ------------------------------------------------------------------------------------------- common
 
 
 def pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
@@ -405,7 +441,11 @@ async def aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Paramet
     """The parameters that copy one object, if that is what SRC names."""
     p = parameters
     chosen = (
-        p.src_manifest or p.src_inventory or p.src_prefixs_list_file or p.include_patterns or p.filter_rules
+        p.src_manifest
+        or p.src_inventory
+        or p.src_prefixs_list_file
+        or p.include_patterns
+        or p.filter_rules
     )
     if src.endswith("/") or not p.src_prefix or chosen:
         return parameters

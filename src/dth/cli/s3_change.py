@@ -42,7 +42,13 @@ EXISTS = ("BucketAlreadyExists", "BucketAlreadyOwnedByYou")
     help="Delete nothing if there are more objects than this.",
 )
 def remove(
-    url: str, recursive: bool, dry_run: bool, yes: bool, max_delete: int, verbose: bool, **given: Any
+    url: str,
+    recursive: bool,
+    dry_run: bool,
+    yes: bool,
+    max_delete: int,
+    verbose: bool,
+    **given: Any,
 ) -> int:
     """Delete the object s3://bucket/key, or with --recursive all objects below s3://bucket/prefix/.
 
@@ -52,11 +58,15 @@ def remove(
     if not recursive and (not parameters.src_prefix or parameters.src_prefix.endswith("/")):
         raise UsageError(f"URL {url!r} names no object; --recursive deletes everything below it")
     if recursive and not (yes or dry_run) and not sys.stdin.isatty():
-        raise UsageError("--recursive asks before it deletes, and nobody can answer here; give --yes")
+        raise UsageError(
+            "--recursive asks before it deletes, and nobody can answer here; give --yes"
+        )
     return run_work(_remove(parameters, recursive, dry_run, yes, max_delete))
 
 
-async def _remove(parameters: S3Parameters, recursive: bool, dry_run: bool, yes: bool, most: int) -> int:
+async def _remove(
+    parameters: S3Parameters, recursive: bool, dry_run: bool, yes: bool, most: int
+) -> int:
     key = parameters.src_prefix
     async with opened(parameters, must_list=recursive) as store:
         found = await (_below(store, key, most) if recursive else _one(store, key))
@@ -66,7 +76,10 @@ async def _remove(parameters: S3Parameters, recursive: bool, dry_run: bool, yes:
                 click.echo(f"delete  {shown(entry.key)}  ({amount(entry.size)})")
             click.echo(f"would delete {counted(len(found), 'object')} ({size})")
             return 0
-        question = f"Delete {counted(len(found), 'object')} ({size}) below s3://{store.bucket}/{shown(key)}?"
+        question = (
+            f"Delete {counted(len(found), 'object')} ({size}) below "
+            f"s3://{store.bucket}/{shown(key)}?"
+        )
         if recursive and not yes and not click.confirm(question, err=True):
             click.echo("nothing was deleted", err=True)
             return 1
@@ -92,15 +105,18 @@ async def _below(store: S3Client, prefix: str, most: int) -> list[ListedObject]:
         found += page.entries
         if len(found) > most:
             raise HubError(
-                f"there are more than {counted(most, 'object')} below s3://{store.bucket}/{prefix}; nothing was "
-                "deleted. Look at them with --dry-run, then raise --max-delete"
+                f"there are more than {counted(most, 'object')} below "
+                f"s3://{store.bucket}/{prefix}; nothing was deleted. Look at them with "
+                "--dry-run, then raise --max-delete"
             )
     if not found:
         raise HubError(await nothing_below(store, prefix))
     return found
 
 
-async def _delete(store: S3Client, entries: Sequence[ListedObject]) -> list[tuple[str, TransferError]]:
+async def _delete(
+    store: S3Client, entries: Sequence[ListedObject]
+) -> list[tuple[str, TransferError]]:
     """Delete them; what failed."""
     failures: list[tuple[str, TransferError]] = []
 
@@ -115,7 +131,7 @@ async def _delete(store: S3Client, entries: Sequence[ListedObject]) -> list[tupl
     return failures
 
 
-# --------------------------------------------------------------------------------------------------------- mb
+# ----------------------------------------------------------------------------------------------- mb
 
 
 @click.command(name="mb")
@@ -125,7 +141,9 @@ def make_bucket(url: str, verbose: bool, **given: Any) -> int:
     """Create the bucket s3://bucket."""
     parameters = named(url, given, verbose=verbose, stores_only=True)
     if parameters.src_prefix:
-        raise UsageError(f"URL {url!r}: write s3://{parameters.src_bucket}; prefixes need not be created")
+        raise UsageError(
+            f"URL {url!r}: write s3://{parameters.src_bucket}; prefixes need not be created"
+        )
     return run_work(_make_bucket(parameters))
 
 
@@ -139,7 +157,9 @@ async def _make_bucket(parameters: S3Parameters) -> int:
             if error.code in EXISTS:
                 whose = " and is yours" if error.code == EXISTS[1] else ""
                 raise HubError(f"there is a bucket s3://{store.bucket} already{whose}") from None
-            raise UsageError(start.told(error, "source", parameters, store, one_store=True)) from None
+            raise UsageError(
+                start.told(error, "source", parameters, store, one_store=True)
+            ) from None
     click.echo(f"s3://{store.bucket} created at {store.endpoint.url}")
     return 0
 
@@ -150,6 +170,7 @@ def _configuration(store: S3Client) -> bytes:
     if not store.endpoint.is_aws or region == "us-east-1":
         return b""
     return (
-        '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><LocationConstraint>'
+        "<CreateBucketConfiguration "
+        'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><LocationConstraint>'
         f"{escape(region)}</LocationConstraint></CreateBucketConfiguration>"
     ).encode()

@@ -56,8 +56,12 @@ WORDS = {
 @click.argument("dst")
 @task_options(S3Parameters, ("source", "destination", "engine"))
 @key_file_options("src", "dst")
-@click.option("--content-type", default="", help="Of an object from standard input, such as text/csv.")
-@click.option("--expected-size", metavar="N", default="", help="How much comes from standard input at most.")
+@click.option(
+    "--content-type", default="", help="Of an object from standard input, such as text/csv."
+)
+@click.option(
+    "--expected-size", metavar="N", default="", help="How much comes from standard input at most."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be copied; write nothing.")
 @click.option("--quiet", is_flag=True, help="No progress and no result.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -75,8 +79,10 @@ def cp(
 ) -> int:
     """Copy one object: s3://bucket/key to s3://bucket/key.
 
-    A DST that ends with a slash, and a bucket alone, keep the object's name. In place of either there may be a file, or
-    - for standard input or output. An interrupted copy between two stores in parts continues when the same command is
+    A DST that ends with a slash, and a bucket alone, keep the object's name. In place of either
+    there may be a file, or
+    - for standard input or output. An interrupted copy between two stores in parts continues when
+      the same command is
     given again. For everything below a prefix there is dth s3 sync.
     """
     here = [url for url in (src, dst) if _is_here(url)]
@@ -89,7 +95,9 @@ def cp(
     if dst == STREAM and as_json:
         raise UsageError("--json prints to standard output, where the object goes: leave it out")
     parameters = _named(src, dst, given)
-    sides = tuple(side for side, url in (("source", src), ("destination", dst)) if not _is_here(url))
+    sides = tuple(
+        side for side, url in (("source", src), ("destination", dst)) if not _is_here(url)
+    )
     parameters = start.settled(parameters, sides, verbose=verbose)
     said = _Said(src, dst, quiet=quiet, as_json=as_json)
     if dst == STREAM:
@@ -100,7 +108,9 @@ def cp(
     if _is_here(src):
         return _take(src, parameters, said, content_type, _size(expected_size), dry_run=dry_run)
     return run_work(
-        _copy(parameters, said, default_state(f"{PLUGIN.type} cp", parameters, given), dry_run=dry_run)
+        _copy(
+            parameters, said, default_state(f"{PLUGIN.type} cp", parameters, given), dry_run=dry_run
+        )
     )
 
 
@@ -183,7 +193,8 @@ class _Said:
 
     def would(self, item: ObjectItem) -> None:
         click.echo(
-            f"copy    {shown(self.src)} -> {shown(self.dst)}  ({amount(item.size)})", err=self.dst == STREAM
+            f"copy    {shown(self.src)} -> {shown(self.dst)}  ({amount(item.size)})",
+            err=self.dst == STREAM,
         )
 
 
@@ -194,7 +205,7 @@ async def _looked(source: S3Client, key: str) -> ObjectItem:
         raise HubError(await no_object(source, key)) from None
 
 
-# -------------------------------------------------------------------------------------------- store to store
+# ----------------------------------------------------------------------------------- store to store
 
 
 async def _copy(parameters: S3Parameters, said: _Said, state: Path, *, dry_run: bool) -> int:
@@ -207,7 +218,10 @@ async def _copy(parameters: S3Parameters, said: _Said, state: Path, *, dry_run: 
             said.would(item)
             return 0
         try:
-            async with _resumable(parameters, state) as (platform, run), _progress(route, item, said):
+            async with (
+                _resumable(parameters, state) as (platform, run),
+                _progress(route, item, said),
+            ):
                 copied = await single.copy_object(route, platform.uploads, run, item)
         except asyncio.CancelledError:
             return interrupted(state)
@@ -216,8 +230,11 @@ async def _copy(parameters: S3Parameters, said: _Said, state: Path, *, dry_run: 
 
 
 @contextlib.asynccontextmanager
-async def _resumable(parameters: S3Parameters, state: Path) -> AsyncIterator[tuple[LocalPlatform, int]]:
-    """Where an object in parts keeps what is done of it. It stays only while there is an upload to continue."""
+async def _resumable(
+    parameters: S3Parameters, state: Path
+) -> AsyncIterator[tuple[LocalPlatform, int]]:
+    """Where an object in parts keeps what is done of it. It stays only while there is an upload to
+    continue."""
     with lock_state_directory(state, hint=ELSEWHERE):
         keep = False
         try:
@@ -247,7 +264,9 @@ async def _progress(route: ObjectRoute, item: ObjectItem, said: _Said) -> AsyncI
             percent = int(before * 100 / item.size) if item.size else -1
             eta = (item.size - before) / rate if rate else -1.0
             view.update(
-                Standing(RunActivity.COPYING, "", 1, 0, 0, item.size, before, percent, rate, 0.0, eta),
+                Standing(
+                    RunActivity.COPYING, "", 1, 0, 0, item.size, before, percent, rate, 0.0, eta
+                ),
                 Counts(),
                 1,
             )
@@ -261,7 +280,7 @@ async def _progress(route: ObjectRoute, item: ObjectItem, said: _Said) -> AsyncI
             await asyncio.gather(showing, return_exceptions=True)
 
 
-# ------------------------------------------------------------------------------------------ files and streams
+# -------------------------------------------------------------------------------- files and streams
 
 
 class _Stdout:
@@ -295,7 +314,9 @@ class _NewFile(_Stdout):
                 dir=self._path.parent, prefix=f".{self._path.name[:64]}.", delete=False
             )
         except OSError as error:
-            raise UsageError(f"DST {str(self._path)!r} cannot be written: {error.strerror}") from None
+            raise UsageError(
+                f"DST {str(self._path)!r} cannot be written: {error.strerror}"
+            ) from None
 
     def write(self, chunks: Sequence[bytes]) -> None:
         assert self._file
@@ -343,7 +364,9 @@ def _take(
         if sys.stdin.isatty():
             raise UsageError("- reads standard input: write COMMAND | dth s3 cp - DST, or < FILE")
         if dry_run:
-            raise UsageError("--dry-run: what comes from standard input is not known before it is read")
+            raise UsageError(
+                "--dry-run: what comes from standard input is not known before it is read"
+            )
         return run_work(_put(parameters, said, sys.stdin.fileno(), headers, size))
     path = Path(src).expanduser()
     try:
@@ -353,15 +376,21 @@ def _take(
                 said.would(ObjectItem(str(path), found.st_size, ""))
                 return 0
             # As rclone keeps it.
-            headers["x-amz-meta-mtime"] = f"{found.st_mtime_ns // 10**9}.{found.st_mtime_ns % 10**9:09}"
-            return run_work(_put(parameters, said, file.fileno(), headers, max(size, found.st_size)))
+            headers["x-amz-meta-mtime"] = (
+                f"{found.st_mtime_ns // 10**9}.{found.st_mtime_ns % 10**9:09}"
+            )
+            return run_work(
+                _put(parameters, said, file.fileno(), headers, max(size, found.st_size))
+            )
     except IsADirectoryError:
         raise UsageError(f"SRC {src!r} is a folder; cp copies one file") from None
     except OSError as error:
         raise UsageError(f"SRC {src!r} cannot be read: {error.strerror}") from None
 
 
-async def _put(parameters: S3Parameters, said: _Said, file: int, headers: dict[str, str], size: int) -> int:
+async def _put(
+    parameters: S3Parameters, said: _Said, file: int, headers: dict[str, str], size: int
+) -> int:
     with Transport() as transport:
         secrets = FileSecrets(secrets_directory())
         dest = await start.open_side("destination", parameters, transport, secrets)

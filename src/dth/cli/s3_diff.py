@@ -34,8 +34,8 @@ from dth.objects.parameters import S3Parameters
     "--sample",
     type=click.FloatRange(0, 100, min_open=True),
     metavar="PERCENT",
-    help="With --compare content: read this part of the objects, always the same ones. The others count as the same if "
-    "their sizes are.",
+    help="With --compare content: read this part of the objects, always the same ones. The "
+    "others count as the same if their sizes are.",
 )
 @key_file_options("src", "dst")
 @output_options
@@ -51,8 +51,9 @@ def diff(
 ) -> int:
     """Compare SRC with DST and write nothing.
 
-    Prints + for objects missing in DST, * for different ones, - for those only in DST, ? for those that could not be
-    verified, ! for those that could not be read. Exit code 0: equal; 1: different; 2: could not tell.
+    Prints + for objects missing in DST, * for different ones, - for those only in DST, ? for those
+    that could not be verified, ! for those that could not be read. Exit code 0: equal; 1:
+    different; 2: could not tell.
     """
     parameters = pair(src, dst, given)
     if sample is not None and parameters.compare_policy is not Policy.CONTENT:
@@ -69,7 +70,9 @@ def diff(
         return 2
 
 
-async def _diff(parameters: S3Parameters, src: str, report: Path | None, as_json: bool, sample: float) -> int:
+async def _diff(
+    parameters: S3Parameters, src: str, report: Path | None, as_json: bool, sample: float
+) -> int:
     counts = Counts()
     found = {"missing": 0, "different": 0, "extra": 0, "unknown": 0, "unjudged": 0}
     reasons: Counter[str] = Counter()
@@ -112,8 +115,8 @@ async def _diff(parameters: S3Parameters, src: str, report: Path | None, as_json
         )
         return code
     click.echo(
-        f"{counts.listed} listed, {counts.same} same, {found['missing']} missing, {found['different']} different, "
-        f"{found['extra']} only in the destination"
+        f"{counts.listed} listed, {counts.same} same, {found['missing']} missing, "
+        f"{found['different']} different, {found['extra']} only in the destination"
     )
     for line in _remarks(counts, reasons, parameters.compare_policy, sample):
         click.echo(f"  {line}")
@@ -129,9 +132,14 @@ def _remarks(counts: Counts, reasons: Counter[str], policy: Policy, sample: floa
     if counts.unproven and sample < 100:
         yield f"{counts.unproven} of the same by size only: they are not in the sample"
     elif counts.unproven:
-        yield f"{counts.unproven} of the same were compared by time only; --compare checksum or content compares more"
+        yield (
+            f"{counts.unproven} of the same were compared by time only; --compare checksum or "
+            "content compares more"
+        )
     if counts.archived:
-        yield f"{counts.archived} archived at the source and missing or different in the destination"
+        yield (
+            f"{counts.archived} archived at the source and missing or different in the destination"
+        )
     for why, number in reasons.most_common():
         yield f"{number} could not be verified: {why}"
     if reasons and policy is Policy.CHECKSUM:
@@ -168,6 +176,8 @@ def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
         ("?", "unjudged", pick.source.key, pick.source.size, pick.source.etag, why)
         for pick, why in decided.unjudged
     ]
-    found += [("!", "unknown", entry.key, 0, "", "not found at the source") for entry in decided.absent]
+    found += [
+        ("!", "unknown", entry.key, 0, "", "not found at the source") for entry in decided.absent
+    ]
     found += [("-", "extra", key, 0, "", "") for key in decided.extra]
     return found

@@ -62,7 +62,12 @@ async def opened(parameters: S3Parameters, *, must_list: bool = True) -> AsyncIt
 
 
 def named(
-    url: str, given: dict[str, Any], *, verbose: bool, folder: bool = False, stores_only: bool = False
+    url: str,
+    given: dict[str, Any],
+    *,
+    verbose: bool,
+    folder: bool = False,
+    stores_only: bool = False,
 ) -> S3Parameters:
     """The parameters of a command that asks one store for this URL."""
     bucket, prefix = parse_url(url, "URL", folder=folder)
@@ -82,16 +87,22 @@ def listing(client: S3Client, prefix: str, delimiter: str = "") -> PrefixListing
     )
 
 
-# --------------------------------------------------------------------------------------------------------- ls
+# ----------------------------------------------------------------------------------------------- ls
 
 
 @click.command(name="ls")
 @click.argument("url")
 @looking
-@click.option("-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level.")
+@click.option(
+    "-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level."
+)
 @click.option("-l", "--long", "long", is_flag=True, help="Show ETags and storage classes too.")
-@click.option("-H", "--human", "--human-readable", "human", is_flag=True, help="Sizes such as 1.2 MiB.")
-@click.option("--summarize", is_flag=True, help="Add the number of objects and their size to the list.")
+@click.option(
+    "-H", "--human", "--human-readable", "human", is_flag=True, help="Sizes such as 1.2 MiB."
+)
+@click.option(
+    "--summarize", is_flag=True, help="Add the number of objects and their size to the list."
+)
 @output_format
 def list_(
     url: str,
@@ -112,7 +123,12 @@ def list_(
 
 
 async def _ls(
-    parameters: S3Parameters, recursive: bool, long: bool, human: bool, summarize: bool, output: Output
+    parameters: S3Parameters,
+    recursive: bool,
+    long: bool,
+    human: bool,
+    summarize: bool,
+    output: Output,
 ) -> int:
     objects = size = folders = 0
     prefix = parameters.src_prefix
@@ -152,14 +168,19 @@ def _line(entry: ListedObject, *, long: bool, human: bool) -> str:
     return f"{when:20} {size:>13}{more}  {shown(entry.key)}"
 
 
-# --------------------------------------------------------------------------------------------------------- du
+# ----------------------------------------------------------------------------------------------- du
 
 
 @click.command()
 @click.argument("url")
 @looking
 @click.option(
-    "-d", "--depth", type=click.IntRange(0), default=0, show_default=True, help="Show folders to this depth."
+    "-d",
+    "--depth",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Show folders to this depth.",
 )
 @output_format
 def du(url: str, depth: int, output: Output, verbose: bool, **given: Any) -> int:
@@ -195,11 +216,17 @@ async def _du(parameters: S3Parameters, depth: int, output: Output) -> int:
     if output.for_people:
         columns(
             ("OBJECTS", "SIZE", "PREFIX"),
-            [(str(each.objects), amount(each.bytes), shown(root + folder)) for folder, each in rows],
+            [
+                (str(each.objects), amount(each.bytes), shown(root + folder))
+                for folder, each in rows
+            ],
         )
     else:
         output.print(
-            [{"prefix": folder, "objects": each.objects, "bytes": each.bytes} for folder, each in rows]
+            [
+                {"prefix": folder, "objects": each.objects, "bytes": each.bytes}
+                for folder, each in rows
+            ]
         )
     if nothing:
         click.echo(f"dth: {nothing}", err=True)
@@ -214,7 +241,7 @@ def _folders(key: str, prefix: str, depth: int) -> list[str]:
     return [prefix, *(start + "/".join(names[: number + 1]) + "/" for number in range(len(names)))]
 
 
-# ------------------------------------------------------------------------------------------------------- stat
+# --------------------------------------------------------------------------------------------- stat
 
 
 @click.command()
@@ -249,7 +276,11 @@ async def _stat(parameters: S3Parameters, output: Output) -> int:
 
 
 def _text(value: Any) -> str:
-    return f"{value} ({amount(value)})" if isinstance(value, int) and value >= 1024 else shown(str(value))
+    return (
+        f"{value} ({amount(value)})"
+        if isinstance(value, int) and value >= 1024
+        else shown(str(value))
+    )
 
 
 async def no_object(client: S3Client, key: str) -> str:
@@ -299,7 +330,9 @@ def _groups(headers: Mapping[str, str]) -> dict[str, Any]:
     groups = {
         "checksum": stated_checksums(headers),
         "metadata": {
-            name.removeprefix(META): value for name, value in headers.items() if name.startswith(META)
+            name.removeprefix(META): value
+            for name, value in headers.items()
+            if name.startswith(META)
         },
     }
     return {name: values for name, values in groups.items() if values}

@@ -42,11 +42,14 @@ def key_file_options(*sides: str) -> Callable[[F], F]:
 
 
 def build_parameters(given: dict[str, Any], **fixed: Any) -> S3Parameters:
-    """The parameters of what was given on the command line. Storage class and ACL stay unset unless given."""
+    """The parameters of what was given on the command line. Storage class and ACL stay unset unless
+    given."""
     values: dict[str, Any] = dict.fromkeys(TASKS_ONLY) | {"max_capacity": default_workers()}
     files = {side: given.pop(name, None) for side, name in KEY_FILES.items()}
     values |= {
-        name: _joined(name, value) for name, value in given.items() if value is not None and value != ()
+        name: _joined(name, value)
+        for name, value in given.items()
+        if value is not None and value != ()
     }
     for side, file in files.items():
         name = KEY_FILES[side].removesuffix("_file")
@@ -58,8 +61,8 @@ def build_parameters(given: dict[str, Any], **fixed: Any) -> S3Parameters:
 
 
 def _from_stores(values: dict[str, Any]) -> dict[str, Any]:
-    """The values, in which a bucket that names its store (`old-minio:photos`) becomes the bucket and what the store
-    gives. Options have priority over the store."""
+    """The values, in which a bucket that names its store (`old-minio:photos`) becomes the bucket
+    and what the store gives. Options have priority over the store."""
     for side, start in START.items():
         bucket = str(values.get(f"{start}_bucket") or "")
         if found := NAMED.fullmatch(bucket):
@@ -84,12 +87,16 @@ def default_workers() -> int:
 
 
 def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
-    """Bucket and prefix of `s3://bucket/prefix`, or of `store:bucket/prefix`, whose bucket keeps the store's name for
-    `build_parameters`. A prefix names a folder: it ends with a slash. A folder of this machine stands in the place of
-    the bucket."""
+    """Bucket and prefix of `s3://bucket/prefix`, or of `store:bucket/prefix`, whose bucket keeps
+    the store's name for `build_parameters`. A prefix names a folder: it ends with a slash. A folder
+    of this machine stands in the place of the bucket."""
     if is_local(text):
         return _parse_path(text, which, folder=folder)
-    if not text.startswith("s3://") and (named := NAMED.fullmatch(text)) and named[1] in read_stores():
+    if (
+        not text.startswith("s3://")
+        and (named := NAMED.fullmatch(text))
+        and named[1] in read_stores()
+    ):
         bucket, prefix = split_url(named[2].lstrip("/"))
         bucket = bucket and f"{named[1]}:{bucket}"
     elif not text.startswith("s3://"):
@@ -99,14 +106,17 @@ def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
     if not bucket:
         raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix")
     if "*" in text:
-        raise UsageError(f"{which} {text!r}: a URL takes no wildcards; {_without_wildcards(bucket, prefix)}")
+        raise UsageError(
+            f"{which} {text!r}: a URL takes no wildcards; {_without_wildcards(bucket, prefix)}"
+        )
     if folder and prefix and not prefix.endswith("/"):
         prefix += "/"
     return bucket, prefix
 
 
 def is_local(text: str) -> bool:
-    """Whether a text names a folder or file of this machine: by how it begins or ends, or because it is there."""
+    """Whether a text names a folder or file of this machine: by how it begins or ends, or because
+    it is there."""
     begins = text.startswith(("/", "./", "../", "~")) or text in (".", "..")
     return begins or (":" not in text and (text.endswith("/") or os.path.isdir(text)))  # noqa: PTH112
 
@@ -123,7 +133,10 @@ def _without_wildcards(bucket: str, prefix: str) -> str:
     if "*" in bucket:
         return "name one bucket"
     folder, _, pattern = prefix[: prefix.index("*")].rpartition("/")
-    folder, pattern = f"s3://{bucket}/{folder}" + "/" * bool(folder), prefix[len(folder) + bool(folder) :]
+    folder, pattern = (
+        f"s3://{bucket}/{folder}" + "/" * bool(folder),
+        prefix[len(folder) + bool(folder) :],
+    )
     if not pattern.strip("*/"):
         return f"{folder} stands for everything below it"
     # A pattern without / is for every depth, as a wildcard is in most tools.
@@ -131,7 +144,8 @@ def _without_wildcards(bucket: str, prefix: str) -> str:
 
 
 def _no_url(text: str, which: str) -> str:
-    """What is wrong with a text that does not begin with s3://, as the end of a sentence about it."""
+    """What is wrong with a text that does not begin with s3://, as the end of a sentence about
+    it."""
     if text[:5].lower() == "s3://":
         return "has the scheme in capitals; write s3:// in small letters"
     if re.match(r"[A-Za-z0-9+.-]+://", text):
@@ -141,8 +155,9 @@ def _no_url(text: str, which: str) -> str:
     side = "dst" if which == "DST" else "src"
     if remote := re.fullmatch(r"(\w[\w.+@-]*):(?!\\)/?(.*)", text):
         return (
-            f"names the store {remote[1]!r}, which is not known: dth store add {remote[1]} or dth store import-rclone "
-            f"makes it known; or write s3://{remote[2] or 'bucket/prefix'} with --{side}-endpoint-url and "
+            f"names the store {remote[1]!r}, which is not known: dth store add {remote[1]} or "
+            "dth store import-rclone makes it known; or write "
+            f"s3://{remote[2] or 'bucket/prefix'} with --{side}-endpoint-url and "
             f"--{side}-profile"
         )
     return f"is not an S3 URL; for the bucket of that name write s3://{text}, for a folder ./{text}"

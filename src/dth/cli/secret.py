@@ -1,5 +1,5 @@
-"""`dth secret`: named secrets of a hub. A value is typed in, piped in or read from a file. Do not write secrets on
-command lines: anybody on the machine can read them."""
+"""`dth secret`: named secrets of a hub. A value is typed in, piped in or read from a file. Do not
+write secrets on command lines: anybody on the machine can read them."""
 
 import asyncio
 import json
@@ -28,7 +28,10 @@ value_option = click.option(
     "file",
     type=click.Path(path_type=Path, allow_dash=True, dir_okay=False),
     metavar="FILE",
-    help='The value, JSON as in {"access_key_id": "…", "secret_access_key": "…"}; - for standard input.',
+    help=(
+        'The value, JSON as in {"access_key_id": "…", "secret_access_key": "…"}; - for '
+        "standard input."
+    ),
 )
 description_option = click.option("--description", help="What it is for.")
 
@@ -97,7 +100,8 @@ def create(
 ) -> int:
     """Keep a new secret.
 
-    Asks for a pair of access keys on a terminal; otherwise the value, JSON, is read from standard input or a file.
+    Asks for a pair of access keys on a terminal; otherwise the value, JSON, is read from standard
+    input or a file.
     """
     client = hub()
     given: dict[str, Any] = {"name": name, "value": _value(file), "description": description}
@@ -142,9 +146,10 @@ def update(name: str, description: str | None, file: Path | None, hub: Connect) 
 def bind(name: str, hosts: tuple[str, ...], hub: Connect) -> int:
     """Let a secret be used with these hosts and no others. For administrators.
 
-    HOST is a host (store.example.com, store.example.com:9000), *.example.com for all hosts below a domain, or * for any
-    host. *.amazonaws.com stands for the services of AWS that take credentials, and docker.io for all names of Docker
-    Hub. Without HOST, the secret is bound to the hosts that it is next used with.
+    HOST is a host (store.example.com, store.example.com:9000), *.example.com for all hosts below a
+    domain, or * for any host. *.amazonaws.com stands for the services of AWS that take credentials,
+    and docker.io for all names of Docker Hub. Without HOST, the secret is bound to the hosts that
+    it is next used with.
     """
     answer = hub().call(
         """mutation ($name: String!, $hosts: [String!]!) { bindSecret(name: $name, hosts: $hosts) { hosts } }""",
@@ -190,7 +195,9 @@ def rotate_key(data_dir: Path | None) -> int:
             return rotated
 
     count = asyncio.run(work())
-    click.echo(f"{count} values are encrypted with the new key; back it up together with {DATABASE_FILE}")
+    click.echo(
+        f"{count} values are encrypted with the new key; back it up together with {DATABASE_FILE}"
+    )
     return 0
 
 
@@ -200,7 +207,8 @@ def _warn_of_form(value: str) -> None:
     if not any(form <= found.keys() for form in FORMS):
         names = "; ".join(" and ".join(sorted(form)) for form in FORMS)
         click.echo(
-            f"warning: no store and no registry can use this secret; it has none of: {names}", err=True
+            f"warning: no store and no registry can use this secret; it has none of: {names}",
+            err=True,
         )
 
 
@@ -224,5 +232,7 @@ def _value(file: Path | None) -> str:
     except UnicodeDecodeError:
         raise UsageError("the value is not text in UTF-8") from None
     if not value:
-        raise UsageError("there is no value: pipe it in, or name a file that has it (--from-file FILE)")
+        raise UsageError(
+            "there is no value: pipe it in, or name a file that has it (--from-file FILE)"
+        )
     return value

@@ -1,5 +1,5 @@
-"""How a command of objects begins: both sides are settled, opened and asked once. Problems are reported with their side
-and the remedy before anything starts."""
+"""How a command of objects begins: both sides are settled, opened and asked once. Problems are
+reported with their side and the remedy before anything starts."""
 
 import asyncio
 import os
@@ -26,9 +26,12 @@ ARGUMENT = {"source": "SRC", "destination": "DST"}
 SIDES = tuple(ARGUMENT)
 
 
-def settled(parameters: S3Parameters, sides: Sequence[str] = SIDES, *, verbose: bool = False) -> S3Parameters:
-    """The parameters with the endpoints that the AWS configuration says, so that another configuration makes another
-    command, with another state. Raises UsageError for what cannot be."""
+def settled(
+    parameters: S3Parameters, sides: Sequence[str] = SIDES, *, verbose: bool = False
+) -> S3Parameters:
+    """The parameters with the endpoints that the AWS configuration says, so that another
+    configuration makes another command, with another state. Raises UsageError for what cannot
+    be."""
     build(object_filter(parameters))
     if "destination" in sides:
         task.check_storage_class(parameters)
@@ -58,19 +61,28 @@ def _check_ca(side: str, settings: SideSettings) -> None:
 
 
 async def open_route(
-    parameters: S3Parameters, transport: Transport, secrets: SecretStore, *, one_object: bool = False
+    parameters: S3Parameters,
+    transport: Transport,
+    secrets: SecretStore,
+    *,
+    one_object: bool = False,
 ) -> ObjectRoute:
-    """Both sides, ready and seen to answer. `one_object`: the prefixes are the keys of one object and its copy. Raises
-    UsageError for what the user has to mend."""
+    """Both sides, ready and seen to answer. `one_object`: the prefixes are the keys of one object
+    and its copy. Raises UsageError for what the user has to mend."""
     try:
         route = await task.open_route(parameters, transport, secrets, one_object=one_object)
     except TransferError as error:
         raise UsageError(told(error, error.side, parameters)) from None
     listed = not (
-        one_object or parameters.src_manifest or parameters.src_inventory or parameters.src_prefixs_list_file
+        one_object
+        or parameters.src_manifest
+        or parameters.src_inventory
+        or parameters.src_prefixs_list_file
     )
     compared = (
-        not one_object and not parameters.src_skip_compare and parameters.compare_policy is not Policy.ALWAYS
+        not one_object
+        and not parameters.src_skip_compare
+        and parameters.compare_policy is not Policy.ALWAYS
     )
     ends = (
         ("source", route.source, parameters.src_prefix, listed),
@@ -90,7 +102,9 @@ async def open_store(
     parameters: S3Parameters, transport: Transport, secrets: SecretStore, *, must_list: bool = True
 ) -> S3Client:
     """The store of a command that has only one, the source of its parameters. As `open_side`."""
-    return await open_side("source", parameters, transport, secrets, must_list=must_list, one_store=True)
+    return await open_side(
+        "source", parameters, transport, secrets, must_list=must_list, one_store=True
+    )
 
 
 async def open_side(
@@ -127,7 +141,9 @@ async def opened(
     return client
 
 
-async def _keys(side: str, client: S3Client, parameters: S3Parameters, *, one_store: bool = False) -> None:
+async def _keys(
+    side: str, client: S3Client, parameters: S3Parameters, *, one_store: bool = False
+) -> None:
     try:
         await client.credentials.keys()
     except TransferError as error:
@@ -150,8 +166,8 @@ def told(
     *,
     one_store: bool = False,
 ) -> str:
-    """One line: the side, what is wrong and where, and what to do about it with this command. `one_store`: the command
-    has one side, and calls it URL."""
+    """One line: the side, what is wrong and where, and what to do about it with this command.
+    `one_store`: the command has one side, and calls it URL."""
     if error.code == "NoCredentials":
         return f"{side}: {error}"
     settings = side_settings(parameters, side)

@@ -1,4 +1,5 @@
-"""The states of commands that were given no `--state`: which command finds which, and `state ls` and `state rm`."""
+"""The states of commands that were given no `--state`: which command finds which, and `state ls`
+and `state rm`."""
 
 import asyncio
 import hashlib
@@ -25,15 +26,23 @@ HEAD = ("NAME", "SOURCE", "DESTINATION", "LAST USED", "SIZE", "STATUS")
 
 
 def default_state(kind: str, parameters: TaskParameters, given: dict[str, Any]) -> Path:
-    """The state of a command that was given none. The same transfer finds it again and continues, whatever its speed.
-    `given`: the options as they were typed."""
+    """The state of a command that was given none. The same transfer finds it again and continues,
+    whatever its speed. `given`: the options as they were typed."""
     fields = type(parameters).model_fields
     what = {
-        name: value for name, value in parameters.model_dump(mode="json").items() if _is_what(fields[name])
+        name: value
+        for name, value in parameters.model_dump(mode="json").items()
+        if _is_what(fields[name])
     }
     # An age such as 7d is another moment each time, and the same command.
-    ages = {name: given[name] for name in what if given.get(name) and parse_moment in readers(fields[name])}
-    digest = hashlib.sha256(json.dumps({"type": kind, **what, **ages}, sort_keys=True).encode()).hexdigest()
+    ages = {
+        name: given[name]
+        for name in what
+        if given.get(name) and parse_moment in readers(fields[name])
+    }
+    digest = hashlib.sha256(
+        json.dumps({"type": kind, **what, **ages}, sort_keys=True).encode()
+    ).hexdigest()
     return state_directory() / f"sync-{digest[:16]}"
 
 
@@ -67,7 +76,8 @@ class Kept:
 
 
 def kept_states(kind: str) -> Iterator[Kept]:
-    """The states of this kind of task, by name. What cannot be read is nobody's, and listed with all kinds."""
+    """The states of this kind of task, by name. What cannot be read is nobody's, and listed with
+    all kinds."""
     folder = state_directory()
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         # Those with a dot are not of one state.
@@ -85,11 +95,15 @@ def kept_states(kind: str) -> Iterator[Kept]:
 def state_commands(kind: str, command: str) -> click.Group:
     """`ls` and `rm` for the states that `command` leaves."""
 
-    @click.group(name="state", help=f"What {command} keeps of runs that did not end well, without --state.")
+    @click.group(
+        name="state", help=f"What {command} keeps of runs that did not end well, without --state."
+    )
     def group() -> None:
         pass
 
-    @group.command(name="ls", help=f"List the states that {command} keeps where no --state was given.")
+    @group.command(
+        name="ls", help=f"List the states that {command} keeps where no --state was given."
+    )
     @output_format
     def list_(output: Output) -> int:
         rows = [_row(kept) for kept in kept_states(kind)]
@@ -101,7 +115,8 @@ def state_commands(kind: str, command: str) -> click.Group:
         return 0
 
     @group.command(
-        name="rm", help="Remove states. The next run of their command lists and compares everything again."
+        name="rm",
+        help="Remove states. The next run of their command lists and compares everything again.",
     )
     @click.argument("names", metavar="[NAME]...", nargs=-1)
     @click.option("--all", "all_", is_flag=True, help="Remove all that are not in use.")
@@ -112,7 +127,8 @@ def state_commands(kind: str, command: str) -> click.Group:
         for name in names:
             if name not in known:
                 raise UsageError(
-                    f"there is no state {shown(name)!r}; {command.rpartition(' ')[0]} state ls lists them"
+                    f"there is no state {shown(name)!r}; {command.rpartition(' ')[0]} state ls "
+                    "lists them"
                 )
         code = 0
         for name in names or known:
@@ -157,5 +173,6 @@ def _remove(kept: Kept) -> None:
             f" --endpoint-url {endpoint}" if endpoint else ""
         )
         click.echo(
-            f"  Its run was not finished: uploads in parts may be left at {kept.side('dest')}. To see them: {look}"
+            f"  Its run was not finished: uploads in parts may be left at {kept.side('dest')}. "
+            f"To see them: {look}"
         )

@@ -1,5 +1,5 @@
-"""`dth store`: names for the places that commands and tasks refer to. Without `--hub`, they are those of this machine's
-user; with it, those of a hub."""
+"""`dth store`: names for the places that commands and tasks refer to. Without `--hub`, they are
+those of this machine's user; with it, those of a hub."""
 
 import functools
 import json
@@ -38,7 +38,8 @@ from dth.objects.store.endpoints import Addressing, ChecksumMode
 BETWEEN_LOOKS = 0.2  # seconds
 Hub = Callable[[], HubClient] | None
 FIELDS = (
-    "name kind endpoint region secret profile roleArn externalId addressingStyle caBundle proxy checksumMode"
+    "name kind endpoint region secret profile roleArn externalId addressingStyle caBundle "
+    "proxy checksumMode"
 )
 QUERY = f"{{ listStores {{ {FIELDS} anonymous description tasks }} }}"
 
@@ -48,7 +49,8 @@ def _one_of(kind: type[StrEnum]) -> click.Choice[str]:
 
 
 def of_hub(command: F) -> F:
-    """`--hub` and `--data-dir`, which arrive as `hub`: a function that connects; None if neither is given."""
+    """`--hub` and `--data-dir`, which arrive as `hub`: a function that connects; None if neither is
+    given."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, hub_url: str | None, data_dir: Path | None, **kwargs: Any) -> Any:
@@ -60,21 +62,28 @@ def of_hub(command: F) -> F:
         type=click.Path(path_type=Path, file_okay=False),
         help="Use the stores of the hub with this data directory on this machine.",
     )(wrapped)
-    return click.option("--hub", "hub_url", metavar="URL", help="Use the stores of this hub.")(wrapped)
+    return click.option("--hub", "hub_url", metavar="URL", help="Use the stores of this hub.")(
+        wrapped
+    )
 
 
 @click.group()
 def store() -> None:
     """Named stores: old-minio:bucket/prefix in place of s3://bucket/prefix and options.
 
-    Without --hub, the stores are those of this user, in stores.toml. Tasks of a hub use the stores of the hub.
+    Without --hub, the stores are those of this user, in stores.toml. Tasks of a hub use the stores
+    of the hub.
     """
 
 
 @store.command()
 @click.argument("name")
-@click.option("--endpoint-url", "endpoint", metavar="URL", help="URL of the store; AWS by region when empty.")
-@click.option("--type", "kind", type=_one_of(StoreType), help="Kind of store. [default: by the endpoint]")
+@click.option(
+    "--endpoint-url", "endpoint", metavar="URL", help="URL of the store; AWS by region when empty."
+)
+@click.option(
+    "--type", "kind", type=_one_of(StoreType), help="Kind of store. [default: by the endpoint]"
+)
 @click.option("--region", metavar="TEXT", help="Region; detected for AWS when empty.")
 @click.option("--profile", metavar="NAME", help="Profile of the AWS configuration with the keys.")
 @click.option("--secret", metavar="NAME", help="Named secret with the keys.")
@@ -86,17 +95,25 @@ def store() -> None:
     help="Names of two environment variables with the keys.",
 )
 @click.option(
-    "--keys", is_flag=True, help="Ask for the keys, and keep them in the file, which only you may read."
+    "--keys",
+    is_flag=True,
+    help="Ask for the keys, and keep them in the file, which only you may read.",
 )
 @click.option("--anonymous", is_flag=True, help="Do not sign requests.")
 @click.option("--role-arn", metavar="ARN", help="Role to assume.")
 @click.option("--external-id", metavar="TEXT", help="External id for the role.")
-@click.option("--addressing-style", type=_one_of(Addressing), help="Bucket in the path or the host name.")
 @click.option(
-    "--ca-bundle", metavar="FILE", help="Authorities to trust; with --hub, the name of one in its settings."
+    "--addressing-style", type=_one_of(Addressing), help="Bucket in the path or the host name."
+)
+@click.option(
+    "--ca-bundle",
+    metavar="FILE",
+    help="Authorities to trust; with --hub, the name of one in its settings.",
 )
 @click.option("--proxy", metavar="URL", help="Proxy to the store.")
-@click.option("--checksum-mode", type=_one_of(ChecksumMode), help="Checksum that covers what is written.")
+@click.option(
+    "--checksum-mode", type=_one_of(ChecksumMode), help="Checksum that covers what is written."
+)
 @click.option("--description", metavar="TEXT", help="What it is.")
 @of_hub
 def add(name: str, hub: Hub, variables: tuple[str, str] | None, keys: bool, **given: Any) -> int:
@@ -109,9 +126,17 @@ def add(name: str, hub: Hub, variables: tuple[str, str] | None, keys: bool, **gi
         values |= dict(zip(VARIABLES, variables, strict=True))
     if hub:
         if variables or keys:
-            raise UsageError("a hub keeps keys as secrets: dth secret create NAME, then --secret NAME")
-        query = "mutation ($name: String!, $input: StoreInput!) { createStore(name: $name, input: $input) { name } }"
-        hub().call(query, {"name": name, "input": {_camel(field): value for field, value in values.items()}})
+            raise UsageError(
+                "a hub keeps keys as secrets: dth secret create NAME, then --secret NAME"
+            )
+        query = (
+            "mutation ($name: String!, $input: StoreInput!) { createStore(name: $name, input: "
+            "$input) { name } }"
+        )
+        hub().call(
+            query,
+            {"name": name, "input": {_camel(field): value for field, value in values.items()}},
+        )
         click.echo(f"{shown(name)} is a store of the hub")
         return 0
     if keys:
@@ -128,7 +153,9 @@ def add(name: str, hub: Hub, variables: tuple[str, str] | None, keys: bool, **gi
 def list_(as_json: bool, hub: Hub) -> int:
     """List the stores; never their keys."""
     found = (
-        _of_hub(hub()) if hub else [_as_shown(name, values) for name, values in sorted(read_stores().items())]
+        _of_hub(hub())
+        if hub
+        else [_as_shown(name, values) for name, values in sorted(read_stores().items())]
     )
     if as_json:
         click.echo(json.dumps(found))
@@ -194,7 +221,9 @@ def _told(found: dict[str, Any]) -> int:
 def remove(name: str, hub: Hub) -> int:
     """Remove a store. What is in its buckets stays."""
     if hub:
-        hub().call("mutation ($name: String!) { deleteStore(name: $name) { name } }", {"name": name})
+        hub().call(
+            "mutation ($name: String!) { deleteStore(name: $name) { name } }", {"name": name}
+        )
     else:
         remove_store(name)
     click.echo(f"{shown(name)} is removed")
@@ -207,7 +236,8 @@ def remove(name: str, hub: Hub) -> int:
 def import_rclone(file: Path | None, replace: bool) -> int:
     """Take over the S3 remotes of an rclone.conf.
 
-    FILE is where rclone has its configuration if it is not given. What a store cannot take is reported.
+    FILE is where rclone has its configuration if it is not given. What a store cannot take is
+    reported.
     """
     found = read_remotes(file or rclone_file())
     taken = 0

@@ -10,7 +10,17 @@ from typing import Any
 import click
 import yaml
 
-from dth.cli.display import INCOMPLETE, amount, clock, columns, counted, shown, table, verified_words, when
+from dth.cli.display import (
+    INCOMPLETE,
+    amount,
+    clock,
+    columns,
+    counted,
+    shown,
+    table,
+    verified_words,
+    when,
+)
 from dth.cli.hub import hub_options
 from dth.cli.lazy import LazyGroup
 from dth.cli.output import Output, output_format
@@ -63,7 +73,12 @@ def task() -> None:
 @click.option("--watch", "watch_it", is_flag=True, help="Wait for its end (a one-time task).")
 @hub_options
 def create(
-    parameters: tuple[str, ...], kind: str, description: str, once: bool, watch_it: bool, hub: Connect
+    parameters: tuple[str, ...],
+    kind: str,
+    description: str,
+    once: bool,
+    watch_it: bool,
+    hub: Connect,
 ) -> int:
     """Create a task: dth task create srcBucket=a destBucket=b --once.
 
@@ -72,14 +87,21 @@ def create(
     client = hub()
     known = client.call("{ hubInfo { plugins } }")["hubInfo"]["plugins"]
     if kind not in known:
-        raise UsageError(f"--type {kind}: the hub has no such kind of task; it has {', '.join(known)}")
+        raise UsageError(
+            f"--type {kind}: the hub has no such kind of task; it has {', '.join(known)}"
+        )
     made = create_task(client, _given(parameters), kind=kind, once=once, description=description)
     click.echo(made)
     return follow(client, made) if watch_it else 0
 
 
 def create_task(
-    client: HubClient, values: dict[str, str], *, once: bool, kind: str = "S3EC2", description: str = ""
+    client: HubClient,
+    values: dict[str, str],
+    *,
+    once: bool,
+    kind: str = "S3EC2",
+    description: str = "",
 ) -> str:
     """Create a task; its id."""
     wanted = {
@@ -101,13 +123,19 @@ def _warn(changed: dict[str, Any]) -> None:
 
 
 @task.command(name="list")
-@click.option("--status", multiple=True, help="Only tasks with this status; several times for several.")
-@click.option("--text", default="", help="Only tasks with this in description, id, source or destination.")
+@click.option(
+    "--status", multiple=True, help="Only tasks with this status; several times for several."
+)
+@click.option(
+    "--text", default="", help="Only tasks with this in description, id, source or destination."
+)
 @click.option("--page", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--count", default=20, show_default=True, type=click.IntRange(1, 100))
 @output_format
 @hub_options
-def list_(status: tuple[str, ...], text: str, page: int, count: int, output: Output, hub: Connect) -> int:
+def list_(
+    status: tuple[str, ...], text: str, page: int, count: int, output: Output, hub: Connect
+) -> int:
     """List tasks, newest first."""
     found = hub().call(
         f"""query ($statuses: [TaskProgress!], $text: String, $page: Int, $count: Int) {{
@@ -118,7 +146,17 @@ def list_(status: tuple[str, ...], text: str, page: int, count: int, output: Out
     if not output.for_people:
         output.print(found)
         return 0
-    head = ("ID", "DESCRIPTION", "STATUS", "DONE", "LAST RUN", "NEXT RUN", "SOURCE", "DESTINATION", "REASON")
+    head = (
+        "ID",
+        "DESCRIPTION",
+        "STATUS",
+        "DONE",
+        "LAST RUN",
+        "NEXT RUN",
+        "SOURCE",
+        "DESTINATION",
+        "REASON",
+    )
     columns(head, [_row(each) for each in found["items"]])
     click.echo(f"{len(found['items'])} of {counted(found['total'], 'task')}", err=True)
     return 0
@@ -187,7 +225,9 @@ def show(id: str, output: Output, hub: Connect) -> int:
     rows.append(("bytes", _bytes(info)))
     if last := shown_task["lastRun"]:
         took = clock(last["seconds"])
-        rows.append(("last run", f"{last['id']}, {last['result'].lower()}, {last['endedAt']}, took {took}"))
+        rows.append(
+            ("last run", f"{last['id']}, {last['result'].lower()}, {last['endedAt']}, took {took}")
+        )
     rows += [
         (name, shown(value))
         for name, value in (("waits for", shown_task["waitsFor"]), ("note", info["note"]))
@@ -197,7 +237,9 @@ def show(id: str, output: Output, hub: Connect) -> int:
     rows.append(("estimated cost", "no prices are known" if spent is None else f"${spent:.4f}"))
     table(rows)
     click.echo("parameters")
-    table([(pair["ParameterKey"], shown(pair["ParameterValue"])) for pair in shown_task["parameters"]])
+    table(
+        [(pair["ParameterKey"], shown(pair["ParameterValue"])) for pair in shown_task["parameters"]]
+    )
     for run in found["listRuns"]:
         counts = " ".join(f"{name} {int(run['counts'][name])}" for name in COUNTED.split())
         click.echo(f"run {run['id']} ({run['kind']}, {run['state']}, {run['startedAt']}): {counts}")
@@ -216,13 +258,15 @@ def show(id: str, output: Output, hub: Connect) -> int:
 @click.argument("id")
 @hub_options
 def watch(id: str, hub: Connect) -> int:
-    """Follow a task until it is done, stopped, paused or in error. Exit code 1 if something failed."""
+    """Follow a task until it is done, stopped, paused or in error. Exit code 1 if something
+    failed."""
     client = hub()
     return follow(client, find(client, id))
 
 
 def follow(client: HubClient, id: str, *, quiet: bool = False, after: int | None = None) -> int:
-    """Show the progress of a task until it is over, or a run later than `after` has ended. Returns the exit code."""
+    """Show the progress of a task until it is over, or a run later than `after` has ended. Returns
+    the exit code."""
     tick = TICK if sys.stderr.isatty() else PLAIN_TICK
     said_at, said = 0.0, ""
     while True:
@@ -239,7 +283,11 @@ def follow(client: HubClient, id: str, *, quiet: bool = False, after: int | None
             click.echo(line, err=True)
             said_at, said = time.monotonic(), line
         if over:
-            return conclude(found) if found["progress"] in OVER or not ended else _conclude_run(found, ended)
+            return (
+                conclude(found)
+                if found["progress"] in OVER or not ended
+                else _conclude_run(found, ended)
+            )
         time.sleep(TICK)
 
 
@@ -259,14 +307,15 @@ def last_run(client: HubClient, id: str) -> str:
         return "no run"
     counts = found["listRuns"][0]["counts"]
     line = (
-        f"{counts['listed']:.0f} listed, {counts['same']:.0f} same, {counts['done']:.0f} transferred "
-        f"({amount(counts['done_bytes'])}), {counts['failed']:.0f} failed"
+        f"{counts['listed']:.0f} listed, {counts['same']:.0f} same, {counts['done']:.0f} "
+        f"transferred ({amount(counts['done_bytes'])}), {counts['failed']:.0f} failed"
     )
     return "\n  ".join([line, *_verified(found["getTask"]["type"], counts)])
 
 
 def _verified(kind: str, counts: dict[str, float]) -> list[str]:
-    """How the copies of a run were verified, and what they lack. Images are copied by digest, and count none of it."""
+    """How the copies of a run were verified, and what they lack. Images are copied by digest, and
+    count none of it."""
     if not verifies(kind):
         return []
     known = Counts(**{name: int(counts[name]) for name in ("done", *VERIFIED.split())})
@@ -278,7 +327,10 @@ def _verified(kind: str, counts: dict[str, float]) -> list[str]:
 
 def newest_run(client: HubClient, id: str) -> dict[str, Any] | None:
     """The newest run that copied or tried again, not one that follows events."""
-    query = "query ($id: ID!) { listRuns(id: $id, count: 10) { id kind endedAt error counts { failed } } }"
+    query = (
+        "query ($id: ID!) { listRuns(id: $id, count: 10) { id kind endedAt error counts { "
+        "failed } } }"
+    )
     runs = client.call(query, {"id": id})["listRuns"]
     return next((run for run in runs if run["kind"] != "events"), None)
 
@@ -294,7 +346,8 @@ def _conclude_run(found: dict[str, Any], run: dict[str, Any]) -> int:
     if not run["error"] and not run["counts"]["failed"]:
         return 0
     why = (
-        shown(run["error"]) or f"{counted(run['counts']['failed'], found['things'].removesuffix('s'))} failed"
+        shown(run["error"])
+        or f"{counted(run['counts']['failed'], found['things'].removesuffix('s'))} failed"
     )
     click.echo(f"dth: run {run['id']}: {why}; dth task show {found['id']} says more", err=True)
     return 1
@@ -337,11 +390,12 @@ def _bytes(info: dict[str, Any]) -> str:
     return f"{amount(done)} of {amount(whole)}{part}"
 
 
-# ------------------------------------------------------------------------------------------------- changes
+# ------------------------------------------------------------------------------------------ changes
 
 
 def _simple(name: str, operation: str, help: str, *, watched: bool = False) -> None:
-    """A command that calls one mutation with an id. `watched`: it may wait for the end of what it begins."""
+    """A command that calls one mutation with an id. `watched`: it may wait for the end of what it
+    begins."""
 
     def command(id: str, hub: Connect, watch_it: bool = False) -> int:
         client = hub()
@@ -356,14 +410,16 @@ def _simple(name: str, operation: str, help: str, *, watched: bool = False) -> N
 
 
 def watch_option(command: Any) -> Any:
-    return click.option("--watch", "watch_it", is_flag=True, help="Wait for the end of the run.")(command)
+    return click.option("--watch", "watch_it", is_flag=True, help="Wait for the end of the run.")(
+        command
+    )
 
 
 def change(client: HubClient, operation: str, id: str) -> None:
     """Call a mutation that takes an id and answers the task, and print how the task stands then."""
-    done = client.call(f"mutation ($id: ID!) {{ {operation}(id: $id) {{ id progress }} }}", {"id": id})[
-        operation
-    ]
+    done = client.call(
+        f"mutation ($id: ID!) {{ {operation}(id: $id) {{ id progress }} }}", {"id": id}
+    )[operation]
     click.echo(f"{done['id']} {done['progress']}")
 
 
@@ -374,7 +430,9 @@ _simple("run", "startRun", "Compare and copy now, whatever the schedule says.", 
 
 @task.command()
 @click.argument("id")
-@click.option("--wait", is_flag=True, help="Stop it first if it runs, and wait until it has stopped.")
+@click.option(
+    "--wait", is_flag=True, help="Stop it first if it runs, and wait until it has stopped."
+)
 @hub_options
 def delete(id: str, wait: bool, hub: Connect) -> int:
     """Forget a task that has ended; what it copied stays."""
@@ -446,7 +504,10 @@ def edit(id: str, parameters: tuple[str, ...], description: str | None, hub: Con
     changes = {"parameters": _pairs(_given(parameters)), "description": description}
     client = hub()
     done = client.call(
-        "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id progress warnings } }",
+        (
+            "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id "
+            "progress warnings } }"
+        ),
         {"id": find(client, id), "input": changes},
     )["editTask"]
     _warn(done)
@@ -464,7 +525,10 @@ def clone(id: str, parameters: tuple[str, ...], description: str | None, hub: Co
     changes = {"parameters": _pairs(_given(parameters)), "description": description}
     client = hub()
     made = client.call(
-        "mutation ($id: ID!, $input: EditTaskInput) { cloneTask(id: $id, input: $input) { id warnings } }",
+        (
+            "mutation ($id: ID!, $input: EditTaskInput) { cloneTask(id: $id, input: $input) { id "
+            "warnings } }"
+        ),
         {"id": find(client, id), "input": changes},
     )["cloneTask"]
     _warn(made)
@@ -481,9 +545,12 @@ def certificate(id: str, run: int, hub: Connect) -> int:
     client = hub()
     task_id = find(client, id)
     begun = client.call(
-        "mutation ($id: ID!, $run: Int!) { certify(id: $id, run: $run) { id } }", {"id": task_id, "run": run}
+        "mutation ($id: ID!, $run: Int!) { certify(id: $id, run: $run) { id } }",
+        {"id": task_id, "run": run},
     )["certify"]
-    asking = "query ($id: ID!) { getJob(id: $id) { state error result } hubInfo { certificateKey } }"
+    asking = (
+        "query ($id: ID!) { getJob(id: $id) { state error result } hubInfo { certificateKey } }"
+    )
     pause = FIRST_LOOK
     while (found := client.call(asking, {"id": begun["id"]}))["getJob"]["state"] == "RUNNING":
         time.sleep(pause)
@@ -495,7 +562,7 @@ def certificate(id: str, run: int, hub: Connect) -> int:
     return 0
 
 
-# ---------------------------------------------------------------------------------------------- task files
+# --------------------------------------------------------------------------------------- task files
 
 
 @task.command()
@@ -507,13 +574,16 @@ def export(id: str, hub: Connect) -> int:
     task_id = find(client, id)
     text = client.call("query ($id: ID!) { exportTask(id: $id) }", {"id": task_id})["exportTask"]
     click.echo(
-        yaml.safe_dump({"id": task_id, **json.loads(text)}, sort_keys=False, allow_unicode=True), nl=False
+        yaml.safe_dump({"id": task_id, **json.loads(text)}, sort_keys=False, allow_unicode=True),
+        nl=False,
     )
     return 0
 
 
 @task.command()
-@click.option("-f", "--file", "path", required=True, metavar="FILE", help="YAML or JSON; - reads stdin.")
+@click.option(
+    "-f", "--file", "path", required=True, metavar="FILE", help="YAML or JSON; - reads stdin."
+)
 @hub_options
 def apply(path: str, hub: Connect) -> int:
     """Create or update tasks from a file: one task, a list of them, or several YAML documents.
@@ -531,11 +601,20 @@ def apply(path: str, hub: Connect) -> int:
             _warn(made)
             click.echo(f"{made['id']} created")
             continue
-        gone = {name: "" for name in before if name not in {p["ParameterKey"] for p in wanted["parameters"]}}
+        gone = {
+            name: ""
+            for name in before
+            if name not in {p["ParameterKey"] for p in wanted["parameters"]}
+        }
         changes: dict[str, Any] = {"parameters": [*_pairs(gone), *wanted["parameters"]]}
-        changes |= {name: wanted[name] for name in ("description", "scheduleType") if name in wanted}
+        changes |= {
+            name: wanted[name] for name in ("description", "scheduleType") if name in wanted
+        }
         edited = client.call(
-            "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { warnings } }",
+            (
+                "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { "
+                "warnings } }"
+            ),
             {"id": wanted["id"], "input": changes},
         )["editTask"]
         _warn(edited)
@@ -547,17 +626,24 @@ def _text(path: str) -> str:
     try:
         return sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', '') or error}") from None
+        raise UsageError(
+            f"{path} cannot be read: {getattr(error, 'strerror', '') or error}"
+        ) from None
 
 
 def read_tasks(text: str, name: str) -> list[dict[str, Any]]:
-    """The tasks of a file, as `CreateTaskInput`. Raises UsageError that names the file and what is wrong."""
+    """The tasks of a file, as `CreateTaskInput`. Raises UsageError that names the file and what is
+    wrong."""
     try:
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
     except yaml.YAMLError as error:
-        raise UsageError(f"{name} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
+        raise UsageError(
+            f"{name} is neither YAML nor JSON: {' '.join(str(error).split())}"
+        ) from None
     found = [
-        each for document in documents for each in (document if isinstance(document, list) else [document])
+        each
+        for document in documents
+        for each in (document if isinstance(document, list) else [document])
     ]
     if not found:
         raise UsageError(f"{name} holds no task")

@@ -12,8 +12,8 @@ NAMED = 5  # tasks of which a name that matches several is shown
 
 
 def find(client: HubClient, name: str) -> str:
-    """The id of the task. An id goes before a description, and a whole description before the beginning of an id.
-    Raises NotFound, and UsageError for a name that fits several."""
+    """The id of the task. An id goes before a description, and a whole description before the
+    beginning of an id. Raises NotFound, and UsageError for a name that fits several."""
     if WHOLE.fullmatch(name):
         return name
     tasks = _tasks(client, name)

@@ -1,4 +1,5 @@
-"""What a hub says of its tasks: `dth runs`, and `dth task` logs, failures, records and parameters."""
+"""What a hub says of its tasks: `dth runs`, and `dth task` logs, failures, records and
+parameters."""
 
 import asyncio
 import json
@@ -26,12 +27,14 @@ RECORD = "key status run etag size destEtag proof verified attempts reason detai
 STATUSES = ("PENDING", "DONE", "FAILED", "CANCELLED")
 
 
-# ------------------------------------------------------------------------------------------------------- runs
+# --------------------------------------------------------------------------------------------- runs
 
 
 @click.command()
 @click.argument("task", required=False, default="")
-@click.option("--count", default=20, show_default=True, type=click.IntRange(1, 100), help="How many.")
+@click.option(
+    "--count", default=20, show_default=True, type=click.IntRange(1, 100), help="How many."
+)
 @output_format
 @hub_options
 def runs(task: str, count: int, output: Output, hub: Connect) -> int:
@@ -78,7 +81,9 @@ def _last_runs(client: HubClient, count: int, output: Output) -> int:
         {"count": count},
     )["listTasksV2"]["items"]
     ended = sorted(
-        (each for each in found if each["lastRun"]), key=lambda each: each["lastRun"]["endedAt"], reverse=True
+        (each for each in found if each["lastRun"]),
+        key=lambda each: each["lastRun"]["endedAt"],
+        reverse=True,
     )
     if not output.for_people:
         output.print(ended)
@@ -102,14 +107,19 @@ def _last_runs(client: HubClient, count: int, output: Output) -> int:
     return 0
 
 
-# ------------------------------------------------------------------------------------------------------- logs
+# --------------------------------------------------------------------------------------------- logs
 
 
 @click.command()
 @click.argument("id")
 @click.option("-f", "--follow", is_flag=True, help="Continue with new ones, until Ctrl-C.")
 @click.option(
-    "-n", "--lines", default=100, show_default=True, type=click.IntRange(1, 10_000), help="How many."
+    "-n",
+    "--lines",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="How many.",
 )
 @click.option("--process", default="", help="Only this process, such as finder or worker-1.")
 @click.option("--search", default="", help="Only lines with this text.")
@@ -186,7 +196,7 @@ def _in_time(events: list[tuple[int, str, str]]) -> list[tuple[int, str, str]]:
     return sorted(events, key=lambda event: event[0])
 
 
-# -------------------------------------------------------------------------------------- failures and records
+# ----------------------------------------------------------------------------- failures and records
 
 
 @click.command()
@@ -215,13 +225,17 @@ def failures(id: str, output: Output, hub: Connect) -> int:
 @click.command()
 @click.argument("id")
 @click.option("--run", type=click.IntRange(1), help="Only of this run. [default: all]")
-@click.option("--status", type=click.Choice(STATUSES, case_sensitive=False), help="Only with this status.")
+@click.option(
+    "--status", type=click.Choice(STATUSES, case_sensitive=False), help="Only with this status."
+)
 @click.option("--prefix", default="", help="Only keys that begin with this.")
 @click.option("--reason", default="", help="Only what failed for this reason.")
 @click.option("--count", default=100, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--all", "all_", is_flag=True, help="All of them.")
 @click.option(
-    "--report", type=click.Path(path_type=Path), help="Write all of them to this file: .csv or .parquet."
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Write all of them to this file: .csv or .parquet.",
 )
 @output_format
 @hub_options
@@ -282,7 +296,9 @@ def read_records(client: HubClient, id: str, wanted: dict[str, Any]) -> Iterator
         listRecords(id: $id, status: $status, prefix: $prefix, reason: $reason, run: $run, limit: $limit,
             nextToken: $token) {{ items {{ {RECORD} }} nextToken }} }}"""
     while True:
-        page = client.call(query, {"id": id, **wanted, "limit": PAGE, "token": token})["listRecords"]
+        page = client.call(query, {"id": id, **wanted, "limit": PAGE, "token": token})[
+            "listRecords"
+        ]
         yield from page["items"]
         token = page["nextToken"]
         if not token:
@@ -310,7 +326,7 @@ def save_report(path: Path, found: Iterator[dict[str, Any]]) -> None:
     asyncio.run(write_report(path, rows()))
 
 
-# ------------------------------------------------------------------------------------------------- parameters
+# --------------------------------------------------------------------------------------- parameters
 
 
 @click.command()
@@ -321,7 +337,8 @@ def save_report(path: Path, found: Iterator[dict[str, Any]]) -> None:
 @output_format
 @hub_options
 def parameters(words: tuple[str, ...], kind: str, output: Output, hub: Connect) -> int:
-    """List the parameters of a kind of task. WORDS: only those whose name or help has all of these words."""
+    """List the parameters of a kind of task. WORDS: only those whose name or help has all of these
+    words."""
     found = hub().call(
         """query ($type: TaskType!) { listTaskParameters(type: $type) { name label group help kind default allowed
             option minimum maximum size required } }""",

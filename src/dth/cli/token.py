@@ -30,13 +30,18 @@ def token() -> None:
 @click.option("--name", required=True, help="What it is for.")
 @click.option("--role", default="viewer", show_default=True, type=ROLE)
 @click.option(
-    "--expires", metavar="SPAN", default="90d", show_default=True, help="When it ends: 90d, 12h, 4w."
+    "--expires",
+    metavar="SPAN",
+    default="90d",
+    show_default=True,
+    help="When it ends: 90d, 12h, 4w.",
 )
 @place_options
 def create(name: str, role: str, expires: str, place: HubPlace) -> None:
     """Make a token, and print it on the last line, this once: only its hash is kept.
 
-    A token that is made by way of a hub (--hub) ends with the user who made it, and may never do more than that user.
+    A token that is made by way of a hub (--hub) ends with the user who made it, and may never do
+    more than that user.
     """
     end = time.time() + span(expires)
     with _tokens(place, make=True) as tokens:
@@ -101,7 +106,9 @@ def span(text: str) -> float:
     """Seconds of a time span such as `90d`."""
     match = re.fullmatch(r"([0-9]{1,5})([mhdw])", text.strip())
     if match is None or int(match[1]) == 0:
-        raise UsageError(f"{text!r} is not a time span; a number and one of m, h, d, w makes one: 90d")
+        raise UsageError(
+            f"{text!r} is not a time span; a number and one of m, h, d, w makes one: 90d"
+        )
     return int(match[1]) * UNITS[match[2]]
 
 
@@ -112,7 +119,10 @@ class RemoteTokens:
         self._client = client
 
     async def list(self) -> list[TokenInfo]:
-        return [_info(each) for each in self._client.call(f"{{ listTokens {{ {FIELDS} }} }}")["listTokens"]]
+        return [
+            _info(each)
+            for each in self._client.call(f"{{ listTokens {{ {FIELDS} }} }}")["listTokens"]
+        ]
 
     async def create(
         self, name: str, role: Role, expires: float, created_by: str, owner: str = ""

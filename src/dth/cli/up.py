@@ -19,13 +19,21 @@ from dth.platforms.local.nursery import Nursery
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option(
-    "--port", default=8780, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
+    "--port",
+    default=8780,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0: any free one.",
 )
 @click.option(
-    "--tls-cert", type=click.Path(path_type=Path), help="PEM file with the certificate and its chain."
+    "--tls-cert",
+    type=click.Path(path_type=Path),
+    help="PEM file with the certificate and its chain.",
 )
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file with its key.")
-@click.option("--public-url", default="", help="The address that users have, where a proxy stands in front.")
+@click.option(
+    "--public-url", default="", help="The address that users have, where a proxy stands in front."
+)
 @click.option(
     "--admin-password-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -44,8 +52,8 @@ def up(
 ) -> int:
     """Run a hub on this machine, until Ctrl-C.
 
-    Tasks resume where they were. The first start makes up a password for the user admin, unless a file has one. It is
-    printed at each start until admin has signed in and chosen another.
+    Tasks resume where they were. The first start makes up a password for the user admin, unless a
+    file has one. It is printed at each start until admin has signed in and chosen another.
     """
     from dth.compose.local import server
     from dth.platforms.local.connections import raise_descriptor_limit
@@ -59,16 +67,19 @@ def up(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"the data directory {folder} cannot be made: {error.strerror}; choose another one with --data-dir or "
-            "DTH_DATA_DIR"
+            f"the data directory {folder} cannot be made: {error.strerror}; choose another one "
+            "with --data-dir or DTH_DATA_DIR"
         ) from None
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING
+    )
 
     def announce(hub: server.Hub) -> None:
         click.echo(f"Data Transfer Hub runs at {hub.url} (data: {folder})")
         if hub.first_password:
             click.echo(
-                "Nobody has signed in yet. Sign in as admin with this password (you will have to change it):"
+                "Nobody has signed in yet. Sign in as admin with this password (you will have "
+                "to change it):"
             )
             click.echo(f"  {hub.first_password}")
 

@@ -74,7 +74,9 @@ def add(name: str, role: str, email: str, must_change: bool, place: HubPlace) ->
     With --hub, the new user must always choose a new password at the first sign-in.
     """
     with _users(place, make=True) as users:
-        added = asyncio.run(users.add(name, _password(), Role(role), email, must_change=must_change))
+        added = asyncio.run(
+            users.add(name, _password(), Role(role), email, must_change=must_change)
+        )
     click.echo(f"{added.name} is {added.role}")
 
 
@@ -83,7 +85,8 @@ def add(name: str, role: str, email: str, must_change: bool, place: HubPlace) ->
 @click.option("--must-change", is_flag=True, help="Ask for a new password at the next sign-in.")
 @place_options
 def passwd(name: str, must_change: bool, place: HubPlace) -> None:
-    """Set a user's password, and end the user's sessions. It is asked for, or read from standard input."""
+    """Set a user's password, and end the user's sessions. It is asked for, or read from standard
+    input."""
     with _users(place) as users:
         asyncio.run(users.set_password(name, _password(), must_change=must_change))
     click.echo(f"the password of {name} is set; earlier sessions have ended")
@@ -117,10 +120,16 @@ def _users(place: HubPlace, *, make: bool = False) -> AbstractContextManager[Use
 def _password() -> str:
     """Never from the command line, which others can see."""
     if sys.stdin.isatty():
-        return str(click.prompt("Password", hide_input=True, confirmation_prompt="The same again", err=True))
+        return str(
+            click.prompt(
+                "Password", hide_input=True, confirmation_prompt="The same again", err=True
+            )
+        )
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise UsageError("no password came from standard input; give one line, or run this in a terminal")
+        raise UsageError(
+            "no password came from standard input; give one line, or run this in a terminal"
+        )
     return password
 
 
@@ -131,7 +140,10 @@ class RemoteUsers:
         self._client = client
 
     async def list(self) -> list[User]:
-        return [_user(each) for each in self._client.call(f"{{ listUsers {{ {FIELDS} }} }}")["listUsers"]]
+        return [
+            _user(each)
+            for each in self._client.call(f"{{ listUsers {{ {FIELDS} }} }}")["listUsers"]
+        ]
 
     async def add(
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
@@ -145,13 +157,19 @@ class RemoteUsers:
 
     async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
         self._client.call(
-            "mutation ($name: String!, $password: String!) { setUserPassword(name: $name, password: $password) }",
+            (
+                "mutation ($name: String!, $password: String!) { setUserPassword(name: $name, "
+                "password: $password) }"
+            ),
             {"name": name, "password": password},
         )
 
     async def set_role(self, name: str, role: Role) -> User:
         answer = self._client.call(
-            f"mutation ($name: String!, $role: Role!) {{ setUserRole(name: $name, role: $role) {{ {FIELDS} }} }}",
+            (
+                "mutation ($name: String!, $role: Role!) { setUserRole(name: $name, role: $role) "
+                f"{{ {FIELDS} }} }}"
+            ),
             {"name": name, "role": role.value},
         )
         return _user(answer["setUserRole"])

@@ -1,1 +1,2 @@
-"""The base of all other parts: errors, parameters, HTTP, and the ports that a platform implements."""
+"""The base of all other parts: errors, parameters, HTTP, and the ports that a platform
+implements."""

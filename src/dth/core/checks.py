@@ -35,14 +35,19 @@ def worst(checks: Iterable[Check]) -> CheckState:
     """The overall result: the worst state among the checks."""
     states = {check.state for check in checks}
     return next(
-        s for s in (CheckState.FAILED, CheckState.WARNING, CheckState.UNKNOWN, CheckState.OK) if s in states
+        s
+        for s in (CheckState.FAILED, CheckState.WARNING, CheckState.UNKNOWN, CheckState.OK)
+        if s in states
     )
 
 
 def report(
-    checks: Sequence[Check], policies: Mapping[str, Mapping[str, Any]] | None = None, requests: int = 0
+    checks: Sequence[Check],
+    policies: Mapping[str, Mapping[str, Any]] | None = None,
+    requests: int = 0,
 ) -> dict[str, Any]:
-    """The result of a preflight. `policies`: the missing IAM policy, by side. `requests`: how many requests it sent."""
+    """The result of a preflight. `policies`: the missing IAM policy, by side. `requests`: how many
+    requests it sent."""
     return {
         "state": worst(checks).value,
         "checks": [asdict(check) for check in checks],

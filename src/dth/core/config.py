@@ -6,7 +6,9 @@ from pathlib import Path
 
 def secrets_directory() -> Path:
     """Named secrets, one JSON file each: `DTH_SECRETS_DIR`."""
-    return Path(os.environ.get("DTH_SECRETS_DIR") or _home("XDG_CONFIG_HOME", ".config") / "dth" / "secrets")
+    return Path(
+        os.environ.get("DTH_SECRETS_DIR") or _home("XDG_CONFIG_HOME", ".config") / "dth" / "secrets"
+    )
 
 
 def state_directory() -> Path:

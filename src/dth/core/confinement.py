@@ -1,9 +1,10 @@
 """What a process that works for the users of a hub may use of its machine.
 
-A command works for the user of the machine, who may use all of it. The users of a hub must not use the hub's machine: a
-task of theirs can name objects, secrets, and what the administrator has listed. A process of a hub is confined
-permanently before it reads any user's data. All code that opens a file, uses a profile or makes a connection asks here.
-So it does not matter where a task came from: a form, an import, an old database.
+A command works for the user of the machine, who may use all of it. The users of a hub must not use
+the hub's machine: a task of theirs can name objects, secrets, and what the administrator has
+listed. A process of a hub is confined permanently before it reads any user's data. All code that
+opens a file, uses a profile or makes a connection asks here. So it does not matter where a task
+came from: a form, an import, an old database.
 """
 
 import os
@@ -17,8 +18,9 @@ from dth.core.network import Network
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What an administrator allows. `ca_bundles`: files of certificate authorities, by the names that tasks use.
-    `aws_profiles`: the profiles of the hub's AWS configuration that tasks may use."""
+    """What an administrator allows. `ca_bundles`: files of certificate authorities, by the names
+    that tasks use. `aws_profiles`: the profiles of the hub's AWS configuration that tasks may
+    use."""
 
     ca_bundles: Mapping[str, str] = field(default_factory=dict)
     aws_profiles: frozenset[str] = frozenset()
@@ -28,8 +30,8 @@ class Confinement:
         """The path of the file with this name. Raises UsageError."""
         if name not in self.ca_bundles:
             raise UsageError(
-                f"{name!r} is not a CA bundle of this hub ({_names(self.ca_bundles, 'ca_bundles')}); name one of "
-                "these, never a path"
+                f"{name!r} is not a CA bundle of this hub "
+                f"({_names(self.ca_bundles, 'ca_bundles')}); name one of these, never a path"
             )
         return self.ca_bundles[name]
 
@@ -37,8 +39,8 @@ class Confinement:
         """The same name. Raises UsageError if tasks may not use it."""
         if name not in self.aws_profiles:
             raise UsageError(
-                f"{name!r} is not an AWS profile of this hub ({_names(self.aws_profiles, 'aws_profiles')}); name "
-                "one of these, or a secret"
+                f"{name!r} is not an AWS profile of this hub "
+                f"({_names(self.aws_profiles, 'aws_profiles')}); name one of these, or a secret"
             )
         return name
 
@@ -63,7 +65,7 @@ def confinement() -> Confinement | None:
     return _State.confinement
 
 
-# ------------------------------------------------------------------------------------------------- questions
+# ---------------------------------------------------------------------------------------- questions
 
 
 def local_files() -> bool:
@@ -72,8 +74,8 @@ def local_files() -> bool:
 
 
 def ca_file(name: str) -> str:
-    """The file of certificate authorities that a parameter names: by its path, or in a hub by the name of a listed
-    file. Raises UsageError."""
+    """The file of certificate authorities that a parameter names: by its path, or in a hub by the
+    name of a listed file. Raises UsageError."""
     found = _State.confinement
     return found.ca_bundle(name) if found and name else name
 
@@ -85,15 +87,16 @@ def aws_profile(name: str) -> str:
 
 
 def default_profile() -> bool:
-    """Whether a side that names no profile may use one of the AWS configuration. In a hub, this is allowed if the
-    administrator selected it with a variable, or lists it."""
+    """Whether a side that names no profile may use one of the AWS configuration. In a hub, this is
+    allowed if the administrator selected it with a variable, or lists it."""
     found = _State.confinement
     chosen = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")
     return found is None or bool(chosen) or "default" in found.aws_profiles
 
 
 def aws_session(profile: str) -> Any:
-    """A botocore session for the profile, or for the environment if there is none. Raises UsageError."""
+    """A botocore session for the profile, or for the environment if there is none. Raises
+    UsageError."""
     import botocore.session
 
     session = botocore.session.Session(profile=aws_profile(profile) or None)
@@ -109,14 +112,15 @@ def network() -> Network | None:
 
 
 def check_host(host: str) -> None:
-    """Raise UsageError for an IP address to which this process may not connect. Names are checked when the connection
-    is made."""
+    """Raise UsageError for an IP address to which this process may not connect. Names are checked
+    when the connection is made."""
     rules = network()
     if rules and (why := rules.refusal_of_host(host)):
         raise UsageError(f"{host} {why}")
 
 
 def foreign(words: str) -> str:
-    """The part of another server's answer that may be shown: all of it to the user of the machine, nothing to users
-    of a hub. They choose which server the hub asks, so they could read what only the hub can reach."""
+    """The part of another server's answer that may be shown: all of it to the user of the machine,
+    nothing to users of a hub. They choose which server the hub asks, so they could read what only
+    the hub can reach."""
     return words if _State.confinement is None else ""

@@ -1,7 +1,7 @@
 """Every error that the hub raises. The class of an error says what to do about it.
 
-Workers act on the `Disposition`. The command line exits with code 2 for `UsageError`, and with code 1 for any other
-`HubError`. A message is one line: what is wrong, where, and what to do.
+Workers act on the `Disposition`. The command line exits with code 2 for `UsageError`, and with code
+1 for any other `HubError`. A message is one line: what is wrong, where, and what to do.
 """
 
 import errno
@@ -54,7 +54,8 @@ class Forbidden(HubError):
 
 
 class StateError(HubError):
-    """The state directory cannot be used: it is locked, full, on a network file system, or of a newer version."""
+    """The state directory cannot be used: it is locked, full, on a network file system, or of a
+    newer version."""
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -62,7 +63,8 @@ MAKE_ROOM = "free some space and try again, nothing is lost"
 
 
 def full_disk(error: BaseException) -> str:
-    """One line if the error says that a disk is full, or a quota or limit is reached; "" for any other error."""
+    """One line if the error says that a disk is full, or a quota or limit is reached; "" for any
+    other error."""
     if not isinstance(error, OSError) or error.errno not in FULL:
         return ""
     where = f"{error.filename} cannot be written: " if error.filename else ""
@@ -70,7 +72,8 @@ def full_disk(error: BaseException) -> str:
 
 
 class ListingFailed(HubError):
-    """A part of a listing could not be read. The run fails, because a missing listing is not an empty one."""
+    """A part of a listing could not be read. The run fails, because a missing listing is not an
+    empty one."""
 
 
 class TransferError(HubError):
@@ -112,7 +115,8 @@ class TransferError(HubError):
 
 
 def error_code(text: str) -> str:
-    """The error code in an answer if it is a plain word, else "". It is shown to whoever chose the address."""
+    """The error code in an answer if it is a plain word, else "". It is shown to whoever chose the
+    address."""
     return text if re.fullmatch(r"[A-Za-z0-9._]{1,64}", text) else ""
 
 
@@ -133,7 +137,8 @@ class Corrupted(Transient):
 
 
 class Damaged(Corrupted):
-    """The destination does not hold what was sent. `etag` and `version` identify the damaged copy."""
+    """The destination does not hold what was sent. `etag` and `version` identify the damaged
+    copy."""
 
     def __init__(self, message: str, *, code: str = "", etag: str = "", version: str = "") -> None:
         super().__init__(message, code=code)
@@ -164,7 +169,8 @@ class NoSuchUpload(TransferError):
 
 
 class ObjectChanged(TransferError):
-    """The object is not the one that was listed (412, or an answer with a different ETag or Content-Range)."""
+    """The object is not the one that was listed (412, or an answer with a different ETag or
+    Content-Range)."""
 
     disposition = Disposition.CHANGED
 
@@ -180,5 +186,5 @@ class EndpointRefused(TransferError):
 
 
 class Unreachable(EndpointRefused):
-    """No answer, and the current settings make one impossible: a server without TLS, an untrusted certificate, or an
-    unreadable file of certificate authorities."""
+    """No answer, and the current settings make one impossible: a server without TLS, an untrusted
+    certificate, or an unreadable file of certificate authorities."""

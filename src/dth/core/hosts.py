@@ -1,12 +1,12 @@
 """Hosts, as secrets are bound to them.
 
-Hosts are compared in one form: lower case, IDNs in ASCII, addresses in their usual notation, no dot at the end, and the
-port if it is not the default of the scheme. A binding is a host in this form, `*.` and a domain for all hosts below it,
-or `*` for any host.
+Hosts are compared in one form: lower case, IDNs in ASCII, addresses in their usual notation, no dot
+at the end, and the port if it is not the default of the scheme. A binding is a host in this form,
+`*.` and a domain for all hosts below it, or `*` for any host.
 
-AWS has many endpoints. The services that take credentials form one family per partition, named `*.amazonaws.com` and
-so on. Any other name below such a domain may belong to anybody's machine or function, so it is covered only by its
-own full name. The names of Docker Hub count as one.
+AWS has many endpoints. The services that take credentials form one family per partition, named
+`*.amazonaws.com` and so on. Any other name below such a domain may belong to anybody's machine or
+function, so it is covered only by its own full name. The names of Docker Hub count as one.
 """
 
 import ipaddress
@@ -25,7 +25,12 @@ PROXY_PORT = 1080
 MOST = 50  # hosts of one secret
 LONGEST = 260  # characters of a host and its port
 DOCKER_HUB = "docker.io"
-DOCKER_HUB_NAMES = ("index.docker.io", "registry-1.docker.io", "auth.docker.io", "registry.hub.docker.com")
+DOCKER_HUB_NAMES = (
+    "index.docker.io",
+    "registry-1.docker.io",
+    "auth.docker.io",
+    "registry.hub.docker.com",
+)
 # The domains of the partitions of AWS, and the domain that names the family of each.
 AWS_DOMAINS = {
     "amazonaws.com": "amazonaws.com",
@@ -66,8 +71,8 @@ _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
 
 def ascii_host(host: str) -> str:
-    """A host name in ASCII and lower case. Raises UsageError for a name without one unique ASCII form: programs convert
-    it differently, so they might connect to another host than intended."""
+    """A host name in ASCII and lower case. Raises UsageError for a name without one unique ASCII
+    form: programs convert it differently, so they might connect to another host than intended."""
     lower = host.lower()
     if lower.isascii():
         return lower
@@ -77,13 +82,16 @@ def ascii_host(host: str) -> str:
     except UnicodeError:
         found, same = "", False
     if not same:
-        raise UsageError(f"the host {host!r} can be read in several ways; write it in ASCII (xn--...)")
+        raise UsageError(
+            f"the host {host!r} can be read in several ways; write it in ASCII (xn--...)"
+        )
     return found
 
 
 def host_of(url: str, usual: int = 0) -> str:
-    """The host of a URL or of `host:port`, in the form used for comparison. `usual`: the port that is left out; 0: the
-    default of the scheme, which is https if there is none. Raises UsageError if the text names no host."""
+    """The host of a URL or of `host:port`, in the form used for comparison. `usual`: the port that
+    is left out; 0: the default of the scheme, which is https if there is none. Raises UsageError if
+    the text names no host."""
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         host, port = parts.hostname, parts.port
@@ -96,7 +104,8 @@ def host_of(url: str, usual: int = 0) -> str:
 
 
 def hosts_of(urls: Iterable[str], proxy: str = "") -> tuple[str, ...]:
-    """All hosts that can read what is sent to these URLs. They include a proxy if something is not encrypted."""
+    """All hosts that can read what is sent to these URLs. They include a proxy if something is not
+    encrypted."""
     found = [(url, host_of(url)) for url in urls]
     hosts = [host for _, host in found]
     if proxy and any(url.startswith("http://") for url, _ in found):
@@ -145,8 +154,8 @@ def _binding(text: str) -> str:
     if text == ANY:
         return ANY
     wrong = UsageError(
-        f"hosts: {text[:LONGEST]!r} is not a host; write store.example.com, store.example.com:9000, *.example.com for "
-        "all hosts below it, or * for any host"
+        f"hosts: {text[:LONGEST]!r} is not a host; write store.example.com, "
+        "store.example.com:9000, *.example.com for all hosts below it, or * for any host"
     )
     below = text.startswith(BELOW)
     name = text.removeprefix(BELOW)
@@ -195,6 +204,7 @@ def covers(bindings: Iterable[str], host: str) -> bool:
 
 
 def first_bindings(hosts: Iterable[str]) -> tuple[str, ...]:
-    """The bindings of a secret that is first used with these hosts: the hosts, or the services of their partition."""
+    """The bindings of a secret that is first used with these hosts: the hosts, or the services of
+    their partition."""
     families = ((host, aws_family(host)) for host in hosts)
     return tuple(dict.fromkeys(f"{BELOW}{family}" if family else host for host, family in families))

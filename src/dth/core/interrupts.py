@@ -1,7 +1,8 @@
-"""SIGINT and SIGTERM for a whole command: it always ends with a message and an exit code, never by the signal itself.
+"""SIGINT and SIGTERM for a whole command: it always ends with a message and an exit code, never by
+the signal itself.
 
-The handlers of an event loop are removed before the process ends, and a signal after that would kill the process. These
-handlers stay.
+The handlers of an event loop are removed before the process ends, and a signal after that would
+kill the process. These handlers stay.
 """
 
 # Only imports that are fast: until they are done, a signal has its default effect.
@@ -26,10 +27,11 @@ def leave() -> None:
 
 
 def unwind() -> None:
-    """End the process with SystemExit, so that its work is cleaned up. A further signal ends it without waiting.
+    """End the process with SystemExit, so that its work is cleaned up. A further signal ends it
+    without waiting.
 
-    Not KeyboardInterrupt: if one passes through `exec`, which importing data classes uses, Python ends by SIGINT even
-    if it is caught.
+    Not KeyboardInterrupt: if one passes through `exec`, which importing data classes uses, Python
+    ends by SIGINT even if it is caught.
     """
     _tell()
     handle(lambda: os._exit(1))

@@ -1,8 +1,9 @@
 """Requests over connections that the C extension `_http` reads and writes (see native/engine.c).
 
-It replaces libcurl for plain requests, which are nearly all: requests to a host that is reached without a proxy.
-libcurl does everything else: requests that the extension does not take, connections that it cannot make, and all
-requests if the extension was not built or the environment contains DTH_RELAY=python.
+It replaces libcurl for plain requests, which are nearly all: requests to a host that is reached
+without a proxy. libcurl does everything else: requests that the extension does not take,
+connections that it cannot make, and all requests if the extension was not built or the environment
+contains DTH_RELAY=python.
 """
 
 import asyncio
@@ -44,21 +45,21 @@ else:
 # The root of a URL: scheme, host, port. Anything else, such as a user name, is left to libcurl.
 ROOT = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 PORTS = {"http": 80, "https": 443}
-# Headers of every request, and headers that say how a request is sent. A caller that sets one of the latter wants
-# something that this module does not do.
+# Headers of every request, and headers that say how a request is sent. A caller that sets one of
+# the latter wants something that this module does not do.
 OWN = frozenset({"host", "user-agent", "accept"})
 UNUSUAL = frozenset(
     {"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-# As in libcurl: seconds for which addresses are cached, for which a connection may be idle, and after which the next
-# address is tried in parallel.
+# As in libcurl: seconds for which addresses are cached, for which a connection may be idle, and
+# after which the next address is tried in parallel.
 ADDRESSES_HOLD = 60.0
 LONGEST_REST = 118.0
 HEAD_START = 0.2
 KEEPALIVE = 60
 MOST_IDLE = 1024
-# Bytes of a body from a pipe that are sent at once, and the size of its pieces. The engine receives pieces of the same
-# size, so none has to be split or joined.
+# Bytes of a body from a pipe that are sent at once, and the size of its pieces. The engine receives
+# pieces of the same size, so none has to be split or joined.
 MOST_FED = 1024 * 1024
 PIECE = 256 * 1024
 # Seconds between checks for requests without progress.
@@ -89,7 +90,9 @@ def keep_memory(size: int) -> None:
 class PooledServer:
     """One server, reached with the same options, and its idle connections."""
 
-    def __init__(self, name: str, scheme: str, host: str, port: int, options: "ConnectOptions") -> None:
+    def __init__(
+        self, name: str, scheme: str, host: str, port: int, options: "ConnectOptions"
+    ) -> None:
         self.options = options
         self.host = host.strip("[]")
         self.port = port
@@ -160,7 +163,8 @@ class PooledServer:
 
 
 class Native:
-    """All connections of a process that C code serves. `agent` is the user agent of the requests."""
+    """All connections of a process that C code serves. `agent` is the user agent of the
+    requests."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, agent: str) -> None:
         self._loop = loop
@@ -192,10 +196,12 @@ class Native:
         patience: float,
         valve: "Valve | None",
     ) -> Answer | None:
-        """Send one request and read its answer. Returns None without sending anything if it is for libcurl.
+        """Send one request and read its answer. Returns None without sending anything if it is for
+        libcurl.
 
-        `size`: bytes of the body. `limit`: expected bytes of the answer's body, 0 if unknown. `most`: its maximum
-        bytes. `patience`: seconds that may pass without a byte. Raises TransferError.
+        `size`: bytes of the body. `limit`: expected bytes of the answer's body, 0 if unknown.
+        `most`: its maximum bytes. `patience`: seconds that may pass without a byte. Raises
+        TransferError.
         """
         slash = url.find("/", 8)
         root, target = (url[:slash], url[slash:]) if slash > 0 else (url, "/")
@@ -215,8 +221,8 @@ class Native:
         while outcome is None and (connection := origin.take(self._loop.time())):
             outcome = await self._exchange(origin, connection, request, ends)
         if outcome is None or outcome[0] == _http.STALE:
-            # There was no idle connection, or it was closed when the request arrived. A new one shows more
-            # than another old one.
+            # There was no idle connection, or it was closed when the request arrived. A new one
+            # shows more than another old one.
             made = await self._connected(origin)
             outcome = await self._exchange(origin, made, request, ends) if made else None
         if outcome is None:
@@ -272,7 +278,9 @@ class Native:
             first = "".join(missing).encode()
             if OWN.isdisjoint(headers):
                 origin.first = first
-        return _http.head(method, target, first, headers, size if size or method in ("PUT", "POST") else -1)
+        return _http.head(
+            method, target, first, headers, size if size or method in ("PUT", "POST") else -1
+        )
 
     def forget(self, options: "ConnectOptions") -> None:
         """Close the connections with these options. They will not be used again."""
@@ -299,7 +307,7 @@ class Native:
                 origin.close()
         self._engine.close()
 
-    # ------------------------------------------------------------------------------------------ the loop's calls
+    # ----------------------------------------------------------------------------- the loop's calls
 
     def _on_ready(self) -> None:
         self._settle(self._engine.run())
@@ -324,7 +332,7 @@ class Native:
             else:
                 future.set_result((what, more, chunks))
 
-    # ------------------------------------------------------------------------------------------------ connecting
+    # ----------------------------------------------------------------------------------- connecting
 
     async def _connected(self, origin: PooledServer) -> "Connection | None":
         """A new connection; None if libcurl should try, and report what is wrong."""
@@ -396,7 +404,8 @@ class Native:
 
 
 class BodyEnds(NamedTuple):
-    """Where the bytes of a request come from and go to if that is not memory, and what paces them."""
+    """Where the bytes of a request come from and go to if that is not memory, and what paces
+    them."""
 
     valve: "Valve | None"
     sink: "Pipe | None"
@@ -428,7 +437,8 @@ class Flow:
         *,
         receives: bool,
     ) -> None:
-        # Bytes of the answer that the sink took, and whether bytes were read from the source, which are then gone.
+        # Bytes of the answer that the sink took, and whether bytes were read from the source, which
+        # are then gone.
         self.poured = 0
         self.begun = False
         self._loop = loop
@@ -437,7 +447,8 @@ class Flow:
         self._future = future
         self._receives = receives
         self._allowed = 0
-        # Pieces that the sink had no room for, and the result of the request, which is delivered after them.
+        # Pieces that the sink had no room for, and the result of the request, which is delivered
+        # after them.
         self._pieces: deque[bytes] = deque()
         self._outcome: Outcome | None = None
         valve, sink, source = ends
@@ -445,7 +456,8 @@ class Flow:
             valve.meter, valve.resume, valve.widen_to = self._shut, self._grant, self._widen
             if valve.left != math.inf:
                 self._grant()
-        # The two ends of a pipe must not call each other directly, so this waits for the next turn of the loop.
+        # The two ends of a pipe must not call each other directly, so this waits for the next turn
+        # of the loop.
         if sink is not None:
             sink._resume_source = lambda: self._later(self._pour)
         if source is not None:
@@ -475,7 +487,7 @@ class Flow:
         if self._ends.valve is not None:
             self._ends.valve.close()
 
-    # ---------------------------------------------------------------------------------------------- the valve
+    # ------------------------------------------------------------------------------------ the valve
 
     def _grant(self) -> None:
         """Let pass what the valve grants now, minus what has passed of earlier grants."""
@@ -502,7 +514,7 @@ class Flow:
         if self._receives and not self._connection.closed:
             limit_receiving(buffer, self._connection.fileno())
 
-    # ----------------------------------------------------------------------------------------------- the pipes
+    # ------------------------------------------------------------------------------------ the pipes
 
     def _pour(self) -> None:
         """Pour the answer into the sink, as fast as the sink accepts it."""
@@ -557,7 +569,8 @@ WIDE_BUFFER = 16 * 1024 * 1024
 
 
 def limit_receiving(size: int, fd: int) -> None:
-    """Let a socket receive this many bytes before they are read; 0: as many as the system permits."""
+    """Let a socket receive this many bytes before they are read; 0: as many as the system
+    permits."""
     connection = socket.socket(fileno=fd)
     # The kernel doubles the value.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, (size or WIDE_BUFFER) // 4)
@@ -576,9 +589,9 @@ def _origin(root: str, options: "ConnectOptions") -> PooledServer | None:
 
 
 async def _first(loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> socket.socket | None:
-    """A connection to the first address that accepts one. An address that does not answer at once gets a head start;
-    then the next one is tried in parallel (RFC 8305). None if no address that this process may connect to accepts
-    one."""
+    """A connection to the first address that accepts one. An address that does not answer at once
+    gets a head start; then the next one is tried in parallel (RFC 8305). None if no address that
+    this process may connect to accepts one."""
     network = confinement.network()
     waiting = deque(each for each in addresses if not (network and network.refusal(each[1][0])))
     tries: set[asyncio.Task[socket.socket]] = set()
@@ -614,7 +627,8 @@ async def _dial(loop: asyncio.AbstractEventLoop, family: int, address: Address) 
 
 @cache
 def tls_available() -> bool:
-    """Whether the extension can do TLS. It uses the newest OpenSSL 3 in this process, which is libcurl's."""
+    """Whether the extension can do TLS. It uses the newest OpenSSL 3 in this process, which is
+    libcurl's."""
     mapped = Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines()
     paths = {line.split(maxsplit=5)[5] for line in mapped if "/libssl" in line}
     versions = {path: _http.tls_version(path) for path in paths}
@@ -623,7 +637,8 @@ def tls_available() -> bool:
 
 
 def _trust(ca_bundle: str) -> "Trust":
-    """TLS settings as in libcurl: at least 1.2, and a certificate for the host from a trusted authority."""
+    """TLS settings as in libcurl: at least 1.2, and a certificate for the host from a trusted
+    authority."""
     if ca_bundle:
         return _http.Trust(ca_bundle, None)
     usual = ssl.get_default_verify_paths()
@@ -633,6 +648,8 @@ def _trust(ca_bundle: str) -> "Trust":
 def _failure(origin: PooledServer, what: int, why: str, *, sized: bool) -> TransferError:
     """The error that libcurl would cause."""
     if what == _http.TOO_LARGE and sized:
-        return ObjectChanged(f"{origin.name}: the answer is larger than the object was", code="SizeChanged")
+        return ObjectChanged(
+            f"{origin.name}: the answer is larger than the object was", code="SizeChanged"
+        )
     code = "TimeOut" if what == _http.TIMED_OUT else "ConnectionBroken"
     return Transient(f"{origin.name}: {why}", code=code)

@@ -1,6 +1,8 @@
-"""Which addresses connections may go to: one rule for stores, registries, proxies, webhooks and issuers.
+"""Which addresses connections may go to: one rule for stores, registries, proxies, webhooks and
+issuers.
 
-An address is checked when the connection is made, because a name may resolve differently than before.
+An address is checked when the connection is made, because a name may resolve differently than
+before.
 """
 
 import ipaddress
@@ -40,20 +42,22 @@ HOLDING_IPV4 = (
     (ipaddress.IPv6Network("::/96"), 0),
     (ipaddress.IPv6Network("2002::/16"), 80),
 )
-# The network of local NAT64 gateways. The length of its prefix says where the IPv4 address is: after 96 bits, or after
-# 48, 56 or 64, and then bits 64 to 71 are left out (RFC 6052). Only the gateway's operator knows the length.
+# The network of local NAT64 gateways. The length of its prefix says where the IPv4 address is:
+# after 96 bits, or after 48, 56 or 64, and then bits 64 to 71 are left out (RFC 6052). Only the
+# gateway's operator knows the length.
 LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 # The number of bits after the IPv4 address, without bits 64 to 71.
 BEHIND_LOCAL = (40, 32, 24)
-# The middle of the identifier of a tunnel to an IPv4 address (ISATAP, RFC 5214), whatever its two flags.
+# The middle of the identifier of a tunnel to an IPv4 address (ISATAP, RFC 5214), whatever its two
+# flags.
 TUNNEL, TUNNEL_BITS = 0x5EFE, 0xFCFF_FFFF
 IPV4_BITS = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where connections may go: to public addresses, and to what is allowed in addition. Link-local addresses and those
-    of metadata services are never allowed."""
+    """Where connections may go: to public addresses, and to what is allowed in addition. Link-local
+    addresses and those of metadata services are never allowed."""
 
     loopback: bool = False
     private: bool = False
@@ -61,14 +65,18 @@ class Network:
 
     @classmethod
     def read(cls, allow: object) -> Self:
-        """`allow`: a list of `loopback`, `private` and networks such as 10.20.0.0/16. Raises UsageError."""
+        """`allow`: a list of `loopback`, `private` and networks such as 10.20.0.0/16. Raises
+        UsageError."""
         if not isinstance(allow, list | tuple) or not all(isinstance(each, str) for each in allow):
             raise UsageError("allow: a list is needed, such as [loopback, private, 10.20.0.0/16]")
         words = {each.strip() for each in allow if each.strip()}
-        return cls(LOOPBACK in words, PRIVATE in words, tuple(_networks(words - {LOOPBACK, PRIVATE})))
+        return cls(
+            LOOPBACK in words, PRIVATE in words, tuple(_networks(words - {LOOPBACK, PRIVATE}))
+        )
 
     def refusal(self, address: str) -> str:
-        """Why a connection may not go to this IP address, as the end of a sentence; "" if it may."""
+        """Why a connection may not go to this IP address, as the end of a sentence; "" if it
+        may."""
         try:
             reached = leads_to(address)
         except ValueError:
@@ -81,14 +89,19 @@ class Network:
         if any(found in each for each in self.networks):
             return ""
         if is_loopback(found):
-            return "" if self.loopback else "is the hub's machine itself, which its settings do not allow"
+            return (
+                ""
+                if self.loopback
+                else "is the hub's machine itself, which its settings do not allow"
+            )
         if is_private(found) and not self.private:
             return "is in a private network, which the hub's settings do not allow"
         return ""
 
     def refusal_of_host(self, host: str) -> str:
-        """The same for the host of a URL if it is an IP address; "" for a name, which is resolved only when the
-        connection is made. A proxy connects on behalf of this process, so it gets the same checks."""
+        """The same for the host of a URL if it is an IP address; "" for a name, which is resolved
+        only when the connection is made. A proxy connects on behalf of this process, so it gets the
+        same checks."""
         # In the form that resolvers read: other digits and dots mean the usual ones (IDNA).
         host = unicodedata.normalize("NFKC", host.strip("[]")).replace("\u3002", ".").rstrip(".")
         try:
@@ -108,13 +121,15 @@ def _networks(words: Iterable[str]) -> Iterable[IpNetwork]:
             yield ipaddress.ip_network(word)
         except ValueError:
             raise UsageError(
-                f"allow: {word!r} is none of {LOOPBACK}, {PRIVATE}, or a network such as 10.20.0.0/16"
+                f"allow: {word!r} is none of {LOOPBACK}, {PRIVATE}, or a network such as "
+                "10.20.0.0/16"
             ) from None
 
 
 def leads_to(text: str) -> list[IpAddress]:
-    """All addresses that a connection to this address may reach: the IPv4 address if an IPv6 address contains one, or
-    several if it can be read in several ways. Raises ValueError if the text is not an address."""
+    """All addresses that a connection to this address may reach: the IPv4 address if an IPv6
+    address contains one, or several if it can be read in several ways. Raises ValueError if the
+    text is not an address."""
     found = ipaddress.ip_address(text.partition("%")[0])
     value = int(found)
     if isinstance(found, ipaddress.IPv4Address) or value <= 1:
@@ -137,8 +152,8 @@ def _ipv4(bits: int) -> ipaddress.IPv4Address:
 
 
 def real_address(text: str) -> IpAddress:
-    """The address that is reached: the IPv4 address if an IPv6 address contains one. Raises ValueError if the text is
-    not an address."""
+    """The address that is reached: the IPv4 address if an IPv6 address contains one. Raises
+    ValueError if the text is not an address."""
     return leads_to(text)[0]
 
 
@@ -155,7 +170,9 @@ def is_loopback(address: IpAddress) -> bool:
 
 def is_private(address: IpAddress) -> bool:
     """Whether the address is valid only within some networks."""
-    return not address.is_global or (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
+    return not address.is_global or (
+        isinstance(address, ipaddress.IPv6Address) and address.is_site_local
+    )
 
 
 def environment_names_proxy() -> bool:

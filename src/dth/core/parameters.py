@@ -1,5 +1,6 @@
-"""What the parameter models of all plugins have in common: how a parameter is declared, how sizes and times are read,
-and what can be asked of it. API checks, command line options, forms and reference pages are made from that.
+"""What the parameter models of all plugins have in common: how a parameter is declared, how sizes
+and times are read, and what can be asked of it. API checks, command line options, forms and
+reference pages are made from that.
 
 Names in tasks are camelCase (the alias).
 """
@@ -23,8 +24,8 @@ AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class Names(StrEnum):
-    """What of its machine a command takes by the value of a parameter. A hub takes none of its own from its users: see
-    `check_confined`."""
+    """What of its machine a command takes by the value of a parameter. A hub takes none of its own
+    from its users: see `check_confined`."""
 
     # A file of the machine, or an object.
     LIST = "list"
@@ -62,13 +63,16 @@ def parameter(
     several: bool = False,
     also: Mapping[str, str] | None = None,
     names: Names | None = None,
+    commands_only: bool = False,
     **limits: Any,
 ) -> Any:
-    """`what`: it says what is copied, so that another value makes another transfer, with a state of its own; if not, it
-    only says how: by which way, in which pieces, how fast. Credentials belong to the former: with others the same name
-    may be another bucket. `cli`: its option on the command line; "" = none. `cli_too`: another name of that option.
-    `required`: no task can be without it. `several`: the option can be given several times, and its values are joined
-    with commas. `also`: other names of allowed values. `names`: what of the machine its value may be."""
+    """`what`: it says what is copied, so that another value makes another transfer, with a state of
+    its own; if not, it only says how: by which way, in which pieces, how fast. Credentials belong
+    to the former: with others the same name may be another bucket. `cli`: its option on the command
+    line; "" = none. `cli_too`: another name of that option. `required`: no task can be without it.
+    `several`: the option can be given several times, and its values are joined with commas. `also`:
+    other names of allowed values. `names`: what of the machine its value may be. `commands_only`:
+    it says nothing to a hub, whose forms leave it out."""
     return Field(
         default,
         title=label,
@@ -83,6 +87,7 @@ def parameter(
             "several": several,
             "also": dict(also or {}),
             "names": names,
+            "commands_only": commands_only,
         },
         **limits,
     )
@@ -99,7 +104,8 @@ def parse_size(value: Any) -> Any:
 
 
 def parse_moment(value: Any) -> Any:
-    """A date or time in ISO 8601 (UTC unless it says otherwise), or an age such as `36h` or `7d`; as epoch seconds."""
+    """A date or time in ISO 8601 (UTC unless it says otherwise), or an age such as `36h` or `7d`;
+    as epoch seconds."""
     if not isinstance(value, str):
         return value
     age = re.fullmatch(r"(\d+)([smhdw])", value)
@@ -108,7 +114,9 @@ def parse_moment(value: Any) -> Any:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"{value!r} is neither a date such as 2026-01-31 nor an age such as 7d") from None
+        raise ValueError(
+            f"{value!r} is neither a date such as 2026-01-31 nor an age such as 7d"
+        ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -116,7 +124,7 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 Moment = Annotated[float, BeforeValidator(parse_moment)]
 
 
-# -------------------------------------------------------------------------------------- of a declared field
+# ------------------------------------------------------------------------------ of a declared field
 
 
 def extra(field: Any) -> dict[str, Any]:
@@ -151,7 +159,9 @@ def is_open(field: Any) -> bool:
 
 def readers(field: Any) -> set[object]:
     """The functions that read the parameter's text."""
-    inner = [each for kind in get_args(field.annotation) for each in getattr(kind, "__metadata__", ())]
+    inner = [
+        each for kind in get_args(field.annotation) for each in getattr(kind, "__metadata__", ())
+    ]
     return {each.func for each in [*field.metadata, *inner] if isinstance(each, BeforeValidator)}
 
 
@@ -160,17 +170,19 @@ def is_size(field: Any) -> bool:
     return parse_size in readers(field)
 
 
-# ------------------------------------------------------------------------------- of the machine of a hub
+# -------------------------------------------------------------------------- of the machine of a hub
 
 
-# How a path of a machine begins. No path that stays in a folder is among them: it reads like the key of an object.
+# How a path of a machine begins. No path that stays in a folder is among them: it reads like the
+# key of an object.
 PATH = re.compile(r"[/~]|\.\.?(/|$)|-$|(?!s3:)[A-Za-z][A-Za-z0-9+.-]*:/")
 OBJECT = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,254}/.+", re.DOTALL)
 
 
 def check_confined(parameters: TaskParameters) -> None:
-    """That the parameters name nothing of this machine but what it allows them to. Raises UsageError that names the
-    parameter. Whatever begins work for a user of a hub asks this first."""
+    """That the parameters name nothing of this machine but what it allows them to. Raises
+    UsageError that names the parameter. Whatever begins work for a user of a hub asks this
+    first."""
     if confinement.local_files():
         return
     for name, field in type(parameters).model_fields.items():
@@ -186,16 +198,16 @@ def check_confined(parameters: TaskParameters) -> None:
 def _check_object(value: str) -> None:
     if PATH.match(value) or (value.startswith("s3://") and not OBJECT.fullmatch(value)):
         raise UsageError(
-            f"{value!r} is not a valid name of an object; a hub opens no files of its machine: give a key of the "
-            "source bucket, or s3://bucket/key"
+            f"{value!r} is not a valid name of an object; a hub opens no files of its machine: "
+            "give a key of the source bucket, or s3://bucket/key"
         )
 
 
 def _check_bucket(value: str) -> None:
     if value.startswith("/"):
         raise UsageError(
-            f"{value!r} is a folder; a hub copies no folders of its machine: name a bucket, or copy the folder "
-            "with dth s3 sync on the machine where it is"
+            f"{value!r} is a folder; a hub copies no folders of its machine: name a bucket, or "
+            "copy the folder with dth s3 sync on the machine where it is"
         )
 
 

@@ -1,7 +1,9 @@
-"""The definition of a kind of task: one `Plugin` object, which its package names by the entry point `dth.plugins`.
+"""The definition of a kind of task: one `Plugin` object, which its package names by the entry point
+`dth.plugins`.
 
-The hub, the command line, the deployment and the console know a kind of task only through this object. What every
-plugin must define comes first. The abilities follow: a plugin overrides those that it has.
+The hub, the command line, the deployment and the console know a kind of task only through this
+object. What every plugin must define comes first. The abilities follow: a plugin overrides those
+that it has.
 """
 
 import builtins
@@ -29,7 +31,8 @@ SIDES = ("source", "destination")
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Where a task reads and writes, as shown to people. Tasks that write to the same place have the same `writes`."""
+    """Where a task reads and writes, as shown to people. Tasks that write to the same place have
+    the same `writes`."""
 
     source: str
     destination: str
@@ -47,27 +50,29 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a store's notification contains: messages for the queue, and the address that an operator opens to confirm
-    a subscription ("" if there is none)."""
+    """What a store's notification contains: messages for the queue, and the address that an
+    operator opens to confirm a subscription ("" if there is none)."""
 
     messages: list[Outgoing] = field(default_factory=list)
     confirm: str = ""
 
 
 class Board(Protocol):
-    """Shared limits per registry host, for the processes of a command or of a hub. Times are `time.monotonic`."""
+    """Shared limits per registry host, for the processes of a command or of a hub. Times are
+    `time.monotonic`."""
 
     def hold(self, host: str, until: float, rate: float) -> None:
         """Nobody sends a request before `until`. After that, nobody sends faster than `rate`."""
         ...
 
     def held(self, host: str) -> tuple[float, float]:
-        """The latest `until` for this host, and the `rate` given with it; zeros if there is none."""
+        """The latest `until` for this host, and the `rate` given with it; zeros if there is
+        none."""
         ...
 
     def claim(self, host: str, now: float, spacing: float) -> float:
-        """0 if it is this process's turn, because the last turn was at least `spacing` seconds ago. Otherwise the
-        seconds left."""
+        """0 if it is this process's turn, because the last turn was at least `spacing` seconds ago.
+        Otherwise the seconds left."""
         ...
 
 
@@ -75,12 +80,11 @@ class Board(Protocol):
 class Process:
     """One process of a task, as `Plugin.processes` runs it.
 
-    `kind`: "finder", "worker", "controller", "sweeper" (one pass of the controller when everything is settled),
-    "aborter" (the task stops: discard what it began), or a job that returns a result: "preflight", "forecast",
-    "probe", or a look into a store.
-    `name`: of the process. For a probe or a look, the side ("source" or "destination"). `asked`: what a look is for.
-    `run`: the run that a finder lists for.
-    `folder`: for the process's own files while it runs.
+    `kind`: "finder", "worker", "controller", "sweeper" (one pass of the controller when everything
+    is settled), "aborter" (the task stops: discard what it began), or a job that returns a result:
+    "preflight", "forecast", "probe", or a look into a store. `name`: of the process. For a probe or
+    a look, the side ("source" or "destination"). `asked`: what a look is for. `run`: the run that a
+    finder lists for. `folder`: for the process's own files while it runs.
     """
 
     kind: str
@@ -99,11 +103,11 @@ class Process:
 class AwsTask:
     """How a task of this kind runs on AWS.
 
-    `name`: of its template; also part of the names of its stacks.
-    `tables`: the tables of `dth.platforms.aws.tables` that it needs.
-    `network`, `code`: the settings of the hub that its template takes, by template parameter name. A task's own network
-    settings take precedence.
-    `workers`: the end of the name of the Auto Scaling group of its machines, after the stack's name; "" if it has none.
+    `name`: of its template; also part of the names of its stacks. `tables`: the tables of
+    `dth.platforms.aws.tables` that it needs. `network`, `code`: the settings of the hub that its
+    template takes, by template parameter name. A task's own network settings take precedence.
+    `workers`: the end of the name of the Auto Scaling group of its machines, after the stack's
+    name; "" if it has none.
     """
 
     name: str
@@ -111,8 +115,8 @@ class AwsTask:
     network: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     workers: str = ""
-    # Whether each run is an execution of the state machine that the stack's output `StateMachine` names. If not, what
-    # runs in the stack detects a new run itself.
+    # Whether each run is an execution of the state machine that the stack's output `StateMachine`
+    # names. If not, what runs in the stack detects a new run itself.
     executes_runs: bool = False
 
 
@@ -123,9 +127,11 @@ class Plugin(ABC):
     type: ClassVar[str]
     # What the task moves, in the plural.
     things: ClassVar[str]
-    # All parameters with their labels, groups, help texts, defaults and allowed values (`core.parameters`).
+    # All parameters with their labels, groups, help texts, defaults and allowed values
+    # (`core.parameters`).
     parameters: ClassVar["builtins.type[BaseModel]"]
-    # The module with `async def run(process: Process) -> dict | None`. Only code that runs a process imports it.
+    # The module with `async def run(process: Process) -> dict | None`. Only code that runs a
+    # process imports it.
     processes: ClassVar[str]
 
     @abstractmethod
@@ -144,9 +150,10 @@ class Plugin(ABC):
     async def redrive(
         self, platform: Platform, parameters: Any, *, keys: Sequence[str] = (), reason: str = ""
     ) -> int:
-        """Send failed items again: all of them, the named ones, or those with one reason. Returns how many."""
+        """Send failed items again: all of them, the named ones, or those with one reason. Returns
+        how many."""
 
-    # ------------------------------------------------------------------------------------- abilities
+    # ------------------------------------------------------------------------------------ abilities
 
     # The kinds of job that look into the store of one side.
     looks: ClassVar[frozenset[str]] = frozenset()
@@ -156,11 +163,13 @@ class Plugin(ABC):
         return {}
 
     def store_parameters(self, side: str) -> Mapping[str, str]:
-        """The parameters that a store gives, each with the field of the store; empty if the tasks use no stores."""
+        """The parameters that a store gives, each with the field of the store; empty if the tasks
+        use no stores."""
         return {}
 
     def store_settings(self, store: Store, side: str) -> dict[str, str]:
-        """The store in the form of parameters of this side. Raises UsageError if it cannot be this side."""
+        """The store in the form of parameters of this side. Raises UsageError if it cannot be this
+        side."""
         raise UsageError(f"tasks for {self.things} use no stores")
 
     # Parameters that the hub itself applies. Changing them needs no new processes.
@@ -175,11 +184,13 @@ class Plugin(ABC):
         return []
 
     def buckets_written(self, parameters: Any) -> frozenset[str]:
-        """Every name that the destination bucket may have at AWS; empty if the destination is not a bucket."""
+        """Every name that the destination bucket may have at AWS; empty if the destination is not a
+        bucket."""
         return frozenset()
 
     def conflict(self, one: Any, other: Any) -> str:
-        """Why two tasks must not run at the same time, as the end of a sentence about the second; "" if they may."""
+        """Why two tasks must not run at the same time, as the end of a sentence about the second;
+        "" if they may."""
         return ""
 
     def deletes(self, parameters: Any) -> bool:
@@ -199,12 +210,13 @@ class Plugin(ABC):
         raise UsageError(f"tasks for {self.things} follow no events")
 
     def bandwidth(self, parameters: Any) -> tuple[str, int | None]:
-        """The schedule of bandwidth caps, and the cap at other times in bytes per second; None: no cap."""
+        """The schedule of bandwidth caps, and the cap at other times in bytes per second; None: no
+        cap."""
         return "", None
 
     def rates(self, parameters: Any, cap: int | None) -> dict[str, float]:
-        """The rates shared by all processes of a task, as `Limits` keeps them, with this cap on bandwidth. 0 means no
-        limit."""
+        """The rates shared by all processes of a task, as `Limits` keeps them, with this cap on
+        bandwidth. 0 means no limit."""
         return {}
 
     def budget(self, parameters: Any) -> float | None:
@@ -212,7 +224,8 @@ class Plugin(ABC):
         return None
 
     def spent(self, parameters: Any, runs: Sequence[Counts], prices: Prices) -> float | None:
-        """The estimated cost of the runs so far in USD, for budgets. None if prices are not known."""
+        """The estimated cost of the runs so far in USD, for budgets. None if prices are not
+        known."""
         return None
 
     def unpriced(self, parameters: Any, prices: Prices) -> str:

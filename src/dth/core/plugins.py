@@ -1,4 +1,5 @@
-"""The installed plugins, found by their entry points. The name of an entry point is the type of the plugin's tasks."""
+"""The installed plugins, found by their entry points. The name of an entry point is the type of the
+plugin's tasks."""
 
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -10,7 +11,9 @@ from dth.core.plugin import Plugin
 def plugin(type: str) -> Plugin:
     """Load only this plugin. Raises UsageError if no installed plugin has this type."""
     if type not in _entries():
-        raise UsageError(f"type: there is no plugin for {type} here; there is {', '.join(_entries())}")
+        raise UsageError(
+            f"type: there is no plugin for {type} here; there is {', '.join(_entries())}"
+        )
     return _load(type)
 
 
@@ -20,7 +23,8 @@ def plugins() -> dict[str, Plugin]:
 
 
 def verifies(type: object) -> bool:
-    """Whether records of such a task say how each copy was verified. False if its plugin is not installed."""
+    """Whether records of such a task say how each copy was verified. False if its plugin is not
+    installed."""
     return type in types() and plugin(str(type)).verifies
 
 

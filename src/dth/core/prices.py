@@ -1,4 +1,5 @@
-"""What stores charge if the built-in price list does not cover them. An administrator sets it by the store's host."""
+"""What stores charge if the built-in price list does not cover them. An administrator sets it by
+the store's host."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Prices in USD. `gb`: per GB (10^9 bytes) read from the store; `requests`: per thousand requests of any kind."""
+    """Prices in USD. `gb`: per GB (10^9 bytes) read from the store; `requests`: per thousand
+    requests of any kind."""
 
     gb: float = 0.0
     requests: float = 0.0

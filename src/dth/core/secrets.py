@@ -1,4 +1,5 @@
-"""Named secrets, for code that signs in with them: where they are read, and which hosts they are used with."""
+"""Named secrets, for code that signs in with them: where they are read, and which hosts they are
+used with."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from dth.core.hosts import ANY, covers, first_bindings
 
 @dataclass(frozen=True, slots=True)
 class SecretUse:
-    """One side of a task ("source" or "destination") sends a secret, or what is signed with it, to these hosts (in the
-    form of `hosts.host_of`)."""
+    """One side of a task ("source" or "destination") sends a secret, or what is signed with it, to
+    these hosts (in the form of `hosts.host_of`)."""
 
     side: str
     name: str
@@ -23,8 +24,8 @@ class SecretStore(Protocol):
     """Where named secrets are stored."""
 
     def read(self, name: str) -> str:
-        """The secret's JSON text. Raises UsageError if there is no such secret, and WrongHost if it may not be used
-        with the intended hosts."""
+        """The secret's JSON text. Raises UsageError if there is no such secret, and WrongHost if it
+        may not be used with the intended hosts."""
         ...
 
 
@@ -37,12 +38,14 @@ class BoundSecrets(SecretStore, Protocol):
         ...
 
     def is_unbound(self, name: str) -> bool:
-        """Whether the secret with this name may be used with any host. Raises UsageError as `read` does."""
+        """Whether the secret with this name may be used with any host. Raises UsageError as `read`
+        does."""
         ...
 
 
 def for_hosts(store: SecretStore, hosts: Sequence[str]) -> SecretStore:
-    """The store for a side with these hosts. Commands of the machine's user may use any secret that exists."""
+    """The store for a side with these hosts. Commands of the machine's user may use any secret that
+    exists."""
     return store.at(hosts) if isinstance(store, BoundSecrets) else store
 
 
@@ -57,18 +60,21 @@ def check_use(name: str, bindings: Sequence[str], hosts: Iterable[str]) -> None:
             continue
         if not bindings:
             raise WrongHost(
-                f"secret {name!r} is new and bound to no host yet: resume the task, which binds it to {host}, or let "
-                "an administrator bind it"
+                f"secret {name!r} is new and bound to no host yet: resume the task, which binds "
+                f"it to {host}, or let an administrator bind it"
             )
         raise WrongHost(
-            f"secret {name!r} may not be used with {host}: it is bound to {', '.join(bindings)}; name another secret, "
-            "or let an administrator bind it again"
+            f"secret {name!r} may not be used with {host}: it is bound to "
+            f"{', '.join(bindings)}; name another secret, or let an administrator bind it again"
         )
 
 
-def plan_use(found: Mapping[str, Sequence[str]], uses: Iterable[SecretUse]) -> dict[str, tuple[str, ...]]:
-    """What to bind the secrets to that are not bound yet, for work with these uses. `found`: the bindings of each
-    secret that exists. Raises WrongHost if a secret may not be used in this way."""
+def plan_use(
+    found: Mapping[str, Sequence[str]], uses: Iterable[SecretUse]
+) -> dict[str, tuple[str, ...]]:
+    """What to bind the secrets to that are not bound yet, for work with these uses. `found`: the
+    bindings of each secret that exists. Raises WrongHost if a secret may not be used in this
+    way."""
     hosts: dict[str, tuple[str, ...]] = {}
     for use in uses:
         if found.get(use.name):
@@ -84,7 +90,8 @@ def unbound_warning(name: str) -> str:
 
 
 def warn_of_unbound(uses: Iterable[SecretUse], store: SecretStore) -> list[Check]:
-    """For a preflight: a warning for each side that uses such a secret. Unreadable secrets are reported elsewhere."""
+    """For a preflight: a warning for each side that uses such a secret. Unreadable secrets are
+    reported elsewhere."""
     found: list[Check] = []
     if not isinstance(store, BoundSecrets):
         return found
@@ -95,7 +102,9 @@ def warn_of_unbound(uses: Iterable[SecretUse], store: SecretStore) -> list[Check
             continue
         if unbound:
             todo = f"let an administrator bind it to {', '.join(use.hosts)}"
-            found.append(Check(use.side, "secret", CheckState.WARNING, unbound_warning(use.name), todo))
+            found.append(
+                Check(use.side, "secret", CheckState.WARNING, unbound_warning(use.name), todo)
+            )
     return found
 
 

@@ -1,7 +1,8 @@
 """The stores of this machine's user, for commands: a TOML file with one section for each store.
 
-A section has the fields of a store (`core.stores`), and says where its keys are if no profile and no secret does: in
-environment variables that it names, or in the file itself, which then only its owner may read.
+A section has the fields of a store (`core.stores`), and says where its keys are if no profile and
+no secret does: in environment variables that it names, or in the file itself, which then only its
+owner may read.
 """
 
 import json
@@ -68,7 +69,8 @@ def store_of(name: str, values: Mapping[str, Any]) -> Store:
         return store
     if store.secret or store.profile or store.anonymous:
         raise UsageError(
-            f"store {name!r} has keys, and also a secret, a profile or anonymous access; leave one out"
+            f"store {name!r} has keys, and also a secret, a profile or anonymous access; leave "
+            "one out"
         )
     return Store.read(name, given | {"secret": f"{KEYS_OF}{name}"})
 
@@ -95,7 +97,8 @@ def add_store(name: str, values: Mapping[str, Any], *, replace: bool = False) ->
     """Write a store to the file; the rest of the file stays as it is. Raises UsageError."""
     if not NAME.fullmatch(name) or name in RESERVED:
         raise UsageError(
-            f"{name[:80]!r} is not a name for a store: letters, digits and any of _.- make one, up to 63"
+            f"{name[:80]!r} is not a name for a store: letters, digits and any of _.- make "
+            "one, up to 63"
         )
     store_of(name, values)
     known = read_stores()

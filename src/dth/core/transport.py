@@ -1,8 +1,9 @@
 """HTTP requests with libcurl on an asyncio event loop.
 
-One epoll descriptor watches all sockets of libcurl, and only that descriptor is registered with the event loop. So
-one wake-up serves all ready sockets, and finished requests are collected together. This costs a fraction of
-registering each socket with asyncio (measured in bench/). libcurl does HTTP, TLS, pooling, proxies and DNS.
+One epoll descriptor watches all sockets of libcurl, and only that descriptor is registered with the
+event loop. So one wake-up serves all ready sockets, and finished requests are collected together.
+This costs a fraction of registering each socket with asyncio (measured in bench/). libcurl does
+HTTP, TLS, pooling, proxies and DNS.
 """
 
 import asyncio
@@ -53,8 +54,8 @@ class ConnectOptions:
     since: float = 0.0
 
     def with_buffer(self, size: int, since: float = 0.0) -> "ConnectOptions":
-        """These options with another receive buffer. Returns the same object if nothing changes, because connections
-        are reused by its identity."""
+        """These options with another receive buffer. Returns the same object if nothing changes,
+        because connections are reused by its identity."""
         if (size, since) == (self.receive_buffer, self.since):
             return self
         return replace(self, receive_buffer=size, since=since)
@@ -75,11 +76,15 @@ class Response:
 
 
 class Pipe:
-    """A bounded buffer through which one request's answer becomes another request's body. So a part of any size passes
-    with little memory: a full pipe pauses the reader, an empty one the writer."""
+    """A bounded buffer through which one request's answer becomes another request's body. So a part
+    of any size passes with little memory: a full pipe pauses the reader, an empty one the
+    writer."""
 
     def __init__(
-        self, length: int, limit: int = 4 * 1024 * 1024, on_chunk: Callable[[bytes], None] | None = None
+        self,
+        length: int,
+        limit: int = 4 * 1024 * 1024,
+        on_chunk: Callable[[bytes], None] | None = None,
     ):
         self._length = length
         self._limit = limit
@@ -100,7 +105,8 @@ class Pipe:
         return self._length
 
     def write(self, chunk: bytes) -> int | None:
-        """Take a chunk from the source. Returns libcurl's code for a pause or a failure, None for success."""
+        """Take a chunk from the source. Returns libcurl's code for a pause or a failure, None for
+        success."""
         if self.failed:
             # Any count other than the chunk's makes libcurl abort the request.
             return -1
@@ -135,8 +141,8 @@ class Pipe:
         return data
 
     async def feed(self, chunk: bytes) -> bool:
-        """As `write`, for a source that is not a request: waits while the pipe is full. False: the other side gave
-        up."""
+        """As `write`, for a source that is not a request: waits while the pipe is full. False: the
+        other side gave up."""
         room = asyncio.Event()
         self._resume_source = room.set
         while (code := self.write(chunk)) == pycurl.WRITEFUNC_PAUSE:
@@ -145,7 +151,8 @@ class Pipe:
         return code is None
 
     async def draw(self, size: int) -> bytes:
-        """As `read`, for a sink that is not a request: waits while the pipe is empty. b"": the other side gave up."""
+        """As `read`, for a sink that is not a request: waits while the pipe is empty. b"": the
+        other side gave up."""
         more = asyncio.Event()
         self._resume_sink = more.set
         while isinstance(data := self.read(size), int):
@@ -181,8 +188,8 @@ class Pipe:
 
 
 class Valve:
-    """Lets a body's bytes pass as they are granted. A dry valve pauses the request until `grant`. An infinite grant
-    costs nothing, and can be revoked later with `shut`."""
+    """Lets a body's bytes pass as they are granted. A dry valve pauses the request until `grant`.
+    An infinite grant costs nothing, and can be revoked later with `shut`."""
 
     def __init__(self) -> None:
         # Bytes granted that have not passed; below 0: bytes that passed in advance.
@@ -195,14 +202,16 @@ class Valve:
         self.widen_to: Callable[[int], None] | None = None
 
     def shut(self, buffer: int) -> None:
-        """Revoke what was granted. `buffer`: bytes that the connection may receive before they are granted."""
+        """Revoke what was granted. `buffer`: bytes that the connection may receive before they are
+        granted."""
         self.left = min(self.left, 0.0)
         if self.meter:
             self.meter()
         self.widen(buffer)
 
     def widen(self, buffer: int) -> None:
-        """Let the connection receive this many bytes before they are granted; 0: as many as the system permits."""
+        """Let the connection receive this many bytes before they are granted; 0: as many as the
+        system permits."""
         if self.widen_to:
             self.widen_to(buffer)
 
@@ -213,7 +222,8 @@ class Valve:
             self.resume()
 
     def close(self) -> None:
-        """The body has passed. Drop the callbacks: they refer to the body and would keep it in memory."""
+        """The body has passed. Drop the callbacks: they refer to the body and would keep it in
+        memory."""
         self.resume = self.meter = self.widen_to = None
 
     def open(self) -> bool:
@@ -242,8 +252,9 @@ Read = Callable[[int], bytes | int]
 
 
 class Pieces:
-    """A body in pieces for libcurl to read. A read returns as much as libcurl takes at once, because pieces may have
-    only 16 KiB and each read leads to a system call. Reading can restart from the beginning."""
+    """A body in pieces for libcurl to read. A read returns as much as libcurl takes at once,
+    because pieces may have only 16 KiB and each read leads to a system call. Reading can restart
+    from the beginning."""
 
     __slots__ = ("_at", "_chunks", "_largest", "_next")
 
@@ -280,7 +291,8 @@ _NOTHING = Pieces(())
 
 
 class Transport:
-    """All HTTP of one process. Use it from one event loop. Close it there, or use it as a context manager."""
+    """All HTTP of one process. Use it from one event loop. Close it there, or use it as a context
+    manager."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -328,9 +340,10 @@ class Transport:
     ) -> Coroutine[Any, Any, Response]:
         """Send one request and read its answer.
 
-        `limit`: acceptable bytes of the body (0: the size of an error or a listing). `sink` receives the body of a
-        2xx answer instead of memory. `valve` paces the body in either direction. Raises `ConnectionFailed` or
-        `Transient`, or `ObjectChanged` for a body that exceeds `limit`. Any HTTP status is an answer, not an error.
+        `limit`: acceptable bytes of the body (0: the size of an error or a listing). `sink`
+        receives the body of a 2xx answer instead of memory. `valve` paces the body in either
+        direction. Raises `ConnectionFailed` or `Transient`, or `ObjectChanged` for a body that
+        exceeds `limit`. Any HTTP status is an answer, not an error.
         """
         send = self._send_native if self._native else self._send_by_libcurl
         return send(method, url, headers, body, options, sink, limit, stall_timeout, valve)
@@ -470,7 +483,8 @@ class Transport:
                 curl.close()
 
     def count(self, *, received: int = 0, sent: int = 0) -> None:
-        """Count what was transferred without a connection: bytes read from or written to a folder."""
+        """Count what was transferred without a connection: bytes read from or written to a
+        folder."""
         self.requests += 1
         self._bytes_in += received
         self.bytes_out += sent
@@ -485,7 +499,9 @@ class Transport:
         """The bytes of bodies that have passed in unfinished requests, in both directions."""
         directions = (pycurl.SIZE_DOWNLOAD_T, pycurl.SIZE_UPLOAD_T)
         here = self._native.bytes_under_way if self._native else 0
-        return here + sum(int(curl.getinfo(direction)) for curl in self._waiting for direction in directions)
+        return here + sum(
+            int(curl.getinfo(direction)) for curl in self._waiting for direction in directions
+        )
 
     def close(self) -> None:
         """Close all connections. Requests that wait for an answer are cancelled."""
@@ -505,12 +521,12 @@ class Transport:
         self._multi.close()
         self._epoll.close()
 
-    # ------------------------------------------------------------------------------ libcurl's callbacks
+    # -------------------------------------------------------------------------- libcurl's callbacks
 
     def _on_socket(self, what: int, fd: int, multi: Any, data: Any) -> None:
         if what == pycurl.POLL_REMOVE:
-            # Keep it registered: the next request on this connection uses it again. This saves half of the system
-            # calls.
+            # Keep it registered: the next request on this connection uses it again. This saves half
+            # of the system calls.
             self._wanted.pop(fd, None)
             return
         events = select.EPOLLIN if what & pycurl.POLL_IN else 0
@@ -600,7 +616,8 @@ class Transport:
             future.set_result(code)
 
     def _attach(self, curl: pycurl.Curl, valve: Valve, write: Write, read: Read | None) -> None:
-        """Let the valve decide when the body's bytes pass: from the first byte, or from the time when it is shut."""
+        """Let the valve decide when the body's bytes pass: from the first byte, or from the time
+        when it is shut."""
 
         def meter() -> None:
             valve.meter = None
@@ -620,7 +637,8 @@ class Transport:
             meter()
 
     def _unpause(self, curl: pycurl.Curl) -> None:
-        # libcurl must not be called from its own callbacks, so this waits for the next turn of the loop.
+        # libcurl must not be called from its own callbacks, so this waits for the next turn of the
+        # loop.
         self._loop.call_soon(self._continue, curl)
 
     def _continue(self, curl: pycurl.Curl) -> None:
@@ -637,7 +655,8 @@ def _most(limit: int) -> int:
 
 
 def _kind(method: str, body: Body) -> str:
-    """The kind of a handle. Handles are reused only within a kind, so no option of another kind is left over."""
+    """The kind of a handle. Handles are reused only within a kind, so no option of another kind is
+    left over."""
     if isinstance(body, bytes):
         if body or method in ("PUT", "POST"):
             return "post"
@@ -646,8 +665,8 @@ def _kind(method: str, body: Body) -> str:
 
 
 def _new_handle(kind: str, method: str, options: ConnectOptions) -> pycurl.Curl:
-    """A handle with everything that its requests use in the same way: the lines of an answer's head, the pieces of its
-    body, and its maximum size."""
+    """A handle with everything that its requests use in the same way: the lines of an answer's
+    head, the pieces of its body, and its maximum size."""
     curl = pycurl.Curl()
     curl.lines, curl.chunks, curl.most = [], [], 0
     curl.setopt(pycurl.HEADERFUNCTION, curl.lines.append)
@@ -710,8 +729,8 @@ def guard(curl: pycurl.Curl) -> None:
 
 
 def check_url(url: str) -> None:
-    """Raise Unreachable for an IP address to which this process may not connect. A proxy must not connect there on its
-    behalf. Where a name leads behind a proxy, only the proxy knows."""
+    """Raise Unreachable for an IP address to which this process may not connect. A proxy must not
+    connect there on its behalf. Where a name leads behind a proxy, only the proxy knows."""
     host = urlsplit(url).hostname or ""
     if (network := confinement.network()) and (why := network.refusal_of_host(host)):
         raise Unreachable(f"{host} {why}", code=ADDRESS_REFUSED)
@@ -754,7 +773,8 @@ def _limit_answer(curl: pycurl.Curl, kind: str, most: int) -> None:
 
 
 def _attach_body(curl: pycurl.Curl, kind: str, body: Body) -> tuple[int, Read | None]:
-    """Hand the body to libcurl. Returns its length in bytes, and its reader unless libcurl already has all of it."""
+    """Hand the body to libcurl. Returns its length in bytes, and its reader unless libcurl already
+    has all of it."""
     if kind == "post":
         curl.setopt(pycurl.POSTFIELDS, body)
         return len(body), None
@@ -769,7 +789,8 @@ def _attach_body(curl: pycurl.Curl, kind: str, body: Body) -> tuple[int, Read | 
 
 
 def _let_go(curl: pycurl.Curl, kind: str) -> None:
-    """Drop what the handle of a finished request refers to. A handle kept for reuse would keep the bodies in memory."""
+    """Drop what the handle of a finished request refers to. A handle kept for reuse would keep the
+    bodies in memory."""
     curl.lines.clear()
     curl.chunks.clear()
     if kind == "post":
@@ -839,7 +860,8 @@ def _status(lines: list[bytes]) -> int:
 
 
 def parse_headers(lines: list[bytes]) -> dict[str, str]:
-    """The headers of an answer, from the lines of its head. Repeated headers are joined to a list (RFC 9110, 5.2)."""
+    """The headers of an answer, from the lines of its head. Repeated headers are joined to a list
+    (RFC 9110, 5.2)."""
     headers: dict[str, str] = {}
     count = 0
     for line in lines:
@@ -894,7 +916,12 @@ NEVER_AN_ANSWER = {
 # The error code of a connection that is not allowed.
 ADDRESS_REFUSED = "AddressRefused"
 # OpenSSL's messages if the first answer was not TLS.
-NO_TLS = ("wrong version number", "packet length too long", "record layer failure", "unknown protocol")
+NO_TLS = (
+    "wrong version number",
+    "packet length too long",
+    "record layer failure",
+    "unknown protocol",
+)
 
 
 def _words(curl: pycurl.Curl) -> str:
@@ -904,7 +931,9 @@ def _words(curl: pycurl.Curl) -> str:
 
 def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> TransferError:
     host = url.partition("//")[2].partition("/")[0] or url
-    message = _words(curl) or (f"libcurl error {error}" if error else "the answer broke off in its head")
+    message = _words(curl) or (
+        f"libcurl error {error}" if error else "the answer broke off in its head"
+    )
     connected = curl.getinfo(pycurl.REQUEST_SIZE) > 0
     if not connected and (why := refused(curl)):
         return Unreachable(f"{host}: {why}", code=ADDRESS_REFUSED)
@@ -913,11 +942,15 @@ def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> Transfe
         message = message[:1].lower() + message[1:]
     text = f"{host}: {message}"
     if error == pycurl.E_FILESIZE_EXCEEDED and sized:
-        return ObjectChanged(f"{host}: the answer is larger than the object was", code="SizeChanged")
+        return ObjectChanged(
+            f"{host}: the answer is larger than the object was", code="SizeChanged"
+        )
     if error in NEVER_AN_ANSWER:
         return Unreachable(text, code=NEVER_AN_ANSWER[error])
     if error == pycurl.E_SSL_CONNECT_ERROR and any(words in message for words in NO_TLS):
         return Unreachable(text, code="NoTls")
     if error in NO_ANSWER or (error == pycurl.E_OPERATION_TIMEDOUT and not connected):
         return ConnectionFailed(text, code=NO_ANSWER.get(error, "ConnectionFailed"))
-    return Transient(text, code="TimeOut" if error == pycurl.E_OPERATION_TIMEDOUT else "ConnectionBroken")
+    return Transient(
+        text, code="TimeOut" if error == pycurl.E_OPERATION_TIMEDOUT else "ConnectionBroken"
+    )

@@ -1,4 +1,5 @@
-"""The hub that the demo's transfer is a task of: `dth up`, a process of its own, with a data directory of its own."""
+"""The hub that the demo's transfer is a task of: `dth up`, a process of its own, with a data
+directory of its own."""
 
 import contextlib
 import os
@@ -70,7 +71,17 @@ def _wait(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
 
 
 def _token(data: Path) -> str:
-    command = [sys.executable, "-m", "dth", "token", "create", "--data-dir", str(data), "--role", "operator"]
+    command = [
+        sys.executable,
+        "-m",
+        "dth",
+        "token",
+        "create",
+        "--data-dir",
+        str(data),
+        "--role",
+        "operator",
+    ]
     made = subprocess.run([*command, "--name", "demo"], capture_output=True, text=True, check=False)
     if made.returncode:
         raise HubError(f"the hub of the demo gives no token: {made.stderr.strip()}")

@@ -1,6 +1,8 @@
-"""The objects of the demo: small ones by the thousand, names that break tools, and a few that go in parts.
+"""The objects of the demo: small ones by the thousand, names that break tools, and a few that go in
+parts.
 
-Everything is made from the key alone, so that each run has the same objects and none of them lies on a disk.
+Everything is made from the key alone, so that each run has the same objects and none of them lies
+on a disk.
 """
 
 import random
@@ -87,7 +89,8 @@ class Sample:
 
 @cache
 def _noise() -> bytes:
-    """What the chunks of large objects are turns of: making them each time would take longer than copying."""
+    """What the chunks of large objects are turns of: making them each time would take longer than
+    copying."""
     return random.Random(0).randbytes(CHUNK)
 
 
@@ -113,7 +116,9 @@ def _odd() -> Iterator[Sample]:
 
 
 def _large() -> Iterator[Sample]:
-    for number, (key, size) in enumerate(LARGE):  # without tags: these stores drop them from uploads in parts
+    for number, (key, size) in enumerate(
+        LARGE
+    ):  # without tags: these stores drop them from uploads in parts
         yield Sample(key, size, _metadata("video/mp4", number))
 
 

@@ -1,4 +1,5 @@
-"""The steps of the demo: fill a store, let a hub copy it to another one, read every object back from both.
+"""The steps of the demo: fill a store, let a hub copy it to another one, read every object back
+from both.
 
 The transfer is begun by the command itself, in a process of its own, exactly as it is shown.
 """
@@ -45,7 +46,8 @@ class DemoKeys:
 
 
 def use_own_settings(folder: Path) -> None:
-    """From here on this process and its children know no AWS settings, proxies and states but the demo's."""
+    """From here on this process and its children know no AWS settings, proxies and states but the
+    demo's."""
     for name in list(os.environ):
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
             del os.environ[name]
@@ -59,11 +61,12 @@ def use_own_settings(folder: Path) -> None:
     }
 
 
-# ------------------------------------------------------------------------------------------------- filling
+# ------------------------------------------------------------------------------------------ filling
 
 
 def fill(urls: Sequence[str], samples: Sequence[Sample], tick: Tick) -> dict[str, str]:
-    """Make both buckets and write the samples into the first. Returns the SHA-256 of each content, by key."""
+    """Make both buckets and write the samples into the first. Returns the SHA-256 of each content,
+    by key."""
     return _run(lambda: _fill(urls, samples, tick))
 
 
@@ -104,7 +107,7 @@ async def _write(client: S3Client, sample: Sample, tick: Tick) -> str:
     return digest.hexdigest()
 
 
-# ------------------------------------------------------------------------------------------------- copying
+# ------------------------------------------------------------------------------------------ copying
 
 
 def sync_arguments(urls: Sequence[str], hub: str) -> list[str]:
@@ -125,7 +128,8 @@ class DemoResult:
 
 
 def sync(arguments: Sequence[str], hub: DemoHub) -> int:
-    """Run `dth` with these arguments; it shows its own progress and result. Returns its exit code."""
+    """Run `dth` with these arguments; it shows its own progress and result. Returns its exit
+    code."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dth", *arguments],
         env=os.environ | {"DTH_TOKEN": hub.token},
@@ -171,19 +175,23 @@ def run_again(hub: DemoHub, task: str) -> DemoResult:
     return last_run(hub, task)
 
 
-# ----------------------------------------------------------------------------------------------- verifying
+# ---------------------------------------------------------------------------------------- verifying
 
 
 @dataclass(slots=True)
 class DemoCheck:
-    """What reading everything back showed. `objects` are right in both stores; each problem is one line."""
+    """What reading everything back showed. `objects` are right in both stores; each problem is one
+    line."""
 
     objects: int = 0
     problems: list[str] = field(default_factory=list)
 
 
-def verify(urls: Sequence[str], samples: Sequence[Sample], digests: dict[str, str], tick: Tick) -> DemoCheck:
-    """Read every object from both stores: its bytes by SHA-256, its metadata and tags; and nothing else is there."""
+def verify(
+    urls: Sequence[str], samples: Sequence[Sample], digests: dict[str, str], tick: Tick
+) -> DemoCheck:
+    """Read every object from both stores: its bytes by SHA-256, its metadata and tags; and nothing
+    else is there."""
     return _run(lambda: _verify(urls, samples, digests, tick))
 
 
@@ -194,7 +202,9 @@ async def _verify(
     async with _clients(urls) as clients:
         for client in clients:
             extra = await _keys(client) - digests.keys()
-            verified.problems += [f"{client.bucket}: key {key!r} should not be there" for key in extra]
+            verified.problems += [
+                f"{client.bucket}: key {key!r} should not be there" for key in extra
+            ]
 
         async def check(sample: Sample) -> None:
             found = await asyncio.gather(
@@ -244,7 +254,7 @@ async def _keys(client: S3Client) -> set[str]:
             return keys
 
 
-# -------------------------------------------------------------------------------------------------- common
+# ------------------------------------------------------------------------------------------- common
 
 
 @contextlib.asynccontextmanager
@@ -258,7 +268,8 @@ async def _clients(urls: Sequence[str]) -> AsyncIterator[list[S3Client]]:
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """On a loop of its own. What ends us comes while the loop runs, not while it is made or closed."""
+    """On a loop of its own. What ends us comes while the loop runs, not while it is made or
+    closed."""
 
     async def main() -> T:
         with _masked(signal.SIG_UNBLOCK):

@@ -1,6 +1,7 @@
 """Two S3 stores of our own: processes on this machine that hold their objects in memory.
 
-They end with the block that started them, however it is left, and with this process, however that ends.
+They end with the block that started them, however it is left, and with this process, however that
+ends.
 """
 
 import contextlib
@@ -28,12 +29,15 @@ _libc = ctypes.CDLL(None)
 def check_installed() -> None:
     """Say in one line what to install where the servers are missing."""
     if any(importlib.util.find_spec(name) is None for name in ("ministack", "hypercorn")):
-        raise UsageError("the demo needs its two test servers: pip install 'data-transfer-hub[demo]'")
+        raise UsageError(
+            "the demo needs its two test servers: pip install 'data-transfer-hub[demo]'"
+        )
 
 
 @contextlib.contextmanager
 def two_stores(folder: Path) -> Iterator[tuple[str, str]]:
-    """The URLs of two independent stores that answer. `folder` takes their logs and temporary files."""
+    """The URLs of two independent stores that answer. `folder` takes their logs and temporary
+    files."""
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(_store(folder / name)) for name in ("source", "destination")]
         urls = [_wait(*store) for store in stores]
@@ -45,7 +49,8 @@ def _store(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
     """One store starting: its URL, its process, its log."""
     folder.mkdir()
     log = folder / "log"
-    # The socket listens from here on and is handed over: no other process can take the port in between.
+    # The socket listens from here on and is handed over: no other process can take the port in
+    # between.
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener, log.open("wb") as output:
         port = listener.getsockname()[1]
         command = [
@@ -85,7 +90,10 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + START_LIMIT
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError), direct.open(f"{url}/_ministack/health", timeout=START_LIMIT):
+        with (
+            contextlib.suppress(OSError),
+            direct.open(f"{url}/_ministack/health", timeout=START_LIMIT),
+        ):
             return url
         time.sleep(0.05)
     words = log.read_text("utf-8", "replace").strip().splitlines() or ["it did not answer"]

@@ -1,1 +1,2 @@
-"""The hub: tasks, their lifecycle and schedules, users and their roles, monitoring. Independent of any platform."""
+"""The hub: tasks, their lifecycle and schedules, users and their roles, monitoring. Independent of
+any platform."""

@@ -1,7 +1,7 @@
 """Entries of the audit log in addition to changes through the API, and which entries concern tasks.
 
-`target` of an entry is the object that it concerns. Names of tasks can be chosen, and can equal names of users, so
-the operation decides what a viewer may read.
+`target` of an entry is the object that it concerns. Names of tasks can be chosen, and can equal
+names of users, so the operation decides what a viewer may read.
 """
 
 import json
@@ -34,13 +34,20 @@ OF_USERS = ("createUser", "setUserPassword", "setUserRole", "deleteUser")
 
 
 def target_of(what: str, name: str) -> str:
-    """What an operation concerns. A user is named in the stored form, however the caller wrote the name: then a search
-    for the user finds all entries."""
+    """What an operation concerns. A user is named in the stored form, however the caller wrote the
+    name: then a search for the user finds all entries."""
     return canonical(name) if what in OF_USERS else name
 
 
 async def note(
-    audit: Audit, what: str, who: str, via: str, *, target: str = "", outcome: str = "ok", **detail: Any
+    audit: Audit,
+    what: str,
+    who: str,
+    via: str,
+    *,
+    target: str = "",
+    outcome: str = "ok",
+    **detail: Any,
 ) -> None:
     """Record an event that has happened."""
     await audit.begin(entry(what, who, via, target=target, outcome=outcome, detail=detail))

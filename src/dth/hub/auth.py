@@ -1,9 +1,9 @@
 """Authentication: from an Authorization header to an Identity.
 
-Two kinds of bearer token are accepted: API tokens of the hub (`API_TOKEN`...), and access tokens (JWTs) of the
-OpenID Connect issuers that the hub trusts. No claim of a token is trusted, including its `iss`, until its signature
-is verified with a key fetched from the issuer's own address. Headers that point elsewhere (`jku`, `x5u`, `jwk`) are
-ignored.
+Two kinds of bearer token are accepted: API tokens of the hub (`API_TOKEN`...), and access tokens
+(JWTs) of the OpenID Connect issuers that the hub trusts. No claim of a token is trusted, including
+its `iss`, until its signature is verified with a key fetched from the issuer's own address. Headers
+that point elsewhere (`jku`, `x5u`, `jwk`) are ignored.
 """
 
 import asyncio
@@ -65,13 +65,14 @@ Claims = Mapping[str, Any]
 class IssuerConfig:
     """An issuer that the hub trusts. Raises UsageError for an invalid configuration.
 
-    `audience`: the required audience of access tokens. Without it, they must have been issued to our `client_id`
-    (`aud`, `client_id`, `azp` or `cid`: some issuers, such as Cognito, have no audience). `role_claim`: the claim
-    that holds roles or groups, with dots for nested claims (`realm_access.roles`); "" tries ROLE_CLAIMS. `roles`:
-    maps groups to roles; without it, group names are roles ("admin", "dth-admin"). `default_role`: the role of
-    users whose claims name none; None refuses them. `ca_bundle`: PEM file for a private CA. `scope`: what the
-    console and the command line request, together with `audience`; without an audience, some issuers (Auth0) issue
-    no token for an API.
+    `audience`: the required audience of access tokens. Without it, they must have been issued to
+    our `client_id` (`aud`, `client_id`, `azp` or `cid`: some issuers, such as Cognito, have no
+    audience). `role_claim`: the claim that holds roles or groups, with dots for nested claims
+    (`realm_access.roles`); "" tries ROLE_CLAIMS. `roles`: maps groups to roles; without it, group
+    names are roles ("admin", "dth-admin"). `default_role`: the role of users whose claims name
+    none; None refuses them. `ca_bundle`: PEM file for a private CA. `scope`: what the console and
+    the command line request, together with `audience`; without an audience, some issuers (Auth0)
+    issue no token for an API.
     """
 
     issuer: str
@@ -86,7 +87,11 @@ class IssuerConfig:
     def __post_init__(self) -> None:
         """Convert the role names of a settings file."""
         require_secure(self.issuer)
-        default = None if self.default_role in (None, NO_ROLE) else _role("default_role", self.default_role)
+        default = (
+            None
+            if self.default_role in (None, NO_ROLE)
+            else _role("default_role", self.default_role)
+        )
         object.__setattr__(self, "default_role", default)
         if not isinstance(self.roles, Mapping):
             raise UsageError("roles: each line has a group and its role (hub-admins: admin)")
@@ -106,7 +111,8 @@ def _role(place: str, name: object) -> Role:
 
 
 def require_secure(url: str) -> None:
-    """Raise UsageError unless the URL is safe from eavesdropping and changes in transit: https, or this machine."""
+    """Raise UsageError unless the URL is safe from eavesdropping and changes in transit: https, or
+    this machine."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -115,18 +121,20 @@ def require_secure(url: str) -> None:
     if not host or parts.username is not None or parts.fragment:
         raise UsageError(f"{url!r} is not an address of a server; it looks like https://host/path")
     if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
-        raise UsageError(f"{url!r} is not safe; https is needed (http only for 127.0.0.1 and localhost)")
+        raise UsageError(
+            f"{url!r} is not safe; https is needed (http only for 127.0.0.1 and localhost)"
+        )
 
 
-# ---------------------------------------------------------------------------------------------------- keys
+# --------------------------------------------------------------------------------------------- keys
 
 
 class VerificationKeys(Protocol):
     """Where a verifier gets the public keys of an issuer."""
 
     async def find(self, kid: str | None) -> KeySet:
-        """The issuer's public keys, fetched again if `kid` is not among them. Raises Unauthenticated if no keys are
-        available."""
+        """The issuer's public keys, fetched again if `kid` is not among them. Raises
+        Unauthenticated if no keys are available."""
         ...
 
 
@@ -141,7 +149,8 @@ class KnownKeys:
 
 
 class IssuerKeys:
-    """Keys from an issuer's discovery document. Fetched keys stay in use while the issuer is unreachable."""
+    """Keys from an issuer's discovery document. Fetched keys stay in use while the issuer is
+    unreachable."""
 
     def __init__(self, config: IssuerConfig) -> None:
         self._config = config
@@ -184,14 +193,19 @@ class IssuerKeys:
         document = discover(config.issuer, config.ca_bundle)
         require_secure(uri := str(document.get("jwks_uri")))
         listed = fetch_json(uri, ca_bundle=config.ca_bundle).get("keys")
-        keys = [key for each in listed if (key := _public_key(each))] if isinstance(listed, list) else []
+        keys = (
+            [key for each in listed if (key := _public_key(each))]
+            if isinstance(listed, list)
+            else []
+        )
         if not keys:
             raise HubError(f"{uri} lists no key that we could check a signature with")
         return KeySet(keys)
 
 
 def _public_key(listed: object) -> Key | None:
-    """A key of a key set, or None if it is not for signatures that we accept: sets may contain other keys."""
+    """A key of a key set, or None if it is not for signatures that we accept: sets may contain
+    other keys."""
     if (
         not isinstance(listed, dict)
         or listed.get("kty") not in KEY_TYPES
@@ -205,12 +219,16 @@ def _public_key(listed: object) -> Key | None:
 
 
 def discover(issuer: str, ca_bundle: str = "") -> dict[str, Any]:
-    """The discovery document of an issuer. Blocks. Raises HubError if there is none, or if it belongs to another
-    issuer."""
+    """The discovery document of an issuer. Blocks. Raises HubError if there is none, or if it
+    belongs to another issuer."""
     require_secure(issuer)
-    document = fetch_json(f"{issuer.rstrip('/')}/.well-known/openid-configuration", ca_bundle=ca_bundle)
+    document = fetch_json(
+        f"{issuer.rstrip('/')}/.well-known/openid-configuration", ca_bundle=ca_bundle
+    )
     if not _same_issuer(document.get("issuer"), issuer):
-        raise HubError(f"what answers at {issuer} calls itself {document.get('issuer')!r}; name it so")
+        raise HubError(
+            f"what answers at {issuer} calls itself {document.get('issuer')!r}; name it so"
+        )
     return document
 
 
@@ -235,8 +253,8 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _connected(address: tuple[str, int], *more: Any, **options: Any) -> socket.socket:
-    """Connect to an issuer. The administrator names the issuer, and the issuer names the address of its keys:
-    neither may lead to a metadata service."""
+    """Connect to an issuer. The administrator names the issuer, and the issuer names the address of
+    its keys: neither may lead to a metadata service."""
     found = socket.create_connection(address, *more, **options)
     reached = found.getpeername()[0]
     if any(map(never, leads_to(reached))):
@@ -269,16 +287,20 @@ class _HttpsHandler(urllib.request.HTTPSHandler):
         return self.do_open(_Https, req, context=self._trusted)
 
 
-def fetch_json(url: str, form: Mapping[str, str] | None = None, *, ca_bundle: str = "") -> dict[str, Any]:
-    """The JSON object at a URL, or the answer to a form posted to it, including OAuth errors (JSON with `error`).
-    Blocks. Raises HubError for anything else."""
+def fetch_json(
+    url: str, form: Mapping[str, str] | None = None, *, ca_bundle: str = ""
+) -> dict[str, Any]:
+    """The JSON object at a URL, or the answer to a form posted to it, including OAuth errors (JSON
+    with `error`). Blocks. Raises HubError for anything else."""
     try:
         handlers: list[Any] = [NoRedirects(), _HttpHandler(), _HttpsHandler(ca_bundle)]
         if urlsplit(url).hostname in LOOPBACK:
             # A proxy from the environment must not be used for this machine.
             handlers.append(urllib.request.ProxyHandler({}))
         data = None if form is None else urlencode(form).encode()
-        request = urllib.request.Request(url, data, {"accept": "application/json", "user-agent": "dth"})
+        request = urllib.request.Request(
+            url, data, {"accept": "application/json", "user-agent": "dth"}
+        )
         with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT) as answer:
             body = answer.read(DOCUMENT_LIMIT)
     except urllib.error.HTTPError as error:
@@ -297,11 +319,12 @@ def fetch_json(url: str, form: Mapping[str, str] | None = None, *, ca_bundle: st
     return found
 
 
-# ------------------------------------------------------------------------------------------- verification
+# ------------------------------------------------------------------------------------- verification
 
 
 class _Registry(JWSRegistry):
-    """Only the algorithms that we accept. Unknown header parameters are ignored, unless they are critical."""
+    """Only the algorithms that we accept. Unknown header parameters are ignored, unless they are
+    critical."""
 
     # Some issuers put a certificate chain into it.
     max_header_length = 8 * 1024
@@ -321,8 +344,8 @@ _REGISTRY = _Registry()
 class Verifier:
     """Verifies the access tokens of one issuer.
 
-    `resolve` makes the identity from valid claims, and may refuse them; by default the configuration maps them.
-    `keys`: by default those of the issuer's discovery document.
+    `resolve` makes the identity from valid claims, and may refuse them; by default the
+    configuration maps them. `keys`: by default those of the issuer's discovery document.
     """
 
     def __init__(
@@ -336,7 +359,8 @@ class Verifier:
         self._resolve = resolve
 
     async def verify(self, token: str) -> Identity:
-        """Raises Unauthenticated for an invalid token, Forbidden for a user without a role on this hub."""
+        """Raises Unauthenticated for an invalid token, Forbidden for a user without a role on this
+        hub."""
         claims = await self.claims(token)
         return await self._resolve(claims) if self._resolve else identity_of(claims, self.config)
 
@@ -353,7 +377,10 @@ class Verifier:
             decoded = jwt.decode(token, keys, registry=_REGISTRY)
             claims = decoded.claims
             registry = jwt.JWTClaimsRegistry(
-                leeway=LEEWAY, iss={"essential": True}, exp={"essential": True}, sub={"essential": True}
+                leeway=LEEWAY,
+                iss={"essential": True},
+                exp={"essential": True},
+                sub={"essential": True},
             )
             registry.validate(claims)
         except (JoseError, ValueError, TypeError) as error:
@@ -363,13 +390,17 @@ class Verifier:
         if not self._for_us(claims):
             raise Unauthenticated("the token is for somebody else (audience)")
         if not is_access_token(claims, self.config, decoded.header):
-            raise Unauthenticated("this is not an access token (perhaps an ID token); send the access token")
+            raise Unauthenticated(
+                "this is not an access token (perhaps an ID token); send the access token"
+            )
         return claims
 
     def _for_us(self, claims: Claims) -> bool:
         if self.config.audience:
             return self.config.audience in _texts(claims.get("aud"))
-        given_to = [text for name in ("aud", "client_id", "azp", "cid") for text in _texts(claims.get(name))]
+        given_to = [
+            text for name in ("aud", "client_id", "azp", "cid") for text in _texts(claims.get(name))
+        ]
         return self.config.client_id in given_to
 
 
@@ -388,10 +419,12 @@ def _peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def is_access_token(claims: Claims, config: IssuerConfig, header: Claims | None = None) -> bool:
-    """Whether the token authorizes calls. An ID token does not: it only tells a client who signed in.
+    """Whether the token authorizes calls. An ID token does not: it only tells a client who signed
+    in.
 
-    An access token is recognized by its type (RFC 9068), or by claims that only access tokens have. A token with
-    neither is accepted only if it is for an audience of its own. An ID token never is: its audience is the client.
+    An access token is recognized by its type (RFC 9068), or by claims that only access tokens have.
+    A token with neither is accepted only if it is for an audience of its own. An ID token never is:
+    its audience is the client.
     """
     kind = str((header or {}).get("typ", "")).lower().removeprefix("application/")
     if (
@@ -426,15 +459,22 @@ def identity_of(claims: Claims, config: IssuerConfig) -> Identity:
     subject = str(claims["sub"])
     if role is None:
         wanted = (
-            "one of the groups that the hub's settings name" if config.roles else f"one of {', '.join(ROLES)}"
+            "one of the groups that the hub's settings name"
+            if config.roles
+            else f"one of {', '.join(ROLES)}"
         )
-        raise Forbidden(f"{subject} has no role on this hub; let the issuer put {wanted} into its tokens")
-    name = next(value for each in NAME_CLAIMS if (value := claims.get(each)) and isinstance(value, str))
+        raise Forbidden(
+            f"{subject} has no role on this hub; let the issuer put {wanted} into its tokens"
+        )
+    name = next(
+        value for each in NAME_CLAIMS if (value := claims.get(each)) and isinstance(value, str)
+    )
     return Identity(subject, name, role)
 
 
 def _groups(claims: Claims, place: str) -> list[str]:
-    """The names in a claim. A text is one name, even with spaces: groups have names like "Building Admin"."""
+    """The names in a claim. A text is one name, even with spaces: groups have names like "Building
+    Admin"."""
     found = _claim(claims, place)
     if isinstance(found, str) and place in WORD_CLAIMS:
         return found.split(" ")
@@ -461,7 +501,7 @@ def _highest(groups: Collection[str], roles: Mapping[str, Role]) -> Role | None:
     return max(named, key=ROLES.index, default=None)
 
 
-# -------------------------------------------------------------------------------------------- the header
+# --------------------------------------------------------------------------------------- the header
 
 
 class ApiTokens(Protocol):

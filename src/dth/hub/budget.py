@@ -22,5 +22,6 @@ def check(task: Task, prices: Prices) -> None:
     chosen, parameters = plugin(task.type), task.model
     if chosen.budget(parameters) is not None and (unknown := chosen.unpriced(parameters, prices)):
         raise UsageError(
-            f"budget: no prices are known for {unknown}; an administrator gives them in hub.yaml, below prices"
+            f"budget: no prices are known for {unknown}; an administrator gives them in "
+            "hub.yaml, below prices"
         )

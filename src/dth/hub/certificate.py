@@ -1,13 +1,15 @@
-"""Certificates of completion: what a run copied, signed by the hub, verifiable by anybody without the hub.
+"""Certificates of completion: what a run copied, signed by the hub, verifiable by anybody without
+the hub.
 
-A certificate is JSON. Its Ed25519 signature covers all other members as canonical JSON: members sorted by name, no
-spaces, UTF-8, only the escapes that JSON requires. The objects are summarized in one digest (`core.digest`), so
-the certificate is small, and any list of the objects can be compared with it.
+A certificate is JSON. Its Ed25519 signature covers all other members as canonical JSON: members
+sorted by name, no spaces, UTF-8, only the escapes that JSON requires. The objects are summarized in
+one digest (`core.digest`), so the certificate is small, and any list of the objects can be compared
+with it.
 
-For objects, `verified` says how many copies were confirmed in which way (`core.ports.status.Verified`), and how many
-were not. Certificates of the first format do not say this, and their digest does not include it. The first two
-formats use a digest in the order of the keys, which cannot be computed while the run proceeds. They can still be
-verified.
+For objects, `verified` says how many copies were confirmed in which way
+(`core.ports.status.Verified`), and how many were not. Certificates of the first format do not say
+this, and their digest does not include it. The first two formats use a digest in the order of the
+keys, which cannot be computed while the run proceeds. They can still be verified.
 """
 
 import base64
@@ -80,7 +82,9 @@ class SumDigest:
 
     def add(self, key: str, size: int, *more: str) -> None:
         etag, dest_etag, proof, status, verified = more
-        self._digest.add(as_bytes(key), size, etag, dest_etag, proof, Status(status).value, verified, 1)
+        self._digest.add(
+            as_bytes(key), size, etag, dest_etag, proof, Status(status).value, verified, 1
+        )
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()
@@ -119,7 +123,8 @@ def digested(form: str) -> tuple[str, ...]:
 
 
 def check(run: Run) -> None:
-    """Raises Conflict for a run that cannot get a certificate: it is not DONE, or its ledger does not balance."""
+    """Raises Conflict for a run that cannot get a certificate: it is not DONE, or its ledger does
+    not balance."""
     if run.state is not RunState.DONE:
         raise Conflict(f"run {run.id} is {run.state}; a certificate is of a run that is DONE")
     if not _balances(run):
@@ -127,16 +132,19 @@ def check(run: Run) -> None:
 
 
 def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
-    """The certificate of a run, from the digest over the run's records. Raises Conflict as `check` does, and for a
-    digest that does not match."""
+    """The certificate of a run, from the digest over the run's records. Raises Conflict as `check`
+    does, and for a digest that does not match."""
     check(run)
     if not digest.complete:
         raise Conflict(
-            f"run {run.id} began before digests were kept; make its certificate with dth task certificate or certify"
+            f"run {run.id} began before digests were kept; make its certificate with dth task "
+            "certificate or certify"
         )
     superseded = run.counts.enqueued - (digest.count - digest.confirmed)
     if superseded < 0:
-        raise Conflict(f"run {run.id} has more records than its ledger counts; it gets no certificate")
+        raise Conflict(
+            f"run {run.id} has more records than its ledger counts; it gets no certificate"
+        )
     public = public_key(key)
     content = {
         "format": FORMAT,
@@ -175,9 +183,10 @@ def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
 
 
 def verify(document: dict[str, Any], *, public_key: str | None = None) -> str:
-    """Returns "" if the certificate is valid, or one line that says why not. With `public_key`, it must be signed by
-    that key; without, the result only shows that nothing changed since somebody signed it. Raises UsageError if the
-    document is not a certificate, or if `public_key` is not a key."""
+    """Returns "" if the certificate is valid, or one line that says why not. With `public_key`, it
+    must be signed by that key; without, the result only shows that nothing changed since somebody
+    signed it. Raises UsageError if the document is not a certificate, or if `public_key` is not a
+    key."""
     if public_key is not None:
         try:
             _decoded(public_key, 32)
@@ -203,8 +212,8 @@ def verify(document: dict[str, Any], *, public_key: str | None = None) -> str:
 
 
 def read(text: bytes) -> dict[str, Any]:
-    """Parse the file of a certificate. Strict, because readers may differ in which of two members with one name they
-    see. Raises UsageError."""
+    """Parse the file of a certificate. Strict, because readers may differ in which of two members
+    with one name they see. Raises UsageError."""
     try:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -238,7 +247,9 @@ def _shape(document: dict[str, Any]) -> dict[str, Any]:
 
 def _fits(value: object, shape: object) -> bool:
     if isinstance(shape, dict):
-        return isinstance(value, dict) and all(_fits(value.get(name), each) for name, each in shape.items())
+        return isinstance(value, dict) and all(
+            _fits(value.get(name), each) for name, each in shape.items()
+        )
     return type(value) is shape and (not isinstance(value, int) or 0 <= value < 2**63)
 
 
@@ -290,4 +301,8 @@ def _text(text: str) -> str:
 
 
 def _time(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(moment, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )

@@ -26,12 +26,13 @@ AUTHORIZED = {  # AppSync's own codes
 }
 
 Authorize = Callable[[str, bytes], Mapping[str, str]]
-"""URL and body of a request -> the headers that say who asks. It is called for every request, so that a token may be
-renewed meanwhile."""
+"""URL and body of a request -> the headers that say who asks. It is called for every request, so
+that a token may be renewed meanwhile."""
 
 
 def with_token(token: Callable[[], str]) -> Authorize:
-    """Send the token alone, without `Bearer`: AppSync accepts nothing else, and a hub accepts both."""
+    """Send the token alone, without `Bearer`: AppSync accepts nothing else, and a hub accepts
+    both."""
     return lambda url, body: {"authorization": token()}
 
 
@@ -49,7 +50,8 @@ class HubClient:
         self._opener = urllib.request.build_opener(*handlers)
 
     def call(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The `data` of the answer. Raises the HubError that corresponds to the hub's error code."""
+        """The `data` of the answer. Raises the HubError that corresponds to the hub's error
+        code."""
         url = f"{self.url}/graphql"
         body = json.dumps({"query": query, "variables": variables or {}}).encode()
         headers = {"content-type": "application/json", **self._authorize(url, body)}
@@ -60,7 +62,9 @@ class HubClient:
         except urllib.error.HTTPError as error:
             answer = _body(error)
             if not answer.get("errors"):
-                raise HubError(f"the hub at {self.url} answered {error.code} {error.reason}") from None
+                raise HubError(
+                    f"the hub at {self.url} answered {error.code} {error.reason}"
+                ) from None
         except (urllib.error.URLError, OSError) as error:
             reason = getattr(error, "reason", error)
             raise HubError(f"the hub at {self.url} does not answer: {reason}") from None

@@ -1,4 +1,5 @@
-"""The life of a task: which event leads from which status to which. Nothing else changes a task's `progress`.
+"""The life of a task: which event leads from which status to which. Nothing else changes a task's
+`progress`.
 
     create ──> STARTING ──started──> IN_PROGRESS ──finished──> DONE
                   │ ^                 │    ^  │                 │
@@ -6,8 +7,8 @@
                   v │start            v    │  v                 v
                 ERROR <──fail── (any) PAUSED  STOPPING ──ended──> STOPPED ──start──> STARTING
 
-An event that changes nothing (stop a stopped task, pause a paused one) is not an error: calls are idempotent. An
-event that makes no sense is refused with a message that says which one would.
+An event that changes nothing (stop a stopped task, pause a paused one) is not an error: calls are
+idempotent. An event that makes no sense is refused with a message that says which one would.
 """
 
 from enum import StrEnum

@@ -9,8 +9,8 @@ MAX_NAME = 64  # characters
 
 
 def canonical(name: str) -> str:
-    """The stored form of a name, as people write theirs in more than one way. A lone surrogate, which databases do
-    not accept, becomes an escape."""
+    """The stored form of a name, as people write theirs in more than one way. A lone surrogate,
+    which databases do not accept, becomes an escape."""
     kept = unicodedata.normalize("NFKC", name).strip().casefold()
     return kept.encode("utf-8", "backslashreplace").decode()
 
@@ -26,6 +26,7 @@ def new_name(name: str) -> str:
     if not is_name(kept):
         shown = name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..."
         raise UsageError(
-            f"{shown!r} is not a user name: letters, digits and any of _.@+- make one, {MAX_NAME} at most"
+            f"{shown!r} is not a user name: letters, digits and any of _.@+- make one, "
+            f"{MAX_NAME} at most"
         )
     return kept

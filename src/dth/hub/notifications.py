@@ -1,8 +1,8 @@
 """Notifications: their events and texts, and where they may be sent. This module sends nothing.
 
-Descriptions, reasons and keys are untrusted. They are reduced to one line without control or direction characters
-before they become part of a message, and text that a channel would interpret as a command is escaped for that
-channel.
+Descriptions, reasons and keys are untrusted. They are reduced to one line without control or
+direction characters before they become part of a message, and text that a channel would interpret
+as a command is escaped for that channel.
 """
 
 import html
@@ -70,7 +70,9 @@ class Message:
 
 def notice(event: NotifiedEvent, task: Task, text: str) -> Notice:
     """A notice about a task, with untrusted text made safe."""
-    name = line(task.description, MAX_NAME) or line(f"{task.source} to {task.destination}", MAX_NAME)
+    name = line(task.description, MAX_NAME) or line(
+        f"{task.source} to {task.destination}", MAX_NAME
+    )
     return Notice(event, task.id, f"{TITLES[event]}: {name}", line(text), time.time())
 
 
@@ -91,7 +93,9 @@ def compose(notices: Sequence[Notice]) -> Message:
         subject = f"{SENDER}: {notices[0].subject}"
     else:
         kinds = Counter(TITLES[notice.event] for notice in notices).most_common()
-        subject = f"{SENDER}: {len(notices)} messages: " + ", ".join(f"{title} ({n})" for title, n in kinds)
+        subject = f"{SENDER}: {len(notices)} messages: " + ", ".join(
+            f"{title} ({n})" for title, n in kinds
+        )
     shown = notices[:SHOWN]
     text = "\n\n".join(map(_paragraph, shown))
     if len(notices) > SHOWN:
@@ -112,17 +116,19 @@ def slack_text(text: str) -> str:
 
 
 def line(text: str, most: int = MAX_LINE) -> str:
-    """Any text as one line: characters that are not printable (controls, line ends, direction marks) become spaces."""
+    """Any text as one line: characters that are not printable (controls, line ends, direction
+    marks) become spaces."""
     flat = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
     return flat if len(flat) <= most else f"{flat[: most - 1]}…"
 
 
-# ------------------------------------------------------------------------------------------------- targets
+# ------------------------------------------------------------------------------------------ targets
 
 KINDS = ("email", "webhook")
 ID = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
 ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
-# Excludes everything that two URL parsers might interpret differently: no user, no backslash, no escapes in the host.
+# Excludes everything that two URL parsers might interpret differently: no user, no backslash, no
+# escapes in the host.
 URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?:[/?][!$-\[\]-~]*)?"
 )
@@ -160,29 +166,34 @@ def check_channel(channel: Channel) -> None:
 
 
 def check_address(address: str) -> None:
-    """Raises UsageError for an invalid e-mail address. Only ASCII addresses that need no quotes are valid."""
+    """Raises UsageError for an invalid e-mail address. Only ASCII addresses that need no quotes are
+    valid."""
     if not ADDRESS.fullmatch(address) or ".." in address:
         raise UsageError(f"target: {address[:80]!r} is not an e-mail address")
 
 
 def endpoint_of(url: str) -> WebhookTarget:
-    """Raises UsageError for a URL that webhooks may not have. The message does not show the URL, as it may be a
-    secret."""
+    """Raises UsageError for a URL that webhooks may not have. The message does not show the URL, as
+    it may be a secret."""
     match = URL.fullmatch(url)
     if not match or len(url) > MAX_URL or int(match["port"] or 1) not in range(1, 65_536):
         raise UsageError(
-            "target: a webhook is a plain URL, as in https://host/path, without a user or a fragment"
+            "target: a webhook is a plain URL, as in https://host/path, without a user or a "
+            "fragment"
         )
     host = match["host"].strip("[]").lower()
     encrypted = match["scheme"] == "https"
     if not encrypted and not _is_loopback(host):
-        raise UsageError("target: a webhook's URL must begin with https:// (http:// only on this machine)")
+        raise UsageError(
+            "target: a webhook's URL must begin with https:// (http:// only on this machine)"
+        )
     return WebhookTarget(host, int(match["port"] or (443 if encrypted else 80)), encrypted)
 
 
 def refuse_address(endpoint: WebhookTarget, address: str) -> None:
-    """Raises UsageError for an IP address that a webhook may not reach: a hub must not send its users' messages to
-    services that only its machine can reach. Raises ValueError for text that is not an IP address."""
+    """Raises UsageError for an IP address that a webhook may not reach: a hub must not send its
+    users' messages to services that only its machine can reach. Raises ValueError for text that is
+    not an IP address."""
     here = is_loopback(real_address(address))
     rules = confinement.network() or Network(loopback=True, private=True)
     if rules.refusal(address) or not (here or endpoint.encrypted):

@@ -10,15 +10,17 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dth.core.errors import UsageError
-from dth.core.parameters import is_size
+from dth.core.parameters import extra, is_size
 from dth.core.plugins import plugin
 
 
 def read_parameters(type: str, given: Mapping[str, str]) -> Any:
-    """Parse parameters given as text into the plugin's model. An empty text counts as not given. Raises UsageError
-    that names the parameter and the problem."""
+    """Parse parameters given as text into the plugin's model. An empty text counts as not given.
+    Raises UsageError that names the parameter and the problem."""
     model = plugin(type).parameters
-    lists = {field.alias for field in model.model_fields.values() if field.annotation == tuple[str, ...]}
+    lists = {
+        field.alias for field in model.model_fields.values() if field.annotation == tuple[str, ...]
+    }
     names = {str(field.alias): field for field in model.model_fields.values()}
     values = {
         name: _several(name, text) if name in lists else _in_our_case(names.get(name), text)
@@ -35,7 +37,9 @@ def read_parameters(type: str, given: Mapping[str, str]) -> Any:
 
 def _in_our_case(field: Any, text: str) -> str:
     """A choice in any case."""
-    return next((each for each in (_choices(field) if field else ()) if each.lower() == text.lower()), text)
+    return next(
+        (each for each in (_choices(field) if field else ()) if each.lower() == text.lower()), text
+    )
 
 
 def _meant(name: str, names: Iterable[str]) -> str:
@@ -83,7 +87,8 @@ def said(problem: ErrorDetails) -> str:
 
 
 def form(type: str) -> list[dict[str, Any]]:
-    """Every parameter, with what a form needs to show and check it."""
+    """Every parameter that a hub knows what to do with, and what a form needs to show and check
+    it."""
     return [
         {
             "name": field.alias,
@@ -100,6 +105,7 @@ def form(type: str) -> list[dict[str, Any]]:
             "required": field.json_schema_extra["required"],
         }
         for field in map(_any, plugin(type).parameters.model_fields.values())
+        if not extra(field)["commands_only"]
     ]
 
 
@@ -126,7 +132,12 @@ def _choices(field: Any) -> list[str]:
 
 
 def _limit(field: Any, *bounds: str) -> float | None:
-    found = [getattr(limit, bound) for limit in field.metadata for bound in bounds if hasattr(limit, bound)]
+    found = [
+        getattr(limit, bound)
+        for limit in field.metadata
+        for bound in bounds
+        if hasattr(limit, bound)
+    ]
     return float(found[0]) if found else None
 
 

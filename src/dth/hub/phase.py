@@ -1,5 +1,5 @@
-"""What a task is doing at the moment, for users. `Progress` is coarser: for existing clients, a task that waits until
-tomorrow is IN_PROGRESS.
+"""What a task is doing at the moment, for users. `Progress` is coarser: for existing clients, a
+task that waits until tomorrow is IN_PROGRESS.
 """
 
 from enum import StrEnum

@@ -1,5 +1,5 @@
-"""A task at one moment, the input of samples and progress. A separate module for commands, which measure nothing
-else.
+"""A task at one moment, the input of samples and progress. A separate module for commands, which
+measure nothing else.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,9 @@ from dth.core.ports.runs import Run, RunKind
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The state of a task at one moment. `runs`: the newest runs, ended or not, so that the end of each is counted.
-    `parts`: bytes done of unfinished uploads. Gauges are read first, then uploads, then runs, so that the ledger
-    contains everything that was reported."""
+    """The state of a task at one moment. `runs`: the newest runs, ended or not, so that the end of
+    each is counted. `parts`: bytes done of unfinished uploads. Gauges are read first, then uploads,
+    then runs, so that the ledger contains everything that was reported."""
 
     at: float
     gauges: Sequence[Gauge]
@@ -26,8 +26,8 @@ class Reading:
 
 
 def with_retries(run: Run, runs: Iterable[Run]) -> Run:
-    """A run in its current state: objects that failed in it and were retried later (in runs of their own) count by
-    the result of the retry."""
+    """A run in its current state: objects that failed in it and were retried later (in runs of
+    their own) count by the result of the retry."""
     counts = run.counts
     again = [each.counts for each in runs if each.kind is RunKind.REDRIVE and each.id > run.id]
     failed = max(0, counts.failed - sum(each.enqueued - each.failed for each in again))

@@ -15,6 +15,6 @@ def check_roles(ports: HubPorts, parameters: Any) -> None:
         role = getattr(parameters, name) if str(field.alias).endswith("RoleArn") else ""
         if role and not any(fnmatchcase(role, pattern) for pattern in ports.assumable_roles):
             raise UsageError(
-                f"{field.alias}: tasks of this hub may not assume {role!r}; an administrator allows it with "
-                "the parameter assumableRoles of the hub's stack"
+                f"{field.alias}: tasks of this hub may not assume {role!r}; an administrator "
+                "allows it with the parameter assumableRoles of the hub's stack"
             )

@@ -20,7 +20,8 @@ class Steps:
     _stepped: float | None = None
 
     def wanted(self, capacity: Capacity, depth: Depth, workers: int) -> int:
-        """The number of workers wanted, with `workers` at present. At least one, because there is work."""
+        """The number of workers wanted, with `workers` at present. At least one, because there is
+        work."""
         least, most = max(1, capacity.min_capacity), max(1, capacity.max_capacity)
         backlog = depth.visible + depth.in_flight
         now = self.clock()

@@ -1,4 +1,5 @@
-"""When things happen: runs by cron expression or rate, transfers within windows, bandwidth by timetable.
+"""When things happen: runs by cron expression or rate, transfers within windows, bandwidth by
+timetable.
 
 Everything is computed from a text and a time (seconds since the epoch); this module reads no clock.
 
@@ -8,19 +9,21 @@ Cron expressions are those of Amazon EventBridge, in UTC: six fields, one of the
 |---|---|---|
 | minutes | 0-59 | |
 | hours | 0-23 | |
-| day-of-month | 1-31 | `L` the last, `15W` the working day nearest to the 15th, `LW` the last working day |
+| day-of-month | 1-31 | `L` the last, `15W` the working day next to the 15th, `LW` the last one |
 | month | 1-12, JAN-DEC | |
 | day-of-week | 1-7, SUN-SAT | `L` Saturday, `6L` the last Friday of the month, `6#3` the third |
 | year | 1970-2199 | |
 
-All fields take `*`, lists (`1,15`), ranges (`1-5`) and steps (`1-30/5`, `*/5`; `5/10` continues to the end). A range
-may wrap around the end of its field (`FRI-MON`), and a step may exceed it (`0/60` is 0). Working days are Monday to
-Friday, searched in the same month; a month that does not have the day is skipped.
+All fields take `*`, lists (`1,15`), ranges (`1-5`) and steps (`1-30/5`, `*/5`; `5/10` continues to
+the end). A range may wrap around the end of its field (`FRI-MON`), and a step may exceed it (`0/60`
+is 0). Working days are Monday to Friday, searched in the same month; a month that does not have the
+day is skipped.
 
-Transfer windows and bandwidth timetables are comma-separated entries such as `Mon-Fri 20:00-06:00`: days (every day
-if there are none), then start and end time. An entry that ends before it begins crosses midnight, and belongs to the
-day on which it begins. Entries follow the wall clock of the time zone at the end of the text (UTC if there is none):
-times that the clock skips do not occur, and times that it repeats occur twice.
+Transfer windows and bandwidth timetables are comma-separated entries such as `Mon-Fri 20:00-06:00`:
+days (every day if there are none), then start and end time. An entry that ends before it begins
+crosses midnight, and belongs to the day on which it begins. Entries follow the wall clock of the
+time zone at the end of the text (UTC if there is none): times that the clock skips do not occur,
+and times that it repeats occur twice.
 """
 
 import re
@@ -35,7 +38,7 @@ from zoneinfo import ZoneInfo
 from dth.core.errors import UsageError
 from dth.core.parameters import parse_size
 
-# --------------------------------------------------------------------------------------------------- schedules
+# ---------------------------------------------------------------------------------------- schedules
 
 SCHEDULES = ("scheduleRate", "ec2CronExpression")  # parameters of tasks
 UNITS = {"minute": 60, "hour": 3600, "day": 86400}  # seconds
@@ -57,8 +60,8 @@ class Schedule(ABC):
             return _parse_rate(words)
         if len(words) != 6:
             raise UsageError(
-                f"schedule: {text!r} has {len(words)} fields; write the six of a cron expression ({CRON_FIELDS}), "
-                "or a rate such as 5 minutes"
+                f"schedule: {text!r} has {len(words)} fields; write the six of a cron "
+                f"expression ({CRON_FIELDS}), or a rate such as 5 minutes"
             )
         return _parse_cron([word.upper() for word in words])
 
@@ -72,8 +75,8 @@ class Schedule(ABC):
 
     @abstractmethod
     def next_after(self, moment: float, anchor: float = 0.0) -> float | None:
-        """The first time after `moment` at which a run begins; None if there is none. A rate counts from `anchor`,
-        the time at which its task was created."""
+        """The first time after `moment` at which a run begins; None if there is none. A rate counts
+        from `anchor`, the time at which its task was created."""
         ...
 
 
@@ -138,14 +141,15 @@ class Cron(Schedule):
 
 
 def read_schedule(rate: str, cron: str) -> Schedule | None:
-    """The schedule of a task with these parameters, of which the rate is the first. Raises UsageError."""
+    """The schedule of a task with these parameters, of which the rate is the first. Raises
+    UsageError."""
     text = rate or cron
     return Schedule.parse(text) if text else None
 
 
 def normalised(parameters: Mapping[str, str]) -> dict[str, str]:
-    """The parameters with their schedule written as EventBridge takes it, in the parameter that takes it. Raises
-    UsageError."""
+    """The parameters with their schedule written as EventBridge takes it, in the parameter that
+    takes it. Raises UsageError."""
     rate, cron = (parameters.get(name, "") for name in SCHEDULES)
     schedule = read_schedule(rate, cron)
     if schedule is None:
@@ -174,12 +178,13 @@ def _parse_rate(words: list[str]) -> FixedRate:
     found = re.fullmatch(r"([0-9]{1,6}) (minute|hour|day)s?", shown, re.IGNORECASE)
     if not found or not int(found[1]):
         raise UsageError(
-            f"schedule: {shown!r} is not a rate; write a number from 1 to {MOST} and minutes, hours or days"
+            f"schedule: {shown!r} is not a rate; write a number from 1 to {MOST} and minutes, "
+            "hours or days"
         )
     return FixedRate(int(found[1]), found[2].lower())
 
 
-# ------------------------------------------------------------------------------------------------------- cron
+# --------------------------------------------------------------------------------------------- cron
 
 # The days of a month of a year, in ascending order.
 Days = Callable[[int, int], Iterable[int]]
@@ -211,7 +216,8 @@ class _Field:
         return int(text)
 
     def values(self, text: str) -> set[int]:
-        """`*`, `5` or `1-5`, each also with a step as in `1-5/2`; `5/2` continues to the end of the field."""
+        """`*`, `5` or `1-5`, each also with a step as in `1-5/2`; `5/2` continues to the end of the
+        field."""
         base, stepped, step = text.partition("/")
         first, ranged, last = base.partition("-")
         start = self.low if base == "*" else self.value(first, text)
@@ -239,7 +245,9 @@ MONTH = _Field(
     ", - * /",
     ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
 )
-DAY_OF_WEEK = _Field("day-of-week", 1, 7, ", - * / ? L #", ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"))
+DAY_OF_WEEK = _Field(
+    "day-of-week", 1, 7, ", - * / ? L #", ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+)
 YEAR = _Field("year", 1970, 2199, ", - * /")
 
 
@@ -247,7 +255,8 @@ def _parse_cron(fields: list[str]) -> Cron:
     minutes, hours, of_month, months, of_week, years = fields
     if (of_month == "?") == (of_week == "?"):
         raise UsageError(
-            f"cron expression: day-of-month is {of_month!r} and day-of-week {of_week!r}; exactly one must be '?'"
+            f"cron expression: day-of-month is {of_month!r} and day-of-week {of_week!r}; "
+            "exactly one must be '?'"
         )
     cron = Cron(
         fields=" ".join(fields),
@@ -258,7 +267,9 @@ def _parse_cron(fields: list[str]) -> Cron:
         years=YEAR.list(years),
     )
     if cron.next_after(-1.0) is None:
-        raise UsageError(f"cron expression: {cron.text!r} never comes; no month of its has such a day")
+        raise UsageError(
+            f"cron expression: {cron.text!r} never comes; no month of its has such a day"
+        )
     return cron
 
 
@@ -285,8 +296,8 @@ def _day_of_month(part: str) -> Days:
 
 
 def _working_day(year: int, month: int, day: int) -> int:
-    """The nearest day from Monday to Friday in the same month. A day that the month does not have is returned
-    unchanged."""
+    """The nearest day from Monday to Friday in the same month. A day that the month does not have
+    is returned unchanged."""
     first, last = monthrange(year, month)
     if day > last:
         return day
@@ -324,16 +335,20 @@ def _on(weekdays: set[int], year: int, month: int) -> list[int]:
     return [day for day in range(1, last + 1) if (first + day) % 7 + 1 in weekdays]
 
 
-# --------------------------------------------------------------------------------------- windows and timetables
+# --------------------------------------------------------------------------- windows and timetables
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MIDNIGHT = 24 * 60  # minutes
 MAX_ENTRIES = 50
-# Seconds. A weekly timetable has shown all of its changes by then, even if clocks skip some of them.
+# Seconds. A weekly timetable has shown all of its changes by then, even if clocks skip some of
+# them.
 HORIZON = 15 * 86400
 
 _ENTRY = re.compile(
-    r"(?:(?P<first>[a-z]+)(?:-(?P<last>[a-z]+))? +)?(?P<start>[0-9:]+)-(?P<end>[0-9:]+)(?P<rest>(?: .*)?)",
+    (
+        r"(?:(?P<first>[a-z]+)(?:-(?P<last>[a-z]+))? "
+        r"+)?(?P<start>[0-9:]+)-(?P<end>[0-9:]+)(?P<rest>(?: .*)?)"
+    ),
     re.IGNORECASE,
 )
 
@@ -353,7 +368,9 @@ class WeekHours:
         if self.start < self.end:
             return today in self.days and self.start <= minute < self.end
         yesterday = (today - 1) % 7
-        return (today in self.days and minute >= self.start) or (yesterday in self.days and minute < self.end)
+        return (today in self.days and minute >= self.start) or (
+            yesterday in self.days and minute < self.end
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +379,8 @@ class _Weekly(ABC):
     zone: tzinfo = UTC
 
     def next_change(self, moment: float) -> float | None:
-        """The first time after `moment` at which a different value applies; None if it never changes."""
+        """The first time after `moment` at which a different value applies; None if it never
+        changes."""
         now, end = self._holds(moment), moment + HORIZON
         while moment < end:
             moment = self._next_edge(moment)
@@ -381,7 +399,8 @@ class _Weekly(ABC):
         return datetime.fromtimestamp(moment, self.zone)
 
     def _next_edge(self, moment: float) -> float:
-        """When the wall clock next reaches a boundary of an entry or midnight, or is set. Nothing changes before."""
+        """When the wall clock next reaches a boundary of an entry or midnight, or is set. Nothing
+        changes before."""
         wall = self._wall(moment)
         minute = wall.hour * 60 + wall.minute
         times = (MIDNIGHT, *(time for entry in self.entries for time in (entry.start, entry.end)))
@@ -402,7 +421,8 @@ class Window(_Weekly):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`Mon-Fri 20:00-06:00, Sat-Sun 00:00-24:00 Europe/Berlin`, or an empty text. Raises UsageError."""
+        """`Mon-Fri 20:00-06:00, Sat-Sun 00:00-24:00 Europe/Berlin`, or an empty text. Raises
+        UsageError."""
         return cls(*_parse_entries("transferWindow", text, caps=False))
 
     def is_open(self, moment: float) -> bool:
@@ -418,12 +438,13 @@ class Timetable(_Weekly):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`Mon-Fri 08:00-18:00 10M, 18:00-08:00 unlimited Asia/Tokyo`, or an empty text. Bytes per second, binary
-        units. Raises UsageError."""
+        """`Mon-Fri 08:00-18:00 10M, 18:00-08:00 unlimited Asia/Tokyo`, or an empty text. Bytes per
+        second, binary units. Raises UsageError."""
         return cls(*_parse_entries("bandwidthTimetable", text, caps=True))
 
     def cap_at(self, moment: float, otherwise: int | None = None) -> int | None:
-        """Bytes per second; None for unlimited. `otherwise` (the task's own limit) applies where no entry does."""
+        """Bytes per second; None for unlimited. `otherwise` (the task's own limit) applies where no
+        entry does."""
         entry = self._entry(moment)
         return entry.cap if entry else otherwise
 
@@ -432,12 +453,16 @@ class Timetable(_Weekly):
         return (True, entry.cap) if entry else (False, None)
 
 
-def _parse_entries(parameter: str, text: str, *, caps: bool) -> tuple[tuple[WeekHours, ...], tzinfo]:
+def _parse_entries(
+    parameter: str, text: str, *, caps: bool
+) -> tuple[tuple[WeekHours, ...], tzinfo]:
     if not text.strip():
         return (), UTC
     texts = text.split(",")
     if len(texts) > MAX_ENTRIES:
-        raise UsageError(f"{parameter}: {len(texts)} entries are too many; {MAX_ENTRIES} are the most")
+        raise UsageError(
+            f"{parameter}: {len(texts)} entries are too many; {MAX_ENTRIES} are the most"
+        )
     entries = []
     zone: tzinfo = UTC
     for number, each in enumerate(texts, 1):
@@ -477,7 +502,9 @@ def _parse_days(parameter: str, first: str | None, last: str | None) -> frozense
         return frozenset(range(7))
     for day in (first, last or first):
         if day.lower() not in WEEKDAYS:
-            raise UsageError(f"{parameter}: {day!r} is not a day; write Mon, Tue, Wed, Thu, Fri, Sat or Sun")
+            raise UsageError(
+                f"{parameter}: {day!r} is not a day; write Mon, Tue, Wed, Thu, Fri, Sat or Sun"
+            )
     begin, end = WEEKDAYS.index(first.lower()), WEEKDAYS.index((last or first).lower())
     return frozenset((begin + n) % 7 for n in range((end - begin) % 7 + 1))
 
@@ -509,5 +536,6 @@ def _parse_zone(parameter: str, name: str) -> tzinfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise UsageError(
-            f"{parameter}: {name!r} is not a time zone of this machine; write one such as Europe/Berlin"
+            f"{parameter}: {name!r} is not a time zone of this machine; write one such as "
+            "Europe/Berlin"
         ) from None

@@ -25,7 +25,8 @@ def check_name(name: str) -> None:
     """Raises UsageError for an invalid name."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{name[:80]!r} is not a valid name for a secret: letters, digits and any of _+=,.@- make one, up to 255"
+            f"{name[:80]!r} is not a valid name for a secret: letters, digits and any of "
+            "_+=,.@- make one, up to 255"
         )
 
 
@@ -33,20 +34,27 @@ def check_description(name: str, description: str) -> None:
     """Raises UsageError for an invalid description."""
     if len(description) > MAX_DESCRIPTION:
         raise UsageError(
-            f"the description of secret {name!r} is too long; {MAX_DESCRIPTION} characters are the most"
+            f"the description of secret {name!r} is too long; {MAX_DESCRIPTION} characters are "
+            "the most"
         )
 
 
 def check_value(name: str, value: str) -> None:
-    """Raises UsageError unless the value is a JSON object of texts: either access keys, or whatever else its user
-    needs, such as a registry's user and password."""
+    """Raises UsageError unless the value is a JSON object of texts: either access keys, or whatever
+    else its user needs, such as a registry's user and password."""
     try:
         if len(value.encode()) > MAX_VALUE:
             raise UsageError(f"secret {name!r} is too large; {MAX_VALUE // 1024} KiB are the most")
         found = json.loads(value)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or not found or not all(isinstance(each, str) for each in found.values()):
+    if (
+        not isinstance(found, dict)
+        or not found
+        or not all(isinstance(each, str) for each in found.values())
+    ):
         raise UsageError(f"secret {name!r} is not JSON of the form {FORM}, with texts as values")
     if ACCESS_KEYS & found.keys() and not all(found.get(each) for each in ACCESS_KEYS):
-        raise UsageError(f"secret {name!r} has one half of a pair of access keys; its form is {FORM}")
+        raise UsageError(
+            f"secret {name!r} has one half of a pair of access keys; its form is {FORM}"
+        )

@@ -1,8 +1,10 @@
-"""The rules of a task's life: `decide` derives the next actions from the state of the task, and from nothing else.
+"""The rules of a task's life: `decide` derives the next actions from the state of the task, and
+from nothing else.
 
-`decide` takes a `View` of one task and returns actions. Both are plain data: this module does no I/O, keeps no
-state and reads no clock, so the same view always gives the same actions. A platform builds the view, carries out
-the actions in order, and looks again. Each action leads to a view in which that action is no longer due.
+`decide` takes a `View` of one task and returns actions. Both are plain data: this module does no
+I/O, keeps no state and reads no clock, so the same view always gives the same actions. A platform
+builds the view, carries out the actions in order, and looks again. Each action leads to a view in
+which that action is no longer due.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,8 @@ NOTHING = Depth(0, 0, 0)
 ALWAYS = Window()
 
 CANNOT_BEGIN = (
-    "a run is due, but the maximum number of tasks is already running; it starts when one of them ends"
+    "a run is due, but the maximum number of tasks is already running; it starts when one of "
+    "them ends"
 )
 LEFT_OUT = "the previous listing is still in progress; this run is skipped"
 WHILE_PAUSED = "a run was due while the task was paused; it starts when the task resumes"
@@ -35,7 +38,7 @@ WAITED = "the maximum number of tasks was running"
 DOWN = "the hub did not run"
 NOT_BEGUN = "the schedule of its stack did not start it"
 
-# ------------------------------------------------------------------------------------------------------ views
+# -------------------------------------------------------------------------------------------- views
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,17 @@ def terms_of(task: Task) -> Terms:
     """Raises UsageError for invalid parameters."""
     chosen, parameters = plugin(task.type), task.model
     return Terms(
-        schedule_of(task), Window.parse(parameters.transfer_window), chosen.budget(parameters), chosen.things
+        schedule_of(task),
+        Window.parse(parameters.transfer_window),
+        chosen.budget(parameters),
+        chosen.things,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The state of a task at one moment. A field that a platform did not read, or does not know, keeps its default."""
+    """The state of a task at one moment. A field that a platform did not read, or does not know,
+    keeps its default."""
 
     task: Task
     now: float
@@ -89,7 +96,7 @@ class View:
     told: frozenset[str] = frozenset()
 
 
-# ---------------------------------------------------------------------------------------------------- actions
+# ------------------------------------------------------------------------------------------ actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,8 @@ class SetUp:
 
 @dataclass(frozen=True, slots=True)
 class OpenRecords:
-    """Read the task's runs and queue, and decide again: `hub.db` alone does not say whether there is work."""
+    """Read the task's runs and queue, and decide again: `hub.db` alone does not say whether there
+    is work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +145,8 @@ class RetryFailed:
 
 @dataclass(frozen=True, slots=True)
 class BeginRun:
-    """Begin a run, and clear the request for it. `note`: added to the run, unless "". `next_run`: when the schedule
-    wants the following run; None leaves it unchanged."""
+    """Begin a run, and clear the request for it. `note`: added to the run, unless "". `next_run`:
+    when the schedule wants the following run; None leaves it unchanged."""
 
     note: str = ""
     next_run: float | None = None
@@ -189,7 +197,8 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the task's processes, discard its uploads and cancel pending objects. It is STOPPED afterwards."""
+    """End the task's processes, discard its uploads and cancel pending objects. It is STOPPED
+    afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +211,12 @@ Action = (
     | Release | Pause | Fail | Finish | Stop | TakeDown
 )  # fmt: skip
 
-# ------------------------------------------------------------------------------------------------------ rules
+# -------------------------------------------------------------------------------------------- rules
 
 
 def decide(view: View) -> list[Action]:
-    """What to do now, in this order. Leaves out notifications that were sent before, or that an earlier action
-    sends."""
+    """What to do now, in this order. Leaves out notifications that were sent before, or that an
+    earlier action sends."""
     told = set(view.told)
     actions: list[Action] = []
     for action in _decide(view):
@@ -238,7 +247,10 @@ def _start(view: View) -> list[Action]:
     if view.refusal:
         return _fail(view)
     if is_due(view.task, view.now) and not _has_begun(view) and view.now >= _late_at(view):
-        return [Notify(NotifiedEvent.MISSED_SCHEDULE, WHILE_PAUSED, _once_a_run(view.task)), SetUp()]
+        return [
+            Notify(NotifiedEvent.MISSED_SCHEDULE, WHILE_PAUSED, _once_a_run(view.task)),
+            SetUp(),
+        ]
     return [SetUp()]
 
 
@@ -261,7 +273,9 @@ def _go_on(view: View) -> list[Action]:
     if view.in_line:
         actions += _say(view, NO_PLACE)
         if is_due(view.task, view.now) and view.now >= _late_at(view):
-            actions.append(Notify(NotifiedEvent.MISSED_SCHEDULE, CANNOT_BEGIN, _once_a_run(view.task)))
+            actions.append(
+                Notify(NotifiedEvent.MISSED_SCHEDULE, CANNOT_BEGIN, _once_a_run(view.task))
+            )
     elif view.runs is not None and BeginRun not in map(type, begin):
         actions += _say(view, view.trouble or _why_last_failed(view))
     actions += begin
@@ -292,14 +306,17 @@ def _fail(view: View) -> list[Action]:
 
 
 def _pause(view: View, reason: str) -> list[Action]:
-    return [Pause(reason), Notify(NotifiedEvent.TASK_PAUSED, reason, f"version {view.task.version}")]
+    return [
+        Pause(reason),
+        Notify(NotifiedEvent.TASK_PAUSED, reason, f"version {view.task.version}"),
+    ]
 
 
 def _say(view: View, reason: str) -> list[Action]:
     return [Say(reason)] if reason != view.task.reason else []
 
 
-# ------------------------------------------------------------------------------------------- what is due
+# -------------------------------------------------------------------------------------- what is due
 
 
 def is_due(task: Task, now: float) -> bool:
@@ -308,8 +325,11 @@ def is_due(task: Task, now: float) -> bool:
 
 
 def _set_next_run(view: View) -> list[Action]:
-    """Set it if it is unknown, or later than the schedule says because the clock was ahead for a while."""
-    return [SetNextRun(_upcoming(view))] if _is_unset(view.task, view.terms.schedule, view.now) else []
+    """Set it if it is unknown, or later than the schedule says because the clock was ahead for a
+    while."""
+    return (
+        [SetNextRun(_upcoming(view))] if _is_unset(view.task, view.terms.schedule, view.now) else []
+    )
 
 
 def _what_is_due(view: View) -> list[Action]:
@@ -326,8 +346,8 @@ def _what_is_due(view: View) -> list[Action]:
     if not due and not asked:
         return actions
     if _is_listing(view):
-        # A run that a user requested begins after the current listing, and also serves as the scheduled run. With a
-        # stack, the listing in progress counts as the requested run.
+        # A run that a user requested begins after the current listing, and also serves as the
+        # scheduled run. With a stack, the listing in progress counts as the requested run.
         if asked:
             return [*actions, BeginRun()] if view.by_stack else actions
         return [
@@ -343,13 +363,17 @@ def _what_is_due(view: View) -> list[Action]:
 
 
 def _is_listing(view: View) -> bool:
-    """Whether a listing is in progress, which prevents another one. For a stack, the state of its run says so."""
-    listing = (run.kind is RunKind.SYNC and run.state is RunState.LISTING for run in view.runs or ())
+    """Whether a listing is in progress, which prevents another one. For a stack, the state of its
+    run says so."""
+    listing = (
+        run.kind is RunKind.SYNC and run.state is RunState.LISTING for run in view.runs or ()
+    )
     return view.listing or (view.by_stack and any(listing))
 
 
 def _has_begun(view: View) -> bool:
-    """Whether the stack has begun the run that is due. A stack counts a rate from a different moment than the hub."""
+    """Whether the stack has begun the run that is due. A stack counts a rate from a different
+    moment than the hub."""
     schedule = view.terms.schedule
     since = view.task.next_run - (schedule.seconds if isinstance(schedule, FixedRate) else SKEW)
     return any(run.kind is RunKind.SYNC and run.started >= since for run in view.runs or ())
@@ -362,7 +386,8 @@ def _wanted(view: View) -> float:
 
 
 def _late_at(view: View) -> float:
-    """When the due run counts as missed: after `LATE` seconds, or when the next run is due if that is earlier."""
+    """When the due run counts as missed: after `LATE` seconds, or when the next run is due if that
+    is earlier."""
     schedule, wanted = view.terms.schedule, _wanted(view)
     following = schedule.next_after(wanted, view.task.created) if schedule else None
     return min(wanted + LATE, following or wanted + LATE)
@@ -393,14 +418,15 @@ def _upcoming(view: View) -> float:
 
 
 def next_change(view: View) -> float | None:
-    """When `decide` will return something else only because time has passed. None: never, as far as is known."""
+    """When `decide` will return something else only because time has passed. None: never, as far as
+    is known."""
     moments = [view.terms.window.next_change(view.now)]
     if view.task.next_run:
         moments += [view.task.next_run, _late_at(view)]
     return min((each for each in moments if each and each > view.now), default=None)
 
 
-# ---------------------------------------------------------------------------------------------- schedules
+# ---------------------------------------------------------------------------------------- schedules
 
 
 def schedule_of(task: Task) -> Schedule | None:
@@ -416,7 +442,8 @@ def next_run(task: Task, now: float) -> float:
 
 
 def is_unset(task: Task, now: float) -> bool:
-    """Whether the next run is not set, or is later than the schedule says because the clock was ahead for a while."""
+    """Whether the next run is not set, or is later than the schedule says because the clock was
+    ahead for a while."""
     return _is_unset(task, schedule_of(task), now)
 
 
@@ -429,7 +456,7 @@ def _is_unset(task: Task, schedule: Schedule | None, now: float) -> bool:
     return bool(upcoming) and (not task.next_run or task.next_run > upcoming)
 
 
-# ------------------------------------------------------------------------------------ the state of a task
+# ------------------------------------------------------------------------------ the state of a task
 
 
 def _is_under_way(view: View) -> bool:
@@ -439,8 +466,8 @@ def _is_under_way(view: View) -> bool:
 
 
 def _budget_reached(view: View) -> str:
-    """Why the task pauses; "" if it continues. A task continues if it has nothing left to do, or if its cost is
-    unknown."""
+    """Why the task pauses; "" if it continues. A task continues if it has nothing left to do, or if
+    its cost is unknown."""
     budget, spent, depth = view.terms.budget, view.task.spent, view.depth
     has_work = depth.visible + depth.in_flight + depth.delayed > 0 or any(
         run.is_open and not run.is_settled for run in view.runs or ()
@@ -465,7 +492,8 @@ def _why_last_failed(view: View) -> str:
 
 
 def _failed_listing(view: View) -> Run | None:
-    """The newest listing, if it failed for good: one that failed may be restarted while a listing is in progress."""
+    """The newest listing, if it failed for good: one that failed may be restarted while a listing
+    is in progress."""
     run = _last_listing(view)
     return run if run and run.state is RunState.FAILED and run.error and not view.listing else None
 

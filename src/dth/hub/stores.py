@@ -29,8 +29,8 @@ def exists(name: str) -> Conflict:
 
 
 async def named(ports: HubPorts, type: str, given: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """What the stores that these parameters name add to them, by the name of the store. Raises UsageError for a store
-    that does not exist, and for a parameter that the store gives."""
+    """What the stores that these parameters name add to them, by the name of the store. Raises
+    UsageError for a store that does not exist, and for a parameter that the store gives."""
     found = {}
     for parameter, name in plugin(type).stores(given).values():
         try:
@@ -48,7 +48,9 @@ def added_by(store: Store, type: str, given: Mapping[str, str]) -> dict[str, str
         if name != store.name:
             continue
         if also := [each for each in chosen.store_parameters(side) if given.get(each)]:
-            raise UsageError(f"{also[0]}: the store {name!r} gives this; change the store, or leave this out")
+            raise UsageError(
+                f"{also[0]}: the store {name!r} gives this; change the store, or leave this out"
+            )
         added |= chosen.store_settings(store, side)
     return added
 
@@ -66,11 +68,12 @@ def keeper_of_stores() -> Plugin:
 
 
 async def check(ports: HubPorts, store: Store) -> None:
-    """Check that the store can be used by tasks of this hub: its settings, and its secret with its hosts. A secret
-    that is not bound yet is bound to these hosts. Raises UsageError."""
+    """Check that the store can be used by tasks of this hub: its settings, and its secret with its
+    hosts. A secret that is not bound yet is bound to these hosts. Raises UsageError."""
     if not NAME.fullmatch(store.name):
         raise UsageError(
-            f"{store.name[:80]!r} is not a name for a store: letters, digits and any of _.- make one, up to 63"
+            f"{store.name[:80]!r} is not a name for a store: letters, digits and any of _.- "
+            "make one, up to 63"
         )
     for name, value in store.given().items():
         if isinstance(value, str) and len(value) > MAX_FIELD:
@@ -93,9 +96,9 @@ def _in_words_of_a_store(text: str, chosen: Plugin) -> str:
     start, _, rest = text.partition(": ")
     if start in SIDES:
         return rest
-    field = {name: field for side in SIDES for name, field in chosen.store_parameters(side).items()}.get(
-        start
-    )
+    field = {
+        name: field for side in SIDES for name, field in chosen.store_parameters(side).items()
+    }.get(start)
     return f"{field}: {rest}" if field else text
 
 
@@ -106,8 +109,8 @@ async def create(ports: HubPorts, store: Store) -> None:
 
 
 async def changed(ports: HubPorts, name: str, changes: Mapping[str, Any]) -> Store:
-    """The store with other values in some fields, checked and not written (`tasks.change_store`). Raises NotFound,
-    UsageError."""
+    """The store with other values in some fields, checked and not written (`tasks.change_store`).
+    Raises NotFound, UsageError."""
     before = await ports.stores.get(name)
     store = replace(before, **changes)
     await check(ports, store)

@@ -1,6 +1,6 @@
-"""The operations on a task: create, change, pause, stop and so on, one function each. All go through `_change`, the
-only function that writes a task: it reads, decides, and writes if nobody else wrote in the meantime; otherwise it
-starts over.
+"""The operations on a task: create, change, pause, stop and so on, one function each. All go
+through `_change`, the only function that writes a task: it reads, decides, and writes if nobody
+else wrote in the meantime; otherwise it starts over.
 """
 
 import contextlib
@@ -73,7 +73,11 @@ async def create(
         await ports.tasks.add(task)
     except Conflict:
         before = await ports.tasks.get(task.id)
-        if (before.type, before.parameters, before.created_by) != (type, task.parameters, created_by):
+        if (before.type, before.parameters, before.created_by) != (
+            type,
+            task.parameters,
+            created_by,
+        ):
             raise
         return before
     await ports.engine.changed(task.id)
@@ -81,7 +85,8 @@ async def create(
 
 
 async def stop(ports: HubPorts, id: str) -> Task:
-    """Stop the task. Work in progress is finished or abandoned, uploads are discarded, and nothing new begins."""
+    """Stop the task. Work in progress is finished or abandoned, uploads are discarded, and nothing
+    new begins."""
     return await _change(ports, id, lambda task: move(task, TaskEvent.STOP))
 
 
@@ -113,8 +118,11 @@ async def start_run(ports: HubPorts, id: str) -> Task:
     return await _change(ports, id, change)
 
 
-async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = None, reason: str = "") -> Task:
-    """Retry failed objects: all of them, or, at once, the given keys or those that failed for one reason."""
+async def retry_failed(
+    ports: HubPorts, id: str, *, keys: list[str] | None = None, reason: str = ""
+) -> Task:
+    """Retry failed objects: all of them, or, at once, the given keys or those that failed for one
+    reason."""
     task = await ports.tasks.get(id)
     await _use_secrets(ports, task)
     if keys or reason:
@@ -141,8 +149,8 @@ async def edit(
     description: str | None = None,
     schedule_type: ScheduleType | None = None,
 ) -> Task:
-    """Change some parameters; an empty value removes one. Running work uses the new values at once. Source and
-    destination cannot change, because the records describe them."""
+    """Change some parameters; an empty value removes one. Running work uses the new values at once.
+    Source and destination cannot change, because the records describe them."""
     added: dict[str, dict[str, str]] = {}
     if parameters:
         task = await ports.tasks.get(id)
@@ -155,7 +163,9 @@ async def edit(
             task.destination,
             task.writes,
         ):
-            raise UsageError("source and destination cannot be changed; clone the task and change the clone")
+            raise UsageError(
+                "source and destination cannot be changed; clone the task and change the clone"
+            )
         await _use_secrets(ports, candidate)
 
     def change(task: Task) -> None:
@@ -176,7 +186,8 @@ async def edit(
 
 
 async def clone(
-    ports: HubPorts, id: str, *, parameters: Mapping[str, str] | None = None, description: str | None = None,
+    ports: HubPorts, id: str, *, parameters: Mapping[str, str] | None = None,
+    description: str | None = None,
     created_by: str = "",
 ) -> Task:  # fmt: skip
     """Create a task with the parameters of another one, with changes."""
@@ -192,9 +203,9 @@ async def clone(
 
 
 async def change_store(ports: HubPorts, name: str, changes: Mapping[str, Any]) -> Store:
-    """Change some fields of a store; an empty value removes one. Its tasks use the change at once, as if they were
-    edited. A change that one of them cannot use is refused. Called again after an interruption, it completes the
-    change."""
+    """Change some fields of a store; an empty value removes one. Its tasks use the change at once,
+    as if they were edited. A change that one of them cannot use is refused. Called again after an
+    interruption, it completes the change."""
     store = await stores.changed(ports, name, changes)
     using = [task async for task in _using(ports, name)]
     for task in using:
@@ -203,7 +214,9 @@ async def change_store(ports: HubPorts, name: str, changes: Mapping[str, Any]) -
             _fill_in(candidate, ports)
             await _use_secrets(ports, candidate)
         except UsageError as error:
-            raise UsageError(f"task {task.id} uses this store, and cannot use the change: {error}") from None
+            raise UsageError(
+                f"task {task.id} uses this store, and cannot use the change: {error}"
+            ) from None
     await ports.stores.save(store)
 
     def change(task: Task) -> None:
@@ -245,7 +258,7 @@ async def delete(ports: HubPorts, id: str) -> Task:
     return task
 
 
-# ---------------------------------------------------------------------------------- reports of the engine
+# ---------------------------------------------------------------------------- reports of the engine
 
 
 async def started(ports: HubPorts, id: str) -> Task:
@@ -285,7 +298,8 @@ async def begun(ports: HubPorts, id: str, next_run: float | None) -> Task:
 
 
 async def say(ports: HubPorts, id: str, reason: str) -> Task:
-    """Store why the task does nothing. Does not overwrite the reason for which it ended in the meantime."""
+    """Store why the task does nothing. Does not overwrite the reason for which it ended in the
+    meantime."""
 
     def change(task: Task) -> None:
         if task.progress is Progress.IN_PROGRESS:
@@ -295,7 +309,8 @@ async def say(ports: HubPorts, id: str, reason: str) -> Task:
 
 
 async def note(ports: HubPorts, id: str, **fields: Any) -> Task:
-    """Write fields that only the engine knows: `run_requested`, `redrive_requested`, `next_run`, `reason`."""
+    """Write fields that only the engine knows: `run_requested`, `redrive_requested`, `next_run`,
+    `reason`."""
 
     def change(task: Task) -> None:
         for name, value in fields.items():
@@ -305,8 +320,8 @@ async def note(ports: HubPorts, id: str, **fields: Any) -> Task:
 
 
 async def carry_out(ports: HubPorts, task: Task, action: Action) -> None:
-    """Carry out an action of the steward that concerns only the hub's own data. The platform carries out the
-    others."""
+    """Carry out an action of the steward that concerns only the hub's own data. The platform
+    carries out the others."""
     match action:
         case SetNextRun(at):
             await note(ports, task.id, next_run=at)
@@ -324,7 +339,7 @@ async def carry_out(ports: HubPorts, task: Task, action: Action) -> None:
             raise AssertionError(f"{action} is for the platform to carry out")
 
 
-# ------------------------------------------------------------------------------------------------- details
+# ------------------------------------------------------------------------------------------ details
 
 
 def move(task: Task, event: TaskEvent) -> None:
@@ -355,7 +370,9 @@ def _begin(task: Task, event: TaskEvent) -> None:
         task.run_requested = True
 
 
-async def _change(ports: HubPorts, id: str, change: Callable[[Task], None], *, tell: bool = True) -> Task:
+async def _change(
+    ports: HubPorts, id: str, change: Callable[[Task], None], *, tell: bool = True
+) -> Task:
     for _ in range(SAVES):
         task = await ports.tasks.get(id)
         before = replace(task, summary=Summary())
@@ -371,11 +388,14 @@ async def _change(ports: HubPorts, id: str, change: Callable[[Task], None], *, t
 
 
 def check(ports: HubPorts, type: str, parameters: Any) -> None:
-    """Check that a task with these parameters may exist and that work may be done for it. Raises UsageError."""
+    """Check that a task with these parameters may exist and that work may be done for it. Raises
+    UsageError."""
     check_confined(parameters)
     plugin(type).check(parameters)
     if own := plugin(type).buckets_written(parameters) & ports.own_buckets:
-        raise UsageError(f"destBucket: {min(own)!r} is a bucket of the hub itself, to which no task writes")
+        raise UsageError(
+            f"destBucket: {min(own)!r} is a bucket of the hub itself, to which no task writes"
+        )
     check_roles(ports, parameters)
 
 
@@ -404,8 +424,8 @@ async def warnings(ports: HubPorts, task: Task) -> list[str]:
 
 
 async def _use_secrets(ports: HubPorts, task: Task) -> Sequence[str]:
-    """Check that the task's secrets may be used with its hosts; unbound secrets are bound to these now. Returns
-    those that may be used with any host. Raises WrongHost."""
+    """Check that the task's secrets may be used with its hosts; unbound secrets are bound to these
+    now. Returns those that may be used with any host. Raises WrongHost."""
     try:
         uses = plugin(task.type).secret_uses(task.model)
     except UsageError:

@@ -1,8 +1,8 @@
 """API tokens: their form, what the hub stores of them, and what they permit.
 
-A token belongs to the user who made it. It ends with that user, and never permits more than the user's current role.
-A token made on the hub's machine, or by a user of an external issuer, has no owner that the hub can check: it is
-valid until it expires or is revoked.
+A token belongs to the user who made it. It ends with that user, and never permits more than the
+user's current role. A token made on the hub's machine, or by a user of an external issuer, has no
+owner that the hub can check: it is valid until it expires or is revoked.
 """
 
 import secrets
@@ -22,9 +22,11 @@ DEFAULT_DAYS = 90.0  # default lifetime in days
 FORGET_AFTER = 7 * 86400.0
 
 
-def new_token(name: str, role: Role, expires: float, created_by: str, owner: str) -> tuple[TokenInfo, str]:
-    """A new token, and its description. The token has 256 random bits, so its plain SHA-256 reveals nothing. Raises
-    UsageError for a name that cannot be shown, or an expiry in the past."""
+def new_token(
+    name: str, role: Role, expires: float, created_by: str, owner: str
+) -> tuple[TokenInfo, str]:
+    """A new token, and its description. The token has 256 random bits, so its plain SHA-256 reveals
+    nothing. Raises UsageError for a name that cannot be shown, or an expiry in the past."""
     now = time.time()
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise UsageError(f"a token needs a name of at most {MAX_NAME} printable characters")
@@ -44,7 +46,8 @@ def hash_of(token: str) -> bytes:
 
 
 def identity_of(info: TokenInfo | None, now: float, of_owner: Role | None) -> Identity | None:
-    """The identity of the token; None if it is unknown or has ended. `of_owner`: the owner's current role."""
+    """The identity of the token; None if it is unknown or has ended. `of_owner`: the owner's
+    current role."""
     if info is None or 0 < info.expires <= now:
         return None
     role = info.role

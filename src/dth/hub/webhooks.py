@@ -1,4 +1,5 @@
-"""Sends a message to a webhook: only to the address in its URL, and never to one that only the hub can reach."""
+"""Sends a message to a webhook: only to the address in its URL, and never to one that only the hub
+can reach."""
 
 import asyncio
 import contextlib
@@ -12,16 +13,18 @@ from dth.hub.notifications import Message, endpoint_of, refuse_address, slack_te
 
 CONNECT = ConnectOptions(connect_timeout=10.0, stall_timeout=15.0)
 
-# Sends a POST request: URL, headers, body. Returns the HTTP status; follows no redirect; raises HubError.
+# Sends a POST request: URL, headers, body. Returns the HTTP status; follows no redirect; raises
+# HubError.
 Post = Callable[[str, Mapping[str, str], bytes], Awaitable[int]]
 
 
 async def post_webhook(url: str, message: Message, name: str, post: Post) -> None:
-    """Send a message. `name` is the same for the same message. Raises HubError if it does not arrive."""
+    """Send a message. `name` is the same for the same message. Raises HubError if it does not
+    arrive."""
     endpoint = endpoint_of(url)
-    # The name may resolve differently a moment later. Forbidden addresses are checked again when the connection is
-    # made, and the server must prove with a certificate that it is the host in the URL.
-    # If the name is unknown, the request reports it, or a proxy knows it.
+    # The name may resolve differently a moment later. Forbidden addresses are checked again when
+    # the connection is made, and the server must prove with a certificate that it is the host in
+    # the URL. If the name is unknown, the request reports it, or a proxy knows it.
     with contextlib.suppress(OSError, UnicodeError):
         found = await asyncio.get_running_loop().getaddrinfo(endpoint.host, endpoint.port)
         for *_, (host, *_) in found:
@@ -40,12 +43,15 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes) -> int:
 
 async def post_over(transport: Transport, url: str, headers: Mapping[str, str], body: bytes) -> int:
     """A `Post` over persistent connections."""
-    answer = await transport.send("POST", url, dict(headers), body, options=CONNECT, stall_timeout=15.0)
+    answer = await transport.send(
+        "POST", url, dict(headers), body, options=CONNECT, stall_timeout=15.0
+    )
     return answer.status
 
 
 def _payload(message: Message, name: str) -> dict[str, object]:
-    """The fields of Slack, and fields of our own for programs. `id` identifies a message that arrives twice."""
+    """The fields of Slack, and fields of our own for programs. `id` identifies a message that
+    arrives twice."""
     return {
         "text": slack_text(f"{message.subject}\n\n{message.text}"),
         "mrkdwn": False,

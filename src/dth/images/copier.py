@@ -173,7 +173,8 @@ class Copier:
         """Return the digest that the user named with the tag; "" if the tag may be any image."""
         wanted = (each.reference for each in self._route.origin.selection.wanted or ())
         return next(
-            (each.digest for each in wanted if each.digest and replace(each, digest="") == source), ""
+            (each.digest for each in wanted if each.digest and replace(each, digest="") == source),
+            "",
         )
 
     def _wanted(self, order: CopyOrder) -> str:
@@ -219,7 +220,9 @@ class Copier:
             try:
                 return await self._convert(order, meter)
             except skopeo.Unusable as error:
-                raise NotTaken(f"{refusal}; {error}", code=refusal.code, status=refusal.status) from None
+                raise NotTaken(
+                    f"{refusal}; {error}", code=refusal.code, status=refusal.status
+                ) from None
         return CopiedImage(order, top.digest)
 
     async def _still_there(self, order: CopyOrder) -> None:
@@ -239,10 +242,16 @@ class Copier:
             raise NotSupported(f"{order.source.name}@{digest} is not there", code="INCOMPLETE")
         return found
 
-    async def _bring(self, order: CopyOrder, manifest: Manifest, pointer: str, meter: "_Meter") -> None:
+    async def _bring(
+        self, order: CopyOrder, manifest: Manifest, pointer: str, meter: "_Meter"
+    ) -> None:
         """Copy a manifest of the image with everything below it."""
-        await gather((self._bring_part(order, child.digest, meter) for child in manifest.children), PARTS)
-        await gather((self._bring_blob(order, blob, meter) for blob in _each_once(manifest.blobs)), PARTS)
+        await gather(
+            (self._bring_part(order, child.digest, meter) for child in manifest.children), PARTS
+        )
+        await gather(
+            (self._bring_blob(order, blob, meter) for blob in _each_once(manifest.blobs)), PARTS
+        )
         await self._put(order.dest, pointer, manifest)
 
     async def _bring_part(self, order: CopyOrder, digest: str, meter: "_Meter") -> None:
@@ -254,7 +263,8 @@ class Copier:
             await self._bring(order, manifest, digest, meter)
             return
         source, dest = (
-            Reference(each.registry, each.repository, "", digest) for each in (order.source, order.dest)
+            Reference(each.registry, each.repository, "", digest)
+            for each in (order.source, order.dest)
         )
         await self._skopeo(source, dest, meter.part())
 
@@ -274,7 +284,9 @@ class Copier:
                 kind, code = NotTaken, error.code
             else:
                 raise
-            raise kind(str(error), code=code, status=error.status, said=error.said, host=error.host) from None
+            raise kind(
+                str(error), code=code, status=error.status, said=error.said, host=error.host
+            ) from None
 
     async def _convert(self, order: CopyOrder, meter: "_Meter") -> CopiedImage:
         """Let skopeo copy the image: unchanged if possible, else as the destination accepts it."""
@@ -282,15 +294,22 @@ class Copier:
             copied = await self._skopeo(order.exactly, order.dest, meter.part())
         except ObjectRefused as error:
             top = await self._manifest(order, order.digest)
-            if error.code != "UNSUPPORTED" or not top.is_index or not skopeo.policy_checks(order.source):
+            if (
+                error.code != "UNSUPPORTED"
+                or not top.is_index
+                or not skopeo.policy_checks(order.source)
+            ):
                 raise
             # skopeo does not copy nested indexes: copy the parts, and write the index as it is.
             await self._bring(order, top, order.dest.pointer, meter)
             return CopiedImage(order, top.digest)
         return CopiedImage(order, copied.digest)
 
-    async def _merge(self, order: CopyOrder, ours: Manifest, progress: Callable[[int], None]) -> CopiedImage:
-        """Add the source's list of referrers to the destination's, which may have its own entries."""
+    async def _merge(
+        self, order: CopyOrder, ours: Manifest, progress: Callable[[int], None]
+    ) -> CopiedImage:
+        """Add the source's list of referrers to the destination's, which may have its own
+        entries."""
         registry, place = self._route.dest.registry, (order.dest.repository, order.about)
         meter, lost = _Meter(progress), set()
         for child in ours.children:

@@ -35,7 +35,8 @@ async def gather(work: Iterable[Coroutine[Any, Any, T]], at_once: int = AT_ONCE)
 
 
 async def led(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """As `gather`, but the first goes alone: wrong credentials are then refused once, not 16 times."""
+    """As `gather`, but the first goes alone: wrong credentials are then refused once, not 16
+    times."""
     waiting = iter(work)
     try:
         for first in waiting:

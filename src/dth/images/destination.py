@@ -21,8 +21,11 @@ class Destination(Protocol):
         """
         ...
 
-    async def digests(self, repository: str, references: Sequence[str]) -> dict[str, str | TransferError]:
-        """Return the digests of the tags and digests that exist; an error for each failed request."""
+    async def digests(
+        self, repository: str, references: Sequence[str]
+    ) -> dict[str, str | TransferError]:
+        """Return the digests of the tags and digests that exist; an error for each failed
+        request."""
         ...
 
     @property
@@ -46,7 +49,9 @@ class EcrDestination:
         found = await self._control.repositories(names)
         return {name: each.tag_rule for name, each in found.items()}
 
-    async def digests(self, repository: str, references: Sequence[str]) -> dict[str, str | TransferError]:
+    async def digests(
+        self, repository: str, references: Sequence[str]
+    ) -> dict[str, str | TransferError]:
         known: dict[str, str] = {}
         try:
             images = await self._control.images(repository)
@@ -73,7 +78,9 @@ class OciDestination:
     async def repositories(self, names: Sequence[str]) -> dict[str, TagRule]:
         return dict.fromkeys(names, TagRule())
 
-    async def digests(self, repository: str, references: Sequence[str]) -> dict[str, str | TransferError]:
+    async def digests(
+        self, repository: str, references: Sequence[str]
+    ) -> dict[str, str | TransferError]:
         found = await led(self._digest(repository, each) for each in references)
         return {each: digest for each, digest in zip(references, found, strict=True) if digest}
 

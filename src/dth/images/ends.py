@@ -106,7 +106,10 @@ def _ecr(text: str, start: str) -> tuple[Values, str]:
     found = _ECR_HOST.fullmatch(host)
     if not found:
         return {}, ""
-    return {f"{start}_account_id": found["account"], f"{start}_region": found["region"]}, rest.strip("/")
+    return {
+        f"{start}_account_id": found["account"],
+        f"{start}_region": found["region"],
+    }, rest.strip("/")
 
 
 def _split(text: str, which: str) -> tuple[str, str]:
@@ -115,7 +118,8 @@ def _split(text: str, which: str) -> tuple[str, str]:
         raise UsageError(f"{which} is empty; it is not the name of a registry")
     if "://" in text:
         raise UsageError(
-            f"{which} {text!r}: write it without {text.partition('://')[0]}://, such as quay.io/team/app"
+            f"{which} {text!r}: write it without {text.partition('://')[0]}://, such as "
+            "quay.io/team/app"
         )
     first, slash, rest = text.partition("/")
     if _is_host(first, bool(slash), which):

@@ -39,7 +39,11 @@ async def list_and_plan(route: ImageRoute, known: dict[str, EarlierCopy]) -> tup
 
     Raises TransferError or ListingFailed if a side does not answer.
     """
-    source_of, selection, wishes = route.origin.sources(), route.origin.selection, route.wishes(known)
+    source_of, selection, wishes = (
+        route.origin.sources(),
+        route.origin.selection,
+        route.wishes(known),
+    )
     listed = await list_images(selection, source_of, route.origin.host)
     plan = await make_plan(
         listed.images,
@@ -53,9 +57,13 @@ async def list_and_plan(route: ImageRoute, known: dict[str, EarlierCopy]) -> tup
     left = sum(image.reference not in taken for image in listed.digest_tags)
     listed.left_out += left
     if not wishes.referrers:
-        listed.notes.append("what is attached to images (signatures, attestations, SBOMs) is left out")
+        listed.notes.append(
+            "what is attached to images (signatures, attestations, SBOMs) is left out"
+        )
     elif left:
-        listed.notes.append(f"{left} tags are about images that are not taken, and are left out with them")
+        listed.notes.append(
+            f"{left} tags are about images that are not taken, and are left out with them"
+        )
     return listed, plan
 
 
@@ -108,7 +116,8 @@ class ImageFinder:
         work = [
             item
             for item in plan.items
-            if item.action not in (ImageAction.SAME, ImageAction.ALONG) and record_key(item) not in before
+            if item.action not in (ImageAction.SAME, ImageAction.ALONG)
+            and record_key(item) not in before
         ]
         for first in range(0, len(work), BATCH):
             await self._commit(run, plan, work[first : first + BATCH], refused)
@@ -146,7 +155,11 @@ class ImageFinder:
             image = replace(order.record(), key=record_key(item))
             if failure := _failure(run, item, image.key, refused):
                 page.settled.append(failure)
-                image.status, image.reason, image.detail = failure.status, failure.reason, failure.detail
+                image.status, image.reason, image.detail = (
+                    failure.status,
+                    failure.reason,
+                    failure.detail,
+                )
                 image.moved, image.ended = 0, time.time()
                 failed.append(image)
             else:
@@ -155,7 +168,9 @@ class ImageFinder:
             page.enqueued.append(Enqueued(image.key, order.moves or 0, order.digest, ""))
         # A failure without its image could not be retried; an image without its record would be
         # pending forever.
-        await self._write(run, failed, lambda record: record is None or record.status is not Status.PENDING)
+        await self._write(
+            run, failed, lambda record: record is None or record.status is not Status.PENDING
+        )
         await self._platform.records.commit(run.id, page)
         await self._write(run, pending, lambda record: record is not None and record.run == run.id)
 
@@ -164,7 +179,9 @@ class ImageFinder:
     ) -> None:
         """Write this run's images. What is in progress in an earlier run stays with that run."""
         records = await self._platform.records.get([image.key for image in images])
-        await self._platform.images.write([image for image in images if ours(records.get(image.key))])
+        await self._platform.images.write(
+            [image for image in images if ours(records.get(image.key))]
+        )
 
     async def _remember(self, run: Run, plan: Plan, known: dict[str, EarlierCopy]) -> None:
         """Remember immutable tags that already exist at the destination, so they are not requested
@@ -217,7 +234,9 @@ class ImageFinder:
         again = [each.key for each in mended if is_unlisted(each.key)]
         await self._platform.images.write(
             [
-                replace(before, run=run.id, status=Status.DONE, reason="", detail="", ended=time.time())
+                replace(
+                    before, run=run.id, status=Status.DONE, reason="", detail="", ended=time.time()
+                )
                 for before in (await self._platform.images.latest(again)).values()
             ]
         )

@@ -18,7 +18,9 @@ class Holdings:
     `concerns_one` raises an error that concerns the whole destination.
     """
 
-    def __init__(self, destination: Destination, concerns_one: Callable[[HubError], Awaitable[None]]) -> None:
+    def __init__(
+        self, destination: Destination, concerns_one: Callable[[HubError], Awaitable[None]]
+    ) -> None:
         self._destination = destination
         self._registry = destination.registry
         self._concerns_one = concerns_one
@@ -58,8 +60,11 @@ class Holdings:
         return wanted & known | {name for name, has in zip(asked, there, strict=True) if has}
 
     async def where(self, places: Mapping[str, set[str]]) -> dict[str, str]:
-        """Return the layers found in one of the repositories given for each, with that repository."""
-        found = await gather(self._one_of(digest, sorted(names)) for digest, names in places.items())
+        """Return the layers found in one of the repositories given for each, with that
+        repository."""
+        found = await gather(
+            self._one_of(digest, sorted(names)) for digest, names in places.items()
+        )
         return {digest: has for digest, has in zip(places, found, strict=True) if has}
 
     async def neighbours(self, wanted: set[str], images: Mapping[str, str]) -> dict[str, str]:
@@ -71,7 +76,11 @@ class Holdings:
             return {}
         looked = dict(sorted(images.items())[:NEIGHBOURS])
         inside = await gather(self._inside(name, digest) for name, digest in looked.items())
-        return {blob: name for name, has in zip(looked, inside, strict=True) for blob in sorted(has & wanted)}
+        return {
+            blob: name
+            for name, has in zip(looked, inside, strict=True)
+            for blob in sorted(has & wanted)
+        }
 
     async def _keeps(self, repository: str, blob: str) -> bool:
         place = (repository, blob)

@@ -1,4 +1,5 @@
-"""The content of a plan: what to do with each image, and the totals for the whole run. Plain data."""
+"""The content of a plan: what to do with each image, and the totals for the whole run. Plain
+data."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -17,7 +17,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dth.core.errors import EndpointRefused, HubError, ListingFailed, SourceGone, TransferError, UsageError
+from dth.core.errors import (
+    EndpointRefused,
+    HubError,
+    ListingFailed,
+    SourceGone,
+    TransferError,
+    UsageError,
+)
 from dth.images.crowd import gather, led
 from dth.images.parameters import EcrParameters, SourceList
 from dth.images.patterns import Choice
@@ -151,7 +158,9 @@ class Source(Protocol):
     def registry(self) -> Registry: ...
 
 
-async def list_images(selection: Selection, source_of: Callable[[str], Source], registry: str) -> Listed:
+async def list_images(
+    selection: Selection, source_of: Callable[[str], Source], registry: str
+) -> Listed:
     """List the images that the selection takes.
 
     `registry`: the registry to list if nothing is named. What cannot be listed is in `troubles`.
@@ -199,7 +208,8 @@ class _Listing:
             self.notes.add(f"{registry} has no repositories")
         elif len(taken) < len(names):
             self.notes.add(
-                f"{len(names) - len(taken)} of {len(names)} repositories are left out by their names"
+                f"{len(names) - len(taken)} of {len(names)} repositories are left out by their "
+                "names"
             )
         await led(self._whole(registry, name) for name in taken)
 
@@ -214,7 +224,9 @@ class _Listing:
     async def _named(self, registry: str, repository: str, wanted: list[Wanted]) -> None:
         named = [each.reference for each in wanted if not each.all_tags]
         if len(named) < len(wanted) and not await self._whole(registry, repository):
-            gone = ListingFailed(f"{registry}/{repository} cannot be listed: there is no such repository")
+            gone = ListingFailed(
+                f"{registry}/{repository} cannot be listed: there is no such repository"
+            )
             self.troubles.append(ListingTrouble(Reference(registry, repository), gone))
         source = self._source_of(registry)
         known: dict[str, Image] = {}
@@ -222,12 +234,16 @@ class _Listing:
             # A bulk listing returns the digests of all named images in one request. If the registry
             # refuses it, each image is requested separately.
             try:
-                known = {image.tag: image for image in await source.images(repository) or [] if image.tag}
+                known = {
+                    image.tag: image for image in await source.images(repository) or [] if image.tag
+                }
             except (TransferError, ListingFailed) as error:
                 await self._concerns_one(source, error)
         for reference in named:
             found = known.get(reference.tag) if not reference.digest else None
-            self.images.append(found or Image(registry, repository, reference.tag, reference.digest))
+            self.images.append(
+                found or Image(registry, repository, reference.tag, reference.digest)
+            )
 
     async def _whole(self, registry: str, repository: str) -> bool:
         """List a repository and take what the selection takes. False if it does not exist."""
@@ -239,7 +255,9 @@ class _Listing:
         except Incomplete as error:
             await self._concerns_one(source, error.cause)
             self.troubles.append(ListingTrouble(place, error.cause))
-            found = [Image(registry, repository, tag) for tag in error.found if not is_attached(tag)]
+            found = [
+                Image(registry, repository, tag) for tag in error.found if not is_attached(tag)
+            ]
         except (TransferError, ListingFailed, UsageError) as error:
             await self._concerns_one(source, error)
             self.troubles.append(ListingTrouble(place, error))
@@ -275,7 +293,9 @@ class _Listing:
         since, newest = self._selection.since, self._selection.newest
         if since is None and newest is not None and newest >= len(images):
             return images, 0
-        dated = [image for image in await gather(self._dated(source, image) for image in images) if image]
+        dated = [
+            image for image in await gather(self._dated(source, image) for image in images) if image
+        ]
         failed = len(images) - len(dated)
         unknown = [image for image in dated if not image.made]
         if since is not None:
@@ -286,7 +306,8 @@ class _Listing:
             what = "taken by their names" if newest is not None else "taken"
             chosen = sum(not image.made for image in taken)
             self.notes.add(
-                f"{len(unknown)} images of {unknown[0].repository} do not tell when they were made; {chosen} are {what}"
+                f"{len(unknown)} images of {unknown[0].repository} do not tell when they were "
+                f"made; {chosen} are {what}"
             )
         return taken, failed
 
@@ -442,7 +463,9 @@ class OciSource:
         if not made and top.is_index:
             # BuildKit attestations have no platform of their own.
             parts = [each for each in top.children if not each.platform.startswith("unknown")]
-            found = await self._registry.manifest(image.repository, parts[0].digest) if parts else None
+            found = (
+                await self._registry.manifest(image.repository, parts[0].digest) if parts else None
+            )
             made = _annotated(found) if found else 0.0
         if not made and found and found.config:
             made = _created(await self._registry.blob(image.repository, found.config.digest))
@@ -464,7 +487,9 @@ class OciSource:
         if referrers is None and fallback_tag(digest) in about:
             referrers = await self._registry.referrers(repository, digest)
         return found + [
-            Image(host, repository, "", each.digest, each.size, 0.0, each.media_type, subject=digest)
+            Image(
+                host, repository, "", each.digest, each.size, 0.0, each.media_type, subject=digest
+            )
             for each in referrers or []
         ]
 
@@ -525,7 +550,8 @@ def is_fallback(tag: str) -> bool:
 
 
 def subject_of(tag: str) -> str:
-    """Return the digest of the image the tag describes; "" if the tag does not contain all of it."""
+    """Return the digest of the image the tag describes; "" if the tag does not contain all of
+    it."""
     digest = stem_of(tag).replace("-", ":", 1)
     return digest if is_digest(digest) else ""
 
@@ -552,7 +578,9 @@ def _has_others(tags: Sequence[str], digests: set[str]) -> bool:
 
 def _in_order(tag: str) -> list[tuple[int, str]]:
     """Return a key that sorts names naturally: v9 before v10."""
-    return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.findall(r"\d+|\D+", tag)]
+    return [
+        (int(word), "") if word.isdecimal() else (-1, word) for word in re.findall(r"\d+|\D+", tag)
+    ]
 
 
 def _annotated(manifest: Manifest) -> float:

@@ -74,7 +74,8 @@ class CopyOrder:
 
 
 def key_of(dest: Reference) -> str:
-    """Return an image's name at the destination, without the registry, which is the same for all."""
+    """Return an image's name at the destination, without the registry, which is the same for
+    all."""
     return str(dest).removeprefix(f"{dest.registry}/")
 
 
@@ -123,7 +124,11 @@ def encode(order: CopyOrder) -> Outgoing:
     """Return the message. The same order sent twice is one message."""
     fields = asdict(replace(order, manifests=()))
     if order.narrowed:
-        fields["narrowed"] = [order.narrowed.digest, order.narrowed.media_type, order.narrowed.body.decode()]
+        fields["narrowed"] = [
+            order.narrowed.digest,
+            order.narrowed.media_type,
+            order.narrowed.body.decode(),
+        ]
     manifests = _packed(order.manifests)
     fields["manifests"] = manifests if len(manifests) <= MANIFESTS_LIMIT else ""
     return Outgoing(f"{order.run}-{order.key}", json.dumps({"version": VERSION, **fields}))

@@ -45,7 +45,9 @@ def narrow(manifest: Manifest, platforms: Sequence[str]) -> Manifest | None:
         return manifest
     body = json.dumps({**fields, "manifests": narrowed}, separators=(",", ":")).encode()
     algorithm = manifest.digest.partition(":")[0]
-    return Manifest(f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}", manifest.media_type, body)
+    return Manifest(
+        f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}", manifest.media_type, body
+    )
 
 
 def runs_on(platform: str, wanted: str) -> bool:

@@ -1,5 +1,6 @@
-"""The parameters of an ECR task: their names, labels, groups, help, defaults and allowed values, defined here and
-nowhere else. API checks, command line options and the reference page are made from this model.
+"""The parameters of an ECR task: their names, labels, groups, help, defaults and allowed values,
+defined here and nowhere else. API checks, command line options and the reference page are made from
+this model.
 
 Names in tasks are camelCase (the alias); `cli` is the option of `dth ecr sync`.
 """
@@ -39,19 +40,25 @@ class SourceList(StrEnum):
 
 
 class EcrParameters(TaskParameters):
-    # ------------------------------------------------------------------------------------------- source
+    # --------------------------------------------------------------------------------------- source
     source_type: SourceType = parameter(
         SourceType.AMAZON_ECR,
         "source",
         "Source type",
-        "Amazon ECR; public images of any registry; or one registry, with credentials where it wants them.",
+        (
+            "Amazon ECR; public images of any registry; or one registry, with credentials where it "
+            "wants them."
+        ),
         what=True,
     )
     src_registry: str = parameter(
         "",
         "source",
         "Source registry",
-        "Host of the registry, such as quay.io or harbor.example.com:8443; docker.io when empty. Not for Amazon ECR.",
+        (
+            "Host of the registry, such as quay.io or harbor.example.com:8443; docker.io when "
+            "empty. Not for Amazon ECR."
+        ),
         what=True,
     )
     src_region: str = parameter(
@@ -80,14 +87,20 @@ class EcrParameters(TaskParameters):
         "",
         "source",
         "Image list",
-        "Images separated by commas or line ends: name:tag, name:ALL_TAGS, name@digest; name alone means latest.",
+        (
+            "Images separated by commas or line ends: name:tag, name:ALL_TAGS, name@digest; name "
+            "alone means latest."
+        ),
         what=True,
     )
     src_credential: str = parameter(
         "",
         "source",
         "Source credentials",
-        "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and password for others.",
+        (
+            "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and "
+            "password for others."
+        ),
         what=True,
         cli="--src-secret",
     )
@@ -101,7 +114,12 @@ class EcrParameters(TaskParameters):
         names=Names.PROFILE,
     )
     src_role_arn: str = parameter(
-        "", "source", "Source role", "Role to assume for the source.", what=True, cli="--src-role-arn"
+        "",
+        "source",
+        "Source role",
+        "Role to assume for the source.",
+        what=True,
+        cli="--src-role-arn",
     )
     src_external_id: str = parameter(
         "",
@@ -145,7 +163,7 @@ class EcrParameters(TaskParameters):
         cli="--src-plain-http",
     )
 
-    # -------------------------------------------------------------------------------------- destination
+    # ---------------------------------------------------------------------------------- destination
     dest_type: DestType = parameter(
         DestType.AMAZON_ECR,
         "destination",
@@ -186,8 +204,8 @@ class EcrParameters(TaskParameters):
         (),
         "destination",
         "Renames",
-        "old=new for repositories, or old:tag=new:tag for one image; the first that fits. old may end with * (and new "
-        "take what it stands for).",
+        "old=new for repositories, or old:tag=new:tag for one image; the first that fits. old "
+        "may end with * (and new take what it stands for).",
         what=True,
         cli="--rename",
     )
@@ -195,7 +213,10 @@ class EcrParameters(TaskParameters):
         "",
         "destination",
         "Destination credentials",
-        "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and password for others.",
+        (
+            "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and "
+            "password for others."
+        ),
         what=True,
         cli="--dst-secret",
     )
@@ -298,7 +319,7 @@ class EcrParameters(TaskParameters):
         cli="--repository-tag",
     )
 
-    # ------------------------------------------------------------------------------------ what is copied
+    # ------------------------------------------------------------------------------- what is copied
     include_repositories: tuple[str, ...] = parameter(
         (),
         "comparison",
@@ -335,7 +356,10 @@ class EcrParameters(TaskParameters):
         None,
         "comparison",
         "Newest tags",
-        "Only this many tags of each repository, the newest: by push in Amazon ECR, elsewhere by when they were built.",
+        (
+            "Only this many tags of each repository, the newest: by push in Amazon ECR, elsewhere "
+            "by when they were built."
+        ),
         what=True,
         cli="--newest-tags",
         ge=1,
@@ -344,7 +368,10 @@ class EcrParameters(TaskParameters):
         None,
         "comparison",
         "Pushed since",
-        "Leave out images older than this date or age: by push in Amazon ECR, elsewhere by when they were built.",
+        (
+            "Leave out images older than this date or age: by push in Amazon ECR, elsewhere by "
+            "when they were built."
+        ),
         what=True,
         cli="--pushed-since",
     )
@@ -352,7 +379,10 @@ class EcrParameters(TaskParameters):
         (),
         "comparison",
         "Platforms",
-        "Only these of images with several, such as linux/amd64; all when empty. Leaves out images without a tag.",
+        (
+            "Only these of images with several, such as linux/amd64; all when empty. Leaves out "
+            "images without a tag."
+        ),
         what=True,
         cli="--platform",
     )
@@ -368,7 +398,10 @@ class EcrParameters(TaskParameters):
         True,
         "comparison",
         "Signatures and SBOMs",
-        "Copy what is attached to an image or to one of its platforms: signatures, attestations, SBOMs.",
+        (
+            "Copy what is attached to an image or to one of its platforms: signatures, "
+            "attestations, SBOMs."
+        ),
         what=True,
         cli="--attached/--no-attached",
     )
@@ -376,7 +409,10 @@ class EcrParameters(TaskParameters):
         False,
         "comparison",
         "Repair",
-        "Look whether the destination has every layer of what is the same, and copy again what it has lost.",
+        (
+            "Look whether the destination has every layer of what is the same, and copy again what "
+            "it has lost."
+        ),
         what=True,
         cli="--repair/--no-repair",
     )
@@ -384,12 +420,15 @@ class EcrParameters(TaskParameters):
         (),
         "comparison",
         "Tags that never change",
-        "Globs, or regular expressions after regex:; such tags are not checked again after they were copied.",
+        (
+            "Globs, or regular expressions after regex:; such tags are not checked again after "
+            "they were copied."
+        ),
         what=True,
         cli="--immutable-tag",
     )
 
-    # ------------------------------------------------------------------------------------------- engine
+    # --------------------------------------------------------------------------------------- engine
     max_concurrency: int = parameter(
         10,
         "engine",
@@ -420,7 +459,7 @@ class EcrParameters(TaskParameters):
         ge=10,
     )
 
-    # ----------------------------------------------------------------------------------------- schedule
+    # ------------------------------------------------------------------------------------- schedule
     ec2_cron_expression: str = parameter(
         "0 0 * * ? *",
         "schedule",
@@ -451,11 +490,13 @@ class EcrParameters(TaskParameters):
         pattern=r"^$|^[^@\s]+@[^@\s]+$",
     )
 
-    # ------------------------------------------------------------------ accepted for existing tasks, or AWS only
+    # ----------------------------------------------------- accepted for existing tasks, or AWS only
     ecs_cluster_name: str = parameter(
         "", "compatibility", "ECS cluster", "Cluster of the tasks. On AWS only.", what=False
     )
-    ecs_vpc_id: str = parameter("", "compatibility", "VPC", "VPC of the tasks. On AWS only.", what=False)
+    ecs_vpc_id: str = parameter(
+        "", "compatibility", "VPC", "VPC of the tasks. On AWS only.", what=False
+    )
     ecs_subnet_a: str = parameter(
         "", "compatibility", "Subnet A", "A subnet of the tasks. On AWS only.", what=False
     )
@@ -485,7 +526,11 @@ class EcrParameters(TaskParameters):
         return _checked(check_repository, value) if value else value
 
     @field_validator(
-        "include_repositories", "exclude_repositories", "include_tags", "exclude_tags", "immutable_tags"
+        "include_repositories",
+        "exclude_repositories",
+        "include_tags",
+        "exclude_tags",
+        "immutable_tags",
     )
     @classmethod
     def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -523,20 +568,26 @@ class EcrParameters(TaskParameters):
                 "public registries cannot be listed: set srcList to SELECTED and name the images"
             )
         if self.src_list is SourceList.SELECTED:
-            _checked(lambda text: read_image_list(text, self.registry_of_names), self.src_image_list)
+            _checked(
+                lambda text: read_image_list(text, self.registry_of_names), self.src_image_list
+            )
         for side, is_ecr, registry in (
             ("src", self.source_type is SourceType.AMAZON_ECR, self.src_registry),
             ("dest", self.dest_type is DestType.AMAZON_ECR, self.dest_registry),
         ):
             if is_ecr and registry:
                 raise ValueError(
-                    f"{side}Registry is not for Amazon ECR, whose host follows from account and region"
+                    f"{side}Registry is not for Amazon ECR, whose host follows from account "
+                    "and region"
                 )
         if self.source_type is SourceType.PUBLIC and self.src_registry:
-            raise ValueError("public images name their registry themselves, such as quay.io/team/app:v1")
+            raise ValueError(
+                "public images name their registry themselves, such as quay.io/team/app:v1"
+            )
         if self.source_type is SourceType.PUBLIC and self.src_credential:
             raise ValueError(
-                "public images need no credentials; for one registry with credentials there is Registry"
+                "public images need no credentials; for one registry with credentials there is "
+                "Registry"
             )
         excluding = self.dest_tag_mutability.value.endswith("_EXCLUSION")
         if excluding != bool(self.dest_mutability_exclusions):
@@ -549,8 +600,8 @@ class EcrParameters(TaskParameters):
 
     @property
     def registry_of_names(self) -> str:
-        """The one registry in which the names of the image list are (as far as it is known without asking); "" where
-        each may name its own."""
+        """The one registry in which the names of the image list are (as far as it is known without
+        asking); "" where each may name its own."""
         match self.source_type:
             case SourceType.PUBLIC:
                 return ""
@@ -580,12 +631,21 @@ def _checked(check: Any, value: Any) -> Any:
 
 
 def missing(given: EcrParameters, group: str) -> list[str]:
-    """The parameters of "source" or "destination" that a task cannot be without, and that are not given."""
+    """The parameters of "source" or "destination" that a task cannot be without, and that are not
+    given."""
     needed = {
-        "source": ("srcRegion", given.source_type is SourceType.AMAZON_ECR and not given.src_region),
-        "destination": ("destRegion", given.dest_type is DestType.AMAZON_ECR and not given.dest_region),
+        "source": (
+            "srcRegion",
+            given.source_type is SourceType.AMAZON_ECR and not given.src_region,
+        ),
+        "destination": (
+            "destRegion",
+            given.dest_type is DestType.AMAZON_ECR and not given.dest_region,
+        ),
     }
     found = [needed[group]] if group in needed else []
     if group == "destination":
-        found.append(("destRegistry", given.dest_type is DestType.REGISTRY and not given.dest_registry))
+        found.append(
+            ("destRegistry", given.dest_type is DestType.REGISTRY and not given.dest_registry)
+        )
     return [name for name, lacking in found if lacking]

@@ -51,7 +51,8 @@ class Choice:
 def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(
-            pattern.removeprefix(REGEX) if pattern.startswith(REGEX) else _translated(pattern), re.DOTALL
+            pattern.removeprefix(REGEX) if pattern.startswith(REGEX) else _translated(pattern),
+            re.DOTALL,
         )
     except re.error as error:
         raise UsageError(f"the pattern {pattern!r} cannot be read: {error}") from None

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from dth.core.confinement import foreign
-from dth.core.errors import HubError, ListingFailed, ObjectRefused, SourceGone, TransferError, UsageError
+from dth.core.errors import (
+    HubError,
+    ListingFailed,
+    ObjectRefused,
+    SourceGone,
+    TransferError,
+    UsageError,
+)
 from dth.images.crowd import gather, led
 from dth.images.destination import Destination
 from dth.images.holdings import Holdings
@@ -76,7 +83,9 @@ async def make_plan(
 
 
 class _Planner:
-    def __init__(self, source_of: Callable[[str], Source], destination: Destination, wishes: Wishes) -> None:
+    def __init__(
+        self, source_of: Callable[[str], Source], destination: Destination, wishes: Wishes
+    ) -> None:
         self._source_of = source_of
         self._destination = destination
         self._wishes = wishes
@@ -97,7 +106,10 @@ class _Planner:
         self._holdings = Holdings(destination, self._concerns_dest)
 
     async def plan(
-        self, images: Sequence[Image], digest_tags: Sequence[Image], troubles: Sequence[ListingTrouble]
+        self,
+        images: Sequence[Image],
+        digest_tags: Sequence[Image],
+        troubles: Sequence[ListingTrouble],
     ) -> Plan:
         try:
             return await self._plan(images, digest_tags, troubles)
@@ -108,7 +120,10 @@ class _Planner:
             await self._holdings.close()
 
     async def _plan(
-        self, images: Sequence[Image], digest_tags: Sequence[Image], troubles: Sequence[ListingTrouble]
+        self,
+        images: Sequence[Image],
+        digest_tags: Sequence[Image],
+        troubles: Sequence[ListingTrouble],
     ) -> Plan:
         self._several = len({image.registry for image in images}) > 1
         for trouble in troubles:
@@ -126,18 +141,22 @@ class _Planner:
             self._fold(copies)
         if self._foreign:
             self._notes.add(
-                f"{len(self._foreign)} images have layers that lie elsewhere than in a registry (as Windows has): "
-                "these layers are not copied"
+                f"{len(self._foreign)} images have layers that lie elsewhere than in a registry "
+                "(as Windows has): these layers are not copied"
             )
         copies = [item for item in copies if item.action is ImageAction.COPY]
         ordered = await self._order(copies)
         others = [
-            item for item in (*self._items.values(), *self._refused) if item.action is not ImageAction.COPY
+            item
+            for item in (*self._items.values(), *self._refused)
+            if item.action is not ImageAction.COPY
         ]
         others.sort(key=lambda item: (item.dest, item.source))
         make = {item.dest.repository for item in ordered} - self._rules.keys()
         repositories = sorted(make) if self._destination.makes_repositories else []
-        return Plan([*ordered, *others], repositories, self._wishes.look_inside, sorted(self._notes))
+        return Plan(
+            [*ordered, *others], repositories, self._wishes.look_inside, sorted(self._notes)
+        )
 
     def _see_what_skopeo_can(self, copies: Iterable[ImageItem]) -> None:
         """Refuse the images that only skopeo may copy if skopeo cannot run.
@@ -149,11 +168,13 @@ class _Planner:
             if skopeo.policy_checks(item.source):
                 if why := why or skopeo.lacking():
                     item.action, item.code = ImageAction.REFUSED, skopeo.Unusable.CODE
-                    item.reason = f"the machine's policy wants {item.source} to be checked by skopeo: {why}"
+                    item.reason = (
+                        f"the machine's policy wants {item.source} to be checked by skopeo: {why}"
+                    )
             elif why:
                 self._notes.add(f"an image fails if {self._host} does not take it as it is: {why}")
 
-    # ---------------------------------------------------------------------------------------------- items
+    # ---------------------------------------------------------------------------------------- items
 
     def _add_trouble(self, trouble: ListingTrouble) -> None:
         source = trouble.source
@@ -165,7 +186,9 @@ class _Planner:
         dest = replace(source, registry=self._host)
         code = reason_of(trouble.error)
         self._refused.append(
-            ImageItem(source, dest, ImageAction.UNLISTED, str(trouble.error), code=code, homeless=True)
+            ImageItem(
+                source, dest, ImageAction.UNLISTED, str(trouble.error), code=code, homeless=True
+            )
         )
 
     async def _add(self, images: Iterable[Image], depth: int = 0) -> None:
@@ -175,11 +198,15 @@ class _Planner:
         if not self._wishes.referrers or depth >= DEPTH:
             return
         there = [
-            item for item in fresh if item.digest and item.action in (ImageAction.COPY, ImageAction.SAME)
+            item
+            for item in fresh
+            if item.digest and item.action in (ImageAction.COPY, ImageAction.SAME)
         ]
         found = await led(self._attached(item, item.digest) for item in there)
         if depth == 0 and self._wishes.look_inside:
-            found += await gather(self._attached_to_parts(item) for item in await self._with_more(there))
+            found += await gather(
+                self._attached_to_parts(item) for item in await self._with_more(there)
+            )
         if attached := sorted({image for several in found for image in several}):
             await self._add(attached, depth + 1)
 
@@ -187,7 +214,9 @@ class _Planner:
         """Return the items whose repository may contain something attached to parts of images."""
         digests: dict[tuple[str, str], set[str]] = {}
         for item in items:
-            digests.setdefault((item.source.registry, item.source.repository), set()).add(item.digest)
+            digests.setdefault((item.source.registry, item.source.repository), set()).add(
+                item.digest
+            )
         more = {
             (registry, repository): await self._source_of(registry).more_attached(repository, known)
             for (registry, repository), known in digests.items()
@@ -222,7 +251,9 @@ class _Planner:
             dest = self._wishes.renames.dest(source, self._host)
         except UsageError as error:
             nowhere = Reference(self._host, image.repository, source.tag, source.digest)
-            self._refused.append(ImageItem(source, nowhere, ImageAction.REFUSED, str(error), homeless=True))
+            self._refused.append(
+                ImageItem(source, nowhere, ImageAction.REFUSED, str(error), homeless=True)
+            )
             return None
         item = ImageItem(source, dest, digest=image.digest, about=image.subject)
         before = self._items.setdefault(dest, item)
@@ -231,7 +262,10 @@ class _Planner:
         if before.source == source:
             before.about = before.about or image.subject
         elif not source.digest:  # a digest is the same image everywhere
-            item.action, item.reason = ImageAction.REFUSED, f"{before.source} goes to {dest} already"
+            item.action, item.reason = (
+                ImageAction.REFUSED,
+                f"{before.source} goes to {dest} already",
+            )
             item.homeless = True
             self._refused.append(item)
         return None
@@ -252,10 +286,17 @@ class _Planner:
                 item.action, item.reason = ImageAction.MISSING, f"{item.source} is not there"
             item.digest = found or ""
         item.wanted = item.digest
-        if is_fallback(item.source.tag) and item.digest in (item.about, subject_of(item.source.tag)):
+        if is_fallback(item.source.tag) and item.digest in (
+            item.about,
+            subject_of(item.source.tag),
+        ):
             # Some registries resolve such a tag to the digest itself.
             item.action = ImageAction.ALONG
-        if self._wishes.platforms and item.digest and not (known and known.source_digest == item.digest):
+        if (
+            self._wishes.platforms
+            and item.digest
+            and not (known and known.source_digest == item.digest)
+        ):
             await self._ask(item, self._narrow(item))
 
     def _known(self, item: ImageItem) -> EarlierCopy | None:
@@ -278,7 +319,9 @@ class _Planner:
         narrowed = narrow(top, self._wishes.platforms)
         if narrowed is None:
             item.action = ImageAction.REFUSED
-            item.reason = f"{item.source} has none of the platforms {', '.join(self._wishes.platforms)}"
+            item.reason = (
+                f"{item.source} has none of the platforms {', '.join(self._wishes.platforms)}"
+            )
         elif narrowed is not top:
             item.narrowed, item.wanted = narrowed, narrowed.digest
             if item.dest.digest:
@@ -296,19 +339,25 @@ class _Planner:
         except (TransferError, ListingFailed) as error:
             await self._concerns_one(self._source_of(source.registry).registry, error)
             # Without its signature the image is incomplete, and nobody would notice.
-            said = ListingFailed(f"what is attached to {source.name}@{digest} cannot be found: {error}")
-            self._add_trouble(ListingTrouble(Reference(source.registry, source.repository, "", digest), said))
+            said = ListingFailed(
+                f"what is attached to {source.name}@{digest} cannot be found: {error}"
+            )
+            self._add_trouble(
+                ListingTrouble(Reference(source.registry, source.repository, "", digest), said)
+            )
             return []
         return [replace(image, subject=digest) for image in found]
 
-    # ------------------------------------------------------------------------------------------ comparing
+    # ------------------------------------------------------------------------------------ comparing
 
     async def _compare(self) -> None:
         by_repository: dict[str, list[ImageItem]] = {}
         for item in self._items.values():
             if item.action is ImageAction.COPY:
                 by_repository.setdefault(item.dest.repository, []).append(item)
-        self._rules = await self._destination.repositories(sorted(by_repository)) if by_repository else {}
+        self._rules = (
+            await self._destination.repositories(sorted(by_repository)) if by_repository else {}
+        )
         await led(
             self._compare_repository(name, items)
             for name, items in by_repository.items()
@@ -328,7 +377,10 @@ class _Planner:
             if found.status in (401, 403):
                 # Registries also return this status for a repository that does not exist yet. If it
                 # exists, the copy is refused.
-                item.reason, item.code = f"the destination does not let us look: {found}", reason_of(found)
+                item.reason, item.code = (
+                    f"the destination does not let us look: {found}",
+                    reason_of(found),
+                )
             else:
                 _fail(item, found)
             return
@@ -346,7 +398,9 @@ class _Planner:
                 await self._ask(item, self._check(item))
         elif item.dest.tag and self._rules[item.dest.repository].fixed(item.dest.tag):
             item.action = ImageAction.CONFLICT
-            item.reason = f"{item.dest} is another image ({found}), and the repository's tags cannot be moved"
+            item.reason = (
+                f"{item.dest} is another image ({found}), and the repository's tags cannot be moved"
+            )
 
     async def _has_entries(self, item: ImageItem) -> bool:
         """Whether the destination's list of referrers includes the source's. It may have more."""
@@ -364,7 +418,7 @@ class _Planner:
             item.reason = f"the destination has lost {lost[0]}"
             item.reason += f" and {len(lost) - 1} more of it" if len(lost) > 1 else ""
 
-    # -------------------------------------------------------------------------------------- looking inside
+    # ------------------------------------------------------------------------------- looking inside
 
     async def _look(self, item: ImageItem) -> None:
         """Read the manifests of an image to be copied."""
@@ -406,7 +460,9 @@ class _Planner:
         top = item.narrowed or self._manifests.get((item.source.name, item.digest))
         found = [top] if top else []
         for manifest in found:  # grows during the loop
-            below = (self._manifests.get((item.source.name, child.digest)) for child in manifest.children)
+            below = (
+                self._manifests.get((item.source.name, child.digest)) for child in manifest.children
+            )
             found += [each for each in below if each and each not in found]
         return found
 
@@ -425,7 +481,7 @@ class _Planner:
             if item.dest.digest and (item.dest.repository, item.digest) in parts and not item.about:
                 item.action = ImageAction.ALONG
 
-    # -------------------------------------------------------------------------------------------- ordering
+    # ------------------------------------------------------------------------------------- ordering
 
     async def _order(self, copies: list[ImageItem]) -> list[ImageItem]:
         blobs = {id(item): blobs_of(self._under(item)) for item in copies}
@@ -446,7 +502,7 @@ class _Planner:
         there |= await self._holdings.neighbours(set().union(*blobs.values()) - there.keys(), same)
         return in_order(copies, self._under, there)
 
-    # ------------------------------------------------------------------------------------------- asking
+    # --------------------------------------------------------------------------------------- asking
 
     @property
     def _host(self) -> str:
@@ -487,7 +543,9 @@ class _Planner:
 
 
 def _fail(item: ImageItem, error: HubError) -> None:
-    item.action = ImageAction.MISSING if isinstance(error, SourceGone | Absent) else ImageAction.REFUSED
+    item.action = (
+        ImageAction.MISSING if isinstance(error, SourceGone | Absent) else ImageAction.REFUSED
+    )
     item.reason, item.code = str(error), "" if isinstance(error, Absent) else reason_of(error)
 
 

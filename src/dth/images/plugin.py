@@ -59,7 +59,8 @@ class ImagesPlugin(Plugin):
         unchanged = not parameters.dest_prefix and not parameters.rename_rules
         if unchanged and _place(parameters, "source") == _place(parameters, "destination"):
             raise UsageError(
-                "destPrefix: source and destination are one registry; give a prefix or a rename rule"
+                "destPrefix: source and destination are one registry; give a prefix or a "
+                "rename rule"
             )
 
     def check_side(self, parameters: EcrParameters, side: str) -> None:
@@ -82,17 +83,26 @@ class ImagesPlugin(Plugin):
         return Ends(_place(parameters, "source"), f"{dest}{prefix}", dest)
 
     async def redrive(
-        self, platform: Platform, parameters: EcrParameters, *, keys: Sequence[str] = (), reason: str = ""
+        self,
+        platform: Platform,
+        parameters: EcrParameters,
+        *,
+        keys: Sequence[str] = (),
+        reason: str = "",
     ) -> int:
         return await redrive(platform, parameters, keys=keys, reason=reason)
 
-    def secret_uses(self, parameters: EcrParameters, sides: Sequence[str] = SIDES) -> list[SecretUse]:
+    def secret_uses(
+        self, parameters: EcrParameters, sides: Sequence[str] = SIDES
+    ) -> list[SecretUse]:
         return secret_uses(parameters, sides)
 
     def unpriced(self, parameters: EcrParameters, prices: Prices) -> str:
         return "" if parameters.source_type is SourceType.AMAZON_ECR else "the source's registry"
 
-    def spent(self, parameters: EcrParameters, runs: Sequence[Counts], prices: Prices) -> float | None:
+    def spent(
+        self, parameters: EcrParameters, runs: Sequence[Counts], prices: Prices
+    ) -> float | None:
         """Return the price of the bytes that left an AWS region, by list prices.
 
         None for a source registry outside AWS, because its prices are unknown.
@@ -134,7 +144,11 @@ def _place(parameters: EcrParameters, side: str) -> str:
         is_ecr = parameters.dest_type is DestType.AMAZON_ECR
         given = (parameters.dest_registry, parameters.dest_account_id, parameters.dest_region)
     registry, account, region = given
-    return f"Amazon ECR {account + ' ' if account else ''}{region}" if is_ecr else registry or DOCKER_HUB
+    return (
+        f"Amazon ECR {account + ' ' if account else ''}{region}"
+        if is_ecr
+        else registry or DOCKER_HUB
+    )
 
 
 async def redrive(
@@ -149,7 +163,9 @@ async def redrive(
     async for batch in _failed(platform, keys, reason):
         before = await platform.images.latest([record.key for record in batch])
         # An image without a place still has none: the task's names would have to change.
-        known = [before[record.key] for record in batch if record.key in before and has_place(record.key)]
+        known = [
+            before[record.key] for record in batch if record.key in before and has_place(record.key)
+        ]
         if not known:
             continue
         if not run:
@@ -176,7 +192,9 @@ def _again(run: int, image: ImageRecord, parameters: EcrParameters) -> CopyOrder
     return CopyOrder(run, source, dest, about=image.about, platforms=parameters.platforms)
 
 
-async def _failed(platform: Platform, keys: Sequence[str], reason: str) -> AsyncIterator[list[Record]]:
+async def _failed(
+    platform: Platform, keys: Sequence[str], reason: str
+) -> AsyncIterator[list[Record]]:
     if keys:
         found = await platform.records.get(keys)
         if failed := [record for record in found.values() if record.status is Status.FAILED]:
@@ -184,6 +202,8 @@ async def _failed(platform: Platform, keys: Sequence[str], reason: str) -> Async
         return
     # Takes each once, even if it fails again meanwhile.
     after = ""
-    while batch := await platform.records.page(status=Status.FAILED, reason=reason, after=after, limit=BATCH):
+    while batch := await platform.records.page(
+        status=Status.FAILED, reason=reason, after=after, limit=BATCH
+    ):
         yield batch
         after = batch[-1].key

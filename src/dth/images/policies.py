@@ -32,7 +32,9 @@ def on_repositories(parameters: EcrParameters, side: str, *actions: str) -> Stat
     region = parameters.src_region if source else parameters.dest_region
     account = (parameters.src_account_id if source else parameters.dest_account_id) or "*"
     prefix = f"{parameters.dest_prefix}/" if parameters.dest_prefix and not source else ""
-    partition = next((name for start, name in PARTITIONS.items() if region.startswith(start)), "aws")
+    partition = next(
+        (name for start, name in PARTITIONS.items() if region.startswith(start)), "aws"
+    )
     resource = f"arn:{partition}:ecr:{region}:{account}:repository/{prefix}*"
     return {"Effect": "Allow", "Action": sorted(actions), "Resource": resource}
 

@@ -60,7 +60,9 @@ class ImagePreflight:
         return report(self.checks, needed, self.requests)
 
 
-async def preflight(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> ImagePreflight:
+async def preflight(
+    parameters: EcrParameters, transport: Transport, secrets: SecretStore
+) -> ImagePreflight:
     """Run all checks. Raises no errors for what it finds: they are in the report."""
     checks = _Checks(parameters, transport, secrets)
     await checks.run()
@@ -68,7 +70,9 @@ async def preflight(parameters: EcrParameters, transport: Transport, secrets: Se
 
 
 class _Checks:
-    def __init__(self, parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> None:
+    def __init__(
+        self, parameters: EcrParameters, transport: Transport, secrets: SecretStore
+    ) -> None:
         self._parameters = parameters
         self._transport = transport
         self._secrets = secrets
@@ -84,7 +88,7 @@ class _Checks:
         self.report.checks += await asyncio.to_thread(warn_of_unbound, uses, self._secrets)
         self.report.requests = sum(front.requests for front in self._fronts)
 
-    # --------------------------------------------------------------------------------------------- sides
+    # ---------------------------------------------------------------------------------------- sides
 
     async def _open(self, side: str) -> Front | None:
         """Connect to a side and sign in."""
@@ -122,7 +126,9 @@ class _Checks:
             images = await source.images(chosen[0]) if chosen else []
         except (ListingFailed, TransferError) as error:
             statement = policies.on_repositories(self._parameters, "source", *policies.LIST)
-            self._tell_failure("source", "listing", error, "allow the listing, or name the images", statement)
+            self._tell_failure(
+                "source", "listing", error, "allow the listing, or name the images", statement
+            )
             return []
         if not chosen:
             what = "no repositories" if not names else "no repository that the task's patterns take"
@@ -135,7 +141,10 @@ class _Checks:
             )
             return []
         self._tell(
-            "source", "listing", CheckState.OK, f"{len(chosen)} of {len(names)} repositories take part"
+            "source",
+            "listing",
+            CheckState.OK,
+            f"{len(chosen)} of {len(names)} repositories take part",
         )
         some = [each for each in images or [] if each.tag or each.digest][:1]
         await self._pull(source, some)
@@ -163,13 +172,22 @@ class _Checks:
                 continue
             if not there:
                 self._tell(
-                    "source", str(reference), CheckState.FAILED, "it is not there", "correct srcImageList"
+                    "source",
+                    str(reference),
+                    CheckState.FAILED,
+                    "it is not there",
+                    "correct srcImageList",
                 )
                 continue
-            found.append(Image(reference.registry, reference.repository, reference.tag, reference.digest))
+            found.append(
+                Image(reference.registry, reference.repository, reference.tag, reference.digest)
+            )
         if found:
             self._tell(
-                "source", "images", CheckState.OK, f"{len(found)} of {len(wanted)} names looked up are there"
+                "source",
+                "images",
+                CheckState.OK,
+                f"{len(found)} of {len(wanted)} names looked up are there",
             )
         return found
 
@@ -181,7 +199,12 @@ class _Checks:
                 statement = policies.on_repositories(self._parameters, "source", *policies.PULL)
                 self._tell_failure("source", "pull", error, "allow pulling", statement)
             else:
-                self._tell("source", "pull", CheckState.OK, f"the manifest of {image.reference} can be read")
+                self._tell(
+                    "source",
+                    "pull",
+                    CheckState.OK,
+                    f"the manifest of {image.reference} can be read",
+                )
 
     async def _dest(self, dest: Front, images: list[Image]) -> None:
         """Check whether repositories exist or can be created, and whether images can be pushed to
@@ -193,27 +216,39 @@ class _Checks:
             try:
                 names.append(renames.dest(image.reference, dest.registry.host).repository)
             except UsageError as error:
-                self._tell("destination", "names", CheckState.FAILED, str(error), "correct renameRules")
+                self._tell(
+                    "destination", "names", CheckState.FAILED, str(error), "correct renameRules"
+                )
         names = sorted(set(names))
         there = names
         if dest.control:
             try:
                 there = sorted(await dest.control.repositories(names)) if names else []
             except TransferError as error:
-                statement = policies.on_repositories(self._parameters, "destination", *policies.LIST)
-                self._tell_failure("destination", "repositories", error, "allow the listing", statement)
+                statement = policies.on_repositories(
+                    self._parameters, "destination", *policies.LIST
+                )
+                self._tell_failure(
+                    "destination", "repositories", error, "allow the listing", statement
+                )
                 return
             if missing := len(names) - len(there):
                 self._tell(
                     "destination",
                     "repositories",
                     CheckState.UNKNOWN,
-                    f"{missing} of {len(names)} repositories will be made; whether we may is only known then",
+                    (
+                        f"{missing} of {len(names)} repositories will be made; whether we may is "
+                        "only known then"
+                    ),
                     f"see that {' and '.join(policies.CREATE)} are allowed",
                 )
             elif names:
                 self._tell(
-                    "destination", "repositories", CheckState.OK, f"all {len(names)} looked up are there"
+                    "destination",
+                    "repositories",
+                    CheckState.OK,
+                    f"all {len(names)} looked up are there",
                 )
         if there:
             await self._push(dest, there[0])
@@ -226,7 +261,10 @@ class _Checks:
             self._tell_failure("destination", "push", error, "allow pushing", statement)
         else:
             self._tell(
-                "destination", "push", CheckState.OK, f"we may push to {dest.registry.host}/{repository}"
+                "destination",
+                "push",
+                CheckState.OK,
+                f"we may push to {dest.registry.host}/{repository}",
             )
 
     async def _skopeo(self) -> None:
@@ -234,15 +272,27 @@ class _Checks:
             version = await skopeo.version()
         except UsageError as error:
             self._tell(
-                "destination", "skopeo", CheckState.UNKNOWN, str(error), "install skopeo on the hub's machine"
+                "destination",
+                "skopeo",
+                CheckState.UNKNOWN,
+                str(error),
+                "install skopeo on the hub's machine",
             )
             return
-        self._tell("destination", "skopeo", CheckState.OK, f"skopeo {'.'.join(map(str, version))} is here")
+        self._tell(
+            "destination", "skopeo", CheckState.OK, f"skopeo {'.'.join(map(str, version))} is here"
+        )
         if why := skopeo.obstacle(*(front.registry.host for front in self._fronts)):
             found = f"images that the destination does not take as they are will fail: {why}"
-            self._tell("destination", "conversion", CheckState.WARNING, found, "see that it takes the images")
+            self._tell(
+                "destination",
+                "conversion",
+                CheckState.WARNING,
+                found,
+                "see that it takes the images",
+            )
 
-    # -------------------------------------------------------------------------------------------- telling
+    # -------------------------------------------------------------------------------------- telling
 
     def _tell(
         self,
@@ -266,23 +316,35 @@ class _Checks:
     ) -> None:
         state = CheckState.UNKNOWN if isinstance(error, Throttled) else CheckState.FAILED
         denied = isinstance(error, ObjectRefused | EndpointRefused | ListingFailed)
-        self._tell(side, name, state, str(error), todo if denied else "", statement if denied else None)
+        self._tell(
+            side, name, state, str(error), todo if denied else "", statement if denied else None
+        )
 
     def _tell_trouble(self, side: str, error: HubError) -> None:
         start = START[side]
         statement = None
         match error:
             case Unreachable(code="NoTls"):
-                name, todo = "TLS", f"set {start}PlainHttp if that is meant, or correct {start}Registry"
+                name, todo = (
+                    "TLS",
+                    f"set {start}PlainHttp if that is meant, or correct {start}Registry",
+                )
             case Unreachable():
                 name = "TLS"
-                todo = f"give the registry's authority in {start}CaBundle, or correct {start}Registry"
+                todo = (
+                    f"give the registry's authority in {start}CaBundle, or correct {start}Registry"
+                )
             case ConnectionFailed() | Transient(code="ConnectionBroken" | "TimeOut"):
-                name, todo = "connection", f"correct {start}Registry, {start}Region or {start}Endpoint"
+                name, todo = (
+                    "connection",
+                    f"correct {start}Registry, {start}Region or {start}Endpoint",
+                )
             case SourceGone():
                 name, todo = "registry", f"see that {start}Registry is a registry of images"
             case EndpointRefused() if getattr(error, "code", "").startswith("AccessDenied"):
                 name, todo, statement = "credentials", "allow signing in", policies.token()
             case _:
                 name, todo = "credentials", f"correct {start}Credential"
-        self.report.checks.append(Check(side, name, CheckState.FAILED, str(error), todo, statement or {}))
+        self.report.checks.append(
+            Check(side, name, CheckState.FAILED, str(error), todo, statement or {})
+        )

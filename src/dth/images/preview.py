@@ -13,7 +13,9 @@ from dth.images.task import open_route
 SHOWN = 500  # most items shown
 
 
-async def preview(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> dict[str, Any]:
+async def preview(
+    parameters: EcrParameters, transport: Transport, secrets: SecretStore
+) -> dict[str, Any]:
     """Return the plan of a task without knowledge of earlier runs. Writes nothing.
 
     Raises TransferError or ListingFailed if a side does not answer.
@@ -23,7 +25,8 @@ async def preview(parameters: EcrParameters, transport: Transport, secrets: Secr
     notes = [*listed.notes, *plan.notes]
     if route.origin.meets(DOCKER_HUB) and plan.copies:
         notes.append(
-            "how many bytes will move is not known: looking into images of Docker Hub counts as pulls"
+            "how many bytes will move is not known: looking into images of Docker Hub counts "
+            "as pulls"
         )
     return {**shown(plan), "left_out": listed.left_out, "notes": notes, "requests": route.requests}
 

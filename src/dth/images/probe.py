@@ -43,7 +43,9 @@ async def probe(
     parameters: EcrParameters, side: str, transport: Transport, secrets: SecretStore
 ) -> RegistryAnswer:
     """Test "source" or "destination". Raises no errors for what it finds."""
-    found = RegistryAnswer(region=parameters.src_region if side == "source" else parameters.dest_region)
+    found = RegistryAnswer(
+        region=parameters.src_region if side == "source" else parameters.dest_region
+    )
     started = time.monotonic()
     try:
         if side == "source" and parameters.source_type is SourceType.PUBLIC:

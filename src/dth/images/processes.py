@@ -81,7 +81,11 @@ async def _find(
 
 
 async def _work(
-    name: str, parameters: EcrParameters, transport: Transport, secrets: SecretStore, platform: Platform
+    name: str,
+    parameters: EcrParameters,
+    transport: Transport,
+    secrets: SecretStore,
+    platform: Platform,
 ) -> None:
     """Copy images. Sends no request, not even for a token, before there is something to copy."""
     stopping = asyncio.Event()

@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dth.core.errors import UsageError
-from dth.images.registry.reference import DOCKER_HUB, OFFICIAL, Reference, check_repository, parse_within
+from dth.images.registry.reference import (
+    DOCKER_HUB,
+    OFFICIAL,
+    Reference,
+    check_repository,
+    parse_within,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,9 @@ class Renames:
             check_repository(full)
         except UsageError as error:
             raise UsageError(f"the repository {name!r} cannot be renamed: {error}") from None
-        return Reference(host, full, tag) if tag else Reference(host, full, source.tag, source.digest)
+        return (
+            Reference(host, full, tag) if tag else Reference(host, full, source.tag, source.digest)
+        )
 
 
 def _read(rule: str) -> _Rule:
@@ -68,7 +76,9 @@ def _read(rule: str) -> _Rule:
     rest, keeps = old.endswith("*"), new.endswith("*")
     old, new = old.removesuffix("*"), new.removesuffix("*")
     if "*" in old + new or (keeps and not rest):
-        raise UsageError(f"the rename rule {rule!r} cannot be read: * may end both names, or the first")
+        raise UsageError(
+            f"the rename rule {rule!r} cannot be read: * may end both names, or the first"
+        )
     for name, open_end in ((old, rest), (new, keeps)):
         # A part of a name must be valid as far as it goes.
         check = name.rstrip("/._-") if open_end else name

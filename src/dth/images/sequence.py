@@ -37,7 +37,9 @@ def in_order(copies: list[ImageItem], under: Under, there: Mapping[str, str]) ->
             elif size >= SHARED_LEAST:
                 before[place].add(brings)
                 mounts[digest] = ordered[brings].dest.repository
-        item.mounts = tuple((d, where) for d, where in mounts.items() if where != item.dest.repository)
+        item.mounts = tuple(
+            (d, where) for d, where in mounts.items() if where != item.dest.repository
+        )
         item.size = min(sum(blobs[id(item)].values()), LARGEST)
         item.moves = min(item.moves, LARGEST)
         item.manifests = tuple(under(item))
@@ -70,12 +72,19 @@ def _by_savings(
 
     return sorted(
         copies,
-        key=lambda item: (bool(item.about), is_fallback(item.dest.tag), -saves(item), item.dest, item.source),
+        key=lambda item: (
+            bool(item.about),
+            is_fallback(item.dest.tag),
+            -saves(item),
+            item.dest,
+            item.source,
+        ),
     )
 
 
 def _before(ordered: Sequence[ImageItem], under: Under) -> list[set[int]]:
-    """Return for each item the positions of those that it must follow, whatever layers they share."""
+    """Return for each item the positions of those that it must follow, whatever layers they
+    share."""
     before: list[set[int]] = [set() for _ in ordered]
     # By manifest: the first item that copies it.
     subjects: dict[tuple[str, str], int] = {}

@@ -39,14 +39,20 @@ class Front:
         return EcrSource(self.control, self.registry) if self.control else OciSource(self.registry)
 
     def destination(self) -> Destination:
-        return EcrDestination(self.control, self.registry) if self.control else OciDestination(self.registry)
+        return (
+            EcrDestination(self.control, self.registry)
+            if self.control
+            else OciDestination(self.registry)
+        )
 
     @property
     def requests(self) -> int:
         """The requests so far, to the registry and its control plane."""
         return self.registry.calls.total() + (self.control.calls.total() if self.control else 0)
 
-    async def side(self, reference: Reference, refused: UserPassword | None = None) -> skopeo.CopyEnd:
+    async def side(
+        self, reference: Reference, refused: UserPassword | None = None
+    ) -> skopeo.CopyEnd:
         """Return it for skopeo. Renews a login that is about to expire, or was refused if there is
         a newer one.
         """
@@ -115,7 +121,8 @@ class ImageRoute:
     dest: Front
 
     def wishes(self, known: dict[str, EarlierCopy]) -> Wishes:
-        """Return how to plan. Does not look inside images of Docker Hub: that would count as pulls."""
+        """Return how to plan. Does not look inside images of Docker Hub: that would count as
+        pulls."""
         parameters = self.parameters
         return Wishes(
             Renames(parameters.rename_rules, parameters.dest_prefix),
@@ -133,7 +140,9 @@ class ImageRoute:
         return sum(front.requests for front in (*self.origin.fronts, self.dest))
 
 
-async def open_route(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> ImageRoute:
+async def open_route(
+    parameters: EcrParameters, transport: Transport, secrets: SecretStore
+) -> ImageRoute:
     """Open both sides. Requests only the hosts of Amazon ECR registries, from ECR.
 
     Raises UsageError for invalid parameters, TransferError if ECR refuses the sign-in.
@@ -144,13 +153,16 @@ async def open_route(parameters: EcrParameters, transport: Transport, secrets: S
     origin = ImageSource(parameters, transport)
     if parameters.source_type is not SourceType.PUBLIC:
         origin.front = await open_front(parameters, "source", transport, secrets)
-    return ImageRoute(parameters, origin, await open_front(parameters, "destination", transport, secrets))
+    return ImageRoute(
+        parameters, origin, await open_front(parameters, "destination", transport, secrets)
+    )
 
 
 async def open_front(
     parameters: EcrParameters, side: str, transport: Transport, secrets: SecretStore
 ) -> Front:
-    """Open one side, "source" or "destination"; not for public images, which name their registries."""
+    """Open one side, "source" or "destination"; not for public images, which name their
+    registries."""
     check_confined(parameters)
     given = _side(parameters, side)
     secrets = for_hosts(secrets, given.hosts)
@@ -163,7 +175,9 @@ async def open_front(
         registry = Registry(transport, replace(given.address, host=host), login, pushes=pushes)
         return Front(registry, login, control)
     chosen = SecretLogin(given.secret, secrets) if given.secret else KeptLogin(given.host)
-    return Front(Registry(transport, replace(given.address, host=given.host), chosen, pushes=pushes), chosen)
+    return Front(
+        Registry(transport, replace(given.address, host=given.host), chosen, pushes=pushes), chosen
+    )
 
 
 def secret_uses(
@@ -189,7 +203,12 @@ def _refuse_other_host(given: "_Side") -> None:
     A hub's users must not have the hub's ECR password sent to a host of their own.
     """
     from_aws = aws_family(_api_host(given.access))
-    if given.host and from_aws and not confinement.local_files() and not aws_family(host_of(given.host)):
+    if (
+        given.host
+        and from_aws
+        and not confinement.local_files()
+        and not aws_family(host_of(given.host))
+    ):
         raise UsageError(
             f"{given.host!r} is not a registry of Amazon ECR, whose password would be sent there"
         )

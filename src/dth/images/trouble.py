@@ -45,7 +45,8 @@ class ListingTrouble:
 
 
 class Judge:
-    """Decides whether an error concerns a whole registry or one item. One per plan and per worker."""
+    """Decides whether an error concerns a whole registry or one item. One per plan and per
+    worker."""
 
     def __init__(self) -> None:
         self._whole: dict[str, TransferError] = {}  # by host
@@ -81,4 +82,6 @@ def reason_of(error: HubError) -> str:
     if isinstance(error, Incomplete):
         return reason_of(error.cause)
     code = getattr(error, "code", "")
-    return code or ("CANNOT_LIST" if isinstance(error, ListingFailed | UsageError) else type(error).__name__)
+    return code or (
+        "CANNOT_LIST" if isinstance(error, ListingFailed | UsageError) else type(error).__name__
+    )

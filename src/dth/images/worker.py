@@ -90,7 +90,8 @@ class ImageWorker:
         """Work until stopped. Raises the first unexpected error of a copy."""
         paces_of(self._route.origin.transport).tell = self._tell
         loops = [
-            asyncio.create_task(each) for each in (self._receive(), self._heartbeat(), self._stopping.wait())
+            asyncio.create_task(each)
+            for each in (self._receive(), self._heartbeat(), self._stopping.wait())
         ]
         try:
             finished, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +109,7 @@ class ImageWorker:
                 await self._platform.queue.release([*held, *self._fresh])
                 await self._report()
 
-    # ------------------------------------------------------------------------------------------ receiving
+    # ------------------------------------------------------------------------------------ receiving
 
     async def _receive(self) -> None:
         while True:
@@ -170,7 +171,7 @@ class ImageWorker:
             self._failure = error
             self._stopping.set()
 
-    # ------------------------------------------------------------------------------------------- carrying
+    # ------------------------------------------------------------------------------------- carrying
 
     async def _carry(self, held: Held) -> None:
         order = held.order
@@ -251,7 +252,9 @@ class ImageWorker:
                     return self._failed(order, error, attempts, begun)
                 said = error.said
                 pause = PAUSES[min(attempts, len(PAUSES)) - 1]
-                _log("image failed, and is tried again", order, error, attempts=attempts, pause=pause)
+                _log(
+                    "image failed, and is tried again", order, error, attempts=attempts, pause=pause
+                )
                 held.waits = True
                 await asyncio.sleep(pause)
 
@@ -270,12 +273,18 @@ class ImageWorker:
     def _front(self, order: CopyOrder, host: str) -> Front:
         """Return the registry that returned an error."""
         dest = self._route.dest
-        return dest if host == dest.registry.host else self._route.origin.at(host or order.source.registry)
+        return (
+            dest
+            if host == dest.registry.host
+            else self._route.origin.at(host or order.source.registry)
+        )
 
     async def _try(self, held: Held, order: CopyOrder) -> CopiedImage:
         self._gauge.in_flight += 1
         try:
-            return await self._copier.copy(order, lambda read: self._reading.__setitem__(order.key, read))
+            return await self._copier.copy(
+                order, lambda read: self._reading.__setitem__(order.key, read)
+            )
         finally:
             self._gauge.in_flight -= 1
             read = self._reading.pop(order.key, 0)
@@ -296,10 +305,14 @@ class ImageWorker:
             "bytes": image.moved,
             "seconds": image.seconds,
         }
-        log.info("image is there already" if copied.there else "image copied", extra={"fields": fields})
+        log.info(
+            "image is there already" if copied.there else "image copied", extra={"fields": fields}
+        )
         return image
 
-    def _failed(self, order: CopyOrder, error: TransferError, attempts: int, begun: float) -> ImageRecord:
+    def _failed(
+        self, order: CopyOrder, error: TransferError, attempts: int, begun: float
+    ) -> ImageRecord:
         gone = error.disposition is Disposition.GONE
         image = order.record(Status.CANCELLED if gone else Status.FAILED)
         image.moved, image.attempts = 0, attempts
@@ -309,7 +322,7 @@ class ImageWorker:
         _log(f"image {image.status.lower()}", order, error, attempts=attempts)
         return image
 
-    # ------------------------------------------------------------------------------------------ throttling
+    # ----------------------------------------------------------------------------------- throttling
 
     @contextlib.asynccontextmanager
     async def _place(self, held: Held) -> AsyncIterator[None]:
@@ -345,7 +358,7 @@ class ImageWorker:
         for run in sorted({held.order.run for held in self._held.values()}):
             await self._platform.records.add_note(run, note)
 
-    # --------------------------------------------------------------------------------------------- keeping
+    # -------------------------------------------------------------------------------------- keeping
 
     async def _heartbeat(self) -> None:
         extended = time.monotonic()
@@ -356,7 +369,9 @@ class ImageWorker:
                 continue
             extended = time.monotonic()
             by_id = {held.delivery.id: held for held in self._held.values()}
-            for lost in await self._platform.queue.extend([held.delivery for held in by_id.values()], LEASE):
+            for lost in await self._platform.queue.extend(
+                [held.delivery for held in by_id.values()], LEASE
+            ):
                 by_id[lost].lost = True
             if await self._platform.records.paused():
                 self.stop()
@@ -372,9 +387,16 @@ class ImageWorker:
 
 def _anew(order: CopyOrder) -> CopyOrder:
     """Return an order for the same reference, without its planned digest."""
-    return CopyOrder(order.run, order.source, order.dest, about=order.about, platforms=order.platforms)
+    return CopyOrder(
+        order.run, order.source, order.dest, about=order.about, platforms=order.platforms
+    )
 
 
 def _log(what: str, order: CopyOrder, error: TransferError, **more: float) -> None:
-    fields = {"image": order.key, "reason": error.code or type(error).__name__, "detail": str(error), **more}
+    fields = {
+        "image": order.key,
+        "reason": error.code or type(error).__name__,
+        "detail": str(error),
+        **more,
+    }
     log.warning(what, extra={"fields": fields})

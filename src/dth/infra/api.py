@@ -40,7 +40,9 @@ def render_schema(modes: tuple[str, ...]) -> str:
         kept.append(line)
     directives = " ".join(f"@{mode}" for mode in modes)
     return (
-        re.sub(r"^type (\w+) [^{]*\{", rf"type \1 {directives} {{", "\n".join(kept), flags=re.MULTILINE)
+        re.sub(
+            r"^type (\w+) [^{]*\{", rf"type \1 {directives} {{", "\n".join(kept), flags=re.MULTILINE
+        )
         + "\n"
     )
 

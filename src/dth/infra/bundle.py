@@ -193,11 +193,15 @@ def unpinned(names: set[str]) -> list[str]:
 
     Raises StateError if one is not installed.
     """
-    locked = {canonicalize_name(line.partition("==")[0]) for line in _lock().splitlines() if "==" in line}
+    locked = {
+        canonicalize_name(line.partition("==")[0]) for line in _lock().splitlines() if "==" in line
+    }
     try:
         return [f"{name}=={distribution(name).version}" for name in sorted(names - locked)]
     except PackageNotFoundError as error:
-        raise StateError(f"a plugin needs the package {error.name}, which is not installed") from None
+        raise StateError(
+            f"a plugin needs the package {error.name}, which is not installed"
+        ) from None
 
 
 def _lock() -> str:
@@ -206,7 +210,9 @@ def _lock() -> str:
     for place in (here.with_name(LOCK), here.parents[3] / LOCK):
         if place.exists():
             return place.read_text("utf-8")
-    raise StateError(f"{LOCK} is not in this installation; install data-transfer-hub from its wheel")
+    raise StateError(
+        f"{LOCK} is not in this installation; install data-transfer-hub from its wheel"
+    )
 
 
 def _install(target: Target, directory: Path, requirements: list[str], *options: str) -> None:
@@ -222,9 +228,12 @@ def _install(target: Target, directory: Path, requirements: list[str], *options:
         ]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
-        errors = [line for line in ran.stderr.splitlines() if line.startswith("ERROR")] or [ran.stderr[-300:]]
+        errors = [line for line in ran.stderr.splitlines() if line.startswith("ERROR")] or [
+            ran.stderr[-300:]
+        ]
         raise StateError(
-            f"the packages for {target.machine} are not available: {errors[-1].removeprefix('ERROR: ').strip()}"
+            f"the packages for {target.machine} are not available: "
+            f"{errors[-1].removeprefix('ERROR: ').strip()}"
         )
 
 
@@ -235,7 +244,8 @@ def _pip() -> tuple[str, ...]:
     if uv := shutil.which("uv"):
         return uv, "tool", "run", "pip"
     raise StateError(
-        f"the packages are fetched with pip, which is not in this environment: {sys.executable} -m ensurepip"
+        "the packages are fetched with pip, which is not in this environment: "
+        f"{sys.executable} -m ensurepip"
     )
 
 
@@ -243,5 +253,9 @@ def _files(directory: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files to pack with their names, in order."""
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory)
-        if path.is_file() and not LEFT_OUT.intersection(name.parts[:2]) and "__pycache__" not in name.parts:
+        if (
+            path.is_file()
+            and not LEFT_OUT.intersection(name.parts[:2])
+            and "__pycache__" not in name.parts
+        ):
             yield path, name.as_posix()

@@ -48,7 +48,9 @@ class DeployedStack:
 
     def outputs(self) -> dict[str, str]:
         """Return the stack's outputs by name; empty if there is no stack."""
-        return {each["OutputKey"]: each["OutputValue"] for each in self._describe().get("Outputs", [])}
+        return {
+            each["OutputKey"]: each["OutputValue"] for each in self._describe().get("Outputs", [])
+        }
 
     def beginning_with(self, *beginnings: str) -> list[str]:
         """Return the names of the stacks here with one of these prefixes."""
@@ -60,7 +62,9 @@ class DeployedStack:
             if each["StackName"].startswith(beginnings) and each["StackStatus"] != "DELETE_COMPLETE"
         )
 
-    def difference(self, template: PublishedTemplate, parameters: Mapping[str, str]) -> list[Change]:
+    def difference(
+        self, template: PublishedTemplate, parameters: Mapping[str, str]
+    ) -> list[Change]:
         """Return what a deployment would change, without any change."""
         change_set = self._propose(template, parameters)
         if not change_set:
@@ -85,14 +89,17 @@ class DeployedStack:
         if not change_set:
             return False
         began = time.time()
-        self._client.execute_change_set(ChangeSetName=change_set, ClientRequestToken=str(uuid.uuid4()))
+        self._client.execute_change_set(
+            ChangeSetName=change_set, ClientRequestToken=str(uuid.uuid4())
+        )
         status = self._follow(began)
         if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             raise DeploymentFailed(f"stack {self.name} is {status}: {self._first_failure(began)}")
         return True
 
     def delete(self) -> None:
-        """Delete the stack. Raises DeploymentFailed with what could not be deleted, and NotFound."""
+        """Delete the stack. Raises DeploymentFailed with what could not be deleted, and
+        NotFound."""
         found = self._describe()
         if not found:
             raise NotFound(f"there is no stack {self.name!r} here")
@@ -102,13 +109,15 @@ class DeployedStack:
         if status not in ("", "DELETE_COMPLETE"):
             raise DeploymentFailed(f"stack {self.name} is {status}: {self._first_failure(began)}")
 
-    # -------------------------------------------------------------------------------------------- details
+    # -------------------------------------------------------------------------------------- details
 
     def _describe(self, name: str = "") -> dict[str, Any]:
         import botocore.exceptions
 
         try:
-            found: dict[str, Any] = self._client.describe_stacks(StackName=name or self.name)["Stacks"][0]
+            found: dict[str, Any] = self._client.describe_stacks(StackName=name or self.name)[
+                "Stacks"
+            ][0]
             return found
         except botocore.exceptions.ClientError as error:
             if "does not exist" in str(error):
@@ -125,8 +134,14 @@ class DeployedStack:
         kept = (known & template.parameters.keys()) - filled()
         _check(template, parameters, kept)
         given: list[dict[str, Any]] = [
-            *({"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()),
-            *({"ParameterKey": name, "UsePreviousValue": True} for name in sorted(kept - parameters.keys())),
+            *(
+                {"ParameterKey": name, "ParameterValue": value}
+                for name, value in parameters.items()
+            ),
+            *(
+                {"ParameterKey": name, "UsePreviousValue": True}
+                for name in sorted(kept - parameters.keys())
+            ),
         ]
         made = self._client.create_change_set(
             StackName=self.name,
@@ -188,10 +203,16 @@ class DeployedStack:
         import botocore.exceptions
 
         try:
-            pages = self._client.get_paginator("describe_stack_events").paginate(StackName=stack or self.name)
+            pages = self._client.get_paginator("describe_stack_events").paginate(
+                StackName=stack or self.name
+            )
             found = []
             for page in pages:
-                new = [each for each in page["StackEvents"] if each["Timestamp"].timestamp() > began - 5]
+                new = [
+                    each
+                    for each in page["StackEvents"]
+                    if each["Timestamp"].timestamp() > began - 5
+                ]
                 found += new
                 if len(new) < len(page["StackEvents"]):
                     break
@@ -201,9 +222,13 @@ class DeployedStack:
 
     def _first_failure(self, began: float) -> str:
         failed = [
-            event for event in reversed(self._events(began)) if event["ResourceStatus"].endswith("_FAILED")
+            event
+            for event in reversed(self._events(began))
+            if event["ResourceStatus"].endswith("_FAILED")
         ]
-        own = [event for event in failed if "cancelled" not in event.get("ResourceStatusReason", "")]
+        own = [
+            event for event in failed if "cancelled" not in event.get("ResourceStatusReason", "")
+        ]
         return _told((own or failed)[0]) if failed else "CloudFormation gives no reason"
 
 
@@ -222,7 +247,11 @@ def _check(template: PublishedTemplate, given: Mapping[str, str], kept: Iterable
     """Raise UsageError for unknown parameters, and for missing ones."""
     for name in given.keys() - template.parameters.keys():
         near = difflib.get_close_matches(name, template.parameters, 1)
-        raise UsageError(f"the template has no parameter {name!r}" + (f"; is it {near[0]}?" if near else ""))
+        raise UsageError(
+            f"the template has no parameter {name!r}" + (f"; is it {near[0]}?" if near else "")
+        )
     needed = {name for name, needed in template.parameters.items() if needed}
     if missing := sorted(needed - given.keys() - {*kept}):
-        raise UsageError(f"the template needs {', '.join(missing)}: give each with --parameter NAME=VALUE")
+        raise UsageError(
+            f"the template needs {', '.join(missing)}: give each with --parameter NAME=VALUE"
+        )

@@ -29,7 +29,10 @@ LONGEST = 7 * 86400  # most seconds of a run
 CPU, MEMORY = 512, 1024  # CPU units and MiB of a container
 # Seconds for a container to return its messages: the most that Fargate allows.
 STOP = 120
-PROCESSORS = {"arm64": {"ecs": "ARM64", "image": "arm64"}, "x86-64": {"ecs": "X86_64", "image": "amd64"}}
+PROCESSORS = {
+    "arm64": {"ecs": "ARM64", "image": "arm64"},
+    "x86-64": {"ecs": "X86_64", "image": "amd64"},
+}
 CONTAINER = "copier"
 # Of repositories: nothing that would widen a policy is accepted.
 PREFIX = r"|[a-z0-9]+([._/-]+[a-z0-9]+)*/?"
@@ -40,7 +43,9 @@ class EcrStack(TaskStack):
 
     def __init__(self, scope: Construct, name: str) -> None:
         super().__init__(
-            scope, name, "Data Transfer Hub: one task that copies container images between registries"
+            scope,
+            name,
+            "Data Transfer Hub: one task that copies container images between registries",
         )
         self._declare()
         self.remember("objects", "images", "state")
@@ -58,7 +63,7 @@ class EcrStack(TaskStack):
         self._outputs()
         self.finish()
 
-    # ---------------------------------------------------------------------------------------- parameters
+    # ----------------------------------------------------------------------------------- parameters
 
     def _declare(self) -> None:
         self.declare(
@@ -72,14 +77,17 @@ class EcrStack(TaskStack):
         )
         self.task["destPrefix"].allowed_pattern = f"^({PREFIX})$"
         self.parameter(
-            "architecture", "Processors", NETWORK, "Of the containers: Graviton, or x86-64 where there is none.",
+            "architecture", "Processors", NETWORK, (
+                                                   "Of the containers: Graviton, or x86-64 where "
+                                                   "there is none."
+                                                   ),
             default="arm64", allowed=list(PROCESSORS),
         )  # fmt: skip
         self.public_ip("containers")
         self.parameter(
             "taskImage", "Image", DEPLOYMENT,
-            "Image of the containers without the processor at its end, as dth aws publish puts it into the account's "
-            "registry.",
+            "Image of the containers without the processor at its end, as dth aws publish puts "
+            "it into the account's registry.",
             pattern=r"[a-z0-9.-]+(:\d+)?/[a-z0-9._-]+:[\w.-]+",
         )  # fmt: skip
         mapping = cdk.CfnMapping(self, "Processors", mapping=PROCESSORS)
@@ -87,7 +95,7 @@ class EcrStack(TaskStack):
             each: mapping.find_in_map(Fn.ref("architecture"), each) for each in ("ecs", "image")
         }
 
-    # --------------------------------------------------------------------------------------------- rights
+    # --------------------------------------------------------------------------------------- rights
 
     def _roles(self) -> None:
         """Create the roles: for planning and copying, for setup, and for Fargate to start
@@ -97,7 +105,9 @@ class EcrStack(TaskStack):
         self.copier_role = self.role(
             "CopierRole", "ecs-tasks.amazonaws.com", [], "Copies the images of a task"
         )
-        self.plan_role = self.role("PlanRole", "lambda.amazonaws.com", [], "Plans the runs of a task")
+        self.plan_role = self.role(
+            "PlanRole", "lambda.amazonaws.com", [], "Plans the runs of a task"
+        )
         self.setup_role = self.role(
             "SetupRole", "lambda.amazonaws.com", [], "Sets a task up, and clears up after it"
         )
@@ -163,7 +173,7 @@ class EcrStack(TaskStack):
             Prefix=prefix,
         )
 
-    # ----------------------------------------------------------------------------------------- containers
+    # ----------------------------------------------------------------------------------- containers
 
     def _containers(self) -> None:
         own = self.condition("OwnCluster", self.equals("ecsClusterName", ""))
@@ -221,17 +231,24 @@ class EcrStack(TaskStack):
             ],
         )
 
-    # -------------------------------------------------------------------------------------------- control
+    # -------------------------------------------------------------------------------------- control
 
     def _functions(self) -> None:
         self.plan, self.tick = (
             self.function(
-                name.title(), f"dth.compose.aws.functions.images.{name}", self.plan_role, self.variables(),
+                name.title(), f"dth.compose.aws.functions.images.{name}", self.plan_role,
+                self.variables(),
                 log_group=self.logs, timeout=timeout, memory=memory, description=description,
             )
             for name, timeout, memory, description in (
-                ("plan", PLAN, 1024, "Begins a run: lists, plans, and enqueues what is to be copied"),
-                ("tick", TICK, 512, "Brings the task to its desired state, and returns the next step"),
+                ("plan", PLAN, 1024, (
+                                     "Begins a run: lists, plans, and enqueues what is to be "
+                                     "copied"
+                                     )),
+                ("tick", TICK, 512, (
+                                    "Brings the task to its desired state, and returns the next "
+                                    "step"
+                                    )),
             )
         )  # fmt: skip
 
@@ -260,7 +277,10 @@ class EcrStack(TaskStack):
                     "ItemProcessor": {
                         "ProcessorConfig": {"Mode": "INLINE"},
                         "StartAt": "Container",
-                        "States": {"Container": self._container(), "Ended": {"Type": "Pass", "End": True}},
+                        "States": {
+                            "Container": self._container(),
+                            "Ended": {"Type": "Pass", "End": True},
+                        },
                     },
                     "ResultPath": None,
                     "Next": "Look",
@@ -320,7 +340,12 @@ class EcrStack(TaskStack):
                 "NetworkConfiguration": {"AwsvpcConfiguration": network},
             },
             "Retry": [
-                {"ErrorEquals": ["States.ALL"], "IntervalSeconds": 60, "BackoffRate": 2, "MaxAttempts": 3}
+                {
+                    "ErrorEquals": ["States.ALL"],
+                    "IntervalSeconds": 60,
+                    "BackoffRate": 2,
+                    "MaxAttempts": 3,
+                }
             ],
             "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "Ended"}],
             "ResultPath": None,
@@ -328,7 +353,9 @@ class EcrStack(TaskStack):
         }
 
     def _controller_role(self) -> aws_iam.CfnRole:
-        runs = allow(["ecs:RunTask"], self.definition.ref, ArnEquals={"ecs:cluster": self._cluster_arn()})
+        runs = allow(
+            ["ecs:RunTask"], self.definition.ref, ArnEquals={"ecs:cluster": self._cluster_arn()}
+        )
         rule = "rule/StepFunctionsGetEventsForECSTaskRule"
         passes = allow(
             ["iam:PassRole"],
@@ -346,7 +373,8 @@ class EcrStack(TaskStack):
                 # Step Functions needs this rule, whose name is fixed, to detect that a container
                 # has ended.
                 allow(
-                    ["events:PutTargets", "events:PutRule", "events:DescribeRule"], self.arn("events", rule)
+                    ["events:PutTargets", "events:PutRule", "events:DescribeRule"],
+                    self.arn("events", rule),
                 ),
                 allow(["sns:Publish"], self.topic.ref),
                 allow(DELIVER_LOGS, "*"),  # no resource of their own
@@ -358,12 +386,14 @@ class EcrStack(TaskStack):
 
     def _cluster_arn(self) -> str:
         return self.sub(
-            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:cluster/${Name}", Name=self.cluster
+            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:cluster/${Name}",
+            Name=self.cluster,
         )
 
     def _containers_arn(self) -> str:
         return self.sub(
-            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Name}/*", Name=self.cluster
+            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Name}/*",
+            Name=self.cluster,
         )
 
     def _set_up(self) -> None:
@@ -380,7 +410,10 @@ class EcrStack(TaskStack):
         self.grants.append(self.grant("SetupRights", [self.setup_role], clears_up))
         function = self.function(
             "Setup", "dth.compose.aws.functions.images.resource", self.setup_role, self.variables(),
-            log_group=self.logs, timeout=SETUP, description="Sets a task up, and clears up after it",
+            log_group=self.logs, timeout=SETUP, description=(
+                                                            "Sets a task up, and clears up after "
+                                                            "it"
+                                                            ),
         )  # fmt: skip
         self.resource = self.setup(
             function,
@@ -392,7 +425,9 @@ class EcrStack(TaskStack):
     def _schedule(self) -> None:
         by_rate = self.is_given(self.task["scheduleRate"])
         by_cron = self.is_given(self.task["ec2CronExpression"])
-        scheduled = self.condition("Scheduled", Fn.condition_or(self.holds(by_rate), self.holds(by_cron)))
+        scheduled = self.condition(
+            "Scheduled", Fn.condition_or(self.holds(by_rate), self.holds(by_cron))
+        )
         by_rule = self.role(
             "ScheduleRole",
             "events.amazonaws.com",
@@ -412,7 +447,9 @@ class EcrStack(TaskStack):
                     arn=self.controller.ref,
                     role_arn=by_rule.attr_arn,
                     input="{}",
-                    dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(arn=self.missed.attr_arn),
+                    dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(
+                        arn=self.missed.attr_arn
+                    ),
                 )
             ],
         )
@@ -431,7 +468,12 @@ class EcrStack(TaskStack):
             "Missed",
             "The schedule could not begin a run: the queue of missed starts says why",
             self.topic,
-            ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", self.missed.attr_queue_name),
+            (
+                "AWS/SQS",
+                "ApproximateNumberOfMessagesVisible",
+                "QueueName",
+                self.missed.attr_queue_name,
+            ),
         )
 
     def _outputs(self) -> None:
@@ -468,7 +510,12 @@ def _invoke(function: str, follows: str) -> dict[str, Any]:
         "OutputPath": "$.Payload",
         "Retry": [
             LAMBDA_RETRY,
-            {"ErrorEquals": ["States.TaskFailed"], "IntervalSeconds": 10, "BackoffRate": 2, "MaxAttempts": 3},
+            {
+                "ErrorEquals": ["States.TaskFailed"],
+                "IntervalSeconds": 10,
+                "BackoffRate": 2,
+                "MaxAttempts": 3,
+            },
         ],
         "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "TellError"}],
         "Next": follows,

@@ -27,7 +27,16 @@ from dth.hub.model import ROLES
 from dth.infra.api import RESOLVER, render_schema, root_fields
 from dth.infra.image import REPOSITORY
 from dth.infra.site import CONSOLE, add_site
-from dth.infra.statements import BUNDLES, LOGS, TAG, Statement, allow, only_by_tls, policy, template_parameter
+from dth.infra.statements import (
+    BUNDLES,
+    LOGS,
+    TAG,
+    Statement,
+    allow,
+    only_by_tls,
+    policy,
+    template_parameter,
+)
 from dth.infra.task_rights import KINDS, bounds, makes_stacks
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, USE_QUEUE, USE_TABLE
 from dth.infra.template import DEPLOYMENT, DIGEST, NETWORK, Template
@@ -74,7 +83,7 @@ class HubStack(Template):
         self._outputs()
         self.finish()
 
-    # ---------------------------------------------------------------------------------------- parameters
+    # ----------------------------------------------------------------------------------- parameters
 
     def _declare(self) -> None:
         if self.own_pool:
@@ -85,7 +94,10 @@ class HubStack(Template):
         else:
             self._declare_issuer()
         self.vpc_given = self.parameter(
-            "vpcId", "VPC", NETWORK, "For machines and containers of tasks that name none; a new one when empty.",
+            "vpcId", "VPC", NETWORK, (
+                                     "For machines and containers of tasks that name none; a new "
+                                     "one when empty."
+                                     ),
             default="", pattern="|vpc-[0-9a-f]+",
         )  # fmt: skip
         self.subnets_given = self.parameter(
@@ -94,41 +106,59 @@ class HubStack(Template):
         )  # fmt: skip
         self.public_ip("machines and containers of tasks")
         self.domain = self.parameter(
-            "domainName", "Domain", ADDRESS, "Own domain of the console, such as transfers.example.com.",
+            "domainName", "Domain", ADDRESS, (
+                                             "Own domain of the console, such as "
+                                             "transfers.example.com."
+                                             ),
             default="", pattern=r"|([a-z0-9-]+\.)+[a-z]{2,}",
         )  # fmt: skip
         self.certificate = self.parameter(
-            "certificateArn", "Certificate", ADDRESS, "ARN of the domain's certificate in ACM in us-east-1.",
-            default="", pattern=r"|arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/[A-Za-z0-9-]+",
+            "certificateArn", "Certificate", ADDRESS, (
+                                                      "ARN of the domain's certificate in ACM in "
+                                                      "us-east-1."
+                                                      ),
+            default="",
+            pattern=r"|arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/[A-Za-z0-9-]+",
         )  # fmt: skip
         self.certificates = [self.certificate]
         if not self.own_pool:
             server = self.parameter(
                 "iamCertificateId", "Certificate in IAM", ADDRESS,
-                "Id of the domain's certificate in IAM, where CloudFront takes none of ACM, as in China.",
+                (
+                "Id of the domain's certificate in IAM, where CloudFront takes none of ACM, as "
+                "in China."
+                ),
                 default="", pattern="|[A-Z0-9]{16,128}",
             )  # fmt: skip
             self.certificates.append(server)
         self.web_acl = self.parameter(
-            "webAclArn", "Web ACL of the console", ADDRESS, "ARN of a WAF web ACL for CloudFront, in us-east-1.",
+            "webAclArn", (
+                         "Web ACL of the "
+                         "console"
+                         ), ADDRESS, "ARN of a WAF web ACL for CloudFront, in us-east-1.",
             default="", pattern=r"|arn:aws[a-z-]*:wafv2:[a-z0-9-]+:[0-9]{12}:global/webacl/[\w/-]+",
         )  # fmt: skip
         self.api_web_acl = self.parameter(
-            "apiWebAclArn", "Web ACL of the API", ADDRESS, "ARN of a WAF web ACL for AppSync, in this region.",
-            default="", pattern=r"|arn:aws[a-z-]*:wafv2:[a-z0-9-]+:[0-9]{12}:regional/webacl/[\w/-]+",
+            "apiWebAclArn", "Web ACL of the API", ADDRESS, (
+                                                           "ARN of a WAF web ACL for AppSync, in "
+                                                           "this region."
+                                                           ),
+            default="",
+            pattern=r"|arn:aws[a-z-]*:wafv2:[a-z0-9-]+:[0-9]{12}:regional/webacl/[\w/-]+",
         )  # fmt: skip
         self.image = self.parameter(
             "taskImage", "Image", DEPLOYMENT,
-            "Image of the containers of tasks for images without the processor at its end; such tasks cannot be set up "
-            "without.",
+            "Image of the containers of tasks for images without the processor at its end; "
+            "such tasks cannot be set up without.",
             default="", pattern=r"|[a-z0-9.-]+(:\d+)?/[a-z0-9._-]+:[\w.-]+",
         )  # fmt: skip
         self.bundles()
         for kind in KINDS:
             self.parameter(
                 template_parameter(kind), f"Template of tasks ({kind})", DEPLOYMENT,
-                f"SHA-256 of templates/{kind}.json, from which the hub makes tasks and from no other; dth aws publish "
-                "fills it in. Not checked when empty.", default="", pattern=DIGEST,
+                f"SHA-256 of templates/{kind}.json, from which the hub makes tasks and from no "
+                "other; dth aws publish fills it in. Not checked when "
+                "empty.", default="", pattern=DIGEST,
             )  # fmt: skip
         self.console_digest = self.parameter(
             "consoleDigest", "Console", DEPLOYMENT,
@@ -138,22 +168,29 @@ class HubStack(Template):
         self.allowed_networks(default="")
         self.assumable = self.parameter(
             "assumableRoles", "Roles that tasks may assume", DEPLOYMENT,
-            "ARNs of roles that tasks may name in srcRoleArn and destRoleArn, with spaces between; * stands for any "
-            "text. None when empty.",
+            "ARNs of roles that tasks may name in srcRoleArn and destRoleArn, with spaces "
+            "between; * stands for any text. None when empty.",
             default="", pattern=f"|{ROLE_ARN}( {ROLE_ARN})*",
         )  # fmt: skip
         self.prices = self.parameter(
             "storePrices", "Prices of stores", DEPLOYMENT,
             "Of stores that are not AWS, in USD, by host and port, as JSON: "
-            '{"store.example.com:9000": {"gb": 0.01, "requests": 0.0005}} is a price for a GB read and for 1,000 '
-            "requests. Without one there are no costs and no budgets of tasks with such a store.", default="",
+            '{"store.example.com:9000": {"gb": 0.01, "requests": 0.0005}} is a price for a GB '
+            'read and for 1,000 '
+            "requests. Without one there are no costs and no budgets of tasks with such a "
+            "store.", default="",
         )  # fmt: skip
         self.alarm_email = self.parameter(
-            "alarmEmail", "Alarm e-mail", ALARMS, "Who is notified when the hub itself fails again and again.",
+            "alarmEmail", "Alarm e-mail", ALARMS, (
+                                                  "Who is notified when the hub itself fails "
+                                                  "again and again."
+                                                  ),
             default="", pattern=r"|[^@\s]+@[^@\s]+",
         )  # fmt: skip
         self._demand()
-        self.new_vpc = self.condition("NewVpc", Fn.condition_equals(self.vpc_given.value_as_string, ""))
+        self.new_vpc = self.condition(
+            "NewVpc", Fn.condition_equals(self.vpc_given.value_as_string, "")
+        )
 
     def _demand(self) -> None:
         """Add the rules with which CloudFormation rejects parameters before it creates anything."""
@@ -176,23 +213,36 @@ class HubStack(Template):
 
     def _declare_issuer(self) -> None:
         self.issuer = self.parameter(
-            "oidcIssuer", "Issuer", SIGN_IN, "Address of the OpenID Connect issuer.", pattern=r"https://[^\s?#]+"
+            "oidcIssuer", "Issuer", SIGN_IN, (
+                                             "Address of the OpenID Connect "
+                                             "issuer."
+                                             ), pattern=r"https://[^\s?#]+"
         )  # fmt: skip
         self.client = self.parameter(
-            "oidcClientId", "Client id", SIGN_IN, "The issuer's client for console and command line.",
+            "oidcClientId", "Client id", SIGN_IN, (
+                                                  "The issuer's client for console and command "
+                                                  "line."
+                                                  ),
             pattern=r"[^\s]+",
         )  # fmt: skip
         self.audience = self.parameter(
-            "oidcAudience", "Audience", SIGN_IN, "What the issuer's access tokens are for, if it names that.",
+            "oidcAudience", "Audience", SIGN_IN, (
+                                                 "What the issuer's access tokens are for, if it "
+                                                 "names that."
+                                                 ),
             default="",
         )  # fmt: skip
         self.role_claim = self.parameter(
             "oidcRoleClaim", "Role claim", SIGN_IN,
-            "The claim with roles or groups: admin, operator, viewer. The usual ones when empty.", default="",
+            (
+            "The claim with roles or groups: admin, operator, viewer. The usual ones when "
+            "empty."
+            ), default="",
         )  # fmt: skip
         self.roles = self.parameter(
             "oidcRoles", "Roles of groups", SIGN_IN,
-            'The role of each group that has one, as JSON: {"hub-admins": "admin"}. Groups that are called as roles '
+            'The role of each group that has one, as JSON: {"hub-admins": "admin"}. Groups that '
+            'are called as roles '
             "are have them when empty.", default="",
         )  # fmt: skip
         self.default_role = self.parameter(
@@ -201,7 +251,7 @@ class HubStack(Template):
             allowed=["none", *ROLES],
         )  # fmt: skip
 
-    # ------------------------------------------------------------------------------------ what remembers
+    # ------------------------------------------------------------------------------- what remembers
 
     def _remember(self) -> None:
         """Create the tables, logs, key, and topic. The tables remain when the stack is deleted."""
@@ -234,7 +284,7 @@ class HubStack(Template):
             policy_document=policy([only_by_tls(self.topic.ref, "sns:Publish")]),
         )
 
-    # -------------------------------------------------------------------------------------------- network
+    # -------------------------------------------------------------------------------------- network
 
     def _network(self) -> None:
         """Create a small VPC if none is named, and a cluster for the containers of all tasks.
@@ -242,7 +292,11 @@ class HubStack(Template):
         The VPC has two public subnets and free gateway endpoints for S3 and DynamoDB.
         """
         vpc = aws_ec2.CfnVPC(
-            self, "Vpc", cidr_block="10.0.0.0/16", enable_dns_support=True, enable_dns_hostnames=True
+            self,
+            "Vpc",
+            cidr_block="10.0.0.0/16",
+            enable_dns_support=True,
+            enable_dns_hostnames=True,
         )
         gateway = aws_ec2.CfnInternetGateway(self, "Gateway")
         attached = aws_ec2.CfnVPCGatewayAttachment(
@@ -294,7 +348,7 @@ class HubStack(Template):
 
         self.cluster = aws_ecs.CfnCluster(self, "Cluster")
 
-    # -------------------------------------------------------------------------------------------- sign-in
+    # -------------------------------------------------------------------------------------- sign-in
 
     def _users(self) -> None:
         """Create a user pool with a group per role, and the first administrator."""
@@ -309,7 +363,9 @@ class HubStack(Template):
             auto_verified_attributes=["email"],
             account_recovery_setting=aws_cognito.CfnUserPool.AccountRecoverySettingProperty(
                 recovery_mechanisms=[
-                    aws_cognito.CfnUserPool.RecoveryOptionProperty(name="verified_email", priority=1)
+                    aws_cognito.CfnUserPool.RecoveryOptionProperty(
+                        name="verified_email", priority=1
+                    )
                 ]
             ),
             mfa_configuration="OPTIONAL",
@@ -339,7 +395,10 @@ class HubStack(Template):
             desired_delivery_mediums=["EMAIL"],
             user_attributes=[
                 aws_cognito.CfnUserPoolUser.AttributeTypeProperty(name=name, value=value)
-                for name, value in (("email", self.email.value_as_string), ("email_verified", "true"))
+                for name, value in (
+                    ("email", self.email.value_as_string),
+                    ("email_verified", "true"),
+                )
             ],
         )
         groups = [
@@ -359,7 +418,7 @@ class HubStack(Template):
         self.pool = pool
         self.sign_in = domain
 
-    # ------------------------------------------------------------------------------------- rights of tasks
+    # ------------------------------------------------------------------------------ rights of tasks
 
     def _task_roles(self) -> None:
         """Create the service role with which CloudFormation creates tasks' stacks, and their roles'
@@ -371,7 +430,9 @@ class HubStack(Template):
             description="What roles of the hub's tasks may do at most",
             policy_document=policy(self._bounds()),
         )
-        self.task_boundary = self.when(self.is_given(self.boundary), self.boundary.value_as_string, bound.ref)
+        self.task_boundary = self.when(
+            self.is_given(self.boundary), self.boundary.value_as_string, bound.ref
+        )
         self.service_role = self.role(
             "ServiceRole", "cloudformation.amazonaws.com", [], "Makes the stacks of tasks"
         )
@@ -390,21 +451,27 @@ class HubStack(Template):
         )
         return bounds(self.sub, TAG, self.tables["hub"].attr_arn, repository, assumable)
 
-    # ------------------------------------------------------------------------------------------ functions
+    # ------------------------------------------------------------------------------------ functions
 
     def _functions(self) -> None:
-        self.api_role = self.role("ApiRole", "lambda.amazonaws.com", [], "Answers the API of the hub")
+        self.api_role = self.role(
+            "ApiRole", "lambda.amazonaws.com", [], "Answers the API of the hub"
+        )
         self.steward_role = self.role(
             "StewardRole", "lambda.amazonaws.com", [], "Brings tasks to where they should be"
         )
-        self.job_role = self.role("JobRole", "lambda.amazonaws.com", [], "Preflights, forecasts and probes")
+        self.job_role = self.role(
+            "JobRole", "lambda.amazonaws.com", [], "Preflights, forecasts and probes"
+        )
         # Roles of tasks have this tag, too: the hub's buckets recognize them by it.
         self.job_role.tags.set_tag(TAG, "job")
         self.functions: list[aws_lambda.CfnFunction] = []
         roles = [self.api_role, self.steward_role, self.job_role]
         self.grant("HubRights", roles, self._hub_rights())
         self.grant_key("KeyRights", [*roles, self.service_role])
-        self.grant("TableKeyRights", [self.steward_role], [self._table_keys()], self.is_given(self.kms_key))
+        self.grant(
+            "TableKeyRights", [self.steward_role], [self._table_keys()], self.is_given(self.kms_key)
+        )
         self.grant("TaskDataRights", [self.api_role, self.steward_role], self._task_data_rights())
         self.grant("ApiRights", [self.api_role], self._api_rights())
         if self.own_pool:
@@ -427,7 +494,8 @@ class HubStack(Template):
         )
 
     def _function(
-        self, name: str, handler: str, role: aws_iam.CfnRole, timeout: int, description: str, memory: int = 512,
+        self, name: str, handler: str, role: aws_iam.CfnRole, timeout: int, description: str,
+        memory: int = 512,
         **more: str,
     ) -> aws_lambda.CfnFunction:  # fmt: skip
         made = self.function(
@@ -452,11 +520,16 @@ class HubStack(Template):
             "DTH_ASSET_BUCKET": self.asset_bucket.value_as_string,
             "DTH_ASSET_PREFIX": self.asset_prefix.value_as_string,
             "DTH_CONSOLE_BUCKET": Fn.ref(CONSOLE),
-            **{f"DTH_BUNDLE_{name.upper()}": Fn.ref(parameter) for name, parameter in BUNDLES.items()},
+            **{
+                f"DTH_BUNDLE_{name.upper()}": Fn.ref(parameter)
+                for name, parameter in BUNDLES.items()
+            },
             "DTH_ASSET_URL": self.sub(
                 "https://${assetBucket}.s3.${AWS::Region}.${AWS::URLSuffix}/${assetPrefix}"
             ),
-            "DTH_TEMPLATES": self.sub(" ".join(f"{kind}=${{{template_parameter(kind)}}}" for kind in KINDS)),
+            "DTH_TEMPLATES": self.sub(
+                " ".join(f"{kind}=${{{template_parameter(kind)}}}" for kind in KINDS)
+            ),
             "DTH_SERVICE_ROLE": self.service_role.attr_arn,
             "DTH_WORKFLOW": self._workflow_arn(),
             "DTH_JOB_FUNCTION": self.sub("${AWS::StackName}-job"),
@@ -512,7 +585,9 @@ class HubStack(Template):
         return [
             allow([*USE_TABLE, "dynamodb:DeleteTable"], table),
             allow(USE_QUEUE, queues),
-            allow(["logs:DeleteLogGroup"], self.arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*")),
+            allow(
+                ["logs:DeleteLogGroup"], self.arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*")
+            ),
             allow(["states:StartExecution"], self._workflow_arn()),
             allow(["sns:Publish"], self.topic.ref),
         ]
@@ -535,7 +610,11 @@ class HubStack(Template):
             allow(["secretsmanager:ListSecrets"], "*"),  # it has no resource
             allow(["secretsmanager:DescribeSecret"], secrets),
             allow(changes, secrets, StringEquals=ours),
-            allow(["secretsmanager:CreateSecret", "secretsmanager:TagResource"], secrets, StringEquals=made),
+            allow(
+                ["secretsmanager:CreateSecret", "secretsmanager:TagResource"],
+                secrets,
+                StringEquals=made,
+            ),
             allow(["secretsmanager:GetSecretValue"], self.signing.attr_id),
             allow(["sns:Subscribe", "sns:Unsubscribe"], self.topic.ref),
         ]
@@ -545,8 +624,10 @@ class HubStack(Template):
             [
                 f"cognito-idp:{each}"
                 for each in (
-                    "ListUsers", "ListUsersInGroup", "AdminCreateUser", "AdminDeleteUser", "AdminSetUserPassword",
-                    "AdminAddUserToGroup", "AdminRemoveUserFromGroup", "AdminGetUser", "AdminListGroupsForUser",
+                    "ListUsers", "ListUsersInGroup", "AdminCreateUser", "AdminDeleteUser",
+                    "AdminSetUserPassword",
+                    "AdminAddUserToGroup", "AdminRemoveUserFromGroup", "AdminGetUser",
+                    "AdminListGroupsForUser",
                 )
             ],
             self.pool.attr_arn,
@@ -556,7 +637,14 @@ class HubStack(Template):
         """Allow the hub to encrypt tables with the customer's key: DynamoDB acts with the rights of
         who creates a table.
         """
-        uses = ["Encrypt", "Decrypt", "ReEncrypt*", "GenerateDataKey*", "DescribeKey", "CreateGrant"]
+        uses = [
+            "Encrypt",
+            "Decrypt",
+            "ReEncrypt*",
+            "GenerateDataKey*",
+            "DescribeKey",
+            "CreateGrant",
+        ]
         return allow(
             [f"kms:{each}" for each in uses],
             self.kms_key.value_as_string,
@@ -564,7 +652,9 @@ class HubStack(Template):
         )
 
     def _steward_rights(self) -> list[Statement]:
-        stacks = [self.arn("cloudformation", f"stack/${{AWS::StackName}}-{kind}-*/*") for kind in KINDS]
+        stacks = [
+            self.arn("cloudformation", f"stack/${{AWS::StackName}}-{kind}-*/*") for kind in KINDS
+        ]
         acts = (
             "CreateStack",
             "UpdateStack",
@@ -574,7 +664,8 @@ class HubStack(Template):
             "TagResource",
         )
         makes = (
-            "CreateTable", "DescribeTable", "TagResource", "UpdateContinuousBackups", "DescribeContinuousBackups",
+            "CreateTable", "DescribeTable", "TagResource", "UpdateContinuousBackups",
+            "DescribeContinuousBackups",
             "UpdateTimeToLive",
         )  # fmt: skip
         return [
@@ -589,21 +680,27 @@ class HubStack(Template):
                 self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*"),
             ),
             allow(
-                [f"dynamodb:{each}" for each in makes], self.arn("dynamodb", "table/${AWS::StackName}-task-*")
+                [f"dynamodb:{each}" for each in makes],
+                self.arn("dynamodb", "table/${AWS::StackName}-task-*"),
             ),
             allow(
                 ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:TagResource"],
                 self.arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*"),
             ),
             allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # it has no resource
-            allow(["states:StartExecution"], self.arn("states", "stateMachine:${AWS::StackName}-ecr-*")),
+            allow(
+                ["states:StartExecution"],
+                self.arn("states", "stateMachine:${AWS::StackName}-ecr-*"),
+            ),
         ]
 
     def _job_rights(self) -> list[Statement]:
         """Allow as much as workers may have: the stores of a task are not known in advance."""
-        return [each for each in self._bounds() if each["Sid"] in OF_SIDES or each["Effect"] == "Deny"]
+        return [
+            each for each in self._bounds() if each["Sid"] in OF_SIDES or each["Effect"] == "Deny"
+        ]
 
-    # ------------------------------------------------------------------------------------------- workflow
+    # ------------------------------------------------------------------------------------- workflow
 
     def _workflow(self) -> None:
         definition = {
@@ -675,10 +772,12 @@ class HubStack(Template):
             source_arn=rule.attr_arn,
         )
 
-    # ------------------------------------------------------------------------------------------------ API
+    # ------------------------------------------------------------------------------------------ API
 
     def _api(self) -> None:
-        resolve = self._function("Resolve", "resolve", self.api_role, API_TIMEOUT, "Answers the API", 1024)
+        resolve = self._function(
+            "Resolve", "resolve", self.api_role, API_TIMEOUT, "Answers the API", 1024
+        )
         authorize = self._function("Authorize", "authorize", self.api_role, 10, "Knows API tokens")
         writes_logs = self.role(
             "ApiLogRole",
@@ -770,10 +869,14 @@ class HubStack(Template):
         """
         topic = self.alarms(self.alarm_email, "cloudwatch.amazonaws.com")
         failures = [
-            self.metric(each.node.id.lower(), "AWS/Lambda", "Errors", "Sum", "FunctionName", each.ref)
+            self.metric(
+                each.node.id.lower(), "AWS/Lambda", "Errors", "Sum", "FunctionName", each.ref
+            )
             for each in self.functions
         ] + [
-            self.metric(name.lower(), "AWS/States", name, "Sum", "StateMachineArn", self.workflow.ref)
+            self.metric(
+                name.lower(), "AWS/States", name, "Sum", "StateMachineArn", self.workflow.ref
+            )
             for name in ("ExecutionsFailed", "ExecutionsTimedOut")
         ]
         aws_cloudwatch.CfnAlarm(
@@ -816,7 +919,7 @@ class HubStack(Template):
         )
         return {"authentication_type": "OPENID_CONNECT", "open_id_connect_config": issuer}
 
-    # -------------------------------------------------------------------------------------------- console
+    # -------------------------------------------------------------------------------------- console
 
     def _console(self) -> None:
         guarded = aws_wafv2.CfnWebACLAssociation(
@@ -845,7 +948,8 @@ class HubStack(Template):
             [role],
             [
                 allow(
-                    ["s3:GetObject"], self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")
+                    ["s3:GetObject"],
+                    self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*"),
                 ),
                 allow(["s3:ListBucket"], self.site.bucket.attr_arn),
                 allow(["s3:PutObject", "s3:DeleteObject"], files),
@@ -854,7 +958,10 @@ class HubStack(Template):
         )
         function = self.function(
             "BringConsole", "dth.compose.aws.functions.console.resource", role, {},
-            log_group=self.logs.ref, timeout=120, description="Puts the console's files where they belong",
+            log_group=self.logs.ref, timeout=120, description=(
+                                                              "Puts the console's files where "
+                                                              "they belong"
+                                                              ),
         )  # fmt: skip
         resource = cdk.CfnCustomResource(
             self, "ConsoleFiles", service_token=function.attr_arn, service_timeout=150
@@ -872,7 +979,10 @@ class HubStack(Template):
             },
         }
         told = self.sub(
-            json.dumps(config), Url=self.site.address, Issuer=self._issuer(), Client=self._client_of_users()
+            json.dumps(config),
+            Url=self.site.address,
+            Issuer=self._issuer(),
+            Client=self._client_of_users(),
         )
         for name, value in (
             ("Bucket", self.site.bucket.ref),
@@ -916,9 +1026,13 @@ class HubStack(Template):
     def _signs_in_at(self) -> list[str]:
         if not self.own_pool:
             return [
-                self.sub("https://${Host}", Host=Fn.select(2, Fn.split("/", self.issuer.value_as_string)))
+                self.sub(
+                    "https://${Host}", Host=Fn.select(2, Fn.split("/", self.issuer.value_as_string))
+                )
             ]
-        pages = self.sub("https://${Name}.auth.${AWS::Region}.amazoncognito.com", Name=self.sign_in.ref)
+        pages = self.sub(
+            "https://${Name}.auth.${AWS::Region}.amazoncognito.com", Name=self.sign_in.ref
+        )
         return [self.sub("https://cognito-idp.${AWS::Region}.${AWS::URLSuffix}"), pages]
 
     def _outputs(self) -> None:

@@ -33,12 +33,14 @@ REPOSITORY = "data-transfer-hub"
 # Linux names, and those of Debian and OCI.
 ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
 PACKAGES = (
-    "ca-certificates", "golang-github-containers-image", "libpython3-stdlib", "python3-minimal", "skopeo",
+    "ca-certificates", "golang-github-containers-image", "libpython3-stdlib", "python3-minimal",
+    "skopeo",
 )  # fmt: skip
 # Packages that only package scripts need, or tools that run containers or check signatures. For apt
 # they are already installed.
 NEVER_RUN = (
-    "adduser", "debconf", "dmsetup", "dpkg", "gnupg", "golang-github-containers-common", "init-system-helpers",
+    "adduser", "debconf", "dmsetup", "dpkg", "gnupg", "golang-github-containers-common",
+    "init-system-helpers",
     "passwd", "perl", "perl-base", "usr-is-merged",
 )  # fmt: skip
 LEFT_OUT = re.compile(
@@ -98,7 +100,9 @@ def make_image(machine: str, layout: Path, say: Say) -> None:
             "schemaVersion": 2,
             "mediaType": f"{OCI}.manifest.v1+json",
             "config": blobs.add(f"{OCI}.config.v1+json", _json(config)),
-            "layers": [blobs.add(f"{OCI}.layer.v1.tar+gzip", layer.read_bytes()) for layer in layers],
+            "layers": [
+                blobs.add(f"{OCI}.layer.v1.tar+gzip", layer.read_bytes()) for layer in layers
+            ],
         }
     index = {"schemaVersion": 2, "manifests": [blobs.add(manifest["mediaType"], _json(manifest))]}
     (layout / "index.json").write_bytes(_json(index))
@@ -111,7 +115,8 @@ def publish_images(session: Any, version: str, say: Say) -> str:
     Returns their URI as the template takes it: without the processor at the end of the tags.
     """
     uris = [
-        publish_image(session, machine, f"{version}-{name}", say) for machine, name in ARCHITECTURES.items()
+        publish_image(session, machine, f"{version}-{name}", say)
+        for machine, name in ARCHITECTURES.items()
     ]
     return uris[0].removesuffix(f"-{next(iter(ARCHITECTURES.values()))}")
 
@@ -120,9 +125,10 @@ def _need_tools() -> None:
     """Raises StateError if an image cannot be built and pushed here."""
     if missing := [tool for tool in ("apt-get", "skopeo") if not shutil.which(tool)]:
         raise StateError(
-            f"the image of tasks that copy images is made with apt-get and skopeo, and {' and '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not here: deploy with -p taskImage=URI of an image made elsewhere "
-            "(by dth aws publish, or from the Dockerfile in dth/infra); a hub takes -p taskImage= for none"
+            "the image of tasks that copy images is made with apt-get and skopeo, and "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not here: deploy "
+            "with -p taskImage=URI of an image made elsewhere (by dth aws publish, or from the "
+            "Dockerfile in dth/infra); a hub takes -p taskImage= for none"
         )
 
 
@@ -150,7 +156,7 @@ def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
     return f"{repository}:{tag}"
 
 
-# ------------------------------------------------------------------------------------------ Debian's packages
+# -------------------------------------------------------------------------------- Debian's packages
 
 
 def _download(machine: str, scratch: Path) -> list[Path]:
@@ -160,8 +166,8 @@ def _download(machine: str, scratch: Path) -> list[Path]:
     architecture = ARCHITECTURES[machine]
     (scratch / "status").write_text(
         "".join(
-            f"Package: {name}\nStatus: install ok installed\nVersion: 99:0\nArchitecture: {architecture}\n"
-            "Multi-Arch: foreign\nMaintainer: nobody\nDescription: -\n\n"
+            f"Package: {name}\nStatus: install ok installed\nVersion: 99:0\nArchitecture: "
+            f"{architecture}\nMulti-Arch: foreign\nMaintainer: nobody\nDescription: -\n\n"
             for name in NEVER_RUN
         )
     )
@@ -176,20 +182,26 @@ def _download(machine: str, scratch: Path) -> list[Path]:
         (scratch / folder).mkdir()
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
     _apt(*options, "update")
-    _apt(*options, "install", "--download-only", "--no-install-recommends", "--assume-yes", *PACKAGES)
+    _apt(
+        *options, "install", "--download-only", "--no-install-recommends", "--assume-yes", *PACKAGES
+    )
     return sorted((scratch / "cache" / "archives").glob("*.deb"))
 
 
 def _apt(*arguments: str) -> None:
     otherwise = "with docker, the Dockerfile in dth/infra makes the image, too"
     try:
-        ran = subprocess.run(["apt-get", "-qq", *arguments], capture_output=True, text=True, check=False)
+        ran = subprocess.run(
+            ["apt-get", "-qq", *arguments], capture_output=True, text=True, check=False
+        )
     except OSError:
         raise StateError(
             f"the image is made of Debian's packages, and apt-get is not here; {otherwise}"
         ) from None
     if ran.returncode:
-        errors = [line for line in ran.stderr.splitlines() if line.startswith("E: ")] or [ran.stderr[-300:]]
+        errors = [line for line in ran.stderr.splitlines() if line.startswith("E: ")] or [
+            ran.stderr[-300:]
+        ]
         said = " ".join(errors[0].removeprefix("E: ").split())
         raise StateError(f"the packages of Debian are not available: {said}; {otherwise}")
 
@@ -285,7 +297,7 @@ def _merged(name: str) -> str:
     return f"usr/{path}" if rest else ""
 
 
-# --------------------------------------------------------------------------------------------- layout and ECR
+# ----------------------------------------------------------------------------------- layout and ECR
 
 
 class _Blobs:

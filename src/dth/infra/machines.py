@@ -5,8 +5,8 @@ Nothing comes from third parties: Python is Amazon Linux's own package, and ever
 the bundle, whose digest is in the template. The code is compiled once, because the service may not
 write where it is: an import would cost twice the CPU at each start.
 
-What may be missing for a while is tried again. A machine that still does not come up says why, in the
-task's log group and on its console, and ends, so that its group starts another.
+What may be missing for a while is tried again. A machine that still does not come up says why, in
+the task's log group and on its console, and ends, so that its group starts another.
 """
 
 from collections.abc import Mapping

@@ -29,7 +29,14 @@ from dth.infra.bundle import (
     write_tar,
     write_zip,
 )
-from dth.infra.statements import BUNDLES, Statement, not_by_tasks, only_by_tls, policy, template_parameter
+from dth.infra.statements import (
+    BUNDLES,
+    Statement,
+    not_by_tasks,
+    only_by_tls,
+    policy,
+    template_parameter,
+)
 
 ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}  # names of the assets, and Linux's names
 FUNCTIONS = "arm64"
@@ -58,7 +65,8 @@ class PublishedTemplate:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was published: its version, which changes with the content, and the templates by name."""
+    """What was published: its version, which changes with the content, and the templates by
+    name."""
 
     version: str
     templates: dict[str, PublishedTemplate]
@@ -77,7 +85,9 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
         say("making the templates")
         made = synth(folder)
         # A hub's template tells the digests of the others.
-        templates = {name: made[name] for name in sorted(made, key=lambda name: name.startswith("hub"))}
+        templates = {
+            name: made[name] for name in sorted(made, key=lambda name: name.startswith("hub"))
+        }
         told: dict[str, str] = {}
         published = f"{version(NAME)}-{_digest([templates[name] for name in sorted(templates)])}"
         prefix = f"dth/{published}"
@@ -153,21 +163,24 @@ def with_defaults(template: str, **defaults: str) -> str:
 
 
 def _take_digests(s3: Any, bucket: str, key: str, file: Path, told: dict[str, str]) -> None:
-    """Set the template's digests to those of the code published before, and to those that are given.
+    """Set the template's digests to those of the code published before, and to those that are
+    given.
 
     Raises StateError if the published template differs in anything else.
     """
     there = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode("utf-8", "replace")
     try:
         declared = json.loads(there)["Parameters"]
-        digests = {name: declared[name]["Default"] for name in {*DIGESTS, VERSION} & declared.keys()}
+        digests = {
+            name: declared[name]["Default"] for name in {*DIGESTS, VERSION} & declared.keys()
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         digests = {}
     file.write_text(with_defaults(file.read_text("utf-8"), **digests, **told), "utf-8")
     if file.read_text("utf-8") != there:
         raise StateError(
-            f"s3://{bucket}/{key} is not the template of this version: somebody changed it; determine who, delete what "
-            "is below its prefix and publish again"
+            f"s3://{bucket}/{key} is not the template of this version: somebody changed it; "
+            "determine who, delete what is below its prefix and publish again"
         )
 
 
@@ -224,14 +237,20 @@ def _prepare_bucket(s3: Any, bucket: str, account: str, region: str, say: Say) -
     except botocore.exceptions.ClientError as error:
         if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
             raise UsageError(
-                f"bucket {bucket!r} cannot be used: it is not this account's, or you may not see it; name another "
-                "with --bucket"
+                f"bucket {bucket!r} cannot be used: it is not this account's, or you may not "
+                "see it; name another with --bucket"
             ) from None
     say(f"making bucket {bucket}")
-    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    where = (
+        {}
+        if region == "us-east-1"
+        else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    )
     s3.create_bucket(Bucket=bucket, **where)
     closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(closed, True))
+    s3.put_public_access_block(
+        Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(closed, True)
+    )
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
@@ -255,10 +274,16 @@ def _guard_bucket(s3: Any, bucket: str, say: Say) -> None:
             raise StateError(f"the policy of bucket {bucket!r} cannot be read: {error}") from None
         document = policy([])
     wanted = _refusals(s3, bucket)
-    others = [each for each in document["Statement"] if each.get("Sid") not in {one["Sid"] for one in wanted}]
+    others = [
+        each
+        for each in document["Statement"]
+        if each.get("Sid") not in {one["Sid"] for one in wanted}
+    ]
     if document["Statement"] != [*others, *wanted]:
         say(f"bucket {bucket} is closed to tasks")
-        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({**document, "Statement": [*others, *wanted]}))
+        s3.put_bucket_policy(
+            Bucket=bucket, Policy=json.dumps({**document, "Statement": [*others, *wanted]})
+        )
 
 
 def _is_there(s3: Any, bucket: str, key: str) -> bool:

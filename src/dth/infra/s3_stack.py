@@ -36,9 +36,9 @@ HEARTBEAT = 180  # seconds for a machine to drain
 TICK = 290
 SETUP = 300  # Seconds for setup or cleanup.
 IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${Name}"
-# By architecture: workers, with the first choice first, and the finder. None has CPU credits: a burstable machine
-# that works all day costs more, and its network falls to a fraction. All regions have those for arm64, nearly all have
-# the others.
+# By architecture: workers, with the first choice first, and the finder. None has CPU credits: a
+# burstable machine that works all day costs more, and its network falls to a fraction. All regions
+# have those for arm64, nearly all have the others.
 MACHINES = {
     "arm64": {
         "name": "arm64",
@@ -65,7 +65,9 @@ class S3Stack(TaskStack):
 
     def __init__(self, scope: Construct, name: str) -> None:
         super().__init__(
-            scope, name, "Data Transfer Hub: one task that copies objects between S3-compatible stores"
+            scope,
+            name,
+            "Data Transfer Hub: one task that copies objects between S3-compatible stores",
         )
         self._declare()
         self.remember("objects", "parts", "state")
@@ -77,7 +79,7 @@ class S3Stack(TaskStack):
         self._outputs()
         self.finish()
 
-    # ---------------------------------------------------------------------------------------- parameters
+    # ----------------------------------------------------------------------------------- parameters
 
     def _declare(self) -> None:
         self.declare(
@@ -86,20 +88,24 @@ class S3Stack(TaskStack):
             {"ec2VpcId": "AWS::EC2::VPC::Id", "ec2Subnets": "List<AWS::EC2::Subnet::Id>"},
         )
         self.parameter(
-            "architecture", "Processors", NETWORK, "Of the machines: Graviton, or x86-64 where there is none.",
+            "architecture", "Processors", NETWORK, (
+                                                   "Of the machines: Graviton, or x86-64 where "
+                                                   "there is none."
+                                                   ),
             default="arm64", allowed=list(MACHINES),
         )  # fmt: skip
         in_vpc = self.parameter(
             "functionsInVpc", "Functions in the VPC", NETWORK,
-            "Whether the functions reach the stores through the VPC, as the machines do: for stores that only it "
-            "reaches. Its subnets then need a route to AWS's services.",
+            "Whether the functions reach the stores through the VPC, as the machines do: for "
+            "stores that only it reaches. Its subnets then need a route to AWS's services.",
             default="false", allowed=["true", "false"],
         )  # fmt: skip
         self.in_vpc = self.is_true(in_vpc)
         worker_types = self.parameter(
             "workerTypes", "Types of workers", NETWORK,
-            f"Instance types for workers, the first choice first, at most {MOST_TYPES} separated by commas, all with "
-            "processors as above; Spot takes whichever has capacity. Empty: "
+            f"Instance types for workers, the first choice first, at most {MOST_TYPES} "
+            "separated by commas, all with processors as above; Spot takes whichever has "
+            "capacity. Empty: "
             + "; ".join(f"{each['workers']} ({name})" for name, each in MACHINES.items()) + ".",
             default="", pattern=f"|{TYPE}(,{TYPE}){{0,{MOST_TYPES - 1}}}",
         )  # fmt: skip
@@ -111,7 +117,10 @@ class S3Stack(TaskStack):
         )  # fmt: skip
         sessions = self.parameter(
             "sessionManager", "Session Manager", NETWORK,
-            "Whether people with the right to do so may open a shell on machines through AWS Systems Manager.",
+            (
+            "Whether people with the right to do so may open a shell on machines through AWS "
+            "Systems Manager."
+            ),
             default="false", allowed=["true", "false"],
         )  # fmt: skip
         self.has_sessions = self.is_true(sessions)
@@ -120,7 +129,9 @@ class S3Stack(TaskStack):
         self.bundles()
         self.on_arm = self.condition("OnArm", self.equals("architecture", "arm64"))
         mapping = cdk.CfnMapping(self, "Machines", mapping=MACHINES)
-        self.machine = {each: mapping.find_in_map(Fn.ref("architecture"), each) for each in MACHINES["arm64"]}
+        self.machine = {
+            each: mapping.find_in_map(Fn.ref("architecture"), each) for each in MACHINES["arm64"]
+        }
         chosen = self.is_given(worker_types)
         given = worker_types.value_as_string
         types = _split(self.when(chosen, given, self.machine["workers"]))
@@ -134,10 +145,12 @@ class S3Stack(TaskStack):
             ]
             name = self.condition(f"HasWorkerType{number + 1}", Fn.condition_or(there, *by_default))
             self.worker_types.append(self.when(name, {"InstanceType": Fn.select(number, types)}))
-        finder = self.when(self.is_given(finder_type), finder_type.value_as_string, self.machine["finder"])
+        finder = self.when(
+            self.is_given(finder_type), finder_type.value_as_string, self.machine["finder"]
+        )
         self.finder_types = [{"InstanceType": finder}]
 
-    # ------------------------------------------------------------------------------------------ the queue
+    # ------------------------------------------------------------------------------------ the queue
 
     def _queue(self) -> None:
         self.queues()
@@ -156,19 +169,23 @@ class S3Stack(TaskStack):
             "Principal": {"Service": "s3.amazonaws.com"},
             "Action": "sqs:SendMessage",
             "Resource": self.queue.attr_arn,
-            # Names of buckets are free again after a deletion. The owner of a bucket elsewhere is not known.
+            # Names of buckets are free again after a deletion. The owner of a bucket elsewhere is
+            # not known.
             "Condition": self.when(in_account, {**by_name, **by_owner}, by_name),
         }
         self.policies = self.queue_policies(self.when(self.events, from_bucket))
         self.topic = self.alarms(self.task["alarmEmail"], "cloudwatch.amazonaws.com")
         self.missed = self.missed_starts()
 
-    # --------------------------------------------------------------------------------------------- rights
+    # --------------------------------------------------------------------------------------- rights
 
     def _roles(self) -> None:
-        """Create three roles: for the machines, for their control, and for the setup of the task."""
+        """Create three roles: for the machines, for their control, and for the setup of the
+        task."""
         groups = [
-            self.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/${{AWS::StackName}}-{kind}")
+            self.arn(
+                "autoscaling", f"autoScalingGroup:*:autoScalingGroupName/${{AWS::StackName}}-{kind}"
+            )
             for kind in ("worker", "finder")
         ]
         assets = self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")
@@ -182,7 +199,9 @@ class S3Stack(TaskStack):
             "Finder and workers of a task",
         )
         manages = self.sub("arn:${AWS::Partition}:iam::aws:policy/AmazonSSMManagedInstanceCore")
-        self.machine_role.add_property_override("ManagedPolicyArns", self.when(self.has_sessions, [manages]))
+        self.machine_role.add_property_override(
+            "ManagedPolicyArns", self.when(self.has_sessions, [manages])
+        )
         self.profile = aws_iam.CfnInstanceProfile(
             self, "MachineProfile", path=self.sub(ROLES), roles=[self.machine_role.ref]
         )
@@ -281,7 +300,7 @@ class S3Stack(TaskStack):
     def _s3(self, resource: str, **values: str) -> str:
         return self.sub(f"arn:${{AWS::Partition}}:s3:::{resource}", **values)
 
-    # ------------------------------------------------------------------------------------------- machines
+    # ------------------------------------------------------------------------------------- machines
 
     def _machines(self) -> None:
         self.security_group = aws_ec2.CfnSecurityGroup(
@@ -304,7 +323,9 @@ class S3Stack(TaskStack):
             least=Fn.ref("minCapacity"),
             most=Fn.ref("maxCapacity"),
             desired_capacity=Fn.ref("desiredCapacity"),
-            on_demand=cdk.Token.as_number(self.when(self.is_true(self.task["spotWorkers"]), 0, 100)),
+            on_demand=cdk.Token.as_number(
+                self.when(self.is_true(self.task["spotWorkers"]), 0, 100)
+            ),
             types=self.worker_types,
             disk=8,
         )
@@ -323,7 +344,15 @@ class S3Stack(TaskStack):
         self._scaling()
 
     def _group(
-        self, kind: str, *, least: str, most: str, on_demand: Any, types: list[Any], disk: int, **more: Any
+        self,
+        kind: str,
+        *,
+        least: str,
+        most: str,
+        on_demand: Any,
+        types: list[Any],
+        disk: int,
+        **more: Any,
     ) -> aws_autoscaling.CfnAutoScalingGroup:
         name = self.sub(f"${{AWS::StackName}}-{kind.lower()}")
         environment = {
@@ -359,7 +388,10 @@ class S3Stack(TaskStack):
                     aws_ec2.CfnLaunchTemplate.BlockDeviceMappingProperty(
                         device_name="/dev/xvda",
                         ebs=aws_ec2.CfnLaunchTemplate.EbsProperty(
-                            encrypted=True, volume_size=disk, volume_type="gp3", delete_on_termination=True
+                            encrypted=True,
+                            volume_size=disk,
+                            volume_type="gp3",
+                            delete_on_termination=True,
                         ),
                     )
                 ],
@@ -387,7 +419,8 @@ class S3Stack(TaskStack):
             ),
             metrics_collection=[
                 aws_autoscaling.CfnAutoScalingGroup.MetricsCollectionProperty(
-                    granularity="1Minute", metrics=["GroupDesiredCapacity", "GroupInServiceInstances"]
+                    granularity="1Minute",
+                    metrics=["GroupDesiredCapacity", "GroupInServiceInstances"],
                 )
             ],
             tags=[
@@ -407,7 +440,9 @@ class S3Stack(TaskStack):
                 ignore_unmodified_group_size_properties=True
             ),
             auto_scaling_rolling_update=cdk.CfnAutoScalingRollingUpdate(
-                max_batch_size=5, min_instances_in_service=0, suspend_processes=["AlarmNotification"]
+                max_batch_size=5,
+                min_instances_in_service=0,
+                suspend_processes=["AlarmNotification"],
             ),
         )
         # Machines need their parameters, and end before unfinished uploads are aborted.
@@ -459,7 +494,13 @@ class S3Stack(TaskStack):
         )
 
     def _backlog_alarm(
-        self, name: str, comparison: str, threshold: float, periods: int, action: str, description: str
+        self,
+        name: str,
+        comparison: str,
+        threshold: float,
+        periods: int,
+        action: str,
+        description: str,
     ) -> None:
         aws_cloudwatch.CfnAlarm(
             self,
@@ -479,7 +520,7 @@ class S3Stack(TaskStack):
             ],
         )
 
-    # -------------------------------------------------------------------------------------------- control
+    # -------------------------------------------------------------------------------------- control
 
     def _custom_resource(self) -> cdk.CfnCustomResource:
         """Create the custom resource.
@@ -488,8 +529,12 @@ class S3Stack(TaskStack):
         cleans up at the end.
         """
         function = self.function(
-            "Setup", "dth.compose.aws.functions.objects.resource", self.setup_role, self.variables(),
-            log_group=self.logs, timeout=SETUP, description="Sets a task up, and clears up after it",
+            "Setup", "dth.compose.aws.functions.objects.resource", self.setup_role,
+            self.variables(),
+            log_group=self.logs, timeout=SETUP, description=(
+                                                            "Sets a task up, and clears up after "
+                                                            "it"
+                                                            ),
             vpc_config=self._vpc(),
         )  # fmt: skip
         events = {
@@ -525,8 +570,10 @@ class S3Stack(TaskStack):
         unheard = aws_lambda.CfnFunction.DeadLetterConfigProperty(target_arn=self.missed.attr_arn)
         functions = {
             name: self.function(
-                name.title(), f"dth.compose.aws.functions.objects.{name}", self.control_role, environment,
-                log_group=self.logs, timeout=TICK - 5, description=description, vpc_config=self._vpc(),
+                name.title(), f"dth.compose.aws.functions.objects.{name}", self.control_role,
+                environment,
+                log_group=self.logs, timeout=TICK - 5, description=description,
+                vpc_config=self._vpc(),
                 dead_letter_config=letters,
             )
             for name, description, letters in (
@@ -544,7 +591,9 @@ class S3Stack(TaskStack):
             allow(["lambda:InvokeFunction"], self.tick.attr_arn),
             allow(DELIVER_LOGS, "*"),  # no resource of their own
         ]
-        role = self.role("ControllerRole", "states.amazonaws.com", rights, "The controller of a task")
+        role = self.role(
+            "ControllerRole", "states.amazonaws.com", rights, "The controller of a task"
+        )
         definition = {
             "Comment": "Looks after one task, once a minute",
             "StartAt": "Look",
@@ -598,7 +647,9 @@ class S3Stack(TaskStack):
     def _schedule(self) -> None:
         by_rate = self.is_given(self.task["scheduleRate"])
         by_cron = self.is_given(self.task["ec2CronExpression"])
-        scheduled = self.condition("Scheduled", Fn.condition_or(self.holds(by_rate), self.holds(by_cron)))
+        scheduled = self.condition(
+            "Scheduled", Fn.condition_or(self.holds(by_rate), self.holds(by_cron))
+        )
         expression = self.when(
             by_rate, self.sub("rate(${scheduleRate})"), self.sub("cron(${ec2CronExpression})")
         )
@@ -611,7 +662,9 @@ class S3Stack(TaskStack):
                 aws_events.CfnRule.TargetProperty(
                     id="Start",
                     arn=self.start.attr_arn,
-                    dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(arn=self.missed.attr_arn),
+                    dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(
+                        arn=self.missed.attr_arn
+                    ),
                 )
             ],
         )
@@ -626,20 +679,24 @@ class S3Stack(TaskStack):
         for each in (rule, permission):
             each.cfn_options.condition = self.holds(scheduled)
 
-    # ---------------------------------------------------------------------------------- alarms and dashboard
+    # ------------------------------------------------------------------------- alarms and dashboard
 
     def _watch(self) -> None:
         self.alarm(
             "Failures",
-            "Objects or runs failed, the task is paused, messages crashed their workers, or the schedule could not "
-            "begin a run: the task's runs, records and log group say which and why",
+            "Objects or runs failed, the task is paused, messages crashed their workers, or "
+            "the schedule could not begin a run: the task's runs, records and log group say "
+            "which and why",
             self.topic,
             (NAMESPACE, "Failures", "Task", self.id),
         )
         # The look itself reports no failure then. A single look is made up for by the next.
         self.alarm(
             "Control",
-            "The task is not looked after: its controller fails again and again, and the log group says why",
+            (
+                "The task is not looked after: its controller fails again and again, and the log "
+                "group says why"
+            ),
             self.topic,
             ("AWS/States", "ExecutionsFailed", "StateMachineArn", self.controller.ref),
             failing=3,
@@ -662,7 +719,10 @@ class S3Stack(TaskStack):
         self.tell(
             {
                 "QueueUrl": (self.queue.attr_queue_url, "Messages of the task"),
-                "QueueArn": (self.queue.attr_arn, "Where event notifications of other accounts' buckets go"),
+                "QueueArn": (
+                    self.queue.attr_arn,
+                    "Where event notifications of other accounts' buckets go",
+                ),
                 "DeadLetterUrl": (self.dead.attr_queue_url, "Messages that crashed their workers"),
                 "MissedStartsUrl": (self.missed.ref, "Starts of the schedule that nobody heard"),
                 "TickFunction": (
@@ -673,13 +733,19 @@ class S3Stack(TaskStack):
                 "StateMachine": (self.controller.ref, "The controller"),
                 "WorkerGroup": (self.workers.ref, "Auto Scaling group of the workers"),
                 "FinderGroup": (self.finders.ref, "Auto Scaling group of the finder"),
-                "MachineRole": (self.machine_role.attr_arn, "Role that buckets of other accounts must allow"),
+                "MachineRole": (
+                    self.machine_role.attr_arn,
+                    "Role that buckets of other accounts must allow",
+                ),
                 "LogGroup": (self.logs, "What everything of the task says"),
                 "Topic": (self.topic.ref, "Alarms"),
             }
         )
         shown = cdk.CfnOutput(
-            self, "OutDashboard", value=self.dashboard.ref, description="CloudWatch dashboard of a task alone"
+            self,
+            "OutDashboard",
+            value=self.dashboard.ref,
+            description="CloudWatch dashboard of a task alone",
         )
         shown.override_logical_id("Dashboard")
         shown.condition = cast("cdk.CfnCondition", self.holds(self.alone))
@@ -693,7 +759,9 @@ def _split(types: str) -> list[str]:
 def _dashboard() -> dict[str, Any]:
     """Return the body of the dashboard; `${...}` is replaced."""
 
-    def graph(title: str, left: int, top: int, *metrics: list[Any], stat: str = "Sum") -> dict[str, Any]:
+    def graph(
+        title: str, left: int, top: int, *metrics: list[Any], stat: str = "Sum"
+    ) -> dict[str, Any]:
         return {
             "type": "metric",
             "x": left * 8,
@@ -740,7 +808,16 @@ def _dashboard() -> dict[str, Any]:
                 group("GroupInServiceInstances", "${Finders}"),
                 stat="Average",
             ),
-            graph("Latency (ms)", 1, 1, ours("SourceLatency"), ours("DestinationLatency"), stat="p90"),
-            graph("Requests", 2, 1, ours("Requests"), ours("ThrottledRequests"), ours("FailedRequests")),
+            graph(
+                "Latency (ms)", 1, 1, ours("SourceLatency"), ours("DestinationLatency"), stat="p90"
+            ),
+            graph(
+                "Requests",
+                2,
+                1,
+                ours("Requests"),
+                ours("ThrottledRequests"),
+                ours("FailedRequests"),
+            ),
         ]
     }

@@ -72,9 +72,9 @@ def add_site(
 
     `api`: host of the GraphQL API. `asked`: other addresses that the console requests, for sign-in.
     These parameters may be empty: the domain, its certificate (in ACM, or another one in IAM), and
-    the web ACL. `plain`: for China, too. Without the types of resources that its regions do not know,
-    functions and access with signed requests; and there, without the properties that its CloudFront
-    refuses.
+    the web ACL. `plain`: for China, too. Without the types of resources that its regions do not
+    know, functions and access with signed requests; and there, without the properties that its
+    CloudFront refuses.
     """
     bucket = _bucket(stack)
     has_domain, has_acl = stack.is_given(domain), stack.is_given(web_acl)
@@ -97,7 +97,9 @@ def add_site(
             http_version="http2",
             ipv6_enabled=here.not_there(True, False) if here else True,
             aliases=cdk.Token.as_list(stack.when(has_domain, [domain.value_as_string])),
-            viewer_certificate=stack.when(has_domain, by_default["Own"], by_default["ViewerCertificate"]),
+            viewer_certificate=stack.when(
+                has_domain, by_default["Own"], by_default["ViewerCertificate"]
+            ),
             web_acl_id=_web_acl(stack, has_acl, web_acl, here),
             origins=[
                 console,
@@ -134,7 +136,8 @@ def add_site(
             ],
         ),
     )
-    # cfn-lint assumes an empty certificate, and policies in China, although conditions exclude both.
+    # cfn-lint assumes an empty certificate, and policies in China, although conditions exclude
+    # both.
     ignored = ["W1030", "W3704"] if here else ["W1030"]
     distribution.cfn_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ignored}}}
     _let_in(stack, bucket, reader or _distribution_itself(stack, distribution))
@@ -199,7 +202,9 @@ def _bucket(stack: Template) -> aws_s3.CfnBucket:
         CONSOLE,
         bucket_encryption=aws_s3.CfnBucket.BucketEncryptionProperty(
             server_side_encryption_configuration=[
-                aws_s3.CfnBucket.ServerSideEncryptionRuleProperty(server_side_encryption_by_default=encrypted)
+                aws_s3.CfnBucket.ServerSideEncryptionRuleProperty(
+                    server_side_encryption_by_default=encrypted
+                )
             ]
         ),
         public_access_block_configuration=aws_s3.CfnBucket.PublicAccessBlockConfigurationProperty(
@@ -209,7 +214,11 @@ def _bucket(stack: Template) -> aws_s3.CfnBucket:
             restrict_public_buckets=True,
         ),
         ownership_controls=aws_s3.CfnBucket.OwnershipControlsProperty(
-            rules=[aws_s3.CfnBucket.OwnershipControlsRuleProperty(object_ownership="BucketOwnerEnforced")]
+            rules=[
+                aws_s3.CfnBucket.OwnershipControlsRuleProperty(
+                    object_ownership="BucketOwnerEnforced"
+                )
+            ]
         ),
     )
     bucket.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
@@ -267,9 +276,12 @@ def _page_for_all() -> aws_cloudfront.CfnDistribution.CustomErrorResponsePropert
     )
 
 
-def _distribution_itself(stack: Template, distribution: aws_cloudfront.CfnDistribution) -> Statement:
+def _distribution_itself(
+    stack: Template, distribution: aws_cloudfront.CfnDistribution
+) -> Statement:
     arn = stack.sub(
-        "arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${Id}", Id=distribution.attr_id
+        "arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${Id}",
+        Id=distribution.attr_id,
     )
     return {
         "Principal": {"Service": "cloudfront.amazonaws.com"},
@@ -303,7 +315,9 @@ def _function(
         name=stack.sub(f"${{AWS::StackName}}-${{AWS::Region}}-{name}"),
         auto_publish=True,
         function_code=code,
-        function_config=aws_cloudfront.CfnFunction.FunctionConfigProperty(comment=name, runtime=RUNTIME),
+        function_config=aws_cloudfront.CfnFunction.FunctionConfigProperty(
+            comment=name, runtime=RUNTIME
+        ),
     )
     return aws_cloudfront.CfnDistribution.FunctionAssociationProperty(
         event_type="viewer-request", function_arn=made.attr_function_arn
@@ -317,7 +331,10 @@ def _headers(stack: Template, asked: list[str]) -> aws_cloudfront.CfnResponseHea
         "",
         [
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; ",
-            f"font-src 'self' data:; connect-src {asks}; frame-src {asks}; frame-ancestors 'self'; ",
+            (
+                f"font-src 'self' data:; connect-src {asks}; frame-src {asks}; frame-ancestors "
+                "'self'; "
+            ),
             "base-uri 'none'; form-action 'none'",
         ],
     )
@@ -333,7 +350,9 @@ def _headers(stack: Template, asked: list[str]) -> aws_cloudfront.CfnResponseHea
                 ),
                 content_type_options=config.ContentTypeOptionsProperty(override=True),
                 frame_options=config.FrameOptionsProperty(frame_option="SAMEORIGIN", override=True),
-                referrer_policy=config.ReferrerPolicyProperty(referrer_policy="no-referrer", override=True),
+                referrer_policy=config.ReferrerPolicyProperty(
+                    referrer_policy="no-referrer", override=True
+                ),
                 strict_transport_security=config.StrictTransportSecurityProperty(
                     access_control_max_age_sec=63_072_000, include_subdomains=False, override=True
                 ),

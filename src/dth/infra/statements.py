@@ -10,8 +10,9 @@ Statement = dict[str, Any]  # as in a policy document
 TAG = "DataTransferHub"
 # The path of every role: two hubs with one name in two regions share no role.
 ROLES = "/dth/${AWS::Region}/"
-# Log groups are named with this prefix and the stack's name. Step Functions needs an own entry in the
-# account's resource policy, which has room for some forty, for each log group that begins otherwise.
+# Log groups are named with this prefix and the stack's name. Step Functions needs an own entry in
+# the account's resource policy, which has room for some forty, for each log group that begins
+# otherwise.
 LOGS = "/aws/vendedlogs/dth"
 # Actions that change a bucket, or the objects in it.
 CHANGES = (
@@ -65,7 +66,8 @@ def not_by_tasks(resources: Any) -> Statement:
 
 
 def only_by_tls(resources: Any, action: str) -> Statement:
-    """Return a resource policy statement that denies access without TLS. `action` such as "sqs:*"."""
+    """Return a resource policy statement that denies access without TLS. `action` such as
+    "sqs:*"."""
     return {
         "Sid": "OnlyByTls",
         "Effect": "Deny",

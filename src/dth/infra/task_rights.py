@@ -48,7 +48,9 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
     """
 
     def arn(service: str, resource: str) -> str:
-        return sub(f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}")
+        return sub(
+            f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}"
+        )
 
     def own(service: str, before: str = "") -> list[str]:
         return [arn(service, f"{before}${{AWS::StackName}}-{kind}-*") for kind in KINDS]
@@ -62,7 +64,10 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
         _named("Token", allow(TOKEN, "*")),
         _named(
             "Registries",
-            allow(sorted({*LIST, *PULL, *PUSH, *CREATE}), sub("arn:${AWS::Partition}:ecr:*:*:repository/*")),
+            allow(
+                sorted({*LIST, *PULL, *PUSH, *CREATE}),
+                sub("arn:${AWS::Partition}:ecr:*:*:repository/*"),
+            ),
         ),
         _named(
             "Secrets",
@@ -121,7 +126,9 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
             "Passing",
             allow(
                 ["iam:PassRole"],
-                sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role{ROLES}${{AWS::StackName}}-*"),
+                sub(
+                    f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role{ROLES}${{AWS::StackName}}-*"
+                ),
             ),
         ),
         _named(
@@ -198,7 +205,9 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
     """
 
     def arn(service: str, resource: str) -> str:
-        return sub(f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}")
+        return sub(
+            f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}"
+        )
 
     def own(service: str, before: str = "") -> list[str]:
         return [arn(service, f"{before}${{AWS::StackName}}-{kind}-*") for kind in KINDS]
@@ -208,20 +217,27 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
 
     roles, profiles = (
         [
-            sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{of}{ROLES}${{AWS::StackName}}-{kind}-*")
+            sub(
+                f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{of}{ROLES}${{AWS::StackName}}-{kind}-*"
+            )
             for kind in KINDS
         ]
         for of in ("role", "instance-profile")
     )
     services = [
-        "lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com", "ecs-tasks.amazonaws.com",
+        "lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com",
+        "ecs-tasks.amazonaws.com",
         sub("ec2.${AWS::URLSuffix}"),
     ]  # fmt: skip
     return {
         "MakesRoles": [
             allow(
                 all_of(
-                    "iam", "CreateRole", "PutRolePermissionsBoundary", "AttachRolePolicy", "PutRolePolicy"
+                    "iam",
+                    "CreateRole",
+                    "PutRolePermissionsBoundary",
+                    "AttachRolePolicy",
+                    "PutRolePolicy",
                 ),
                 roles,
                 StringEquals={"iam:PermissionsBoundary": boundary},
@@ -319,7 +335,9 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                 own("events", "rule/"),
             ),
             allow(
-                all_of("cloudwatch", "PutMetricAlarm", "DeleteAlarms", "TagResource", "UntagResource"),
+                all_of(
+                    "cloudwatch", "PutMetricAlarm", "DeleteAlarms", "TagResource", "UntagResource"
+                ),
                 own("cloudwatch", "alarm:"),
             ),
             # Alarms are described, and dashboards named, without the stack's name.

@@ -94,7 +94,7 @@ def reads_bindings(table: Any) -> Statement:
 class TaskStack(Template):
     """The template of one plugin. The plugin calls these methods in its own order."""
 
-    # ---------------------------------------------------------------------------------------- parameters
+    # ----------------------------------------------------------------------------------- parameters
 
     def declare(self, type: str, model: type[BaseModel], types: Mapping[str, str]) -> None:
         """Declare the plugin's parameters, and those of every task. `type`: the plugin's name in
@@ -107,7 +107,10 @@ class TaskStack(Template):
             default="", pattern="|[A-Za-z0-9-]{1,64}",
         )  # fmt: skip
         tables = self.parameter(
-            "tablePrefix", "Tables", DEPLOYMENT, "Beginning of the names of the hub's tables; own ones when empty.",
+            "tablePrefix", "Tables", DEPLOYMENT, (
+                                                 "Beginning of the names of the hub's tables; own "
+                                                 "ones when empty."
+                                                 ),
             default="", pattern="|[A-Za-z0-9_.-]{1,200}",
         )  # fmt: skip
         logs = self.parameter(
@@ -119,7 +122,10 @@ class TaskStack(Template):
         self.allowed_networks(default="private")
         self.hub_table = self.parameter(
             "hubTable", "Table of the hub", DEPLOYMENT,
-            "Says what secrets are bound to. Without a hub, whoever makes the task decides, and it is empty.",
+            (
+            "Says what secrets are bound to. Without a hub, whoever makes the task decides, "
+            "and it is empty."
+            ),
             default="", pattern=r"|[\w.-]{3,255}",
         )  # fmt: skip
         self.of_hub = self.is_given(task_id)
@@ -127,7 +133,9 @@ class TaskStack(Template):
         # With a hub, the name starts with the stack's, so the hub may start and delete it; alone,
         # CloudFormation chooses a name.
         self.machine_name = self.when(self.of_hub, cdk.Aws.STACK_NAME)
-        self.own_tables = self.condition("OwnTables", Fn.condition_equals(tables.value_as_string, ""))
+        self.own_tables = self.condition(
+            "OwnTables", Fn.condition_equals(tables.value_as_string, "")
+        )
         self.own_logs = self.condition("OwnLogGroup", Fn.condition_equals(logs.value_as_string, ""))
         self.alone = self.condition("Alone", Fn.condition_equals(task_id.value_as_string, ""))
 
@@ -136,7 +144,7 @@ class TaskStack(Template):
         """Return an expression for conditions: the parameter has that value."""
         return Fn.condition_equals(Fn.ref(parameter), value)
 
-    # ------------------------------------------------------------------------------------ what remembers
+    # ------------------------------------------------------------------------------- what remembers
 
     def remember(self, *tables: str) -> None:
         """Create these tables and the log group under a condition: else the hub's are used."""
@@ -145,7 +153,9 @@ class TaskStack(Template):
             table = self.table(f"{name.title()}Table", TABLES[name])
             table.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
             table.cfn_options.condition = self.holds(self.own_tables)
-            self.tables[name] = self.when(self.own_tables, table.ref, self.sub(f"${{tablePrefix}}-{name}"))
+            self.tables[name] = self.when(
+                self.own_tables, table.ref, self.sub(f"${{tablePrefix}}-{name}")
+            )
         group = self.log_group("Logs")
         group.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
         group.cfn_options.condition = self.holds(self.own_logs)
@@ -168,7 +178,10 @@ class TaskStack(Template):
             visibility_timeout=VISIBILITY,
             message_retention_period=KEPT,
             receive_message_wait_time_seconds=20,
-            redrive_policy={"deadLetterTargetArn": self.dead.attr_arn, "maxReceiveCount": MAX_RECEIVES},
+            redrive_policy={
+                "deadLetterTargetArn": self.dead.attr_arn,
+                "maxReceiveCount": MAX_RECEIVES,
+            },
             kms_master_key_id=key,
             sqs_managed_sse_enabled=own_key,
         )
@@ -204,13 +217,15 @@ class TaskStack(Template):
             "DTH_HUB_TABLE": self.hub_table.value_as_string,
         }
 
-    # --------------------------------------------------------------------------------------------- rights
+    # --------------------------------------------------------------------------------------- rights
 
     def task_rights(self, roles: Sequence[aws_iam.CfnRole]) -> list[aws_iam.CfnPolicy]:
         """Grant what everything that accesses the task's data needs."""
         table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Name}"
         tables = [
-            self.sub(table + end, Name=name) for name in self.tables.values() for end in ("", "/index/*")
+            self.sub(table + end, Name=name)
+            for name in self.tables.values()
+            for end in ("", "/index/*")
         ]
         statements = [
             allow(USE_QUEUE, [self.queue.attr_arn, self.dead.attr_arn]),
@@ -261,7 +276,7 @@ class TaskStack(Template):
             for name, (statements, condition) in granted.items()
         ]
 
-    # ---------------------------------------------------------------------------------------- how it is set up
+    # ----------------------------------------------------------------------------- how it is set up
 
     def setup(
         self,
@@ -287,7 +302,9 @@ class TaskStack(Template):
             resource.add_property_override(name, value)
         return resource
 
-    def after_grants(self, resource: cdk.CfnCustomResource, grants: Sequence[aws_iam.CfnPolicy]) -> None:
+    def after_grants(
+        self, resource: cdk.CfnCustomResource, grants: Sequence[aws_iam.CfnPolicy]
+    ) -> None:
         """Make the resource depend on the rights: they exist before it is created and until it is
         deleted.
 
@@ -327,7 +344,7 @@ class TaskStack(Template):
         )
         return queue
 
-    # ---------------------------------------------------------------------------------------- alarms
+    # --------------------------------------------------------------------------------------- alarms
 
     def alarm(
         self,

@@ -99,7 +99,10 @@ class Template(cdk.Stack):
             "lambdaVersion",
             "Version of the functions' code",
             DEPLOYMENT,
-            "Version of lambda.zip in the asset bucket; dth aws publish fills it in. The newest when empty.",
+            (
+                "Version of lambda.zip in the asset bucket; dth aws publish fills it in. The "
+                "newest when empty."
+            ),
             default="",
             pattern=r"|[\w.-]{1,1024}",
         )
@@ -115,12 +118,15 @@ class Template(cdk.Stack):
             "kmsKeyArn",
             "KMS key",
             DEPLOYMENT,
-            "ARN of the key that encrypts queues, tables, topics and logs; keys that AWS manages when empty.",
+            (
+                "ARN of the key that encrypts queues, tables, topics and logs; keys that AWS "
+                "manages when empty."
+            ),
             default="",
             pattern="|arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+",
         )
 
-    # ---------------------------------------------------------------------------------------- parameters
+    # ----------------------------------------------------------------------------------- parameters
 
     def allowed_networks(self, default: str) -> None:
         """Declare where tasks may connect besides public addresses (see
@@ -128,16 +134,20 @@ class Template(cdk.Stack):
         """
         self.parameter(
             "allowedNetworks", "Allowed networks", DEPLOYMENT,
-            "Where tasks may connect to besides public addresses, separated by commas: private, loopback, or networks "
-            "such as 10.20.0.0/16. Metadata services never.",
+            "Where tasks may connect to besides public addresses, separated by commas: "
+            "private, loopback, or networks such as 10.20.0.0/16. Metadata services never.",
             default=default, pattern="[a-z0-9.:/, ]{0,1000}",
         )  # fmt: skip
 
     def public_ip(self, who: str) -> CfnParameter:
-        """Declare whether what runs in the subnets gets a public address. `who`: such as machines."""
+        """Declare whether what runs in the subnets gets a public address. `who`: such as
+        machines."""
         return self.parameter(
             "publicIp", "Public address", NETWORK,
-            f"Whether {who} get a public address: in a subnet without NAT they reach nothing outside without one.",
+            (
+            f"Whether {who} get a public address: in a subnet without NAT they reach nothing "
+            "outside without one."
+            ),
             default="ENABLED", allowed=["ENABLED", "DISABLED"],
         )  # fmt: skip
 
@@ -148,8 +158,8 @@ class Template(cdk.Stack):
         for architecture, name in BUNDLES.items():
             self.parameter(
                 name, f"Code ({architecture})", DEPLOYMENT,
-                f"SHA-256 of bundle-{architecture}.tar.gz, which machines run and nothing else; dth aws publish fills "
-                "it in. Not checked when empty.", default="", pattern=DIGEST,
+                f"SHA-256 of bundle-{architecture}.tar.gz, which machines run and nothing else; "
+                "dth aws publish fills it in. Not checked when empty.", default="", pattern=DIGEST,
             )  # fmt: skip
 
     def parameter(
@@ -166,7 +176,8 @@ class Template(cdk.Stack):
         least: float | None = None,
         most: float | None = None,
     ) -> CfnParameter:
-        """Declare a parameter. Without a default it is required. `pattern` matches the whole value."""
+        """Declare a parameter. Without a default it is required. `pattern` matches the whole
+        value."""
         self._groups.setdefault(group, []).append(name)
         self._labels[name] = label
         return CfnParameter(
@@ -189,7 +200,9 @@ class Template(cdk.Stack):
         `types`: CloudFormation's own types of some, which therefore cannot be empty.
         """
         return {
-            str(field.alias): self._task_parameter(str(field.alias), field, types.get(str(field.alias), ""))
+            str(field.alias): self._task_parameter(
+                str(field.alias), field, types.get(str(field.alias), "")
+            )
             for field in model.model_fields.values()
             if field.alias not in leave_out
         }
@@ -199,7 +212,13 @@ class Template(cdk.Stack):
         description = str(field.description)
         if field.annotation == tuple[str, ...]:
             description += " A JSON list of texts."
-        allowed = ["true", "false"] if field.annotation is bool else [] if is_open(field) else choices(field)
+        allowed = (
+            ["true", "false"]
+            if field.annotation is bool
+            else []
+            if is_open(field)
+            else choices(field)
+        )
         if allowed and field.default is None:
             allowed = ["", *allowed]
         pattern = next((each for end, each in PATTERNS.items() if name.endswith(end)), "")
@@ -215,7 +234,7 @@ class Template(cdk.Stack):
             pattern="" if type else pattern.removeprefix("|") if needed else pattern,
         )
 
-    # ---------------------------------------------------------------------------------------- conditions
+    # ----------------------------------------------------------------------------------- conditions
 
     def is_given(self, parameter: CfnParameter) -> str:
         """Return the name of the condition that the parameter is not empty."""
@@ -245,7 +264,9 @@ class Template(cdk.Stack):
         """Return `value` if the named condition holds, else `otherwise`; without it, the property
         is omitted.
         """
-        chosen = Fn.condition_if(condition, value, cdk.Aws.NO_VALUE if otherwise is None else otherwise)
+        chosen = Fn.condition_if(
+            condition, value, cdk.Aws.NO_VALUE if otherwise is None else otherwise
+        )
         texts = isinstance(value, str) and isinstance(otherwise, str | None)
         return cdk.Token.as_string(chosen) if texts else chosen
 
@@ -267,7 +288,7 @@ class Template(cdk.Stack):
         """Return an ARN in the stack's partition; CloudFormation replaces each `${...}` in it."""
         return self.sub(f"arn:${{AWS::Partition}}:{service}:{region}:{account}:{resource}")
 
-    # ----------------------------------------------------------------------------------------- resources
+    # ------------------------------------------------------------------------------------ resources
 
     def role(
         self,
@@ -306,7 +327,9 @@ class Template(cdk.Stack):
             assume_role_policy_document=policy([trust]),
             policies=policies or None,
             path=self.sub(ROLES),
-            permissions_boundary=self.when(self.is_given(self.boundary), self.boundary.value_as_string),
+            permissions_boundary=self.when(
+                self.is_given(self.boundary), self.boundary.value_as_string
+            ),
         )
 
     def grant(
@@ -365,7 +388,10 @@ class Template(cdk.Stack):
             memory_size=memory,
             environment=aws_lambda.CfnFunction.EnvironmentProperty(variables=dict(environment)),
             logging_config=aws_lambda.CfnFunction.LoggingConfigProperty(
-                log_group=log_group, log_format="JSON", application_log_level="INFO", system_log_level="WARN"
+                log_group=log_group,
+                log_format="JSON",
+                application_log_level="INFO",
+                system_log_level="WARN",
             ),
             **more,
         )
@@ -449,7 +475,9 @@ class Template(cdk.Stack):
                 metric=aws_cloudwatch.CfnAlarm.MetricProperty(
                     namespace=namespace,
                     metric_name=metric,
-                    dimensions=[aws_cloudwatch.CfnAlarm.DimensionProperty(name=dimension, value=value)],
+                    dimensions=[
+                        aws_cloudwatch.CfnAlarm.DimensionProperty(name=dimension, value=value)
+                    ],
                 ),
                 period=60,
                 stat=statistic,
@@ -487,7 +515,9 @@ class Template(cdk.Stack):
     def tell(self, outputs: Mapping[str, tuple[str, str]]) -> None:
         """Add the stack's outputs: value and description by name."""
         for name, (value, description) in outputs.items():
-            cdk.CfnOutput(self, f"Out{name}", value=value, description=description).override_logical_id(name)
+            cdk.CfnOutput(
+                self, f"Out{name}", value=value, description=description
+            ).override_logical_id(name)
 
     def finish(self) -> None:
         """Write how CloudFormation's console shows the parameters: the deployment group last."""
@@ -495,9 +525,12 @@ class Template(cdk.Stack):
         self.template_options.metadata = {
             "AWS::CloudFormation::Interface": {
                 "ParameterGroups": [
-                    {"Label": {"default": group}, "Parameters": self._groups[group]} for group in groups
+                    {"Label": {"default": group}, "Parameters": self._groups[group]}
+                    for group in groups
                 ],
-                "ParameterLabels": {name: {"default": label} for name, label in self._labels.items()},
+                "ParameterLabels": {
+                    name: {"default": label} for name, label in self._labels.items()
+                },
             }
         }
 

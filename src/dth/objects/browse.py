@@ -1,5 +1,5 @@
-"""Looks into a store for people: its buckets, the keys below a prefix, one object; and a new bucket. Answers are
-bounded, and problems are in the answer and not raised."""
+"""Looks into a store for people: its buckets, the keys below a prefix, one object; and a new
+bucket. Answers are bounded, and problems are in the answer and not raised."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -57,14 +57,20 @@ Look = Callable[[S3Client, Mapping[str, str]], Awaitable[dict[str, Any]]]
 
 
 async def look(process: Process) -> dict[str, Any]:
-    return await look_into(process.kind, process.parameters, process.name, process.secrets, process.asked)
+    return await look_into(
+        process.kind, process.parameters, process.name, process.secrets, process.asked
+    )
 
 
 async def look_into(
-    kind: str, parameters: S3Parameters, side: str, secrets: SecretStore, asked: Mapping[str, str] = NOTHING
+    kind: str,
+    parameters: S3Parameters,
+    side: str,
+    secrets: SecretStore,
+    asked: Mapping[str, str] = NOTHING,
 ) -> dict[str, Any]:
-    """The answer to a look of this kind (one of `LOOKS`), for one side of a task. `ok`, `message`, `advice` and
-    `detail` are as in a probe."""
+    """The answer to a look of this kind (one of `LOOKS`), for one side of a task. `ok`, `message`,
+    `advice` and `detail` are as in a probe."""
     if kind == "buckets":
         # The bucket may be part of the host's name, and may not exist.
         start = "src" if side == "source" else "dest"
@@ -92,17 +98,27 @@ async def _buckets(client: S3Client, asked: Mapping[str, str]) -> dict[str, Any]
     except (ObjectRefused, NotSupported) as error:
         if await client.credentials.keys() is None:
             return _failed(
-                "The store answers, but lists its buckets to nobody without a signature.", detail=str(error)
+                "The store answers, but lists its buckets to nobody without a signature.",
+                detail=str(error),
             )
         # The store checks a signature before it looks at rights.
         message = (
-            "The store accepts the keys, but they may not list the buckets: type the name of the bucket."
+            "The store accepts the keys, but they may not list the buckets: type the name of "
+            "the bucket."
         )
-        return {"message": message, "detail": str(error), "buckets": [], "more": False, "listed": False}
+        return {
+            "message": message,
+            "detail": str(error),
+            "buckets": [],
+            "more": False,
+            "listed": False,
+        }
     root = parse_xml(response.body)
     if root.tag != "ListAllMyBucketsResult":
         raise EndpointRefused(
-            f"{client.where('GET', '')}: no list of buckets in the answer", code="NoListing", status=200
+            f"{client.where('GET', '')}: no list of buckets in the answer",
+            code="NoListing",
+            status=200,
         )
     buckets = [
         {"name": each.findtext("Name") or "", "created": each.findtext("CreationDate") or ""}
@@ -116,7 +132,9 @@ async def _buckets(client: S3Client, asked: Mapping[str, str]) -> dict[str, Any]
 
 async def _browse(client: S3Client, asked: Mapping[str, str]) -> dict[str, Any]:
     prefix, limit = asked.get("prefix", ""), min(int(asked.get("count") or PAGE), MAX_PAGE)
-    listing = PrefixListing(client, prefix, attempts=2, delimiter="/", first_version=client.first_version)
+    listing = PrefixListing(
+        client, prefix, attempts=2, delimiter="/", first_version=client.first_version
+    )
     page = await listing.page(token=asked.get("token", ""), limit=limit)
     return {
         "prefixes": [_text(each) for each in page.prefixes],
@@ -147,7 +165,9 @@ async def _object(client: S3Client, asked: Mapping[str, str]) -> dict[str, Any]:
         noted = f"The tags cannot be read: {error}"
     return {
         "properties": [
-            {"name": shown, "value": headers[name]} for name, shown in SHOWN.items() if headers.get(name)
+            {"name": shown, "value": headers[name]}
+            for name, shown in SHOWN.items()
+            if headers.get(name)
         ],
         "metadata": [
             {"name": name.removeprefix(META), "value": value}
@@ -162,7 +182,8 @@ async def _object(client: S3Client, asked: Mapping[str, str]) -> dict[str, Any]:
 async def _create_bucket(client: S3Client, asked: Mapping[str, str]) -> dict[str, Any]:
     region = client.endpoint.region
     body = b""
-    # us-east-1 is the one region of AWS that may not be named. Other stores ignore the document, or know no regions.
+    # us-east-1 is the one region of AWS that may not be named. Other stores ignore the document, or
+    # know no regions.
     if client.endpoint.is_aws and region != "us-east-1":
         place = f"<LocationConstraint>{escape(region)}</LocationConstraint>"
         body = f"<CreateBucketConfiguration>{place}</CreateBucketConfiguration>".encode()

@@ -1,9 +1,9 @@
-"""The controller: the safety net for the workers. On one machine it checks every ten seconds while there is something
-for it to do, on AWS once a minute.
+"""The controller: the safety net for the workers. On one machine it checks every ten seconds while
+there is something for it to do, on AWS once a minute.
 
-It completes giant uploads whose last worker died, discards uploads that nobody will finish, sends lost parts again,
-settles messages that crashed their consumers too often, and sends again objects that a run waits for although neither a
-message nor an upload is left for them.
+It completes giant uploads whose last worker died, discards uploads that nobody will finish, sends
+lost parts again, settles messages that crashed their consumers too often, and sends again objects
+that a run waits for although neither a message nor an upload is left for them.
 """
 
 import contextlib
@@ -49,9 +49,10 @@ log = logging.getLogger(__name__)
 class Controller:
     """One task's controller. Two at once do no harm, because completing has one owner.
 
-    `quiet`: uploads without progress, with the number of parts that were done when the queue was last seen empty, or
-    with the time since which completing them fails; and for the queue itself the number of objects settled then. A
-    caller that creates a controller for each check passes on what the previous one left there."""
+    `quiet`: uploads without progress, with the number of parts that were done when the queue was
+    last seen empty, or with the time since which completing them fails; and for the queue itself
+    the number of objects settled then. A caller that creates a controller for each check passes on
+    what the previous one left there."""
 
     def __init__(
         self, route: ObjectRoute, platform: Platform, name: str, quiet: dict[str, int] | None = None
@@ -81,8 +82,8 @@ class Controller:
         await self._mend(idle, live)
 
     async def _goes_on(self, upload: GiantUpload, error: HubError, before: Before) -> bool:
-        """Leave a failed upload for the next check, or give it up: what fails for too long while other requests pass
-        never ends otherwise. False if the task pauses."""
+        """Leave a failed upload for the next check, or give it up: what fails for too long while
+        other requests pass never ends otherwise. False if the task pauses."""
         since = self.quiet.setdefault(upload.upload_id, int(time.time()))
         # Each check is the first attempt: only the time bounds how often an upload is tried.
         decision = await self._failures.decide(error, 0, before, since)
@@ -103,7 +104,11 @@ class Controller:
                 # Its object was settled without it.
                 await self._multipart.abort(upload)
         elif upload.state is UploadState.INTENT:
-            if idle and time.time() - upload.begun > INTENT_LIMIT and await self._multipart.abort(upload):
+            if (
+                idle
+                and time.time() - upload.begun > INTENT_LIMIT
+                and await self._multipart.abort(upload)
+            ):
                 await self._begin_anew(upload, HubError("its upload was never begun"))
         elif upload.parts_done == upload.parts:
             if time.time() - upload.modified < GRACE:
@@ -121,10 +126,14 @@ class Controller:
             self.quiet[upload.upload_id] = upload.parts_done
 
     async def _mend(self, idle: bool, live: Sequence[GiantUpload]) -> None:
-        """Send PENDING objects that have neither a message nor an upload again, if two checks found the queue empty and
-        nothing moved between them."""
+        """Send PENDING objects that have neither a message nor an upload again, if two checks found
+        the queue empty and nothing moved between them."""
         records = self._platform.records
-        waiting = [run.counts for run in await records.list_runs() if not run.counts.balanced] if idle else []
+        waiting = (
+            [run.counts for run in await records.list_runs() if not run.counts.balanced]
+            if idle
+            else []
+        )
         if not waiting:
             self.quiet.pop(QUEUE, None)
             return
@@ -138,10 +147,14 @@ class Controller:
             for record in await records.page(status=Status.PENDING, limit=MENDED)
             if time.time() - record.updated > STALE and (record.key, record.run) not in under_way
         ]
-        await self._platform.queue.send([ownership.again(record.run, record.key) for record in lost])
+        await self._platform.queue.send(
+            [ownership.again(record.run, record.key) for record in lost]
+        )
         for record in lost:
             fields = {"key": record.key, "run": record.run}
-            log.warning("object was waited for in vain, and is sent again", extra={"fields": fields})
+            log.warning(
+                "object was waited for in vain, and is sent again", extra={"fields": fields}
+            )
 
     async def _begin_anew(self, upload: GiantUpload, error: HubError) -> None:
         """Send an object whose upload is gone again, up to the usual number of attempts."""
@@ -149,7 +162,9 @@ class Controller:
             await self._settle_failed(upload.run, upload.key, upload.attempts, error)
             return
         item = ObjectItem(upload.key, upload.size, upload.etag, upload.attempts)
-        message = ObjectsMessage(f"{message_id(upload.run, item)}.a{upload.attempts}", upload.run, [item])
+        message = ObjectsMessage(
+            f"{message_id(upload.run, item)}.a{upload.attempts}", upload.run, [item]
+        )
         await self._platform.queue.send([encode(message)])
 
     async def _give_up(self, upload: GiantUpload, error: HubError) -> None:
@@ -166,7 +181,8 @@ class Controller:
         while dead := await queue.receive_dead(100):
             for delivery in dead:
                 error = HubError(
-                    f"the message was received {delivery.receives} times and crashed its worker each time"
+                    f"the message was received {delivery.receives} times and crashed its "
+                    "worker each time"
                 )
                 try:
                     message = decode(delivery.id, delivery.body)
@@ -176,23 +192,31 @@ class Controller:
                     case ObjectsMessage():
                         for item in message.items:
                             await self._throw_away(item.key, message.run)
-                            await self._settle_failed(message.run, item.key, delivery.receives, error)
+                            await self._settle_failed(
+                                message.run, item.key, delivery.receives, error
+                            )
                     case PartMessage() if not await self._is_whole(message):
                         await self._throw_away(message.key, message.run)
-                        await self._settle_failed(message.run, message.key, delivery.receives, error)
+                        await self._settle_failed(
+                            message.run, message.key, delivery.receives, error
+                        )
                     case DeleteMessage():
                         await records.settle_extras(message.run, [], [], message.keys)
             await queue.delete(dead)
 
     async def _is_whole(self, message: PartMessage) -> bool:
-        """Whether the message's upload has all its parts. Then its workers died while completing it, and the controller
-        completes it."""
+        """Whether the message's upload has all its parts. Then its workers died while completing
+        it, and the controller completes it."""
         upload = await self._platform.uploads.get(message.key)
         return (
-            upload is not None and upload.upload_id == message.upload_id and upload.parts_done == upload.parts
+            upload is not None
+            and upload.upload_id == message.upload_id
+            and upload.parts_done == upload.parts
         )
 
     async def _settle_failed(self, run: int, key: str, attempts: int, error: HubError) -> None:
         reason = getattr(error, "code", "") or "WorkerCrashed"
-        outcome = Outcome(key, run, Status.FAILED, attempts=attempts, reason=reason, detail=str(error))
+        outcome = Outcome(
+            key, run, Status.FAILED, attempts=attempts, reason=reason, detail=str(error)
+        )
         await self._platform.records.settle([outcome])

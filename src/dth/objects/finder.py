@@ -1,7 +1,7 @@
 """The finder compares both sides and enqueues what differs. It commits one page after another.
 
-The cursors, counts, records and messages of a page are committed together. So a finder that was killed resumes exactly
-where it stopped, and nothing is listed, counted or enqueued twice.
+The cursors, counts, records and messages of a page are committed together. So a finder that was
+killed resumes exactly where it stopped, and nothing is listed, counted or enqueued twice.
 """
 
 import asyncio
@@ -31,10 +31,11 @@ TURN = 5.0
 
 
 def held_up(run: Run, runs: Sequence[Run]) -> bool:
-    """Whether a listing has to wait because it cannot see what is in flight (`Records.overlapping`). It waits until the
-    earlier runs have settled everything."""
+    """Whether a listing has to wait because it cannot see what is in flight
+    (`Records.overlapping`). It waits until the earlier runs have settled everything."""
     return any(
-        each.id < run.id and each.kind is not RunKind.EVENTS and not each.counts.balanced for each in runs
+        each.id < run.id and each.kind is not RunKind.EVENTS and not each.counts.balanced
+        for each in runs
     )
 
 
@@ -47,11 +48,14 @@ class ObjectFinder:
         self._workdir = workdir
         # An event may ask for the record of any object at any time.
         self._once = route.parameters.src_event is EventMode.NO
-        self._always = route.parameters.src_skip_compare or route.parameters.compare_policy is Policy.ALWAYS
+        self._always = (
+            route.parameters.src_skip_compare or route.parameters.compare_policy is Policy.ALWAYS
+        )
 
     async def run(self, run: Run) -> None:
-        """List, compare and enqueue, then enqueue the deletes of mirror mode. Leaves the run TRANSFERRING or DELETING.
-        If a listing cannot be read, the run fails and the error is raised."""
+        """List, compare and enqueue, then enqueue the deletes of mirror mode. Leaves the run
+        TRANSFERRING or DELETING. If a listing cannot be read, the run fails and the error is
+        raised."""
         try:
             try:
                 await self._list(run)
@@ -75,7 +79,11 @@ class ObjectFinder:
             began = 0.0 if self._always else time.time()
             self._route.dest.sweep()
             comparison = Comparison(
-                self._route, self._workdir, records=records, cursors=listing, whole_source=whole_source
+                self._route,
+                self._workdir,
+                records=records,
+                cursors=listing,
+                whole_source=whole_source,
             )
             async for decided in comparison:
                 await self._commit(run, decided, began)
@@ -86,7 +94,10 @@ class ObjectFinder:
     async def _commit(self, run: Run, decided: Decided, listed_since: float) -> None:
         items = [
             ObjectItem(
-                pick.source.key, pick.source.size, pick.source.etag, fresh=pick.verdict is Verdict.MISSING
+                pick.source.key,
+                pick.source.size,
+                pick.source.etag,
+                fresh=pick.verdict is Verdict.MISSING,
             )
             for pick in decided.transfer
         ]
@@ -104,12 +115,22 @@ class ObjectFinder:
         ]
         page.enqueued += [Enqueued(entry.key, 0, "", "", once=True) for entry in decided.absent]
         page.settled = [
-            Outcome(refused.source.key, run.id, Status.FAILED, reason=refused.reason, detail=refused.detail)
+            Outcome(
+                refused.source.key,
+                run.id,
+                Status.FAILED,
+                reason=refused.reason,
+                detail=refused.detail,
+            )
             for refused in decided.refused
         ]
         page.settled += [
             Outcome(
-                entry.key, run.id, Status.CANCELLED, reason=NOT_FOUND, detail="the source has no such object"
+                entry.key,
+                run.id,
+                Status.CANCELLED,
+                reason=NOT_FOUND,
+                detail="the source has no such object",
             )
             for entry in decided.absent
         ]
@@ -126,8 +147,8 @@ class ObjectFinder:
         await self._platform.records.commit(run.id, page)
 
     async def _restore(self, run: Run, keys: list[str]) -> int:
-        """Request readable copies of archived objects. A later run finds them restored. Returns how many requests were
-        accepted."""
+        """Request readable copies of archived objects. A later run finds them restored. Returns how
+        many requests were accepted."""
         parameters, source = self._route.parameters, self._route.source
         gate = asyncio.Semaphore(RESTORES)
 
@@ -144,14 +165,14 @@ class ObjectFinder:
 
         return sum(await asyncio.gather(*map(one, keys)))
 
-    # ------------------------------------------------------------------------------------------------ deletes
+    # -------------------------------------------------------------------------------------- deletes
 
     async def _enqueue_deletes(self, run: Run) -> None:
-        """Mirror mode, after the whole source was listed: check the guard, then send every destination key without a
-        source in messages.
+        """Mirror mode, after the whole source was listed: check the guard, then send every
+        destination key without a source in messages.
 
-        The keys are counted first. So a finder that is killed here counts each key exactly once. If it sends keys
-        again, workers find them settled."""
+        The keys are counted first. So a finder that is killed here counts each key exactly once. If
+        it sends keys again, workers find them settled."""
         records = self._platform.records
         if not any(cursor.id == DELETES_CURSOR for cursor in await records.cursors(run.id)):
             counts = (await records.get_run(run.id)).counts
@@ -165,7 +186,9 @@ class ObjectFinder:
                 return
             total = sum([len(keys) async for keys in self._extras(run)])
             marker = Cursor(DELETES_CURSOR, 0, "", "", "", finished=True)
-            await records.commit(run.id, Page(counts=Counts(delete_enqueued=total), cursors=[marker]))
+            await records.commit(
+                run.id, Page(counts=Counts(delete_enqueued=total), cursors=[marker])
+            )
         async for keys in self._extras(run):
             digest = hashlib.sha256("\0".join(keys).encode("utf-8", "surrogateescape")).hexdigest()
             message = encode(DeleteMessage(f"{run.id}-d{digest[:20]}", run.id, keys))
@@ -186,7 +209,8 @@ def refuse_deletes(counts: Counts, max_percent: float) -> str:
         return "deletes refused: the source is empty, which may be a mistake; nothing was deleted"
     if counts.extra * 100 > max_percent * counts.dest_listed:
         return (
-            f"deletes refused: {counts.extra} of {counts.dest_listed} destination objects would go, more than "
-            f"{max_percent:g}%; look at them with --dry-run, then raise --delete-max-percent"
+            f"deletes refused: {counts.extra} of {counts.dest_listed} destination objects would "
+            f"go, more than {max_percent:g}%; look at them with --dry-run, then raise "
+            "--delete-max-percent"
         )
     return ""

@@ -1,8 +1,10 @@
-"""The parameters of an S3 task: their names, labels, groups, help, defaults and allowed values, defined here and
-nowhere else. API checks, command line options and the reference page are made from this model.
+"""The parameters of an S3 task: their names, labels, groups, help, defaults and allowed values,
+defined here and nowhere else. API checks, command line options and the reference page are made from
+this model.
 
-Names in tasks are camelCase (the alias); `cli` is the option of `dth s3 sync`. Defaults are those of a task to AWS;
-the command line and other destinations leave storage class and ACL unset unless they are given.
+Names in tasks are camelCase (the alias); `cli` is the option of `dth s3 sync`. Defaults are those
+of a task to AWS; the command line and other destinations leave storage class and ACL unset unless
+they are given.
 """
 
 import re
@@ -11,7 +13,17 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
-from dth.core.parameters import GIB, MIB, Moment, Names, Size, TaskParameters, extra, parameter, required
+from dth.core.parameters import (
+    GIB,
+    MIB,
+    Moment,
+    Names,
+    Size,
+    TaskParameters,
+    extra,
+    parameter,
+    required,
+)
 from dth.objects.compare.merge import Policy
 from dth.objects.store.endpoints import Addressing, ChecksumMode
 
@@ -50,8 +62,11 @@ class StorageClass(StrEnum):
     DEEP_ARCHIVE = "DEEP_ARCHIVE"
 
 
-# Classes of AWS that are not offered: outdated, or of special buckets. AWS says itself where they do not fit.
-OTHER_AWS_CLASSES = frozenset({"REDUCED_REDUNDANCY", "EXPRESS_ONEZONE", "OUTPOSTS", "SNOW", "FSX_OPENZFS"})
+# Classes of AWS that are not offered: outdated, or of special buckets. AWS says itself where they
+# do not fit.
+OTHER_AWS_CLASSES = frozenset(
+    {"REDUCED_REDUNDANCY", "EXPRESS_ONEZONE", "OUTPOSTS", "SNOW", "FSX_OPENZFS"}
+)
 
 
 class Acl(StrEnum):
@@ -101,12 +116,15 @@ class Links(StrEnum):
 
 
 class S3Parameters(TaskParameters):
-    # ------------------------------------------------------------------------------------------- source
+    # --------------------------------------------------------------------------------------- source
     src_store: str = parameter(
         "",
         "source",
         "Source store",
-        "Name of a store of the hub, which gives the kind, endpoint, region, credentials, addressing, CA and proxy.",
+        (
+            "Name of a store of the hub, which gives the kind, endpoint, region, credentials, "
+            "addressing, CA and proxy."
+        ),
         what=True,
     )
     src_type: StoreType | None = parameter(
@@ -118,22 +136,37 @@ class S3Parameters(TaskParameters):
         cli="--src-type",
     )
     src_bucket: str = parameter(
-        "", "source", "Source bucket", "Bucket to read.", what=True, required=True, names=Names.BUCKET
+        "",
+        "source",
+        "Source bucket",
+        "Bucket to read.",
+        what=True,
+        required=True,
+        names=Names.BUCKET,
     )
-    src_prefix: str = parameter("", "source", "Source prefix", "Only keys that begin with this.", what=True)
+    src_prefix: str = parameter(
+        "", "source", "Source prefix", "Only keys that begin with this.", what=True
+    )
     links: Links = parameter(
         Links.SKIP,
         "source",
         "Symbolic links",
-        "What to do with symbolic links in a folder: leave them out with a note, or copy what they lead to.",
+        (
+            "What to do with symbolic links in a folder: leave them out with a note, or copy what "
+            "they lead to."
+        ),
         what=True,
         cli="--links",
+        commands_only=True,
     )
     src_prefixs_list_file: str = parameter(
         "",
         "comparison",
         "Prefix list",
-        "A text file with one prefix per line: a key of the source bucket; for commands also a file.",
+        (
+            "A text file with one prefix per line: a key of the source bucket; for commands also a "
+            "file."
+        ),
         what=True,
         cli="--prefix-list",
         names=Names.LIST,
@@ -150,8 +183,8 @@ class S3Parameters(TaskParameters):
         "",
         "comparison",
         "Manifest",
-        "CSV list of the objects to copy: key, or bucket and key. A key of the source bucket, or s3://bucket/key; for "
-        "commands also a file.",
+        "CSV list of the objects to copy: key, or bucket and key. A key of the source bucket, "
+        "or s3://bucket/key; for commands also a file.",
         what=True,
         cli="--manifest",
         cli_too="--files-from",
@@ -173,7 +206,10 @@ class S3Parameters(TaskParameters):
         "",
         "source",
         "Source endpoint",
-        "URL of the store, or several URLs of one store, separated by commas; AWS by region when empty.",
+        (
+            "URL of the store, or several URLs of one store, separated by commas; AWS by region "
+            "when empty."
+        ),
         what=True,
         cli="--src-endpoint-url",
         several=True,
@@ -212,7 +248,12 @@ class S3Parameters(TaskParameters):
         cli="--src-anonymous",
     )
     src_role_arn: str = parameter(
-        "", "source", "Source role", "Role to assume for the source.", what=True, cli="--src-role-arn"
+        "",
+        "source",
+        "Source role",
+        "Role to assume for the source.",
+        what=True,
+        cli="--src-role-arn",
     )
     src_external_id: str = parameter(
         "",
@@ -246,7 +287,10 @@ class S3Parameters(TaskParameters):
         False,
         "source",
         "Source is ours",
-        "The source bucket belongs to the account of the hub: no credentials are needed. On AWS only.",
+        (
+            "The source bucket belongs to the account of the hub: no credentials are needed. On "
+            "AWS only."
+        ),
         what=False,
     )
     is_payer_request: bool = parameter(
@@ -258,13 +302,13 @@ class S3Parameters(TaskParameters):
         cli="--requester-pays",
     )
 
-    # -------------------------------------------------------------------------------------- destination
+    # ---------------------------------------------------------------------------------- destination
     dest_store: str = parameter(
         "",
         "destination",
         "Destination store",
-        "Name of a store of the hub, which gives the kind, endpoint, region, credentials, addressing, CA, proxy and "
-        "checksum mode.",
+        "Name of a store of the hub, which gives the kind, endpoint, region, credentials, "
+        "addressing, CA, proxy and checksum mode.",
         what=True,
     )
     dest_type: StoreType | None = parameter(
@@ -284,12 +328,17 @@ class S3Parameters(TaskParameters):
         required=True,
         names=Names.BUCKET,
     )
-    dest_prefix: str = parameter("", "destination", "Destination prefix", "Put before every key.", what=True)
+    dest_prefix: str = parameter(
+        "", "destination", "Destination prefix", "Put before every key.", what=True
+    )
     dest_keeps_src_prefix: bool = parameter(
         True,
         "destination",
         "Keep the source prefix",
-        "True: destination prefix, a slash, the whole source key. False: it takes the place of the source prefix.",
+        (
+            "True: destination prefix, a slash, the whole source key. False: it takes the place of "
+            "the source prefix."
+        ),
         what=True,
     )
     dest_region: str = parameter(
@@ -304,7 +353,10 @@ class S3Parameters(TaskParameters):
         "",
         "destination",
         "Destination endpoint",
-        "URL of the store, or several URLs of one store, separated by commas; AWS by region when empty.",
+        (
+            "URL of the store, or several URLs of one store, separated by commas; AWS by region "
+            "when empty."
+        ),
         what=True,
         cli="--dst-endpoint-url",
         several=True,
@@ -379,7 +431,10 @@ class S3Parameters(TaskParameters):
         True,
         "destination",
         "Destination is ours",
-        "The destination bucket belongs to the account of the hub: no credentials are needed. On AWS only.",
+        (
+            "The destination bucket belongs to the account of the hub: no credentials are needed. "
+            "On AWS only."
+        ),
         what=False,
     )
     dest_storage_class: StorageClass | str | None = parameter(
@@ -429,7 +484,7 @@ class S3Parameters(TaskParameters):
         True, "destination", "Tags", "Carry over object tags.", what=True, cli="--tags/--no-tags"
     )
 
-    # ------------------------------------------------------------------------------------ what is copied
+    # ------------------------------------------------------------------------------- what is copied
     compare_policy: Policy = parameter(
         Policy.ETAG,
         "comparison",
@@ -454,24 +509,49 @@ class S3Parameters(TaskParameters):
         what=True,
     )
     include_patterns: tuple[str, ...] = parameter(
-        (), "comparison", "Include", "Globs; only keys that match one are copied.", what=True, cli="--include"
+        (),
+        "comparison",
+        "Include",
+        "Globs; only keys that match one are copied.",
+        what=True,
+        cli="--include",
     )
     exclude_patterns: tuple[str, ...] = parameter(
-        (), "comparison", "Exclude", "Globs; keys that match one are left out.", what=True, cli="--exclude"
+        (),
+        "comparison",
+        "Exclude",
+        "Globs; keys that match one are left out.",
+        what=True,
+        cli="--exclude",
     )
     filter_rules: tuple[str, ...] = parameter(
         (),
         "comparison",
         "Filter rules",
-        "Rules in place of include and exclude: + GLOB or - GLOB; the first that matches a key decides.",
+        (
+            "Rules in place of include and exclude: + GLOB or - GLOB; the first that matches a key "
+            "decides."
+        ),
         what=True,
         cli="--filter",
     )
     min_size: Size | None = parameter(
-        None, "comparison", "Smallest size", "Leave out smaller objects.", what=True, cli="--min-size", ge=0
+        None,
+        "comparison",
+        "Smallest size",
+        "Leave out smaller objects.",
+        what=True,
+        cli="--min-size",
+        ge=0,
     )
     max_size: Size | None = parameter(
-        None, "comparison", "Largest size", "Leave out larger objects.", what=True, cli="--max-size", ge=0
+        None,
+        "comparison",
+        "Largest size",
+        "Leave out larger objects.",
+        what=True,
+        cli="--max-size",
+        ge=0,
     )
     modified_since: Moment | None = parameter(
         None,
@@ -501,7 +581,10 @@ class S3Parameters(TaskParameters):
         DeleteMode.NO,
         "comparison",
         "Deletes",
-        "Mirror: delete destination objects that have no source, after the whole source was listed.",
+        (
+            "Mirror: delete destination objects that have no source, after the whole source was "
+            "listed."
+        ),
         what=True,
         cli="--delete-mode",
     )
@@ -541,7 +624,7 @@ class S3Parameters(TaskParameters):
         ge=1,
     )
 
-    # ------------------------------------------------------------------------------------------- engine
+    # --------------------------------------------------------------------------------------- engine
     checksum_mode: ChecksumMode | None = parameter(
         None,
         "engine",
@@ -554,8 +637,9 @@ class S3Parameters(TaskParameters):
         SourceEtags.AUTO,
         "engine",
         "ETags of the source",
-        "MD5: an ETag of 32 hexadecimal digits is the MD5 of its object, and bytes that have another one are damaged. "
-        "OPAQUE: it says nothing about the bytes. AUTO: as the store's profile and its answers say.",
+        "MD5: an ETag of 32 hexadecimal digits is the MD5 of its object, and bytes that have "
+        "another one are damaged. OPAQUE: it says nothing about the bytes. AUTO: as the "
+        "store's profile and its answers say.",
         what=False,
         cli="--src-etags",
     )
@@ -599,7 +683,10 @@ class S3Parameters(TaskParameters):
         4,
         "engine",
         "Concurrency",
-        "Requests in flight to each store at most, for each worker: 32, and 64 more for each unit above 1.",
+        (
+            "Requests in flight to each store at most, for each worker: 32, and 64 more for each "
+            "unit above 1."
+        ),
         what=False,
         cli="--worker-number",
         ge=1,
@@ -609,7 +696,10 @@ class S3Parameters(TaskParameters):
         None,
         "engine",
         "Requests in flight",
-        "Requests in flight to each store at most, for each worker; takes precedence over the concurrency.",
+        (
+            "Requests in flight to each store at most, for each worker; takes precedence over the "
+            "concurrency."
+        ),
         what=False,
         cli="--concurrency",
         ge=1,
@@ -625,10 +715,23 @@ class S3Parameters(TaskParameters):
         le=64,
     )
     desired_capacity: int = parameter(
-        1, "engine", "Workers at first", "Worker processes that a run begins with.", what=False, ge=0, le=64
+        1,
+        "engine",
+        "Workers at first",
+        "Worker processes that a run begins with.",
+        what=False,
+        ge=0,
+        le=64,
     )
     max_capacity: int = parameter(
-        20, "engine", "Most workers", "Worker processes at most.", what=False, cli="--workers", ge=1, le=64
+        20,
+        "engine",
+        "Most workers",
+        "Worker processes at most.",
+        what=False,
+        cli="--workers",
+        ge=1,
+        le=64,
     )
     memory_budget: Size = parameter(
         96 * MIB,
@@ -666,7 +769,7 @@ class S3Parameters(TaskParameters):
         cli="--server-side-copy/--no-server-side-copy",
     )
 
-    # ----------------------------------------------------------------------------------------- schedule
+    # ------------------------------------------------------------------------------------- schedule
     ec2_cron_expression: str = parameter(
         "0/60 * * * ? *",
         "schedule",
@@ -692,7 +795,10 @@ class S3Parameters(TaskParameters):
         "",
         "schedule",
         "Bandwidth timetable",
-        "Bandwidth caps by time, such as Mon-Fri 08:00-18:00 10M; the bandwidth cap holds at other times.",
+        (
+            "Bandwidth caps by time, such as Mon-Fri 08:00-18:00 10M; the bandwidth cap holds at "
+            "other times."
+        ),
         what=False,
     )
     budget: float | None = parameter(
@@ -712,22 +818,47 @@ class S3Parameters(TaskParameters):
         pattern=r"^$|^[^@\s]+@[^@\s]+$",
     )
 
-    # ------------------------------------------------------------------ accepted for existing tasks, or AWS only
+    # ----------------------------------------------------- accepted for existing tasks, or AWS only
     finder_depth: int = parameter(
-        0, "compatibility", "Finder depth", "Not needed: key ranges split themselves.", what=False, ge=0
+        0,
+        "compatibility",
+        "Finder depth",
+        "Not needed: key ranges split themselves.",
+        what=False,
+        ge=0,
     )
     finder_number: int = parameter(
-        1, "compatibility", "Finder number", "Not needed: key ranges split themselves.", what=False, ge=0
+        1,
+        "compatibility",
+        "Finder number",
+        "Not needed: key ranges split themselves.",
+        what=False,
+        ge=0,
     )
     finder_ec2_memory: int = parameter(
-        8, "compatibility", "Finder memory", "Not needed: the finder's memory is flat. GB.", what=False, ge=1
+        8,
+        "compatibility",
+        "Finder memory",
+        "Not needed: the finder's memory is flat. GB.",
+        what=False,
+        ge=1,
     )
-    ec2_vpc_id: str = parameter("", "compatibility", "VPC", "VPC of the workers. On AWS only.", what=False)
+    ec2_vpc_id: str = parameter(
+        "", "compatibility", "VPC", "VPC of the workers. On AWS only.", what=False
+    )
     ec2_subnets: str = parameter(
-        "", "compatibility", "Subnets", "Two subnets or more, separated by commas. On AWS only.", what=False
+        "",
+        "compatibility",
+        "Subnets",
+        "Two subnets or more, separated by commas. On AWS only.",
+        what=False,
     )
     spot_workers: bool = parameter(
-        False, "compatibility", "Spot workers", "Run workers on spot instances. On AWS only.", what=False
+        False,
+        "compatibility",
+        "Spot workers",
+        "Run workers on spot instances. On AWS only.",
+        what=False,
     )
 
     @field_validator("dest_storage_class", mode="before")
@@ -738,7 +869,8 @@ class S3Parameters(TaskParameters):
             return value or None
         if not re.fullmatch(r"[\w.:+-]{1,128}", value, re.ASCII):
             raise ValueError(
-                f"{value!r} is not a valid name of a storage class: letters, digits and any of _.:+- make one"
+                f"{value!r} is not a valid name of a storage class: letters, digits and any of "
+                "_.:+- make one"
             )
         return value.upper() if value.upper() in {each.value for each in StorageClass} else value
 
@@ -757,7 +889,10 @@ class S3Parameters(TaskParameters):
             raise ValueError("give filter rules, or include and exclude patterns")
         if self.src_anonymous and (self.src_profile or self.src_credentials or self.src_role_arn):
             raise ValueError("the source is anonymous, yet it has credentials")
-        if self.dest_put_object_sse_kms_key_id and self.dest_put_object_sse_type is not Encryption.AWS_KMS:
+        if (
+            self.dest_put_object_sse_kms_key_id
+            and self.dest_put_object_sse_type is not Encryption.AWS_KMS
+        ):
             raise ValueError("a KMS key needs encryption AWS_KMS")
         if self.dest_sse_customer_key and self.dest_put_object_sse_type is not Encryption.NONE:
             raise ValueError("a customer key is an encryption of its own: leave the other one out")
@@ -765,7 +900,11 @@ class S3Parameters(TaskParameters):
             self.src_manifest or self.src_inventory or self.src_skip_compare
         ):
             raise ValueError("mirror deletes need whole prefixes, listed on both sides")
-        if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
+        if (
+            self.min_size is not None
+            and self.max_size is not None
+            and self.min_size > self.max_size
+        ):
             raise ValueError("the smallest size is above the largest")
         if self.min_capacity > self.max_capacity:
             raise ValueError("the fewest workers are more than the most")

@@ -69,10 +69,8 @@ class ObjectsPlugin(Plugin):
         here, there = places(parameters)
         if overlaps(here, there):
             raise UsageError(
-                (
-                    f"destBucket: source and destination overlap ({shown(here)} and {shown(there)} "
-                    "in one store)"
-                )
+                f"destBucket: source and destination overlap ({shown(here)} and {shown(there)} "
+                "in one store)"
             )
 
     def check_side(self, parameters: S3Parameters, side: str) -> None:

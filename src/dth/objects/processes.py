@@ -28,9 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def load(parameters: S3Parameters, secrets: SecretStore) -> None:
-    """Load what all processes of the task need before any is forked, so it is loaded once and not in each."""
+    """Load what all processes of the task need before any is forked, so it is loaded once and not
+    in each."""
     for side in SIDES:
-        if isinstance(resolve_credentials(credential_source(parameters, side), secrets), ResolvedCredentials):
+        if isinstance(
+            resolve_credentials(credential_source(parameters, side), secrets), ResolvedCredentials
+        ):
             import botocore.credentials
             import botocore.session  # noqa: F401
 
@@ -49,7 +52,8 @@ async def run(process: Process) -> dict[str, Any] | None:
                 case "controller":
                     await _control(Controller(route, platform, process.name))
                 case "sweeper":
-                    # When everything is settled, remaining uploads belong to objects that failed or were taken over.
+                    # When everything is settled, remaining uploads belong to objects that failed or
+                    # were taken over.
                     await Controller(route, platform, process.name).check()
                 case "aborter":
                     await Controller(route, platform, process.name).abort_all()
@@ -57,7 +61,8 @@ async def run(process: Process) -> dict[str, Any] | None:
 
 
 async def find(route: ObjectRoute, platform: Platform, workdir: Path, number: int) -> None:
-    """Run the finder for a run, and log the result. `workdir`: for data that does not fit into memory."""
+    """Run the finder for a run, and log the result. `workdir`: for data that does not fit into
+    memory."""
     begun = await platform.records.get_run(number)
     log.info("run taken up", extra={"fields": {"run": number, "state": begun.state}})
     await ObjectFinder(route, platform, workdir).run(begun)
@@ -65,7 +70,9 @@ async def find(route: ObjectRoute, platform: Platform, workdir: Path, number: in
         # A listing that had to start over continued as a newer run.
         if each.kind is RunKind.SYNC and each.id >= number:
             counts = {name: count for name, count in asdict(each.counts).items() if count}
-            log.info("run listed", extra={"fields": {"run": each.id, "state": each.state, **counts}})
+            log.info(
+                "run listed", extra={"fields": {"run": each.id, "state": each.state, **counts}}
+            )
             for note in each.notes:
                 log.info(note, extra={"fields": {"run": each.id}})
 

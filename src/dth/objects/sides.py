@@ -1,5 +1,5 @@
-"""Where one side of a task is and how it is reached: from its parameters first, then from the environment, then from
-the AWS configuration's profile that it uses."""
+"""Where one side of a task is and how it is reached: from its parameters first, then from the
+environment, then from the AWS configuration's profile that it uses."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,8 @@ class SideSettings:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """All hosts that can read what is sent to this side, in the form that secrets are bound to."""
+        """All hosts that can read what is sent to this side, in the form that secrets are bound
+        to."""
         if self.endpoint.is_folder:
             return ()
         return hosts_of(self.endpoint.urls, self.endpoint.connect.proxy)
@@ -49,7 +50,9 @@ class SideSettings:
         if endpoint.is_folder:
             return ["a folder of this machine"]
         url = self.url.origin or (f"of {endpoint.profile.name}" if endpoint.url else "")
-        style = self.addressing.origin or f"as {endpoint.profile.name} and the bucket's name have it"
+        style = (
+            self.addressing.origin or f"as {endpoint.profile.name} and the bucket's name have it"
+        )
         ca_bundle = self.ca_bundle
         lines = [
             f"endpoint {', '.join(endpoint.urls)} ({url}), type {endpoint.profile.name}",
@@ -74,7 +77,8 @@ class SideSettings:
 
 
 def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
-    """The settings of "source" or "destination", without network requests. Raises UsageError for invalid ones."""
+    """The settings of "source" or "destination", without network requests. Raises UsageError for
+    invalid ones."""
     start, is_source = START[side], side == "source"
 
     def given(name: str) -> str:
@@ -90,7 +94,10 @@ def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
     except UsageError as error:
         raise UsageError(f"{side}: {error}") from None
     region, ca_bundle = option("region", "region"), option("ca_bundle", "ca-bundle")
-    url, asked_style = option("endpoint", "endpoint-url"), option("addressing_style", "addressing-style")
+    url, asked_style = (
+        option("endpoint", "endpoint-url"),
+        option("addressing_style", "addressing-style"),
+    )
     try:
         # A side with a secret does not use a profile that it does not name.
         profile = confinement.aws_profile(given("profile"))
@@ -156,8 +163,8 @@ def _folder_settings(parameters: S3Parameters, side: str) -> SideSettings:
 
 
 def _configured_url(config: AwsConfig, kind: str, *, names_profile: bool) -> Setting:
-    """The endpoint URL from the configuration. If the requested kind of store has its own endpoint, only an explicitly
-    requested profile may set a different one."""
+    """The endpoint URL from the configuration. If the requested kind of store has its own endpoint,
+    only an explicitly requested profile may set a different one."""
     if kind in PROFILES and PROFILES[kind].endpoint:
         return config.own_url if names_profile else UNSET
     return config.url

@@ -1,4 +1,5 @@
-"""Opens a task: from its parameters to the route from source to destination that the engine uses."""
+"""Opens a task: from its parameters to the route from source to destination that the engine
+uses."""
 
 import asyncio
 import os
@@ -15,7 +16,13 @@ from dth.core.transport import Transport
 from dth.objects.compare.merge import ObjectsPlace, overlaps
 from dth.objects.listing.filters import Filter, only_key
 from dth.objects.listing.pages import KeyMap
-from dth.objects.parameters import OTHER_AWS_CLASSES, DeleteMode, S3Parameters, SourceEtags, StorageClass
+from dth.objects.parameters import (
+    OTHER_AWS_CLASSES,
+    DeleteMode,
+    S3Parameters,
+    SourceEtags,
+    StorageClass,
+)
 from dth.objects.sides import START, side_settings
 from dth.objects.store.bucket_names import access_point, bucket_label
 from dth.objects.store.client import S3Client
@@ -33,7 +40,8 @@ from dth.objects.transfer.relay import ObjectRoute, requests_at_once
 async def opened(
     parameters: S3Parameters, secrets: SecretStore, limits: Limits
 ) -> AsyncIterator[ObjectRoute]:
-    """Both sides of a task, opened with `open_route` and closed at the end. Follows changes of the shared rates."""
+    """Both sides of a task, opened with `open_route` and closed at the end. Follows changes of the
+    shared rates."""
     with Transport() as transport:
         route = await open_route(parameters, transport, secrets, limits)
         following = asyncio.create_task(follow(limits, [*route.source.caps, *route.dest.caps]))
@@ -46,8 +54,15 @@ async def opened(
 
 def shared_rates(parameters: S3Parameters) -> dict[str, float]:
     """The rates shared by all processes of a task, as `Limits` keeps them. 0: no limit."""
-    rates = {"requests": parameters.max_requests_per_second, "bytes": parameters.max_bytes_per_second}
-    return {f"{side}.{name}": float(rate or 0) for side in ("source", "dest") for name, rate in rates.items()}
+    rates = {
+        "requests": parameters.max_requests_per_second,
+        "bytes": parameters.max_bytes_per_second,
+    }
+    return {
+        f"{side}.{name}": float(rate or 0)
+        for side in ("source", "dest")
+        for name, rate in rates.items()
+    }
 
 
 async def open_route(
@@ -59,9 +74,10 @@ async def open_route(
     attempts: int = ATTEMPTS,
     one_object: bool = False,
 ) -> ObjectRoute:
-    """Open both sides of a task for requests, each of which is tried up to `attempts` times. The only request that this
-    sends asks for the region of an AWS bucket if none is given. `one_object`: the prefixes are the keys of one object
-    and its copy. Raises UsageError for invalid parameters."""
+    """Open both sides of a task for requests, each of which is tried up to `attempts` times. The
+    only request that this sends asks for the region of an AWS bucket if none is given.
+    `one_object`: the prefixes are the keys of one object and its copy. Raises UsageError for
+    invalid parameters."""
     parameters = _without_aws_defaults(parameters)
     rates = await limits.rates() if limits else {}
     opened = (parameters, transport, secrets, limits, rates, attempts)
@@ -69,8 +85,12 @@ async def open_route(
     dest = await _open_side("destination", *opened)
     if parameters.dest_acl and not dest.capabilities.acl:
         if "dest_acl" in parameters.model_fields_set:
-            raise UsageError(f"destination: {dest.endpoint.profile.name} takes no ACLs; leave out the ACL")
-        dest.capabilities.note(f"{dest.endpoint.profile.name} takes no ACLs; objects are written without")
+            raise UsageError(
+                f"destination: {dest.endpoint.profile.name} takes no ACLs; leave out the ACL"
+            )
+        dest.capabilities.note(
+            f"{dest.endpoint.profile.name} takes no ACLs; objects are written without"
+        )
     if parameters.src_etags is not SourceEtags.AUTO:
         source.capabilities.etags = EtagKind(parameters.src_etags.lower())
     one_store = bool(set(source.endpoint.urls) & set(dest.endpoint.urls))
@@ -81,7 +101,8 @@ async def open_route(
         parameters.server_side_copy
         and not source.endpoint.is_folder
         and one_store
-        # A copy request would name its source by the ARN, not by the host name. Relaying treats both alike.
+        # A copy request would name its source by the ARN, not by the host name. Relaying treats
+        # both alike.
         and not access_point(parameters.src_bucket)
         and await _keys(source, "source") == await _keys(dest, "destination")
     )
@@ -117,17 +138,21 @@ async def open_side(
     return await _open_side(side, parameters, transport, secrets, None, {}, attempts)
 
 
-async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
+async def open_source(
+    parameters: S3Parameters, transport: Transport, secrets: SecretStore
+) -> S3Client:
     return await open_side(parameters, "source", transport, secrets)
 
 
 def check_storage_class(parameters: S3Parameters) -> None:
-    """Raise UsageError for a storage class that AWS does not have. Other stores have classes of their own."""
+    """Raise UsageError for a storage class that AWS does not have. Other stores have classes of
+    their own."""
     asked = parameters.dest_storage_class
     known = {each.value for each in StorageClass} | OTHER_AWS_CLASSES
     if asked and asked not in known and endpoint_of(parameters, "destination").is_aws:
         raise UsageError(
-            f"destStorageClass: {asked!r} is not a storage class of AWS; one of {', '.join(StorageClass)}"
+            f"destStorageClass: {asked!r} is not a storage class of AWS; one of "
+            f"{', '.join(StorageClass)}"
         )
 
 
@@ -158,7 +183,8 @@ def describe_source(parameters: S3Parameters) -> str:
 
 
 def _without_aws_defaults(parameters: S3Parameters) -> S3Parameters:
-    """The parameters, without the defaults of storage class and ACL unless the destination is at AWS."""
+    """The parameters, without the defaults of storage class and ACL unless the destination is at
+    AWS."""
     if endpoint_of(parameters, "destination").is_aws:
         return parameters
     unset = {"dest_storage_class", "dest_acl"} - parameters.model_fields_set
@@ -173,11 +199,15 @@ def credential_source(parameters: S3Parameters, side: str) -> CredentialSource:
 def secret_uses(
     parameters: S3Parameters, sides: Sequence[str] = ("source", "destination")
 ) -> list[SecretUse]:
-    """The secrets that the task uses, and the hosts they are used with. Raises UsageError for invalid parameters."""
+    """The secrets that the task uses, and the hosts they are used with. Raises UsageError for
+    invalid parameters."""
     found = []
     for side in sides:
         settings = side_settings(parameters, side)
-        keys, customer_key = settings.credentials, getattr(parameters, f"{START[side]}_sse_customer_key")
+        keys, customer_key = (
+            settings.credentials,
+            getattr(parameters, f"{START[side]}_sse_customer_key"),
+        )
         names = ["" if keys.anonymous else keys.secret, customer_key]
         found += [SecretUse(side, name, settings.hosts) for name in names if name]
     return found
@@ -254,9 +284,13 @@ async def _keys(client: S3Client, side: str) -> AccessKeys | None:
         raise
 
 
-def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client, *, one_object: bool) -> None:
+def _refuse_overlap(
+    parameters: S3Parameters, source: S3Client, dest: S3Client, *, one_object: bool
+) -> None:
     keys, prefix = key_map(parameters), parameters.src_prefix
-    if parameters.delete_mode is not DeleteMode.MIRROR and (name := only_key(object_filter(parameters))):
+    if parameters.delete_mode is not DeleteMode.MIRROR and (
+        name := only_key(object_filter(parameters))
+    ):
         # Whatever else is there is neither copied nor deleted.
         prefix, one_object = prefix + name, True
     ends = ((source, prefix), (dest, keys.to_dest(prefix)))
@@ -267,7 +301,9 @@ def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client, 
     elif overlaps(here, there):
         one, other = (f"{client.place}/{prefix}" for client, prefix in ends)
         where = "" if source.endpoint.is_folder else "are in one store, and "
-        raise UsageError(f"source and destination overlap: {one} and {other} {where}one lies in the other")
+        raise UsageError(
+            f"source and destination overlap: {one} and {other} {where}one lies in the other"
+        )
 
 
 def _place_of(client: S3Client, prefix: str) -> ObjectsPlace:
@@ -280,4 +316,8 @@ def _place_of(client: S3Client, prefix: str) -> ObjectsPlace:
 
 
 def _listing_time(moment: float | None) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S") if moment is not None else ""
+    return (
+        datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        if moment is not None
+        else ""
+    )

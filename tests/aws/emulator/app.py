@@ -1,4 +1,5 @@
-"""MiniStack as an ASGI application, with the patches of this package. Serve it with `MiniStack(application=...)`."""
+"""MiniStack as an ASGI application, with the patches of this package. Serve it with
+`MiniStack(application=...)`."""
 
 from dth.demo.store import app
 from tests.aws.emulator import (

@@ -1,5 +1,6 @@
-"""AppSync: a token of a user pool, or of an issuer, is one that it has signed, has not ended, and stands alone;
-what is no such token is for the authorizer that an API names besides; who signs with IAM is told to resolvers.
+"""AppSync: a token of a user pool, or of an issuer, is one that it has signed, has not ended, and
+stands alone; what is no such token is for the authorizer that an API names besides; who signs with
+IAM is told to resolvers.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def _of_issuer(token: str, config: dict[str, str]) -> dict[str, Any] | None:
     """As AppSync asks an issuer for its keys. Issuers in tests are spoken to without TLS."""
     try:
         keys = _fetch(_fetch(f"{config['issuer']}/.well-known/openid-configuration")["jwks_uri"])
-        claims = jwt.decode(token, KeySet.import_key_set(keys), algorithms=["RS256", "ES256"]).claims
+        claims = jwt.decode(
+            token, KeySet.import_key_set(keys), algorithms=["RS256", "ES256"]
+        ).claims
     except (JoseError, ValueError):
         return None
     for_whom = [

@@ -1,4 +1,5 @@
-"""Auto Scaling: a group with a mixed instances policy tells its launch template; processes can be suspended."""
+"""Auto Scaling: a group with a mixed instances policy tells its launch template; processes can be
+suspended."""
 
 from __future__ import annotations
 
@@ -17,13 +18,17 @@ def patch() -> None:
     replace(provisioners, "_asg_fields", _with_mixed)
     actions = autoscaling._ACTION_MAP
     if not {"SuspendProcesses", "ResumeProcesses"}.isdisjoint(actions):
-        raise ImportError("this MiniStack suspends processes itself; the patch is not needed any more")
+        raise ImportError(
+            "this MiniStack suspends processes itself; the patch is not needed any more"
+        )
     actions["SuspendProcesses"] = _suspend
     actions["ResumeProcesses"] = _resume
     actions["DescribeAutoScalingGroups"] = _with_suspended(actions["DescribeAutoScalingGroups"])
 
 
-def _with_mixed(original: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def _with_mixed(
+    original: Callable[[dict[str, Any]], dict[str, Any]],
+) -> Callable[..., dict[str, Any]]:
     def fields(properties: dict[str, Any]) -> dict[str, Any]:
         mixed = properties.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
         launch = properties.get("LaunchTemplate") or mixed.get("LaunchTemplateSpecification")
@@ -38,7 +43,9 @@ def _suspend(parameters: dict[str, Any]) -> Any:
 
 
 def _resume(parameters: dict[str, Any]) -> Any:
-    _suspended(parameters).difference_update(autoscaling._parse_member_list(parameters, "ScalingProcesses"))
+    _suspended(parameters).difference_update(
+        autoscaling._parse_member_list(parameters, "ScalingProcesses")
+    )
     return autoscaling._xml(200, "ResumeProcessesResponse", "")
 
 

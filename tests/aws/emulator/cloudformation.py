@@ -1,5 +1,6 @@
-"""Templates: alarms on metric math are made (nobody computes them here: tests read them back), and so are users of a
-user pool; a template is also found by the name of its bucket; conditions split and join texts.
+"""Templates: alarms on metric math are made (nobody computes them here: tests read them back), and
+so are users of a user pool; a template is also found by the name of its bucket; conditions split
+and join texts.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ def _alarm(original: Callable[[str, dict[str, Any]], Any]) -> Callable[[str, dic
         if not metrics:
             return original(name, properties)
         plain = {each: value for each, value in properties.items() if each != "Metrics"}
-        plain |= {"Namespace": "MetricMath", "MetricName": name, "Statistic": "Maximum", "Period": 60}
+        plain |= {
+            "Namespace": "MetricMath",
+            "MetricName": name,
+            "Statistic": "Maximum",
+            "Period": 60,
+        }
         return {**original(name, plain), "Metrics": metrics}
 
     return record
@@ -84,7 +90,9 @@ def _by_bucket(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _create_user(logical: str, properties: dict[str, Any], stack: str) -> Any:
     names = ("UserPoolId", "Username", "UserAttributes", "DesiredDeliveryMediums")
-    _done(cognito._admin_create_user({name: properties[name] for name in names if name in properties}))
+    _done(
+        cognito._admin_create_user({name: properties[name] for name in names if name in properties})
+    )
     return properties["Username"], {}
 
 

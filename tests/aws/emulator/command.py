@@ -27,7 +27,8 @@ main()
 
 
 class Command:
-    """`dth aws` against the region. `templates`: those that it would make, if they are there already."""
+    """`dth aws` against the region. `templates`: those that it would make, if they are there
+    already."""
 
     def __init__(self, region: Region, templates: Mapping[str, Path] | None = None) -> None:
         self._program: list[str | Path] = [Path(sys.executable).with_name("dth")]

@@ -1,5 +1,6 @@
-"""ECS on Fargate: a container is a process here, with the variables of its definition, the module that our image starts
-with, and credentials of the task's role. What a container engine does (pulling, a network, limits) is not done.
+"""ECS on Fargate: a container is a process here, with the variables of its definition, the module
+that our image starts with, and credentials of the task's role. What a container engine does
+(pulling, a network, limits) is not done.
 """
 
 from __future__ import annotations
@@ -58,9 +59,15 @@ def _run(task: dict[str, Any], definition: dict[str, Any], scope: tuple[str, str
     [container] = definition["containerDefinitions"]
     url = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
     sts = boto3.client(
-        "sts", endpoint_url=url, region_name=scope[1], aws_access_key_id="test", aws_secret_access_key="test"
+        "sts",
+        endpoint_url=url,
+        region_name=scope[1],
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
     )
-    role = sts.assume_role(RoleArn=definition["taskRoleArn"], RoleSessionName="container")["Credentials"]
+    role = sts.assume_role(RoleArn=definition["taskRoleArn"], RoleSessionName="container")[
+        "Credentials"
+    ]
     with tempfile.TemporaryDirectory(prefix="dth-container-") as home:
         environment = {
             "PATH": os.environ["PATH"],
@@ -89,11 +96,14 @@ def _run(task: dict[str, Any], definition: dict[str, Any], scope: tuple[str, str
             code = process.wait()
     with request_scope(*scope):
         reason = "Essential container in task exited"
-        ecs._mark_task_stopped(task["taskArn"], task, reason, "EssentialContainerExited", exit_code=code)
+        ecs._mark_task_stopped(
+            task["taskArn"], task, reason, "EssentialContainerExited", exit_code=code
+        )
 
 
 def _wait(cluster: str, arns: list[str]) -> dict[str, Any]:
-    """Until they have ended: state machines here are quicker than real ones, but containers are not."""
+    """Until they have ended: state machines here are quicker than real ones, but containers are
+    not."""
     while True:
         _, _, body = ecs._describe_tasks({"cluster": cluster, "tasks": arns})
         told: dict[str, Any] = json.loads(body)
@@ -108,7 +118,9 @@ def _with_exit_codes(original: Callable[..., dict[str, Any]]) -> Callable[..., d
     def run_task(resource: str, data: dict[str, Any]) -> dict[str, Any]:
         told = original(resource, data)
         if any(each.get("exitCode") for task in told["tasks"] for each in task["containers"]):
-            raise stepfunctions._ExecutionError("States.TaskFailed", json.dumps(told["tasks"], default=str))
+            raise stepfunctions._ExecutionError(
+                "States.TaskFailed", json.dumps(told["tasks"], default=str)
+            )
         return told
 
     return run_task

@@ -1,9 +1,9 @@
-"""The public addresses of a hub in the emulated region, as browsers and command lines reach them: a proxy that answers
-for CloudFront and Cognito with a certificate of its own.
+"""The public addresses of a hub in the emulated region, as browsers and command lines reach them: a
+proxy that answers for CloudFront and Cognito with a certificate of its own.
 
-What the emulator's CloudFront does not carry out is done here, as the deployed distribution says: `/graphql` leads to
-the API. Tokens go as they are, as in China, where no function can change them. Cognito's pages are the emulator's, at
-the pool's own domain.
+What the emulator's CloudFront does not carry out is done here, as the deployed distribution says:
+`/graphql` leads to the API. Tokens go as they are, as in China, where no function can change them.
+Cognito's pages are the emulator's, at the pool's own domain.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class Edge:
                 host = self.headers["host"]
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 headers = {
-                    name.lower(): text for name, text in self.headers.items() if name.lower() not in HOP
+                    name.lower(): text
+                    for name, text in self.headers.items()
+                    if name.lower() not in HOP
                 }
                 headers |= {"x-forwarded-proto": "https", "accept-encoding": "identity"}
                 path = self.path
@@ -70,7 +72,9 @@ class Edge:
                     upstream.close()
                 if path.endswith("/openid-configuration"):
                     found = re.sub(
-                        rb"https://[^/]+/(oauth2|logout)", rb"https://%s/\1" % signs_in.encode(), found
+                        rb"https://[^/]+/(oauth2|logout)",
+                        rb"https://%s/\1" % signs_in.encode(),
+                        found,
                     )
                 self.send_response(answer.status)
                 for name, text in answer.getheaders():

@@ -1,5 +1,6 @@
-"""EventBridge: schedules run SPEED times as fast, so that a minute's controller comes every few seconds. A minute is
-long enough for a function to be done, some seconds are not: it is called again when it is.
+"""EventBridge: schedules run SPEED times as fast, so that a minute's controller comes every few
+seconds. A minute is long enough for a function to be done, some seconds are not: it is called again
+when it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Lambda: functions run this checkout, with the Python that has it; what the zip brings is for another processor."""
+"""Lambda: functions run this checkout, with the Python that has it; what the zip brings is for
+another processor."""
 
 from __future__ import annotations
 
@@ -15,5 +16,7 @@ def patch() -> None:
 
 def _code_last(script: str) -> str:
     if script.count(FIRST) != 1:
-        raise ImportError("this MiniStack finds a function's code otherwise; the patch needs another place")
+        raise ImportError(
+            "this MiniStack finds a function's code otherwise; the patch needs another place"
+        )
     return script.replace(FIRST, LAST)

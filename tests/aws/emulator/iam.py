@@ -1,6 +1,7 @@
-"""IAM: SQS's calls for batches are allowed by the action for one message, as AWS has no other; log groups have the `:*`
-that policies write; wildcards match every character; what ECS is asked to do with a container is about that one, in the
-cluster that is named; and who comes, comes by TLS, though the emulator is spoken to without.
+"""IAM: SQS's calls for batches are allowed by the action for one message, as AWS has no other; log
+groups have the `:*` that policies write; wildcards match every character; what ECS is asked to do
+with a container is about that one, in the cluster that is named; and who comes, comes by TLS,
+though the emulator is spoken to without.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def _log_groups(original: Callable[..., str]) -> Callable[..., str]:
 
 
 def _containers(original: Callable[..., str]) -> Callable[..., str]:
-    def resource(service: str, method: str, path: str, headers: Any, body: bytes, *more: Any) -> str:
+    def resource(
+        service: str, method: str, path: str, headers: Any, body: bytes, *more: Any
+    ) -> str:
         given = json.loads(body or b"{}") if service == "ecs" else {}
         name = given.get("cluster", "")
         _cluster.set(f"{CLUSTER}{name.rpartition('/')[2]}" if name else "")
@@ -64,7 +67,9 @@ def _containers(original: Callable[..., str]) -> Callable[..., str]:
     return resource
 
 
-def _every_character(original: Callable[[str, bool], re.Pattern[str]]) -> Callable[..., re.Pattern[str]]:
+def _every_character(
+    original: Callable[[str, bool], re.Pattern[str]],
+) -> Callable[..., re.Pattern[str]]:
     @cache
     def compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
         found = original(pattern, ignore_case)

@@ -1,9 +1,10 @@
-"""A stand-in for EC2 Auto Scaling, which the emulator does not carry out: as many machines as each group wants.
+"""A stand-in for EC2 Auto Scaling, which the emulator does not carry out: as many machines as each
+group wants.
 
-A machine is a process here. From the launch template that was deployed it takes the environment which the start script
-exports, and the agent that the script starts; its credentials are those of the instance profile's role, from a metadata
-service of its own (IMDSv2), which also tells it when it is to go. What a start script does to a real machine (packages,
-the bundle, systemd) is not done.
+A machine is a process here. From the launch template that was deployed it takes the environment
+which the start script exports, and the agent that the script starts; its credentials are those of
+the instance profile's role, from a metadata service of its own (IMDSv2), which also tells it when
+it is to go. What a start script does to a real machine (packages, the bundle, systemd) is not done.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class Machine:
     going_since: float = 0.0
 
     def let_go(self) -> None:
-        """What its group does when it shrinks: the machine is told, and has until its hook's time is over."""
+        """What its group does when it shrinks: the machine is told, and has until its hook's time
+        is over."""
         if not self.going_since:
             self.going_since = time.monotonic()
             self.metadata.paths["autoscaling/target-lifecycle-state"] = "Terminated"
@@ -168,9 +170,13 @@ class Machines:
         )["LaunchTemplateVersions"][0]["LaunchTemplateData"]
         assert data["MetadataOptions"]["HttpTokens"] == "required"
         profile = data["IamInstanceProfile"]["Arn"].rpartition("/")[2]
-        role = iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"][0]["Arn"]
+        role = iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"][0][
+            "Arn"
+        ]
         instance = f"i-{next(_numbers):017x}"
-        keys = sts.assume_role(RoleArn=role, RoleSessionName=instance, DurationSeconds=LIFE)["Credentials"]
+        keys = sts.assume_role(RoleArn=role, RoleSessionName=instance, DurationSeconds=LIFE)[
+            "Credentials"
+        ]
         metadata = Metadata(
             instance,
             {

@@ -10,5 +10,7 @@ def replace(module: Any, name: str, make: Callable[[Any], Any]) -> None:
     """Put `make(original)` in the place of what the module has by that name."""
     original = getattr(module, name, None)
     if original is None:
-        raise ImportError(f"this MiniStack has no {module.__name__}.{name}; the patch needs another place")
+        raise ImportError(
+            f"this MiniStack has no {module.__name__}.{name}; the patch needs another place"
+        )
     setattr(module, name, make(original))

@@ -1,4 +1,5 @@
-"""One emulated region, with IAM enforced, in which templates are deployed and what they make is looked at."""
+"""One emulated region, with IAM enforced, in which templates are deployed and what they make is
+looked at."""
 
 from __future__ import annotations
 
@@ -33,7 +34,10 @@ class Stack:
     def resources(self) -> dict[str, str]:
         """The names of what it made, by the names in its template."""
         found = self.region.boto("cloudformation").describe_stack_resources(StackName=self.name)
-        return {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in found["StackResources"]}
+        return {
+            each["LogicalResourceId"]: each["PhysicalResourceId"]
+            for each in found["StackResources"]
+        }
 
     def update(self, **parameters: str) -> None:
         cloudformation = self.region.boto("cloudformation")
@@ -45,22 +49,34 @@ class Stack:
             Capabilities=["CAPABILITY_IAM"],
             Parameters=[
                 *({"ParameterKey": name, "UsePreviousValue": True} for name in names),
-                *({"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()),
+                *(
+                    {"ParameterKey": name, "ParameterValue": value}
+                    for name, value in parameters.items()
+                ),
             ],
         )
-        assert self.region.wait_for_stack(self.name) == "UPDATE_COMPLETE", self.region.failures(self.name)
+        assert self.region.wait_for_stack(self.name) == "UPDATE_COMPLETE", self.region.failures(
+            self.name
+        )
 
     def delete(self) -> None:
         self.region.boto("cloudformation").delete_stack(StackName=self.name)
-        assert self.region.wait_for_stack(self.id) == "DELETE_COMPLETE", self.region.failures(self.id)
+        assert self.region.wait_for_stack(self.id) == "DELETE_COMPLETE", self.region.failures(
+            self.id
+        )
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """All items of one of its tables, by its name in the template."""
-        pages = self.region.boto("dynamodb").get_paginator("scan").paginate(TableName=self.resources[table])
+        pages = (
+            self.region.boto("dynamodb")
+            .get_paginator("scan")
+            .paginate(TableName=self.resources[table])
+        )
         return [item for page in pages for item in page["Items"]]
 
     def invoke(self, function: str, payload: Mapping[str, Any] | None = None) -> Any:
-        """Call a function by its name in the template. A failure is an assertion with what it said."""
+        """Call a function by its name in the template. A failure is an assertion with what it
+        said."""
         answer = self.region.boto("lambda").invoke(
             FunctionName=self.resources[function], Payload=json.dumps(payload or {})
         )
@@ -70,7 +86,8 @@ class Stack:
 
 
 class Region(MiniStack):
-    """Call `reset` between tests: everything is forgotten. `installed`: more folders with packages of functions."""
+    """Call `reset` between tests: everything is forgotten. `installed`: more folders with packages
+    of functions."""
 
     def __init__(self, *installed: Path) -> None:
         env = {
@@ -82,7 +99,8 @@ class Region(MiniStack):
         super().__init__(auth=True, env=env, application="tests.aws.emulator.app:app")
 
     def publish(self) -> None:
-        """The asset bucket. What functions run is this checkout, which their Python has: the zip is an empty one."""
+        """The asset bucket. What functions run is this checkout, which their Python has: the zip is
+        an empty one."""
         self.boto("s3").create_bucket(Bucket=ASSETS)
         empty = io.BytesIO()
         with zipfile.ZipFile(empty, "w") as archive:
@@ -100,7 +118,9 @@ class Region(MiniStack):
             StackName=name,
             TemplateURL=f"{self.url}/{ASSETS}/{key}",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in given.items()
+            ],
         )
         status = self.wait_for_stack(name)
         assert status == "CREATE_COMPLETE", self.failures(made["StackId"])
@@ -112,11 +132,16 @@ class Region(MiniStack):
         """The VPC that every account has, and two of its subnets."""
         ec2 = self.boto("ec2")
         subnets = [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"]]
-        return {"ec2VpcId": ec2.describe_vpcs()["Vpcs"][0]["VpcId"], "ec2Subnets": ",".join(subnets[:2])}
+        return {
+            "ec2VpcId": ec2.describe_vpcs()["Vpcs"][0]["VpcId"],
+            "ec2Subnets": ",".join(subnets[:2]),
+        }
 
     def wait_for_stack(self, name: str) -> str:
         def status() -> str:
-            found = self.boto("cloudformation").describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+            found = self.boto("cloudformation").describe_stacks(StackName=name)["Stacks"][0][
+                "StackStatus"
+            ]
             return "" if found.endswith("IN_PROGRESS") else str(found)
 
         return wait_for(status, 60)

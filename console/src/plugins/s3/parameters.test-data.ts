@@ -22,7 +22,6 @@ const MORE: Record<string, Partial<Parameter>> = {
   destBucket: { required: true },
   srcAddressingStyle: ADDRESSING,
   destAddressingStyle: ADDRESSING,
-  links: choice(['skip', 'follow'], 'skip'),
   srcAnonymous: no,
   srcInCurrentAccount: no,
   destInCurrentAccount: yes,

@@ -53,7 +53,7 @@ COMMAND = (sys.executable, "-m", "dth.compose.aws.agent")  # starts a machine's 
 log = logging.getLogger(__name__)
 
 
-# ---------------------------------------------------------------------------------------------- the machine
+# -------------------------------------------------------------------------------------- the machine
 
 
 @dataclass(slots=True)
@@ -212,7 +212,7 @@ async def _let_go(aws: Aws, instance: str) -> None:
             )
 
 
-# -------------------------------------------------------------------------------------------- its processes
+# ------------------------------------------------------------------------------------ its processes
 
 
 async def _be_process(kind: str, name: str) -> None:
@@ -252,7 +252,9 @@ async def _listing(platform: AwsPlatform) -> list[int]:
     runs = await platform.records.list_runs()
     if await platform.records.paused():
         return []
-    return sorted(run.id for run in runs if run.kind is RunKind.SYNC and run.state is RunState.LISTING)
+    return sorted(
+        run.id for run in runs if run.kind is RunKind.SYNC and run.state is RunState.LISTING
+    )
 
 
 @asynccontextmanager

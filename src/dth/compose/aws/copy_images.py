@@ -58,7 +58,9 @@ async def _work(name: str, platform: AwsPlatform) -> None:
     share = -(-parameters.max_concurrency // CONTAINERS)
     parameters = parameters.model_copy(update={"max_concurrency": share})
     with Transport() as transport:
-        worker = ImageWorker(name, await open_route(parameters, transport, platform.secrets), platform)
+        worker = ImageWorker(
+            name, await open_route(parameters, transport, platform.secrets), platform
+        )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         ender = asyncio.create_task(_end_when_idle(worker))
         log.info("copying", extra={"fields": {"at_once": share}})

@@ -13,7 +13,9 @@ class InstanceMetadata:
     """A client of the service. Its calls block; use it on threads."""
 
     def __init__(self) -> None:
-        self._url = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/")
+        self._url = os.environ.get(
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254"
+        ).rstrip("/")
         self._token = ""
         self._renew = 0.0
 
@@ -43,7 +45,9 @@ class InstanceMetadata:
             self._token = self._ask("latest/api/token", "PUT", headers)
             self._renew = time.monotonic() + TTL / 2
         try:
-            return self._ask(f"latest/meta-data/{path}", "GET", {"X-aws-ec2-metadata-token": self._token})
+            return self._ask(
+                f"latest/meta-data/{path}", "GET", {"X-aws-ec2-metadata-token": self._token}
+            )
         except urllib.error.HTTPError as error:
             if error.code == 401:
                 self._renew = 0.0

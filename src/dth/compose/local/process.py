@@ -37,7 +37,9 @@ BOARD = LocalBoard()
 
 
 def run(
-    arguments: Sequence[str], secrets: SecretStore | None = None, find: Callable[[str], Plugin] = plugin
+    arguments: Sequence[str],
+    secrets: SecretStore | None = None,
+    find: Callable[[str], Plugin] = plugin,
 ) -> int:
     """Run one process of a task: KIND STATE_DIR NAME [RUN]. Returns the exit code.
 

@@ -32,7 +32,15 @@ from starlette.routing import Mount, Route
 from dth.compose.local import process
 from dth.core import interrupts
 from dth.core.confinement import Confinement, confine
-from dth.core.errors import Conflict, Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
+from dth.core.errors import (
+    Conflict,
+    Forbidden,
+    HubError,
+    NotFound,
+    StateError,
+    Unauthenticated,
+    UsageError,
+)
 from dth.core.network import Network
 from dth.core.plugins import plugin, plugins
 from dth.core.prices import Prices, read_prices
@@ -93,7 +101,8 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """The hub's address. `public_url`: the address for users, if it differs from the listening one."""
+    """The hub's address. `public_url`: the address for users, if it differs from the listening
+    one."""
 
     host: str = "127.0.0.1"
     port: int = 8780
@@ -112,8 +121,8 @@ class Listen:
             return
         if not self.public_url.startswith("https://"):
             raise UsageError(
-                f"--host {self.host} is open to the network: give --tls-cert and --tls-key, or the address of the "
-                "proxy in front that speaks TLS (--public-url https://...)"
+                f"--host {self.host} is open to the network: give --tls-cert and --tls-key, or "
+                "the address of the proxy in front that speaks TLS (--public-url https://...)"
             )
 
     def url(self, port: int) -> str:
@@ -136,7 +145,8 @@ class Settings:
 
     @classmethod
     def read(cls, path: Path) -> "Settings":
-        """Read the settings; defaults if there is no file. Raises UsageError that names the error."""
+        """Read the settings; defaults if there is no file. Raises UsageError that names the
+        error."""
         try:
             given = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
         except (OSError, ValueError, yaml.YAMLError) as error:
@@ -149,7 +159,9 @@ class Settings:
         }
         if not isinstance(given, dict | None) or not set(given or {}) <= {*kinds, *CONFINING}:
             known = ", ".join((*kinds, *CONFINING))
-            raise UsageError(f"{path}: only {known} may be set, each with names and values below it")
+            raise UsageError(
+                f"{path}: only {known} may be set, each with names and values below it"
+            )
         found: dict[str, Any] = {}
         confining: dict[str, Any] = {"network": OPEN}
         for name, values in (given or {}).items():
@@ -168,7 +180,9 @@ def _ca_bundles(given: object) -> dict[str, str]:
     if not isinstance(given, dict) or not all(
         isinstance(each, str) for pair in given.items() for each in pair
     ):
-        raise UsageError("names with a file each are needed, such as corporate: /etc/ssl/corporate.pem")
+        raise UsageError(
+            "names with a file each are needed, such as corporate: /etc/ssl/corporate.pem"
+        )
     for name, file in given.items():
         if not BUNDLE.fullmatch(name):
             raise UsageError(f"{name!r} is not a name: letters, digits and any of _.- make one")
@@ -276,7 +290,10 @@ async def serve(
             stack.callback(address.unlink, missing_ok=True)
             hub.ready = True
             announce(hub)
-            waiting, losing = asyncio.create_task(stopping.wait()), asyncio.create_task(nursery.lost())
+            waiting, losing = (
+                asyncio.create_task(stopping.wait()),
+                asyncio.create_task(nursery.lost()),
+            )
             await asyncio.wait({waiting, losing, serving}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             losing.cancel()
@@ -294,7 +311,9 @@ def _listening(listen: Listen) -> Any:
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         return socket.create_server((listen.host, listen.port), family=family, backlog=1024)
     except OSError as error:
-        raise UsageError(f"{listen.host} port {listen.port} cannot be used: {error.strerror}") from None
+        raise UsageError(
+            f"{listen.host} port {listen.port} cannot be used: {error.strerror}"
+        ) from None
 
 
 @asynccontextmanager
@@ -425,7 +444,7 @@ def webhook_token(key: bytes, task: str) -> str:
     return hmac.new(key, task.encode(), sha256).hexdigest()
 
 
-# ------------------------------------------------------------------------------------------------- routes
+# ------------------------------------------------------------------------------------------- routes
 
 
 def application(hub: Hub) -> Starlette:

@@ -6,11 +6,12 @@ from typing import Protocol
 
 @dataclass(slots=True)
 class Gauge:
-    """What one process reports about itself. Each report replaces the one before. Byte and request counters only grow.
+    """What one process reports about itself. Each report replaces the one before. Byte and request
+    counters only grow.
 
-    `started` distinguishes two processes that had the same name one after the other. The latencies are the mean
-    milliseconds of the requests answered since the previous report, or 0 if there were none. `note` says what the
-    process waits for; "" for nothing.
+    `started` distinguishes two processes that had the same name one after the other. The latencies
+    are the mean milliseconds of the requests answered since the previous report, or 0 if there were
+    none. `note` says what the process waits for; "" for nothing.
     """
 
     process: str
@@ -37,10 +38,11 @@ class Gauges(Protocol):
     """The gauges of a task's processes."""
 
     async def report(self, gauge: Gauge) -> None:
-        """Replace the previous report of this process. Others may see it some seconds later. The note becomes one line
-        of text."""
+        """Replace the previous report of this process. Others may see it some seconds later. The
+        note becomes one line of text."""
         ...
 
     async def all(self) -> list[Gauge]:
-        """The last report of each process, ordered by name. Processes silent for a day are left out."""
+        """The last report of each process, ordered by name. Processes silent for a day are left
+        out."""
         ...

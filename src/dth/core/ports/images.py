@@ -11,8 +11,9 @@ from dth.core.ports.status import Status
 class ImageRecord:
     """What one run did with one image.
 
-    `key` is the key of its `Record`: its name at the destination, without the registry. `size` is the total of its
-    layers in bytes; `moved` are the bytes of it that had to be sent. The rest was already there.
+    `key` is the key of its `Record`: its name at the destination, without the registry. `size` is
+    the total of its layers in bytes; `moved` are the bytes of it that had to be sent. The rest was
+    already there.
     """
 
     key: str
@@ -34,10 +35,12 @@ class ImageRecord:
 
 
 class Images(Protocol):
-    """The history of a task's images: one record per image and run, for images that a run had to handle."""
+    """The history of a task's images: one record per image and run, for images that a run had to
+    handle."""
 
     async def write(self, images: Sequence[ImageRecord]) -> None:
-        """Insert the records, or replace those of the same image and run. An ended record never becomes PENDING."""
+        """Insert the records, or replace those of the same image and run. An ended record never
+        becomes PENDING."""
         ...
 
     async def cancel_pending(self, reason: str) -> None:
@@ -66,6 +69,6 @@ class Images(Protocol):
         after: str = "",
         limit: int = 100,
     ) -> list[ImageRecord]:
-        """Up to `limit` records above the key `after`, in key order. With `run`: those of that run. Without: the newest
-        of each image."""
+        """Up to `limit` records above the key `after`, in key order. With `run`: those of that run.
+        Without: the newest of each image."""
         ...

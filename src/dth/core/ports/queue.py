@@ -13,7 +13,8 @@ class BadMessage(HubError):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to send. `id` is deterministic: sending the same id twice gives one message, or a harmless copy."""
+    """A message to send. `id` is deterministic: sending the same id twice gives one message, or a
+    harmless copy."""
 
     id: str
     body: str
@@ -21,7 +22,8 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message received under a lease. `receives` includes this receive; `receipt` proves the lease."""
+    """A message received under a lease. `receives` includes this receive; `receipt` proves the
+    lease."""
 
     id: str
     body: str
@@ -39,24 +41,27 @@ class Depth:
 
 
 class Queue(Protocol):
-    """An at-least-once queue. A message received more than `max_receives` times moves to the dead messages."""
+    """An at-least-once queue. A message received more than `max_receives` times moves to the dead
+    messages."""
 
     async def send(self, messages: Sequence[Outgoing], delay: float = 0.0) -> None:
-        """Enqueue all messages, each visible after `delay` seconds. Returns when all are stored safely."""
+        """Enqueue all messages, each visible after `delay` seconds. Returns when all are stored
+        safely."""
         ...
 
     async def receive(self, limit: int, lease: float, wait: float) -> list[Delivery]:
-        """Receive up to `limit` visible messages and lease each for `lease` seconds. Waits up to `wait` seconds for the
-        first."""
+        """Receive up to `limit` visible messages and lease each for `lease` seconds. Waits up to
+        `wait` seconds for the first."""
         ...
 
     async def extend(self, deliveries: Sequence[Delivery], lease: float) -> set[str]:
-        """Extend the leases to `lease` seconds from now. Returns the ids whose lease was lost: drop their work."""
+        """Extend the leases to `lease` seconds from now. Returns the ids whose lease was lost: drop
+        their work."""
         ...
 
     async def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        """Give the messages back, visible after `delay` seconds. This receive does not count. For draining, throttling
-        and pauses."""
+        """Give the messages back, visible after `delay` seconds. This receive does not count. For
+        draining, throttling and pauses."""
         ...
 
     async def delete(self, deliveries: Sequence[Delivery]) -> None:
@@ -72,5 +77,6 @@ class Queue(Protocol):
         ...
 
     async def receive_dead(self, limit: int) -> list[Delivery]:
-        """Messages that were received too often because their consumers crashed. They stay until `delete`."""
+        """Messages that were received too often because their consumers crashed. They stay until
+        `delete`."""
         ...

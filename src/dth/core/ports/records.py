@@ -14,9 +14,10 @@ from dth.core.ports.status import Status, Verified
 class Record:
     """What the hub knows about one object.
 
-    `etag` and `size` are the source's when the object was last enqueued. `dest_etag` is what the destination answered.
-    `proof` is `algorithm:base64` of the bytes sent, and `verified` says who confirmed them. On a DONE record, `reason`
-    says what the copy lacks, for example tags that could not be read.
+    `etag` and `size` are the source's when the object was last enqueued. `dest_etag` is what the
+    destination answered. `proof` is `algorithm:base64` of the bytes sent, and `verified` says who
+    confirmed them. On a DONE record, `reason` says what the copy lacks, for example tags that could
+    not be read.
     """
 
     key: str
@@ -38,8 +39,9 @@ class Record:
 class Outcome:
     """The end of one object's transfer in one run. It counts once, however often it is written.
 
-    On a DONE outcome, `reason` says what the copy lacks. `sequencer` is the last event known when the transfer began:
-    if a later event has come since, the outcome ends nothing. None: the outcome counts whatever events came.
+    On a DONE outcome, `reason` says what the copy lacks. `sequencer` is the last event known when
+    the transfer began: if a later event has come since, the outcome ends nothing. None: the outcome
+    counts whatever events came.
     """
 
     key: str
@@ -70,8 +72,8 @@ class FailureGroup:
 class Enqueued:
     """One object that the finder enqueues, with the message that carries it.
 
-    `once`: the run enqueues the object only here, and nobody reads its record before it has an outcome. So a platform
-    need not write a record until then.
+    `once`: the run enqueues the object only here, and nobody reads its record before it has an
+    outcome. So a platform need not write a record until then.
     """
 
     key: str
@@ -85,8 +87,9 @@ class Enqueued:
 class Page:
     """What the finder commits in one step: cursors, counts, records and messages, all or nothing.
 
-    `listed_since`: when the listings that this page is based on began; 0 without listings. An object that was copied
-    after that time, in the listed state, counts as pending: the destination's listing may be older than the copy.
+    `listed_since`: when the listings that this page is based on began; 0 without listings. An
+    object that was copied after that time, in the listed state, counts as pending: the
+    destination's listing may be older than the copy.
     """
 
     counts: Counts = field(default_factory=Counts)  # increments
@@ -106,7 +109,8 @@ class Page:
 def wanted(
     messages: Sequence[Outgoing], enqueued: Sequence[Enqueued], pending: Collection[str]
 ) -> list[Outgoing]:
-    """The messages to send when `pending` are the keys already pending: not those that carry only such keys."""
+    """The messages to send when `pending` are the keys already pending: not those that carry only
+    such keys."""
     if not pending:
         return list(messages)
     carried = {each.message for each in enqueued}
@@ -117,16 +121,18 @@ def wanted(
 class Records(Protocol):
     """The records and run ledgers of one task.
 
-    An object in flight has one owner: the run in which its record is PENDING. No other run sends a message for it, and
-    messages of other runs do not copy it. `overlapping` says whether this also holds for objects enqueued `once`. If
-    not, a listing begins only when the runs before it have settled everything.
+    An object in flight has one owner: the run in which its record is PENDING. No other run sends a
+    message for it, and messages of other runs do not copy it. `overlapping` says whether this also
+    holds for objects enqueued `once`. If not, a listing begins only when the runs before it have
+    settled everything.
     """
 
     overlapping: bool
 
     async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
-        """The unfinished run of this kind (True: resumed), or a new run (False). With `beside`, a run that has listed
-        everything counts as finished: the new run begins while the last objects of the old one are in flight."""
+        """The unfinished run of this kind (True: resumed), or a new run (False). With `beside`, a
+        run that has listed everything counts as finished: the new run begins while the last objects
+        of the old one are in flight."""
         ...
 
     async def get_run(self, run: int) -> Run:
@@ -164,10 +170,13 @@ class Records(Protocol):
     async def commit(self, run: int, page: Page) -> None:
         """The outbox: stores the page and its messages together, or nothing.
 
-        Counts every item of `page.enqueued` itself; `page.counts` leaves `enqueued`, `enqueued_bytes` and `pending` at
-        0. If the record is PENDING already, the item counts as `pending` and stays with its run. Otherwise it counts as
-        `enqueued`, and the record becomes PENDING in this run. A message whose objects are all `pending` is not sent.
-        If a platform writes no record for items enqueued `once`, they count only as `enqueued`.
+        Counts every item of `page.enqueued` itself; `page.counts` leaves `enqueued`,
+        `enqueued_bytes` and `pending` at
+        0. If the record is PENDING already, the item counts as `pending` and stays with its run.
+           Otherwise it counts as
+        `enqueued`, and the record becomes PENDING in this run. A message whose objects are all
+        `pending` is not sent. If a platform writes no record for items enqueued `once`, they count
+        only as `enqueued`.
         """
         ...
 
@@ -186,21 +195,23 @@ class Records(Protocol):
         ...
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
-        """Write each outcome that its run waits for, and update the run's counters. Returns how many counted.
+        """Write each outcome that its run waits for, and update the run's counters. Returns how
+        many counted.
 
-        A run waits for an object if its record is PENDING in that run, or has not been written since it was enqueued
-        there. If an event later than the outcome's `sequencer` took effect, nothing is written: the run still waits,
-        and the object must be transferred again.
+        A run waits for an object if its record is PENDING in that run, or has not been written
+        since it was enqueued there. If an event later than the outcome's `sequencer` took effect,
+        nothing is written: the run still waits, and the object must be transferred again.
         """
         ...
 
     async def settled(self, run: int, keys: Sequence[str]) -> set[str]:
-        """Those of the keys for which this run waits for no outcome any more: their messages are not needed. Keys
-        without a record are not included."""
+        """Those of the keys for which this run waits for no outcome any more: their messages are
+        not needed. Keys without a record are not included."""
         ...
 
     async def reconcile(self) -> None:
-        """Finish writes that dead processes left incomplete. Harmless at any time; the controller calls it."""
+        """Finish writes that dead processes left incomplete. Harmless at any time; the controller
+        calls it."""
         ...
 
     async def digest(self, run: int) -> Digest:
@@ -208,13 +219,13 @@ class Records(Protocol):
         ...
 
     async def read_digest(self, run: int, limit: int) -> bool:
-        """Add up to `limit` records to the digest of a run that began before digests were kept. Returns True when the
-        digest is complete. Others may write records in the meantime."""
+        """Add up to `limit` records to the digest of a run that began before digests were kept.
+        Returns True when the digest is complete. Others may write records in the meantime."""
         ...
 
     async def cancel_pending(self, reason: str) -> None:
-        """When nothing is in flight any more: PENDING records become CANCELLED, objects still to be deleted are kept,
-        and unfinished runs become FAILED. So every ledger balances."""
+        """When nothing is in flight any more: PENDING records become CANCELLED, objects still to be
+        deleted are kept, and unfinished runs become FAILED. So every ledger balances."""
         ...
 
     def scan(
@@ -233,8 +244,8 @@ class Records(Protocol):
         after: str = "",
         limit: int = 100,
     ) -> list[Record]:
-        """Up to `limit` records after the key `after`, in key order. For records that are neither FAILED nor CANCELLED,
-        a platform may use an order of its own."""
+        """Up to `limit` records after the key `after`, in key order. For records that are neither
+        FAILED nor CANCELLED, a platform may use an order of its own."""
         ...
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
@@ -242,6 +253,7 @@ class Records(Protocol):
         ...
 
     async def apply_event(self, key: str, sequencer: str) -> bool:
-        """Remember that the event with this (padded) sequencer takes effect on `key`. Returns False if a later event
-        already did: drop this one. Returns True for the same event again: the first attempt may not have finished."""
+        """Remember that the event with this (padded) sequencer takes effect on `key`. Returns False
+        if a later event already did: drop this one. Returns True for the same event again: the
+        first attempt may not have finished."""
         ...

@@ -30,13 +30,13 @@ class RunState(StrEnum):
 
 @dataclass(slots=True)
 class Counts:
-    """The ledger of a run: listed = filtered + same + archived + pending + enqueued. When the run ends,
-    enqueued = done + failed + cancelled.
+    """The ledger of a run: listed = filtered + same + archived + pending + enqueued. When the run
+    ends, enqueued = done + failed + cancelled.
 
-    Of the `same`, `unproven` were accepted by time because their ETags could not be compared. Of the `done`, each
-    `verified_...` counts the objects confirmed in this way; the rest were not verified. `incomplete` objects lack
-    something that could not be copied. Deletes have their own ledger:
-    delete_enqueued = deleted + delete_kept + delete_failed.
+    Of the `same`, `unproven` were accepted by time because their ETags could not be compared. Of
+    the `done`, each `verified_...` counts the objects confirmed in this way; the rest were not
+    verified. `incomplete` objects lack something that could not be copied. Deletes have their own
+    ledger: delete_enqueued = deleted + delete_kept + delete_failed.
     """
 
     listed: int = 0
@@ -68,12 +68,15 @@ class Counts:
     @property
     def unverified(self) -> int:
         """Copied objects that nobody confirmed."""
-        confirmed = self.verified_store + self.verified_etag + self.verified_source + self.verified_content
+        confirmed = (
+            self.verified_store + self.verified_etag + self.verified_source + self.verified_content
+        )
         return self.done - confirmed
 
     @property
     def by_verification(self) -> dict[str, int]:
-        """How many of the `done` were confirmed, by the values of `Verified`; "none" for those nobody confirmed."""
+        """How many of the `done` were confirmed, by the values of `Verified`; "none" for those
+        nobody confirmed."""
         return {
             Verified.STORE.value: self.verified_store,
             Verified.ETAG.value: self.verified_etag,
@@ -120,8 +123,9 @@ class Run:
 class Cursor:
     """How far the listing of one key range of a run got.
 
-    The range is (after, upto]; `upto` "" means no end. Everything up to and including `position` has been committed.
-    `scope` is the number of the prefix (or manifest part) that the range belongs to.
+    The range is (after, upto]; `upto` "" means no end. Everything up to and including `position`
+    has been committed. `scope` is the number of the prefix (or manifest part) that the range
+    belongs to.
     """
 
     id: str

@@ -13,7 +13,8 @@ class Status(StrEnum):
 
 
 class Verified(StrEnum):
-    """Who confirmed that a copy is right. Only statements by somebody other than this program count."""
+    """Who confirmed that a copy is right. Only statements by somebody other than this program
+    count."""
 
     NOT = ""  # nobody
     # The destination answered the checksum of what was sent.

@@ -23,8 +23,8 @@ class UploadState(StrEnum):
 class GiantUpload:
     """One giant object in progress.
 
-    `begun` is when the intent was written. Only uploads of exactly this key that began after that time, and that are
-    not recorded here, may be removed.
+    `begun` is when the intent was written. Only uploads of exactly this key that began after that
+    time, and that are not recorded here, may be removed.
     """
 
     key: str
@@ -67,18 +67,19 @@ class Part:
 
 
 class Uploads(Protocol):
-    """The records of giant uploads and their parts. A key has at most one live upload, which belongs to its run."""
+    """The records of giant uploads and their parts. A key has at most one live upload, which
+    belongs to its run."""
 
     async def intend(self, upload: GiantUpload) -> bool:
-        """Write the intent if the key has no live upload (INTENT, UPLOADING or COMPLETING). Returns False if another
-        worker has one: do nothing."""
+        """Write the intent if the key has no live upload (INTENT, UPLOADING or COMPLETING). Returns
+        False if another worker has one: do nothing."""
         ...
 
     async def start(
         self, key: str, upload_id: str, parts: Sequence[Part], messages: Sequence[Outgoing]
     ) -> bool:
-        """INTENT -> UPLOADING, with its parts and their messages, all or nothing. Returns False if the intent is gone:
-        abort the upload just created."""
+        """INTENT -> UPLOADING, with its parts and their messages, all or nothing. Returns False if
+        the intent is gone: abort the upload just created."""
         ...
 
     async def get(self, key: str) -> GiantUpload | None:
@@ -90,11 +91,13 @@ class Uploads(Protocol):
         ...
 
     async def part_done(self, key: str, upload_id: str, part: Part) -> GiantUpload | None:
-        """Record that the part is done; it counts once. Returns None if that upload is not UPLOADING any more."""
+        """Record that the part is done; it counts once. Returns None if that upload is not
+        UPLOADING any more."""
         ...
 
     async def claim(self, key: str, upload_id: str, owner: str, lease: float) -> bool:
-        """UPLOADING (or COMPLETING with an expired lease) -> COMPLETING for `owner`. True for exactly one owner."""
+        """UPLOADING (or COMPLETING with an expired lease) -> COMPLETING for `owner`. True for
+        exactly one owner."""
         ...
 
     async def unclaim(self, key: str, upload_id: str, owner: str) -> None:
@@ -102,7 +105,8 @@ class Uploads(Protocol):
         ...
 
     async def end(self, key: str, upload_id: str, state: UploadState) -> bool:
-        """-> DONE or ABORTED. True for the one call that did it. Deletes the records of the parts."""
+        """-> DONE or ABORTED. True for the one call that did it. Deletes the records of the
+        parts."""
         ...
 
     async def live(self) -> list[GiantUpload]:

@@ -1,10 +1,22 @@
-"""The GraphQL API: the root fields of `schema.graphql`, one plain function each, grouped by topic. The GraphQL server
-and an AppSync Lambda function both call `resolve`.
+"""The GraphQL API: the root fields of `schema.graphql`, one plain function each, grouped by topic.
+The GraphQL server and an AppSync Lambda function both call `resolve`.
 
 A root field returns a dataclass of `answers`; `resolve` converts it to JSON.
 """
 
-from dth.hub.api import audit, channels, graphs, hub, jobs, logs, records, secrets, stores, tasks, users
+from dth.hub.api import (
+    audit,
+    channels,
+    graphs,
+    hub,
+    jobs,
+    logs,
+    records,
+    secrets,
+    stores,
+    tasks,
+    users,
+)
 from dth.hub.api.door import FIELDS, code_of, resolve
 
 __all__ = ["FIELDS", "code_of", "resolve"]

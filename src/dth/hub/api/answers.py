@@ -1,4 +1,5 @@
-"""Answers of the API: one dataclass for each type of `schema.graphql`, and their conversion to JSON."""
+"""Answers of the API: one dataclass for each type of `schema.graphql`, and their conversion to
+JSON."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +16,8 @@ _NAMES: dict[type, dict[str, str]] = {}
 
 @dataclass_transform(frozen_default=True)
 def answers(name: str) -> Callable[[type[T]], type[T]]:
-    """Make a class the dataclass of this GraphQL type. A test compares its fields with the schema."""
+    """Make a class the dataclass of this GraphQL type. A test compares its fields with the
+    schema."""
 
     def register(cls: type[T]) -> type[T]:
         made = dataclass(frozen=True, slots=True)(cls)

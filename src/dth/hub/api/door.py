@@ -1,5 +1,5 @@
-"""The only way into the API: `resolve` checks the caller's role, records every change in the audit log, and calls the
-function of a root field.
+"""The only way into the API: `resolve` checks the caller's role, records every change in the audit
+log, and calls the function of a root field.
 """
 
 import functools
@@ -10,13 +10,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dth.core.errors import BeingSetUp, Conflict, Forbidden, HubError, NotFound, Unauthenticated, UsageError
+from dth.core.errors import (
+    BeingSetUp,
+    Conflict,
+    Forbidden,
+    HubError,
+    NotFound,
+    Unauthenticated,
+    UsageError,
+)
 from dth.hub.api.answers import as_json, camel, snake
 from dth.hub.audit import target_of
 from dth.hub.model import AuditEntry, Identity, Role
 from dth.hub.ports import HubPorts
 
-# The text before an "@", matched backwards, and the text after an "@" that starts the digest of an image.
+# The text before an "@", matched backwards, and the text after an "@" that starts the digest of an
+# image.
 BEFORE = re.compile(r"""[^\s/"]*""")
 DIGEST = re.compile(r"sha[0-9]+:")
 WITHHELD = ("value", "password", "token")  # arguments that must not be logged
@@ -77,7 +86,9 @@ def empty_at_first(empty: Callable[[], Any]) -> Callable[[Resolver], Resolver]:
     return decorate
 
 
-async def resolve(ports: HubPorts, caller: Identity | None, name: str, arguments: Mapping[str, Any]) -> Any:
+async def resolve(
+    ports: HubPorts, caller: Identity | None, name: str, arguments: Mapping[str, Any]
+) -> Any:
     """Answer one root field for a caller, JSON-safe. Raises HubError; `code_of` gives its code."""
     field = FIELDS[name]
     if caller is None:
@@ -91,7 +102,9 @@ async def resolve(ports: HubPorts, caller: Identity | None, name: str, arguments
     if not field.changes:
         return as_json(await field.function(call, **given))
     entry = await ports.audit.begin(
-        AuditEntry(time.time(), caller.name, caller.via, name, _target(name, arguments), _detail(arguments))
+        AuditEntry(
+            time.time(), caller.name, caller.via, name, _target(name, arguments), _detail(arguments)
+        )
     )
     try:
         answer = await field.function(call, **given)
@@ -116,7 +129,8 @@ def code_of(error: BaseException) -> str:
 
 
 def _subject(answer: Any) -> str:
-    """The id or name of what a change created or changed, as it is now; "" if the answer has neither."""
+    """The id or name of what a change created or changed, as it is now; "" if the answer has
+    neither."""
     return str(getattr(answer, "id", "") or getattr(answer, "name", ""))
 
 
@@ -135,8 +149,8 @@ def _detail(arguments: Mapping[str, Any]) -> str:
 
 
 def _without_passwords(text: str) -> str:
-    """Remove users and passwords of URLs from a text. No parameter may contain them, but refused input is logged,
-    too.
+    """Remove users and passwords of URLs from a text. No parameter may contain them, but refused
+    input is logged, too.
 
     The function reads each part once, because the input may be long and arbitrary.
     """

@@ -49,17 +49,22 @@ class HubActivity:
 
 @query()
 async def get_metric_history_data(
-    call: Call, *, id: str, graph_name: str, start_time: str | None = None, end_time: str | None = None,
+    call: Call, *, id: str, graph_name: str, start_time: str | None = None,
+    end_time: str | None = None,
     period: int | None = None,
 ) -> MetricHistory:  # fmt: skip
     await call.ports.tasks.get(id)
-    found = await monitoring.history(call.ports.metrics, id, graph_name, start_time, end_time, period)
+    found = await monitoring.history(
+        call.ports.metrics, id, graph_name, start_time, end_time, period
+    )
     series = [DataSerie(name, values) for name, values in found.series.items()]
     return MetricHistory(series, GraphXaxis(found.times))
 
 
 @query()
-async def hub_activity(call: Call, *, hours: int | None = 24, since: str | None = None) -> HubActivity:
+async def hub_activity(
+    call: Call, *, hours: int | None = 24, since: str | None = None
+) -> HubActivity:
     done = await monitoring.activity(call.ports.metrics, hours, since)
     running = await _running(call)
     summaries = [task.summary for task in running]
@@ -82,7 +87,9 @@ async def _running(call: Call) -> list[Task]:
     running: list[Task] = []
     page = 1
     while True:
-        wanted = TaskQuery(progress=(Progress.STARTING, Progress.IN_PROGRESS), page=page, count=AT_A_TIME)
+        wanted = TaskQuery(
+            progress=(Progress.STARTING, Progress.IN_PROGRESS), page=page, count=AT_A_TIME
+        )
         found, total = await call.ports.tasks.find(wanted)
         running += found
         if len(found) < AT_A_TIME or len(running) >= total:

@@ -72,7 +72,13 @@ async def list_buckets(call: Call, *, input: dict[str, Any], side: str) -> JobAn
 
 @mutation(Role.OPERATOR)
 async def browse(
-    call: Call, *, input: dict[str, Any], side: str, prefix: str = "", token: str = "", count: int = PAGE
+    call: Call,
+    *,
+    input: dict[str, Any],
+    side: str,
+    prefix: str = "",
+    token: str = "",
+    count: int = PAGE,
 ) -> JobAnswer:
     asked = {"prefix": prefix, "token": token, "count": str(within("count", count, MAX_PAGE))}
     return await look(call, "browse", input, side, asked)
@@ -104,7 +110,8 @@ async def _begin(call: Call, kind: str, input: dict[str, Any]) -> JobAnswer:
 async def look(
     call: Call, kind: str, input: dict[str, Any], side: str, asked: Mapping[str, str] | None = None
 ) -> JobAnswer:
-    """Look into the store of one side. Like a test of the connection, a look may be the first use of a secret."""
+    """Look into the store of one side. Like a test of the connection, a look may be the first use
+    of a secret."""
     new, chosen = NewTask.of(input), side.lower()
     parameters = await stores.complete(call.ports, new.type, new.parameters)
     check_confined(parameters)
@@ -114,7 +121,9 @@ async def look(
     if kind != "buckets":
         plugin(new.type).check_side(parameters, chosen)
     await call.ports.secrets.use(plugin(new.type).secret_uses(parameters, [chosen]))
-    return JobAnswer.of(await call.ports.jobs.start(kind, _given(new.type, parameters), chosen, asked))
+    return JobAnswer.of(
+        await call.ports.jobs.start(kind, _given(new.type, parameters), chosen, asked)
+    )
 
 
 def _given(type: str, parameters: BaseModel) -> dict[str, Any]:

@@ -64,7 +64,8 @@ class LogEventPage:
 
 @query()
 async def list_log_streams(
-    call: Call, *, log_group_name: str | None = None, log_stream_name_prefix: str | None = None, page: int = 1,
+    call: Call, *, log_group_name: str | None = None, log_stream_name_prefix: str | None = None,
+    page: int = 1,
     count: int = 20,
 ) -> LogStreamPage:  # fmt: skip
     task = await _task_of_group(call, log_group_name)
@@ -76,7 +77,8 @@ async def list_log_streams(
 
 @query()
 async def get_log_events(
-    call: Call, *, limit: int = 100, log_group_name: str | None = None, log_stream_name: str | None = None,
+    call: Call, *, limit: int = 100, log_group_name: str | None = None,
+    log_stream_name: str | None = None,
     next_token: str | None = None, search: str | None = None, start_time: str | None = None,
     end_time: str | None = None,
 ) -> LogEventPage:  # fmt: skip
@@ -90,7 +92,9 @@ async def get_log_events(
         seconds("startTime", start_time),
         seconds("endTime", end_time),
     )
-    return LogEventPage([LogEventAnswer.of(event) for event in found.events], found.forward, found.backward)
+    return LogEventPage(
+        [LogEventAnswer.of(event) for event in found.events], found.forward, found.backward
+    )
 
 
 async def _task_of_group(call: Call, group: str | None) -> str:

@@ -165,7 +165,8 @@ async def list_runs(call: Call, *, id: str, count: int = 20) -> list[RunAnswer]:
 @query()
 @empty_at_first(lambda: RecordPage([], None))
 async def list_records(
-    call: Call, *, id: str, status: str | None = None, prefix: str | None = None, reason: str | None = None,
+    call: Call, *, id: str, status: str | None = None, prefix: str | None = None,
+    reason: str | None = None,
     run: int | None = None, limit: int = 100, next_token: str | None = None,
 ) -> RecordPage:  # fmt: skip
     await call.ports.tasks.get(id)
@@ -188,7 +189,8 @@ async def list_records(
 @query()
 @empty_at_first(lambda: ImagePage([], None))
 async def list_images(
-    call: Call, *, id: str, run: int | None = None, status: str | None = None, prefix: str | None = None,
+    call: Call, *, id: str, run: int | None = None, status: str | None = None,
+    prefix: str | None = None,
     reason: str | None = None, limit: int = 100, next_token: str | None = None,
 ) -> ImagePage:  # fmt: skip
     await call.ports.tasks.get(id)

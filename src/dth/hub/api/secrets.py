@@ -29,7 +29,12 @@ async def list_secrets(call: Call) -> list[SecretAnswer]:
 
 @mutation(Role.OPERATOR)
 async def create_secret(
-    call: Call, *, name: str, value: str, description: str | None = None, hosts: list[str] | None = None
+    call: Call,
+    *,
+    name: str,
+    value: str,
+    description: str | None = None,
+    hosts: list[str] | None = None,
 ) -> SecretAnswer:
     await call.ports.secrets.create(name, value, description or "", hosts or ())
     return await _named(call, name)

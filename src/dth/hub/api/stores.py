@@ -33,7 +33,9 @@ class StoreAnswer:
 
     @classmethod
     def of(cls, store: Store, tasks: int = 0) -> Self:
-        values = {each.name: getattr(store, each.name) for each in fields(Store) if each.name != "updated"}
+        values = {
+            each.name: getattr(store, each.name) for each in fields(Store) if each.name != "updated"
+        }
         return cls(**values, updated_at=iso(store.updated), tasks=tasks)
 
 

@@ -15,7 +15,11 @@ def iso(moment: float) -> str | None:
     """A time as AWSDateTime; None for never."""
     if not moment:
         return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(moment, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def cursor(key: str) -> str:
@@ -29,7 +33,9 @@ def key_of(token: str | None) -> str:
     try:
         made = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
     except ValueError:
-        raise UsageError(f"nextToken: {text[:50]!r} is not a token; take the nextToken of a page") from None
+        raise UsageError(
+            f"nextToken: {text[:50]!r} is not a token; take the nextToken of a page"
+        ) from None
     return made.decode("utf-8", "surrogateescape")
 
 
@@ -44,7 +50,8 @@ def milliseconds(moment: float) -> str | None:
 
 
 def seconds(name: str, text: str | None) -> float:
-    """A time in seconds, from epoch milliseconds; 0 for none. `name`: of the argument. Raises UsageError."""
+    """A time in seconds, from epoch milliseconds; 0 for none. `name`: of the argument. Raises
+    UsageError."""
     if not text:
         return 0.0
     try:

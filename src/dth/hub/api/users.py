@@ -86,7 +86,9 @@ async def list_users(call: Call) -> list[UserAnswer]:
 async def create_user(
     call: Call, *, name: str, password: str, role: str, email: str | None = None
 ) -> UserAnswer:
-    return UserAnswer.of(await _users(call).add(name, password, Role(role), email or "", must_change=True))
+    return UserAnswer.of(
+        await _users(call).add(name, password, Role(role), email or "", must_change=True)
+    )
 
 
 @mutation(Role.ADMIN)
@@ -127,7 +129,9 @@ async def create_token(
         raise UsageError(f"expiresInDays: above 0 and at most {MAX_TOKEN_DAYS:g}")
     expires = time.time() + days * 86_400
     caller = call.caller
-    info, token = await call.ports.tokens.create(name, Role(role), expires, caller.name, caller.user)
+    info, token = await call.ports.tokens.create(
+        name, Role(role), expires, caller.name, caller.user
+    )
     return NewApiToken(token, ApiToken.of(info))
 
 

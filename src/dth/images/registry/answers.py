@@ -37,7 +37,8 @@ def refusal(answer: Response, what: str) -> TransferError:
 
 
 def colon(said: str) -> str:
-    """Return the end of a message: the registry's words, if any. (The answer to a HEAD has none.)"""
+    """Return the end of a message: the registry's words, if any. (The answer to a HEAD has
+    none.)"""
     return f": {said}" if said else ""
 
 
@@ -45,7 +46,9 @@ def said_in(answer: Response) -> tuple[str, str]:
     """Return the code and message of an error, each as one line."""
     fields = json_in(answer)
     errors = fields.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else fields
+    first = (
+        errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else fields
+    )
     code = str(first.get("code") or "")
     said = str(first.get("message") or first.get("details") or "")[:2000]
     if not fields and answer.body.strip() not in (b"{}", b"null"):

@@ -157,7 +157,9 @@ def _send(request: Any, *, ca_bundle: str, **_: Any) -> Any:
         curl.setopt(pycurl.CUSTOMREQUEST, request.method)
         curl.setopt(pycurl.POSTFIELDS, request.body or b"")
         headers = {_text(name): _text(value) for name, value in request.headers.items()}
-        curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()] + ["Expect:"])
+        curl.setopt(
+            pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()] + ["Expect:"]
+        )
         curl.setopt(pycurl.HEADERFUNCTION, lines.append)
         curl.setopt(pycurl.WRITEFUNCTION, body.write)
         curl.perform()
@@ -192,7 +194,10 @@ def _parse(name: str, text: str) -> dict[str, str]:
         keys["access_key_id"], keys["secret_access_key"]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise EndpointRefused(
-            f'secret {name!r} is not JSON of the form {{"access_key_id": "…", "secret_access_key": "…"}}',
+            (
+                f'secret {name!r} is not JSON of the form {{"access_key_id": "…", '
+                '"secret_access_key": "…"}'
+            ),
             code="NoCredentials",
         ) from None
     return keys
@@ -217,7 +222,10 @@ def _assumed(session: Any, access: AwsAccess, role: str, external_id: str) -> An
             verify=access.ca_bundle or None,
         )
 
-    extra = {"RoleSessionName": "data-transfer-hub", **({"ExternalId": external_id} if external_id else {})}
+    extra = {
+        "RoleSessionName": "data-transfer-hub",
+        **({"ExternalId": external_id} if external_id else {}),
+    }
     fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
         client_creator=create_client, source_credentials=found, role_arn=role, extra_args=extra
     )
@@ -289,16 +297,24 @@ def _failure(error: Exception, service: str) -> TransferError:
         | botocore.exceptions.TokenRetrievalError
         | botocore.exceptions.SSOError,
     ):
-        return EndpointRefused(f"credentials are not available: {said}", code="NoCredentials", said=said)
+        return EndpointRefused(
+            f"credentials are not available: {said}", code="NoCredentials", said=said
+        )
     if isinstance(error, botocore.exceptions.ParamValidationError):
         return ObjectRefused(
             f"{service} cannot be asked for that: {said}", code="InvalidParameter", said=said
         )
     if isinstance(error, botocore.exceptions.SSLError):
-        return Unreachable(f"{service} is not trusted: {said}", code="UntrustedCertificate", said=said)
+        return Unreachable(
+            f"{service} is not trusted: {said}", code="UntrustedCertificate", said=said
+        )
     if isinstance(error, botocore.exceptions.HTTPClientError | botocore.exceptions.ConnectionError):
-        return ConnectionFailed(f"{service} cannot be reached: {said}", code="ConnectionFailed", said=said)
-    return EndpointRefused(f"{service} cannot be asked: {said}", code=type(error).__name__, said=said)
+        return ConnectionFailed(
+            f"{service} cannot be reached: {said}", code="ConnectionFailed", said=said
+        )
+    return EndpointRefused(
+        f"{service} cannot be asked: {said}", code=type(error).__name__, said=said
+    )
 
 
 def _camel(operation: str) -> str:

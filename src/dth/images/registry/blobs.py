@@ -12,7 +12,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from dth.core.errors import Corrupted, EndpointRefused, ObjectRefused, SourceGone, Throttled, TransferError
+from dth.core.errors import (
+    Corrupted,
+    EndpointRefused,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+)
 from dth.core.transport import Pipe
 from dth.images.registry.client import BlobUpload, Registry
 from dth.images.registry.manifest import Descriptor
@@ -109,13 +116,17 @@ class Blobs:
         moved: Callable[[int], None],
     ) -> None:
         if blob.size <= SMALL:
-            body = await _of_source(source.blob(repository, blob.digest, SMALL), source, blob.digest)
+            body = await _of_source(
+                source.blob(repository, blob.digest, SMALL), source, blob.digest
+            )
             moved(len(body))
             await self._dest.finish_upload(upload, blob.digest, body)
             return
         pipe = _Checked(blob, moved)
         reading = asyncio.ensure_future(_read(source, repository, blob, pipe))
-        reading.add_done_callback(lambda task: pipe.fail() if task.cancelled() or task.exception() else None)
+        reading.add_done_callback(
+            lambda task: pipe.fail() if task.cancelled() or task.exception() else None
+        )
         try:
             await pipe.started.wait()
             if not pipe.failed:
@@ -159,7 +170,9 @@ class _Checked(Pipe):
 
 async def _read(source: Registry, repository: str, blob: Descriptor, pipe: _Checked) -> None:
     """Write the blob into the pipe."""
-    await _of_source(source.read_blob(repository, blob.digest, blob.size, pipe), source, blob.digest)
+    await _of_source(
+        source.read_blob(repository, blob.digest, blob.size, pipe), source, blob.digest
+    )
     if pipe.written != blob.size:
         raise _corrupted(source, repository, blob.digest)
 
@@ -170,7 +183,8 @@ def _corrupted(source: Registry, repository: str, digest: str) -> Corrupted:
 
 
 async def _of_source(asking: Coroutine[Any, Any, T], source: Registry, digest: str) -> T:
-    """Return the source's answer for a blob. A missing blob does not mean that the image is gone."""
+    """Return the source's answer for a blob. A missing blob does not mean that the image is
+    gone."""
     try:
         return await asking
     except SourceGone as error:

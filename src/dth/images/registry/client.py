@@ -38,9 +38,22 @@ from dth.images.registry.answers import colon, json_in, other_host, refusal
 from dth.images.registry.headers import next_link
 from dth.images.registry.http import LIMIT, Http
 from dth.images.registry.login import ANONYMOUS, Login
-from dth.images.registry.manifest import ACCEPT, MANIFESTS, OCI_INDEX, Descriptor, Manifest, read_manifest
+from dth.images.registry.manifest import (
+    ACCEPT,
+    MANIFESTS,
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+    read_manifest,
+)
 from dth.images.registry.pace import OUTAGE, Pace, paces_of
-from dth.images.registry.reference import DOCKER_HUB, check_registry, is_digest, is_repository, is_tag
+from dth.images.registry.reference import (
+    DOCKER_HUB,
+    check_registry,
+    is_digest,
+    is_repository,
+    is_tag,
+)
 from dth.images.registry.registries import known_registry
 from dth.images.registry.signing import CLIENT, Signed, SigningIn
 
@@ -88,7 +101,9 @@ class RefusedAlone(Throttled):
         """Return the same error as a RefusedAlone if it is a Throttled, else the error itself."""
         if not isinstance(error, Throttled):
             return error
-        return cls(str(error), code=error.code, status=error.status, said=error.said, host=error.host)
+        return cls(
+            str(error), code=error.code, status=error.status, said=error.said, host=error.host
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +194,7 @@ class Registry:
         """Sign in, and check that a registry answers."""
         await self._request("GET", "/v2/", "", "ping")
 
-    # ------------------------------------------------------------------------------------------- manifests
+    # ------------------------------------------------------------------------------------ manifests
 
     async def head(self, repository: str, reference: str) -> str | None:
         """Return the digest of a tag (or of a digest itself), or None if it does not exist.
@@ -209,7 +224,10 @@ class Registry:
                         raise Corrupted(
                             f"{self.host} answers {digest} for {reference}", code="DIGEST_INVALID"
                         )
-                    if answer.headers.get("content-type", "").partition(";")[0].strip() in MANIFESTS:
+                    if (
+                        answer.headers.get("content-type", "").partition(";")[0].strip()
+                        in MANIFESTS
+                    ):
                         self.without_parts.add(digest)
                     return digest
         found = await self.manifest(repository, reference)
@@ -227,10 +245,15 @@ class Registry:
         return self.pushes and error.status in (401, 403)
 
     async def manifest(self, repository: str, reference: str) -> Manifest | None:
-        """Return the manifest after checking it against its digest, or None if it does not exist."""
+        """Return the manifest after checking it against its digest, or None if it does not
+        exist."""
         try:
             answer = await self._request(
-                "GET", _manifest(repository, reference), self._pull(repository), "manifests", accept=ACCEPT
+                "GET",
+                _manifest(repository, reference),
+                self._pull(repository),
+                "manifests",
+                accept=ACCEPT,
             )
         except SourceGone:
             return None
@@ -246,10 +269,13 @@ class Registry:
         return found
 
     async def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
-        """Store a manifest, byte for byte, under a tag or its digest. Its parts must exist already."""
+        """Store a manifest, byte for byte, under a tag or its digest. Its parts must exist
+        already."""
         headers = {"user-agent": CLIENT, "content-type": manifest.media_type}
         path, scope = _manifest(repository, reference), self._push(repository)
-        answer = await self._write(_Request("PUT", path, scope, headers, manifest.body), "manifests")
+        answer = await self._write(
+            _Request("PUT", path, scope, headers, manifest.body), "manifests"
+        )
         stored = answer.headers.get("docker-content-digest", manifest.digest)
         if stored != manifest.digest:
             raise Corrupted(
@@ -307,7 +333,9 @@ class Registry:
                 raise
             if error.code == "NAME_UNKNOWN":
                 return []
-            if not _lacks_api(error) or (self._knows_referrers and error.status not in (0, 404, 405, 501)):
+            if not _lacks_api(error) or (
+                self._knows_referrers and error.status not in (0, 404, 405, 501)
+            ):
                 raise
             self._knows_referrers = bool(self._knows_referrers)
             return None
@@ -316,18 +344,22 @@ class Registry:
 
     async def _referrers(self, repository: str, digest: str) -> AsyncIterator[Sequence[Descriptor]]:
         path = f"/v2/{repository}/referrers/{digest}"
-        async for answer in self._pages(path, self._pull(repository), "referrers", accept=OCI_INDEX):
+        async for answer in self._pages(
+            path, self._pull(repository), "referrers", accept=OCI_INDEX
+        ):
             kind = answer.headers.get("content-type", "").partition(";")[0].strip()
             if kind != OCI_INDEX:
                 raise NotSupported("the referrers API is not there", code="UNSUPPORTED")
             yield read_manifest(answer.body, kind).children
 
-    # ----------------------------------------------------------------------------------------------- blobs
+    # ---------------------------------------------------------------------------------------- blobs
 
     async def has_blob(self, repository: str, digest: str) -> bool:
         """Whether the repository has the blob."""
         try:
-            await self._request("HEAD", f"/v2/{repository}/blobs/{digest}", self._pull(repository), "blobs")
+            await self._request(
+                "HEAD", f"/v2/{repository}/blobs/{digest}", self._pull(repository), "blobs"
+            )
         except SourceGone:
             return False
         except ObjectRefused as error:
@@ -336,7 +368,9 @@ class Registry:
             raise
         return True
 
-    async def begin_upload(self, repository: str, mount: tuple[str, str] | None = None) -> BlobUpload | None:
+    async def begin_upload(
+        self, repository: str, mount: tuple[str, str] | None = None
+    ) -> BlobUpload | None:
         """Begin to send a blob.
 
         `mount`: the digest of the blob and another repository of this registry that has it. Returns
@@ -363,11 +397,14 @@ class Registry:
                 f"{self.host}/{repository} says in no way where blobs are sent to", code="BadUpload"
             ) from None
         # Behind a proxy that terminates TLS, some registries return the wrong scheme.
-        if there.hostname == here.hostname and (there.port == here.port or there.scheme != here.scheme):
+        if there.hostname == here.hostname and (
+            there.port == here.port or there.scheme != here.scheme
+        ):
             return BlobUpload(repository, _path(there))
         if there.scheme != "https" and not self.address.insecure:
             raise EndpointRefused(
-                f"{self.host} wants blobs at {other_host(there.netloc)} without TLS", code="InsecureRedirect"
+                f"{self.host} wants blobs at {other_host(there.netloc)} without TLS",
+                code="InsecureRedirect",
             )
         return BlobUpload(repository, _path(there), f"{there.scheme}://{there.netloc}")
 
@@ -383,7 +420,8 @@ class Registry:
         stored = answer.headers.get("docker-content-digest", digest)
         if stored != digest:
             raise Corrupted(
-                f"{self.host} stored {foreign(stored) or 'another blob'}, not {digest}", code="DIGEST_INVALID"
+                f"{self.host} stored {foreign(stored) or 'another blob'}, not {digest}",
+                code="DIGEST_INVALID",
             )
 
     async def give_up(self, upload: BlobUpload) -> None:
@@ -409,7 +447,9 @@ class Registry:
                 if not broken or sink.failed or sink.written >= size or failures >= self._attempts:
                     raise
                 await self._pause(failures)
-                if sink.written and not await self._gives_rest(repository, digest, sink.written, size):
+                if sink.written and not await self._gives_rest(
+                    repository, digest, sink.written, size
+                ):
                     raise
 
     async def _pour_blob(self, repository: str, digest: str, size: int, sink: Pipe) -> None:
@@ -436,7 +476,10 @@ class Registry:
         except TransferError:
             return False
         told = answer.headers.get("content-range", "").strip().lower()
-        return answer.status == 206 and told in (f"bytes {start}-{start}/{size}", f"bytes {start}-{start}/*")
+        return answer.status == 206 and told in (
+            f"bytes {start}-{start}/{size}",
+            f"bytes {start}-{start}/*",
+        )
 
     async def blob(self, repository: str, digest: str, limit: int = LIMIT) -> bytes:
         """Return a small blob, such as an image's config, after checking it against its digest."""
@@ -444,10 +487,12 @@ class Registry:
             "GET", f"/v2/{repository}/blobs/{digest}", self._pull(repository), "blobs", limit=limit
         )
         if not _is_digest_of(digest, answer.body):
-            raise Corrupted(f"{self.host}/{repository}: the blob is not {digest}", code="DIGEST_INVALID")
+            raise Corrupted(
+                f"{self.host}/{repository}: the blob is not {digest}", code="DIGEST_INVALID"
+            )
         return answer.body
 
-    # --------------------------------------------------------------------------------------------- listing
+    # -------------------------------------------------------------------------------------- listing
 
     async def tags(self, repository: str, told: list[str] | None = None) -> list[str] | None:
         """Return all tags in the registry's order, or None if the repository does not exist.
@@ -491,10 +536,13 @@ class Registry:
         """
         if self.host == DOCKER_HUB:
             raise ListingFailed(
-                "docker.io cannot be listed: Docker Hub has no catalogue of its repositories; name the images"
+                "docker.io cannot be listed: Docker Hub has no catalogue of its repositories; "
+                "name the images"
             )
         try:
-            found = await self._names("/v2/_catalog", "registry:catalog:*", "catalog", "repositories", told)
+            found = await self._names(
+                "/v2/_catalog", "registry:catalog:*", "catalog", "repositories", told
+            )
         except (ObjectRefused, SourceGone) as error:
             raise ListingFailed(
                 f"{self.host} cannot be listed: it gives no catalogue of its repositories "
@@ -526,7 +574,9 @@ class Registry:
             empty = 0 if names else empty + 1
             repeated = repeated + 1 if names and len(found) == before else 0
             if empty >= MOST_EMPTY or repeated >= MOST_REPEATED:
-                raise ListingFailed(f"{self.host} goes in circles: pages of {path} tell nothing new")
+                raise ListingFailed(
+                    f"{self.host} goes in circles: pages of {path} tell nothing new"
+                )
             if len(found) > MOST_NAMES:
                 raise ListingFailed(f"{self.host} lists more than {MOST_NAMES:,} names at {path}")
         return list(found)
@@ -535,7 +585,11 @@ class Registry:
         fields = json_in(answer)
         names = fields.get(field) or []  # some return null for an empty list
         nothing = not fields and answer.body.strip() not in (b"{}", b"null")
-        if nothing or not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        if (
+            nothing
+            or not isinstance(names, list)
+            or not all(isinstance(each, str) for each in names)
+        ):
             raise ListingFailed(f"{self.host} answers a listing with something else")
         return names
 
@@ -576,7 +630,10 @@ class Registry:
             link = next_link(answer.headers.get("link", ""))
             if not link:
                 return ""
-            here, there = urlsplit(self.address.url), urlsplit(urljoin(self.address.url + path, link))
+            here, there = (
+                urlsplit(self.address.url),
+                urlsplit(urljoin(self.address.url + path, link)),
+            )
         except ValueError as error:
             raise ListingFailed(
                 f"{self.host} says in no way where the next page is{colon(foreign(str(error)))}"
@@ -584,10 +641,12 @@ class Registry:
         # Behind a proxy that terminates TLS, some registries return the wrong scheme or host. Pages
         # are always on the same host.
         if there.path != urlsplit(path).path and there.netloc != here.netloc:
-            raise ListingFailed(f"{self.host} says that the next page is at {other_host(there.netloc)}")
+            raise ListingFailed(
+                f"{self.host} says that the next page is at {other_host(there.netloc)}"
+            )
         return _path(there)
 
-    # -------------------------------------------------------------------------------------------- requests
+    # ------------------------------------------------------------------------------------- requests
 
     def _pull(self, repository: str) -> str:
         """Return the scope for reading.
@@ -657,7 +716,10 @@ class Registry:
                 passes = self.pace.passes
                 if strikes >= STRIKES:
                     raise RefusedAlone.of(error)
-                if isinstance(request.body, Pipe) or self._would_take(error, since) > self._paces.patience:
+                if (
+                    isinstance(request.body, Pipe)
+                    or self._would_take(error, since) > self._paces.patience
+                ):
                     raise error
                 limited = isinstance(error, Throttled) or error.status == 503
                 if kind != "ping" and not (limited and error.retry_after):
@@ -714,7 +776,9 @@ class Registry:
             if renewed == signed:
                 break
             if isinstance(request.body, Pipe):
-                raise Transient(f"{self.host}: the token ended", code="ExpiredToken", status=answer.status)
+                raise Transient(
+                    f"{self.host}: the token ended", code="ExpiredToken", status=answer.status
+                )
             signed = renewed
             answer, own = await self._follow(request, signed)
         what = f"{self.host}{request.what}"
@@ -755,10 +819,13 @@ class Registry:
                 url = urljoin(url, place)
                 where = urlsplit(url).netloc
             except ValueError:
-                raise ObjectRefused(f"{self.host} redirects to no address", code="BadRedirect") from None
+                raise ObjectRefused(
+                    f"{self.host} redirects to no address", code="BadRedirect"
+                ) from None
             if not url.startswith("https://") and not self.address.insecure:
                 raise EndpointRefused(
-                    f"{self.host} redirects to {other_host(where)} without TLS", code="InsecureRedirect"
+                    f"{self.host} redirects to {other_host(where)} without TLS",
+                    code="InsecureRedirect",
                 )
         raise ObjectRefused(f"{self.host} redirects without end", code="TooManyRedirects")
 
@@ -773,7 +840,8 @@ class Registry:
 
 
 def fallback_tag(digest: str) -> str:
-    """Return the tag that lists the referrers of a manifest at a registry without the API for them."""
+    """Return the tag that lists the referrers of a manifest at a registry without the API for
+    them."""
     algorithm, _, value = digest.partition(":")
     return f"{algorithm[:32]}-{value[:64]}"
 
@@ -784,7 +852,9 @@ def _manifest(repository: str, reference: str) -> str:
 
 def _path(where: SplitResult) -> str:
     """Return the path and query, quoted for sending."""
-    return quote(f"{where.path}{f'?{where.query}' if where.query else ''}", safe="!$%&'()*+,/:;=?@[]~")
+    return quote(
+        f"{where.path}{f'?{where.query}' if where.query else ''}", safe="!$%&'()*+,/:;=?@[]~"
+    )
 
 
 def _lacks_api(error: TransferError) -> bool:

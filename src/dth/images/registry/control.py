@@ -117,7 +117,9 @@ class EcrControl:
         if not names:
             return []
         try:
-            return await self._pages("describe_repositories", "repositories", repositoryNames=list(names))
+            return await self._pages(
+                "describe_repositories", "repositories", repositoryNames=list(names)
+            )
         except SourceGone:  # If one does not exist, ECR returns none.
             if len(names) == 1:
                 return []
@@ -149,10 +151,14 @@ class EcrControl:
         }
         if template.tag_rule.exclusions:
             arguments["imageTagMutabilityExclusionFilters"] = [
-                {"filterType": "WILDCARD", "filter": pattern} for pattern in template.tag_rule.exclusions
+                {"filterType": "WILDCARD", "filter": pattern}
+                for pattern in template.tag_rule.exclusions
             ]
         if template.kms_key:
-            arguments["encryptionConfiguration"] = {"encryptionType": "KMS", "kmsKey": template.kms_key}
+            arguments["encryptionConfiguration"] = {
+                "encryptionType": "KMS",
+                "kmsKey": template.kms_key,
+            }
         if template.tags:
             arguments["tags"] = [{"Key": key, "Value": value} for key, value in template.tags]
         try:
@@ -169,7 +175,8 @@ class EcrControl:
             ) from None
 
     async def authorization(self) -> tuple[UserPassword, str, float]:
-        """Return a new token: the credentials, the registry's host, and the expiry (epoch seconds)."""
+        """Return a new token: the credentials, the registry's host, and the expiry (epoch
+        seconds)."""
         # The host in the answer is that of the credentials' account unless another account is
         # requested.
         ids = {"registryIds": [self.account]} if self.account else {}
@@ -188,7 +195,9 @@ class EcrControl:
         found: list[dict[str, Any]] = []
         token = ""
         while True:
-            answer = await self._call(operation, **arguments, **({"nextToken": token} if token else {}))
+            answer = await self._call(
+                operation, **arguments, **({"nextToken": token} if token else {})
+            )
             found += answer[field]
             token = answer.get("nextToken") or ""
             if not token:
@@ -212,11 +221,17 @@ class EcrLogin:
         self._until = 0.0
         self._lock = asyncio.Lock()
 
-    async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
+    async def get(
+        self, refused: UserPassword | None = None, repository: str = ""
+    ) -> UserPassword | None:
         async with self._lock:
             age = time.time() - self._asked
             old = refused is not None and refused == self._found and age > TOKEN_LEAST
-            if self._found is None or old or time.time() >= max(self._until, self._asked + TOKEN_LEAST):
+            if (
+                self._found is None
+                or old
+                or time.time() >= max(self._until, self._asked + TOKEN_LEAST)
+            ):
                 self._found, self._host, until = await self._control.authorization()
                 self._asked = time.time()
                 self._until = until - TOKEN_MARGIN

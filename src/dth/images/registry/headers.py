@@ -94,7 +94,8 @@ def next_link(header: str) -> str:
 
 
 def _relations(header: str, at: int) -> tuple[list[str], int]:
-    """Return the relations in the parameters of a link, and where they end. The first `rel` counts."""
+    """Return the relations in the parameters of a link, and where they end. The first `rel`
+    counts."""
     relations: list[str] | None = None
     while True:
         at = _end(_SPACE, header, at)
@@ -145,7 +146,11 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float:
         return min(max(0.0, moment - now), LONGEST_WAIT)
     # Docker Hub sends the time in epoch seconds.
     reset = headers.get("x-ratelimit-reset") or headers.get("x-retry-after") or ""
-    return min(max(0.0, float(reset) - now), LONGEST_WAIT) if re.fullmatch(r"[0-9]{9,11}", reset) else 0.0
+    return (
+        min(max(0.0, float(reset) - now), LONGEST_WAIT)
+        if re.fullmatch(r"[0-9]{9,11}", reset)
+        else 0.0
+    )
 
 
 def _moment(date: str) -> float:

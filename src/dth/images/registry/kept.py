@@ -44,7 +44,9 @@ class KeptLogin:
         self._found: dict[str, UserPassword | None] = {}  # by repository
         self._lock = asyncio.Lock()
 
-    async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
+    async def get(
+        self, refused: UserPassword | None = None, repository: str = ""
+    ) -> UserPassword | None:
         async with self._lock:
             known = self._found.get(repository)
             if repository not in self._found or (refused is not None and known == refused):
@@ -80,7 +82,11 @@ def kept_for(host: str, repository: str = "") -> UserPassword | None:
 def _in_files(host: str, repository: str) -> UserPassword | None:
     for place in _places():
         config = _read(place)
-        if found := _helped(config, host) or _entered(config, host, repository) or _stored(config, host):
+        if (
+            found := _helped(config, host)
+            or _entered(config, host, repository)
+            or _stored(config, host)
+        ):
             return found
     return None
 
@@ -96,7 +102,9 @@ def _helpers() -> list[str]:
         own = user / "registries.conf"
         files = [own if own.exists() else system / "registries.conf"]
         files += [
-            each for folder in (system, user) for each in sorted(folder.glob("registries.conf.d/*.conf"))
+            each
+            for folder in (system, user)
+            for each in sorted(folder.glob("registries.conf.d/*.conf"))
         ]
     helpers = [AUTH_FILES]
     for file in files:
@@ -116,7 +124,8 @@ class _Place:
 
 
 def _places() -> Iterator[_Place]:
-    """Yield the files in the order of their use. A file that the environment names is the only one."""
+    """Yield the files in the order of their use. A file that the environment names is the only
+    one."""
     if named := os.environ.get("REGISTRY_AUTH_FILE"):
         yield _Place(Path(named))
         return
@@ -126,7 +135,9 @@ def _places() -> Iterator[_Place]:
         yield _Place(Path(runtime) / "containers/auth.json")
     elif sys.platform == "linux":
         yield _Place(Path(f"/run/containers/{os.getuid()}/auth.json"))
-    yield _Place(Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers/auth.json")
+    yield _Place(
+        Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers/auth.json"
+    )
     yield _Place(Path(os.environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json")
     yield _Place(home / ".dockercfg", legacy=True)
 
@@ -143,7 +154,7 @@ def _read(place: _Place) -> Config:
     return {"auths": found} if place.legacy else found
 
 
-# ------------------------------------------------------------------------------------------- entries of a file
+# -------------------------------------------------------------------------------- entries of a file
 
 
 def _entered(config: Config, host: str, repository: str) -> UserPassword | None:
@@ -209,7 +220,7 @@ def _text(fields: Config, name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-# --------------------------------------------------------------------------------------------------- helpers
+# ------------------------------------------------------------------------------------------ helpers
 
 
 def _helped(config: Config, host: str) -> UserPassword | None:
@@ -235,12 +246,18 @@ def _ask(helper: str, server: str, *, must: bool) -> UserPassword | None:
         raise _failed(f"{helper!r} is not the name of a credential helper")
     try:
         ended = subprocess.run(
-            [program, "get"], input=server.encode(), capture_output=True, timeout=HELPER_TIMEOUT, check=False
+            [program, "get"],
+            input=server.encode(),
+            capture_output=True,
+            timeout=HELPER_TIMEOUT,
+            check=False,
         )
     except OSError as error:
         if not must:
             return None
-        raise _failed(f"{program}, which is to know the credentials for {server}: {error.strerror}") from None
+        raise _failed(
+            f"{program}, which is to know the credentials for {server}: {error.strerror}"
+        ) from None
     except subprocess.TimeoutExpired:
         raise _failed(f"{program} says nothing for {HELPER_TIMEOUT:g} s") from None
     if ended.returncode:

@@ -33,7 +33,9 @@ class UserPassword:
 class Login(Protocol):
     """Provides the credentials for one registry."""
 
-    async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
+    async def get(
+        self, refused: UserPassword | None = None, repository: str = ""
+    ) -> UserPassword | None:
         """Return who to sign in as for this repository ("": for the registry as such); None for
         nobody.
 
@@ -49,7 +51,9 @@ class FixedLogin:
 
     found: UserPassword | None = None
 
-    async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
+    async def get(
+        self, refused: UserPassword | None = None, repository: str = ""
+    ) -> UserPassword | None:
         return self.found
 
 
@@ -68,7 +72,9 @@ class SecretLogin:
         self._found: UserPassword | None = None
         self._looked = -SECRET_CHECK
 
-    async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
+    async def get(
+        self, refused: UserPassword | None = None, repository: str = ""
+    ) -> UserPassword | None:
         due = time.monotonic() - self._looked >= SECRET_CHECK
         if self._found is None or self._found == refused or due:
             self._found = await asyncio.to_thread(self._read)
@@ -85,7 +91,10 @@ class SecretLogin:
             raise EndpointRefused(str(error), code="NoCredentials") from None
         except (ValueError, KeyError, TypeError):
             raise EndpointRefused(
-                f'secret {self._name!r} is not JSON of the form {{"username": "…", "password": "…"}}',
+                (
+                    f'secret {self._name!r} is not JSON of the form {{"username": "…", "password": '
+                    '"…"}'
+                ),
                 code="NoCredentials",
             ) from None
         return UserPassword(user, password)

@@ -91,7 +91,9 @@ class Manifest:
     def _several(self, name: str) -> tuple[Descriptor, ...]:
         found = self.fields.get(name) or []
         if not isinstance(found, list):
-            raise ObjectRefused(f"manifest {self.digest}: {name} is not a list", code="MANIFEST_INVALID")
+            raise ObjectRefused(
+                f"manifest {self.digest}: {name} is not a list", code="MANIFEST_INVALID"
+            )
         return tuple(map(_descriptor, found))
 
     @cached_property
@@ -114,11 +116,15 @@ def read_manifest(body: bytes, content_type: str, algorithm: str = "sha256") -> 
     if kind not in INDEXES | MANIFESTS:
         if fields.get("schemaVersion") == 1:
             raise NotSupported(
-                f"manifest {digest} is of Docker's schema 1, which nobody can push any more; build the image again",
+                (
+                    f"manifest {digest} is of Docker's schema 1, which nobody can push any more; "
+                    "build the image again"
+                ),
                 code="SCHEMA1",
             )
         raise NotSupported(
-            f"manifest {digest} is of an unknown kind{foreign(f': {kind!r}')}", code="UNKNOWN_MANIFEST"
+            f"manifest {digest} is of an unknown kind{foreign(f': {kind!r}')}",
+            code="UNKNOWN_MANIFEST",
         )
     return Manifest(digest, kind, body)
 
@@ -144,7 +150,11 @@ def _descriptor(fields: Any) -> Descriptor:
     try:
         digest, size = fields["digest"], fields.get("size", 0)
         platform = fields.get("platform") or {}
-        parts = [platform.get("os", ""), platform.get("architecture", ""), platform.get("variant", "")]
+        parts = [
+            platform.get("os", ""),
+            platform.get("architecture", ""),
+            platform.get("variant", ""),
+        ]
         media_type = str(fields.get("mediaType") or "")
         if not is_digest(digest) or not isinstance(size, int) or not 0 <= size <= LARGEST:
             raise TypeError

@@ -221,7 +221,9 @@ class Paces:
         """Return the pace of a registry, the same for all callers."""
         if host not in self._by_host:
             known = known_registry(host)
-            self._by_host[host] = Pace(host, known.rate, known.most, tell=self._told, board=self.board)
+            self._by_host[host] = Pace(
+                host, known.rate, known.most, tell=self._told, board=self.board
+            )
         return self._by_host[host]
 
     async def _told(self, note: str) -> None:

@@ -74,7 +74,8 @@ def parse(text: str) -> Reference:
 
 
 def parse_within(registry: str, text: str) -> Reference:
-    """Parse the name of an image in this registry: `repository:tag`, or with the registry in front."""
+    """Parse the name of an image in this registry: `repository:tag`, or with the registry in
+    front."""
     return _parse_path(text, registry, text.removeprefix(f"{registry}/"))
 
 
@@ -88,7 +89,8 @@ def check_registry(text: str) -> str:
 
 
 def is_registry(text: str) -> bool:
-    """Whether this is a valid registry host, `host` or `host:port`; an IPv6 address is in brackets."""
+    """Whether this is a valid registry host, `host` or `host:port`; an IPv6 address is in
+    brackets."""
     found = re.fullmatch(_REGISTRY, text) if len(text) <= MAX_REGISTRY else None
     if not found or int(found["port"] or 0) > MAX_PORT:
         return False
@@ -99,7 +101,8 @@ def is_registry(text: str) -> bool:
 
 
 def check_repository(text: str) -> str:
-    """Return the name of a repository within its registry, unchanged. Raises UsageError if invalid."""
+    """Return the name of a repository within its registry, unchanged. Raises UsageError if
+    invalid."""
     if problem := _repository_problem(text):
         raise UsageError(f"{text!r} names no repository: {problem}")
     return text
@@ -151,7 +154,10 @@ def _repository_problem(repository: str) -> str:
         return ""
     if re.fullmatch(_REPOSITORY, repository.lower()):
         return f"the repository {repository!r} has capital letters"
-    return f"{repository!r} is not the name of a repository (a-z, 0-9, with . _ __ - or / between them)"
+    return (
+        f"{repository!r} is not the name of a repository (a-z, 0-9, with . _ __ - or / between "
+        "them)"
+    )
 
 
 def _digest_problem(digest: str) -> str:
@@ -159,5 +165,8 @@ def _digest_problem(digest: str) -> str:
     if algorithm not in _DIGESTS:
         return f"{digest!r} is not a digest such as sha256:..."
     if not re.fullmatch(rf"[a-f0-9]{{{_DIGESTS[algorithm]}}}", value):
-        return f"a digest by {algorithm} has {_DIGESTS[algorithm]} digits of 0-9 and a-f, not {value!r}"
+        return (
+            f"a digest by {algorithm} has {_DIGESTS[algorithm]} digits of 0-9 and a-f, not "
+            f"{value!r}"
+        )
     return ""

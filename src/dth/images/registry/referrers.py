@@ -14,7 +14,9 @@ from dth.images.registry.client import Registry, fallback_tag
 from dth.images.registry.manifest import OCI_INDEX, Manifest
 
 
-async def keep_fallback(registry: Registry, repository: str, about: str, referrer: Manifest) -> bool:
+async def keep_fallback(
+    registry: Registry, repository: str, about: str, referrer: Manifest
+) -> bool:
     """Enter the referrer in the index, if the registry has no API for it. True if it was added now.
 
     Do not call this concurrently for one image: each call writes what it has read.
@@ -30,7 +32,9 @@ async def keep_fallback(registry: Registry, repository: str, about: str, referre
     return True
 
 
-def merge(theirs: Manifest | None, ours: Manifest, about: str, lost: Collection[str] = ()) -> Manifest:
+def merge(
+    theirs: Manifest | None, ours: Manifest, about: str, lost: Collection[str] = ()
+) -> Manifest:
     """Return the index with the entries of both, without our own that are lost.
 
     The destination's entries stay as they are. Raises ObjectRefused if the destination's tag is not
@@ -48,7 +52,10 @@ def _with(there: Manifest | None, about: str, entries: list[dict[str, Any]]) -> 
         there = None
     if there and not there.is_index:
         raise ObjectRefused(
-            f"the tag {fallback_tag(about)} is an image at the destination, where a list of referrers has to be",
+            (
+                f"the tag {fallback_tag(about)} is an image at the destination, where a list of "
+                "referrers has to be"
+            ),
             code="CONFLICT",
         )
     fields = there.fields if there else {"schemaVersion": 2, "mediaType": OCI_INDEX}
@@ -71,7 +78,9 @@ def _descriptor(referrer: Manifest) -> dict[str, Any]:
     """Describe the referrer as the API would: with its artifact type and annotations."""
     fields = referrer.fields
     config = fields.get("config")
-    artifact = fields.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else "")
+    artifact = fields.get("artifactType") or (
+        config.get("mediaType") if isinstance(config, dict) else ""
+    )
     return {
         "mediaType": referrer.media_type,
         "digest": referrer.digest,

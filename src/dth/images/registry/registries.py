@@ -39,8 +39,9 @@ KNOWN = (
         sign_in="token of auth.docker.io",
         referrers="API",
         limits=(
-            "Pulls in a window of hours, reported in the headers `ratelimit-*`: 100 in 6 h without an account, 200 "
-            "with a free one. A HEAD is not a pull. All requests: thousands per minute for each address."
+            "Pulls in a window of hours, reported in the headers `ratelimit-*`: 100 in 6 h "
+            "without an account, 200 with a free one. A HEAD is not a pull. All requests: "
+            "thousands per minute for each address."
         ),
         odd="No catalogue. Names without a path are `library/`.",
     ),
@@ -50,10 +51,13 @@ KNOWN = (
         rate=10,
         sign_in="token of the host itself",
         referrers="API",
-        limits="A few requests per second for each address, with bursts. 429 comes without a time to wait.",
+        limits=(
+            "A few requests per second for each address, with bursts. 429 comes without a time "
+            "to wait."
+        ),
         odd=(
-            "A token for pulling from a repository that is not there yet is answered 401; one for pulling and pushing "
-            "makes it. Older versions answer 400 to the referrers API."
+            "A token for pulling from a repository that is not there yet is answered 401; one "
+            "for pulling and pushing makes it. Older versions answer 400 to the referrers API."
         ),
     ),
     KnownRegistry(
@@ -64,8 +68,8 @@ KNOWN = (
         sign_in="token of the host itself",
         referrers="tags",
         limits=(
-            "44,000 requests per minute, 2,000 for pushing, by the words of its refusals. The time to wait is in the "
-            "message, not in a header."
+            "44,000 requests per minute, 2,000 for pushing, by the words of its refusals. The "
+            "time to wait is in the message, not in a header."
         ),
         odd="No catalogue.",
     ),
@@ -84,7 +88,9 @@ KNOWN = (
         most=10,
         catalogue=False,
         sign_in="token of the host itself",
-        limits="Pulls: 1 a second without an account, 10 with one; 500 GB a month without an account.",
+        limits=(
+            "Pulls: 1 a second without an account, 10 with one; 500 GB a month without an account."
+        ),
         odd="No catalogue.",
     ),
     KnownRegistry(
@@ -93,14 +99,20 @@ KNOWN = (
         catalogue=False,
         sign_in="token of the GitLab server (`/jwt/auth`)",
         limits="30 refused sign-ins in 3 minutes: 403 for an hour.",
-        odd="The tag `sha256-HEX` is the manifest with that digest. The catalogue is for administrators.",
+        odd=(
+            "The tag `sha256-HEX` is the manifest with that digest. The catalogue is for "
+            "administrators."
+        ),
     ),
     KnownRegistry(
         "Harbor",
         sign_in="token of the host itself",
         referrers="API since 2.8",
         limits="None of its own; its reverse proxy may have some.",
-        odd="Before 2.8 the referrers API answers 401 without a challenge. The catalogue is for administrators.",
+        odd=(
+            "Before 2.8 the referrers API answers 401 without a challenge. The catalogue is "
+            "for administrators."
+        ),
     ),
     KnownRegistry(
         "Nexus",
@@ -115,7 +127,10 @@ KNOWN = (
         sign_in="user and password, or its own token",
         referrers="API in newer versions",
         limits="None documented.",
-        odd="Private repositories may be hidden from the unsigned by 403 or 404: only `/v2/` says how to sign in.",
+        odd=(
+            "Private repositories may be hidden from the unsigned by 403 or 404: only `/v2/` "
+            "says how to sign in."
+        ),
     ),
 )
 

@@ -74,7 +74,11 @@ class SigningIn:
         if self._challenge.scheme == "basic":
             return self._basic(await self._who(repository_of(scope)))
         kept = self._tokens.get(scope)
-        return kept.signed if kept and kept.until > time.monotonic() else await self._renew(scope, kept)
+        return (
+            kept.signed
+            if kept and kept.until > time.monotonic()
+            else await self._renew(scope, kept)
+        )
 
     async def again(self, scope: str, sent: Signed, answer: Response) -> Signed:
         """Return something other than the header just refused by the registry itself.
@@ -82,7 +86,9 @@ class SigningIn:
         The same if there is nothing else.
         """
         challenge = (
-            read_challenge(answer.headers.get("www-authenticate", "")) if answer.status == 401 else None
+            read_challenge(answer.headers.get("www-authenticate", ""))
+            if answer.status == 401
+            else None
         )
         if challenge:
             self._challenge = replace(self._placed(challenge), scope="", error="")
@@ -105,12 +111,14 @@ class SigningIn:
         """Return the error for a 401 after everything available was sent."""
         said = said_in(answer)[1]
         own = signed.who is not None and signed.who.registry_token
-        if (signed.header.startswith("Bearer") and not own) or (not signed.header and self._nobody_passed):
+        if (signed.header.startswith("Bearer") and not own) or (
+            not signed.header and self._nobody_passed
+        ):
             return _denied(f"{what}: {_name(signed.who)} has no right to it", said)
         if signed.who is None:
             return EndpointRefused(
-                f"{self._address.host} wants credentials{f' ({said})' if said else ''}: name a secret, or sign in on"
-                " this machine with skopeo login",
+                f"{self._address.host} wants credentials{f' ({said})' if said else ''}: name a "
+                "secret, or sign in on this machine with skopeo login",
                 code="UNAUTHORIZED",
                 status=401,
                 said=said,
@@ -121,7 +129,7 @@ class SigningIn:
             return _denied(f"{what}: {_name(signed.who)} has no right to it", said)
         return self._remember(signed.who, said)
 
-    # ------------------------------------------------------------------------------------------- challenges
+    # ----------------------------------------------------------------------------------- challenges
 
     async def _ask_how(self, scope: str) -> bool:
         """Ask `/v2/` once how to sign in, if there are credentials. Return whether it requires a
@@ -154,7 +162,9 @@ class SigningIn:
         return replace(challenge, realm=realm)
 
     async def _ping(self, headers: dict[str, str]) -> Response:
-        return await self._http.request("GET", f"{self._address.url}/v2/", {"user-agent": CLIENT, **headers})
+        return await self._http.request(
+            "GET", f"{self._address.url}/v2/", {"user-agent": CLIENT, **headers}
+        )
 
     def _basic(self, who: UserPassword | None) -> Signed:
         if who is None:
@@ -168,7 +178,7 @@ class SigningIn:
             )
         return Signed(basic(who), who)
 
-    # ----------------------------------------------------------------------------------------------- tokens
+    # --------------------------------------------------------------------------------------- tokens
 
     async def _renew(self, scope: str, stale: _Token | None, wanted: str = "") -> Signed:
         async with self._lock:
@@ -186,7 +196,10 @@ class SigningIn:
         realm = urlsplit(challenge.realm)
         if realm.scheme != "https" and not (realm.scheme == "http" and self._address.insecure):
             raise EndpointRefused(
-                f"{self._address.host} wants us to sign in without TLS, at {other_host(realm.netloc)}",
+                (
+                    f"{self._address.host} wants us to sign in without TLS, at "
+                    f"{other_host(realm.netloc)}"
+                ),
                 code="InsecureRealm",
             )
         who = await self._who(repository)
@@ -194,7 +207,10 @@ class SigningIn:
             return _Token(Signed(f"Bearer {who.registry_token}", who), math.inf)
         if who and self._realm not in ("", realm.netloc):
             raise EndpointRefused(
-                f"{self._address.host} wants our credentials at {other_host(realm.netloc)} now, and had them elsewhere",
+                (
+                    f"{self._address.host} wants our credentials at {other_host(realm.netloc)} "
+                    "now, and had them elsewhere"
+                ),
                 code="OtherRealm",
             )
         if who:
@@ -205,7 +221,11 @@ class SigningIn:
             if newer and newer != who:
                 who = newer
                 answer = await self._exchange(challenge, scope, who)
-        if answer.status == 401 and who and (await self._exchange(challenge, "", who)).status == 401:
+        if (
+            answer.status == 401
+            and who
+            and (await self._exchange(challenge, "", who)).status == 401
+        ):
             raise self._remember(who, said_in(answer)[1])
         if answer.status in (401, 403) and scope.endswith(":pull,push"):
             # Reading needs fewer rights.
@@ -217,7 +237,9 @@ class SigningIn:
             raise refusal(answer, f"GET {other_host(realm.netloc)} for a token")
         return _read_token(answer, who, realm.netloc)
 
-    async def _exchange(self, challenge: Challenge, scope: str, who: UserPassword | None) -> Response:
+    async def _exchange(
+        self, challenge: Challenge, scope: str, who: UserPassword | None
+    ) -> Response:
         """Request a token with a password, with an identity token, or anonymously."""
         query = [("service", challenge.service)] if challenge.service else []
         headers = {"user-agent": CLIENT}
@@ -225,7 +247,9 @@ class SigningIn:
             query += [("grant_type", "refresh_token"), ("refresh_token", who.identity_token)]
             query += [("client_id", CLIENT), ("scope", scope)]
             headers["content-type"] = "application/x-www-form-urlencoded"
-            return await self._http.request("POST", challenge.realm, headers, urlencode(query).encode())
+            return await self._http.request(
+                "POST", challenge.realm, headers, urlencode(query).encode()
+            )
         query += [("scope", each) for each in scope.split()]
         if who:
             query.insert(0, ("account", who.user))
@@ -251,10 +275,12 @@ class SigningIn:
             if where.scheme != "https" and not (where.scheme == "http" and self._address.insecure):
                 break
             if where.netloc != host:
-                headers = {name: value for name, value in headers.items() if name != "authorization"}
+                headers = {
+                    name: value for name, value in headers.items() if name != "authorization"
+                }
         return answer
 
-    # ---------------------------------------------------------------------------------------------- refusals
+    # ------------------------------------------------------------------------------------- refusals
 
     async def _who(self, repository: str) -> UserPassword | None:
         """Return who to sign in as.

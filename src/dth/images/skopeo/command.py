@@ -44,7 +44,9 @@ OLDEST = (1, 6)
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 LOOK = 0.5  # seconds between progress checks
 OUTPUT_LIMIT = 1024**2  # most bytes read of its output
-INSTALL = "install it (Debian, Ubuntu, Fedora, Alpine: the package skopeo; macOS: brew install skopeo)"
+INSTALL = (
+    "install it (Debian, Ubuntu, Fedora, Alpine: the package skopeo; macOS: brew install skopeo)"
+)
 POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json")
 OF_THIS_MACHINE = ("127.0.0.1", "::1")
 PR_SET_PDEATHSIG = 1
@@ -96,11 +98,14 @@ def obstacle(*hosts: str) -> str:
     """
     for host in hosts:
         if host.startswith("["):
-            return f"skopeo takes no registry at an IPv6 address such as {host}; name it by a host name"
+            return (
+                f"skopeo takes no registry at an IPv6 address such as {host}; name it by a host "
+                "name"
+            )
     if _is_kept_from_here(confinement.network()) and not landlock.is_here():
         return (
-            "the hub's settings allow no connections to its own machine, and this system cannot keep skopeo from them "
-            "(Linux 6.7 can)"
+            "the hub's settings allow no connections to its own machine, and this system "
+            "cannot keep skopeo from them (Linux 6.7 can)"
         )
     return ""
 
@@ -130,8 +135,8 @@ async def version(command: str = "skopeo") -> tuple[int, ...]:
         )
     except OSError:
         raise UsageError(
-            f"{command} is not here: it converts images that the destination does not take as they are, and checks "
-            f"signatures; {INSTALL}"
+            f"{command} is not here: it converts images that the destination does not take as "
+            f"they are, and checks signatures; {INSTALL}"
         ) from None
     said = (await process.communicate())[0].decode("utf-8", "replace")
     match = re.search(r"version (\d+)\.(\d+)(?:\.(\d+))?", said)
@@ -140,7 +145,8 @@ async def version(command: str = "skopeo") -> tuple[int, ...]:
     found = tuple(int(part) for part in match.groups() if part is not None)
     if found < OLDEST:
         raise UsageError(
-            f"{command} is of version {'.'.join(map(str, found))}; {'.'.join(map(str, OLDEST))} or newer is needed"
+            f"{command} is of version {'.'.join(map(str, found))}; "
+            f"{'.'.join(map(str, OLDEST))} or newer is needed"
         )
     return found
 
@@ -171,7 +177,8 @@ async def copy(
             outcome = await _run(source, dest, preserve, command, begun + timeout, told)
         except TimeoutError:
             raise Transient(
-                f"{source.reference} -> {dest.reference}: not copied within {timeout:g} s", code="TimeLimit"
+                f"{source.reference} -> {dest.reference}: not copied within {timeout:g} s",
+                code="TimeLimit",
             ) from None
         read += outcome.read
         if outcome.status == 0:
@@ -180,7 +187,10 @@ async def copy(
         if not preserve or "preserve digests" not in outcome.said:
             error = explain(outcome.said, source, dest, outcome.status)
             if outcome.refused:
-                line = f"{source.reference} -> {dest.reference}: a registry leads to where the hub may not connect"
+                line = (
+                    f"{source.reference} -> {dest.reference}: a registry leads to where the hub "
+                    "may not connect"
+                )
                 raise EndpointRefused(line, code=ADDRESS_REFUSED, host=error.host)
             raise error
     raise AssertionError("unreachable: the second time ends it")
@@ -215,11 +225,15 @@ def push(layout: Path, dest: CopyEnd, *, command: str = "skopeo") -> None:
             *("copy", "--preserve-digests", *_options("dest", dest, authfile, stack)),
             *(f"oci:{layout}", _name(dest)),
         ]
-        status = _start(arguments, errors.fd, [authfile.fd] if authfile and authfile.passed else []).wait()
+        status = _start(
+            arguments, errors.fd, [authfile.fd] if authfile and authfile.passed else []
+        ).wait()
         if status:
             line = _fatal(errors.text())
             meant = meaning(_without_names(line, dest))
-            raise meant.kind(f"{dest.reference}: {line}", code=meant.code, said=line, host=dest.address.host)
+            raise meant.kind(
+                f"{dest.reference}: {line}", code=meant.code, said=line, host=dest.address.host
+            )
 
 
 def _after(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
@@ -261,7 +275,9 @@ async def _run(
             passed = [file.fd for file in (*files, digest) if file and file.passed]
             process = _start(arguments, errors.fd, passed, way)
             read = await _wait(process, deadline, progress)
-            return _Outcome(process.returncode, errors.text(), digest.text().strip(), read, way.proxy.refused)
+            return _Outcome(
+                process.returncode, errors.text(), digest.text().strip(), read, way.proxy.refused
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +305,9 @@ async def _way_out(source: CopyEnd, dest: CopyEnd) -> AsyncIterator[_Way]:
         # skopeo bypasses a proxy for addresses of its own machine; the addresses of its registries
         # have been checked.
         places = [urlsplit(side.address.url) for side in (source, dest)]
-        allowed = [place.port or PORTS[place.scheme] for place in places if _is_here(place.hostname or "")]
+        allowed = [
+            place.port or PORTS[place.scheme] for place in places if _is_here(place.hostname or "")
+        ]
         with landlock.ports([proxy.port, *allowed]) as ports:
             yield _Way(proxy, ports)
 
@@ -317,9 +335,12 @@ def _start(
             preexec_fn=partial(_before_it_begins, way.ports if way else None),
         )
     except (OSError, subprocess.SubprocessError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it cannot be kept from this machine"
+        why = (
+            error.strerror if isinstance(error, OSError) else "it cannot be kept from this machine"
+        )
         raise Unusable(
-            f"{arguments[0]} cannot be run, which this image has to be copied with: {why}; {INSTALL}"
+            f"{arguments[0]} cannot be run, which this image has to be copied with: {why}; "
+            f"{INSTALL}"
         ) from None
 
 
@@ -400,13 +421,15 @@ def _signal(group: int, number: int) -> None:
 
 def _bytes_read(pid: int) -> int:
     try:
-        match = re.search(r"^rchar: (\d+)", Path(f"/proc/{pid}/io").read_text("ascii"), re.MULTILINE)
+        match = re.search(
+            r"^rchar: (\d+)", Path(f"/proc/{pid}/io").read_text("ascii"), re.MULTILINE
+        )
     except OSError:
         return 0
     return int(match[1]) if match else 0
 
 
-# ------------------------------------------------------------------------------------- arguments and files
+# ------------------------------------------------------------------------------ arguments and files
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,7 +491,9 @@ def _authfile(side: CopyEnd) -> Iterator[_File | None]:
         yield file
 
 
-def _options(name: str, side: CopyEnd, authfile: _File | None, stack: contextlib.ExitStack) -> list[str]:
+def _options(
+    name: str, side: CopyEnd, authfile: _File | None, stack: contextlib.ExitStack
+) -> list[str]:
     found = [f"--{name}-authfile", authfile.path] if authfile else [f"--{name}-no-creds"]
     if side.address.insecure:
         found.append(f"--{name}-tls-verify=false")
@@ -517,7 +542,8 @@ def policy_checks(source: Reference) -> bool:
     try:
         stat = path.stat()
         return any(
-            _is_under(source, scope) for scope in _checked_scopes(path, stat.st_mtime_ns, stat.st_size)
+            _is_under(source, scope)
+            for scope in _checked_scopes(path, stat.st_mtime_ns, stat.st_size)
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True  # skopeo reports the error in it
@@ -530,7 +556,9 @@ def _checked_scopes(path: Path, *_version: int) -> tuple[str, ...]:
     scopes = {**(fields.get("transports") or {}).get("docker", {})}
     scopes.setdefault("", fields["default"])
     accepted = {"type": "insecureAcceptAnything"}
-    return tuple(scope for scope, wants in scopes.items() if accepted not in wants or len(wants) > 1)
+    return tuple(
+        scope for scope, wants in scopes.items() if accepted not in wants or len(wants) > 1
+    )
 
 
 def _is_under(source: Reference, scope: str) -> bool:
@@ -539,7 +567,7 @@ def _is_under(source: Reference, scope: str) -> bool:
     return not scope or f"{source.name}/".startswith((f"{scope}/", f"{scope.rpartition(':')[0]}/"))
 
 
-# ---------------------------------------------------------------------------------------------- failures
+# ----------------------------------------------------------------------------------------- failures
 
 
 def explain(said: str, source: CopyEnd, dest: CopyEnd, status: int) -> TransferError:
@@ -552,7 +580,10 @@ def explain(said: str, source: CopyEnd, dest: CopyEnd, status: int) -> TransferE
     meant = meaning(words)
     host = (dest if meant.of_the_dest else source).address.host
     answered = re.search(r"\b[45]\d\d\b", words)
-    told = foreign(line) or f"skopeo failed at {host}: {answered[0] + ' ' if answered else ''}{meant.code}"
+    told = (
+        foreign(line)
+        or f"skopeo failed at {host}: {answered[0] + ' ' if answered else ''}{meant.code}"
+    )
     return meant.kind(f"{where}: {told}", code=meant.code, said=line, host=host)
 
 

@@ -100,7 +100,9 @@ async def _serve(
             await _join(asked, (reader, writer), there)
     except _NoAnswer as status:
         gateway.refused = gateway.refused or isinstance(status, _Refused)
-        writer.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
+        writer.write(
+            f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+        )
         with contextlib.suppress(OSError):
             await writer.drain()
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
@@ -123,7 +125,9 @@ def _read(head: list[bytes]) -> _Asked:
             raise ValueError
     except ValueError:
         raise _NoAnswer("400 Bad Request") from None
-    return _Asked(method.decode("latin-1"), where, version, [f for f in head[1:] if not _HOP.match(f)])
+    return _Asked(
+        method.decode("latin-1"), where, version, [f for f in head[1:] if not _HOP.match(f)]
+    )
 
 
 async def _open(network: Network, asked: _Asked, writer: asyncio.StreamWriter) -> _Streams:
@@ -139,7 +143,11 @@ async def _open(network: Network, asked: _Asked, writer: asyncio.StreamWriter) -
     if not proxy and asked.tunnels:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         return streams
-    target = asked.where.geturl() if proxy else asked.where._replace(scheme="", netloc="").geturl() or "/"
+    target = (
+        asked.where.geturl()
+        if proxy
+        else asked.where._replace(scheme="", netloc="").geturl() or "/"
+    )
     if asked.tunnels:
         target = asked.where.netloc
     fields = [*asked.fields, *([] if asked.tunnels else [b"Connection: close"])]

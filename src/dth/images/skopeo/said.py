@@ -56,18 +56,34 @@ _FAILURES: list[tuple[str, type[TransferError], str]] = [
         ObjectRefused,
         "POLICY",
     ),
-    (r"server gave HTTP response to HTTPS client|does not look like a TLS handshake", Unreachable, "NoTls"),
+    (
+        r"server gave HTTP response to HTTPS client|does not look like a TLS handshake",
+        Unreachable,
+        "NoTls",
+    ),
     (r"x509:|certificate", Unreachable, "UntrustedCertificate"),
     (r"token has expired|expired token", Transient, "ExpiredToken"),
     (r"no such host", ConnectionFailed, "UnknownHost"),
-    (r"connection refused|no route to|network is unreachable", ConnectionFailed, "ConnectionFailed"),
+    (
+        r"connection refused|no route to|network is unreachable",
+        ConnectionFailed,
+        "ConnectionFailed",
+    ),
     (r"i/o timeout|deadline exceeded|TLS handshake timeout|timeout awaiting", Transient, "TimeOut"),
-    (r"connection reset|broken pipe|\bEOF\b|use of closed|closed network", Transient, "ConnectionBroken"),
+    (
+        r"connection reset|broken pipe|\bEOF\b|use of closed|closed network",
+        Transient,
+        "ConnectionBroken",
+    ),
     (r"digest did not match|does not match|digest invalid|size mismatch", Transient, CORRUPTED),
     # Must be before the next pattern: Docker Hub returns both for an image that does not exist. The
     # plan has checked whether credentials are valid.
     (rf"denied|forbidden|is not authorized|{_STATUS}403", ObjectRefused, "DENIED"),
-    (r"unauthorized|authentication required|invalid username|no basic auth", EndpointRefused, "UNAUTHORIZED"),
+    (
+        r"unauthorized|authentication required|invalid username|no basic auth",
+        EndpointRefused,
+        "UNAUTHORIZED",
+    ),
     (r"source image rejected", ObjectRefused, "POLICY"),
     # A missing layer does not mean that the image is gone: its manifest still exists, and every
     # pull fails.
@@ -78,7 +94,10 @@ _FAILURES: list[tuple[str, type[TransferError], str]] = [
     ),
     (_NOT_THERE, SourceGone, "MANIFEST_UNKNOWN"),
     (
-        r"unsupported|(manifest|name|tag) invalid|not supported|cannot be converted|cannot modify it",
+        (
+            r"unsupported|(manifest|name|tag) invalid|not supported|cannot be converted|cannot modify "
+            r"it"
+        ),
         ObjectRefused,
         "UNSUPPORTED",
     ),
@@ -95,7 +114,8 @@ _FAILURES: list[tuple[str, type[TransferError], str]] = [
     ),
 ]
 _OF_THE_DEST = re.compile(
-    r"writing (manifest|blob|list)|uploading|trying to reuse|at destination|initializing destination|"
+    r"writing (manifest|blob|list)|uploading|trying to reuse|at destination|initializing "
+    r"destination|"
     r"(checking whether a blob .* exists)|Error initializing destination"
 )
 

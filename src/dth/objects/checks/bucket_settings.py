@@ -1,5 +1,5 @@
-"""What a bucket's settings mean for the objects that a transfer writes there. The elements come from
-`S3Client.setting`. None means that a setting does not exist."""
+"""What a bucket's settings mean for the objects that a transfer writes there. The elements come
+from `S3Client.setting`. None means that a setting does not exist."""
 
 from xml.etree.ElementTree import Element
 
@@ -11,8 +11,14 @@ READING = {
         "s3:GetBucketVersioning",
         "whether what is overwritten or deleted stays as an old version",
     ),
-    "object-lock": ("s3:GetBucketObjectLockConfiguration", "whether Object Lock keeps what is written"),
-    "lifecycle": ("s3:GetLifecycleConfiguration", "whether lifecycle rules delete or move what is copied"),
+    "object-lock": (
+        "s3:GetBucketObjectLockConfiguration",
+        "whether Object Lock keeps what is written",
+    ),
+    "lifecycle": (
+        "s3:GetLifecycleConfiguration",
+        "whether lifecycle rules delete or move what is copied",
+    ),
     "encryption": ("s3:GetEncryptionConfiguration", "how the bucket encrypts by itself"),
     "ownershipControls": ("s3:GetBucketOwnershipControls", "whether the bucket takes ACLs"),
 }
@@ -25,7 +31,8 @@ def versioning(setting: Element | None) -> str:
 
 
 def retention(setting: Element | None) -> str:
-    """How long Object Lock keeps every new object by default, such as `GOVERNANCE for 30 days`; "" if it does not."""
+    """How long Object Lock keeps every new object by default, such as `GOVERNANCE for 30 days`; ""
+    if it does not."""
     rule = setting.find("Rule/DefaultRetention") if setting is not None else None
     if rule is None:
         return ""
@@ -35,7 +42,9 @@ def retention(setting: Element | None) -> str:
 
 def encryption(setting: Element | None) -> tuple[str, str]:
     """The default algorithm (`AES256`, `aws:kms`...; "" for none) and its key."""
-    default = setting.find("Rule/ApplyServerSideEncryptionByDefault") if setting is not None else None
+    default = (
+        setting.find("Rule/ApplyServerSideEncryptionByDefault") if setting is not None else None
+    )
     if default is None:
         return "", ""
     return default.findtext("SSEAlgorithm") or "", default.findtext("KMSMasterKeyID") or ""
@@ -62,7 +71,9 @@ def lifecycle(setting: Element | None, prefix: str) -> list[str]:
         apart = not (prefix.startswith(below) or below.startswith(prefix))
         if rule.findtext("Status") != "Enabled" or apart:
             continue
-        actions = [f"deletes them{_when(each)}" for each in rule.findall("Expiration") if _when(each)]
+        actions = [
+            f"deletes them{_when(each)}" for each in rule.findall("Expiration") if _when(each)
+        ]
         actions += [
             f"moves them to {each.findtext('StorageClass')}{_when(each)}"
             for each in rule.findall("Transition")
@@ -71,7 +82,9 @@ def lifecycle(setting: Element | None, prefix: str) -> list[str]:
             scope = f"objects below {below!r}" if len(below) > len(prefix) else "the copies"
             if any(rule.find(path) is not None for path in ("Filter/Tag", "Filter/And/Tag")):
                 scope += " that have certain tags"
-            found.append(f"rule {rule.findtext('ID') or ''!r} takes {scope} and {' and '.join(actions)}")
+            found.append(
+                f"rule {rule.findtext('ID') or ''!r} takes {scope} and {' and '.join(actions)}"
+            )
     return found
 
 

@@ -1,7 +1,9 @@
-"""Tests what a task needs at its destination, and what the bucket's settings will do with the copies.
+"""Tests what a task needs at its destination, and what the bucket's settings will do with the
+copies.
 
-The tests leave nothing behind. To test writing, they begin and abort an upload, which never becomes an object. They
-write a probe object only if it is certain that it can be deleted again with all its versions.
+The tests leave nothing behind. To test writing, they begin and abort an upload, which never becomes
+an object. They write a probe object only if it is certain that it can be deleted again with all its
+versions.
 """
 
 import asyncio
@@ -33,7 +35,10 @@ from dth.objects.store.endpoints import ChecksumMode
 from dth.objects.store.etags import SOURCE_ETAG
 from dth.objects.transfer.relay import ObjectRoute
 
-PROBE = b"A probe of Data Transfer Hub. It deletes this object itself; if it is still here, delete it.\n"
+PROBE = (
+    b"A probe of Data Transfer Hub. It deletes this object itself; if it is still here, "
+    b"delete it.\n"
+)
 PROBE_TAGS = "dth-preflight=probe"
 HEADER_ACTIONS = {"x-amz-tagging": "s3:PutObjectTagging", "x-amz-acl": "s3:PutObjectAcl"}
 INSTEAD = {
@@ -103,11 +108,15 @@ class DestChecks(CheckedSide):
                 self.note("ListBucket", CheckState.OK, found)
             else:
                 self.lacks(
-                    "ListBucket", statement, but="set srcSkipCompare: everything is copied each time then"
+                    "ListBucket",
+                    statement,
+                    but="set srcSkipCompare: everything is copied each time then",
                 )
             return []
         self.note(
-            "ListBucket", CheckState.OK, f"{f's3://{self.client.bucket}/{self.prefix}'!r} can be listed"
+            "ListBucket",
+            CheckState.OK,
+            f"{f's3://{self.client.bucket}/{self.prefix}'!r} can be listed",
         )
         return entries
 
@@ -132,7 +141,9 @@ class DestChecks(CheckedSide):
                 "add the statement to have it checked; the task does not need it"
                 if refused
                 else "try again later",
-                policies.on_bucket(self.client.endpoint, self.client.bucket, action) if refused else None,
+                policies.on_bucket(self.client.endpoint, self.client.bucket, action)
+                if refused
+                else None,
             )
 
     def _judge_settings(self) -> None:
@@ -166,8 +177,14 @@ class DestChecks(CheckedSide):
                     "ACLs are disabled, and the task sets none that matters",
                 )
             else:
-                found = f"ACLs are disabled in the bucket, and the task sets destAcl {parameters.dest_acl}"
-                todo = "take destAcl away, or set the bucket's Object Ownership to BucketOwnerPreferred"
+                found = (
+                    "ACLs are disabled in the bucket, and the task sets destAcl "
+                    f"{parameters.dest_acl}"
+                )
+                todo = (
+                    "take destAcl away, or set the bucket's Object Ownership to "
+                    "BucketOwnerPreferred"
+                )
                 self.note("ownershipControls", CheckState.FAILED, found, todo)
 
     def _judge_versioning(self) -> None:
@@ -182,7 +199,9 @@ class DestChecks(CheckedSide):
             )
         elif deletes(self.route.parameters):
             found = "off: what the task deletes is gone for good"
-            self.note("versioning", CheckState.WARNING, found, "turn versioning on if that must be undone")
+            self.note(
+                "versioning", CheckState.WARNING, found, "turn versioning on if that must be undone"
+            )
         else:
             self.note("versioning", CheckState.OK, "off: what is overwritten is gone")
 
@@ -192,17 +211,21 @@ class DestChecks(CheckedSide):
             self.note("object-lock", CheckState.OK, "no retention by default")
         elif self.client.capabilities.checksum is ChecksumMode.NONE:
             found = f"every object is kept {kept}, and such a bucket takes none without a checksum"
-            self.note("object-lock", CheckState.FAILED, found, "set checksumMode to anything but none")
+            self.note(
+                "object-lock", CheckState.FAILED, found, "set checksumMode to anything but none"
+            )
         else:
             self.note(
-                "object-lock", CheckState.WARNING, f"every copy is kept {kept}: nobody can delete it before"
+                "object-lock",
+                CheckState.WARNING,
+                f"every copy is kept {kept}: nobody can delete it before",
             )
 
     # What could prevent deleting a probe again.
 
     async def _keeps_versions(self, entries: list[ListedObject]) -> bool:
-        """Whether the bucket keeps versions. If the setting may not be read, an object in the bucket shows it. If
-        nothing shows it, the bucket is assumed to keep them."""
+        """Whether the bucket keeps versions. If the setting may not be read, an object in the
+        bucket shows it. If nothing shows it, the bucket is assumed to keep them."""
         if "versioning" not in self._unread:
             return buckets.versioning(self._settings["versioning"]) != ""
         try:
@@ -214,8 +237,9 @@ class DestChecks(CheckedSide):
         return True
 
     async def _why_no_object(self, versioned: bool) -> str:
-        """Why a probe object might stay permanently, as the end of a sentence; "" if it can be deleted. Also notes
-        whether the task may delete, as far as this can be determined without an object."""
+        """Why a probe object might stay permanently, as the end of a sentence; "" if it can be
+        deleted. Also notes whether the task may delete, as far as this can be determined without an
+        object."""
         needed = deletes(self.route.parameters)
         kept = buckets.retention(self._settings["object-lock"])
         if kept:
@@ -229,7 +253,9 @@ class DestChecks(CheckedSide):
         else:
             reason = await self._why_undeletable("s3:DeleteObject", {})
             if needed and reason.startswith("not allowed"):
-                self.lacks("DeleteObject", self._on_objects("s3:DeleteObject"), but="delete nothing")
+                self.lacks(
+                    "DeleteObject", self._on_objects("s3:DeleteObject"), but="delete nothing"
+                )
                 return reason
         if reason and needed:
             found = "not tried, because the probe would leave a trace"
@@ -243,13 +269,18 @@ class DestChecks(CheckedSide):
         return reason
 
     async def _why_undeletable(self, action: str, query: Mapping[str, str]) -> str:
-        """Why an object could not be deleted, tested by deleting one that does not exist; "" if it could."""
+        """Why an object could not be deleted, tested by deleting one that does not exist; "" if it
+        could."""
         try:
             await self.ask(lambda: self.client.request("DELETE", self._key, query=query))
         except SourceGone:
             return ""
         except ObjectRefused as error:
-            return f"not allowed: {action}" if error.status == 403 else f"it cannot be deleted: {error}"
+            return (
+                f"not allowed: {action}"
+                if error.status == 403
+                else f"it cannot be deleted: {error}"
+            )
         except ConnectionFailed:
             raise
         except Transient as error:
@@ -257,8 +288,8 @@ class DestChecks(CheckedSide):
         return ""
 
     async def _why_unlisted(self) -> str:
-        """Why versions may not be listed; "" if they may. If the answer to a write is lost, only a listing shows which
-        version it created."""
+        """Why versions may not be listed; "" if they may. If the answer to a write is lost, only a
+        listing shows which version it created."""
         try:
             await self.ask(lambda: self.client.versions(self._key))
         except ObjectRefused as error:
@@ -278,7 +309,8 @@ class DestChecks(CheckedSide):
         return headers
 
     async def _check_uploading(self) -> bool | None:
-        """Try to write parts of an upload that never becomes an object. None: it could not be tested."""
+        """Try to write parts of an upload that never becomes an object. None: it could not be
+        tested."""
         try:
             await self.ask(lambda: self.client.abort_upload(self._key, "none"))
         except NotSupported:
@@ -305,7 +337,9 @@ class DestChecks(CheckedSide):
         )
         return True
 
-    async def _upload(self, headers: Mapping[str, str], *, part: bool = False) -> TransferError | None:
+    async def _upload(
+        self, headers: Mapping[str, str], *, part: bool = False
+    ) -> TransferError | None:
         """Begin an upload and abort it. Returns the store's refusal, or None."""
         upload_id, begun = "", 0
 
@@ -328,13 +362,15 @@ class DestChecks(CheckedSide):
         return None
 
     async def _abort(self, upload_id: str) -> None:
-        """Abort every upload of the probe's key. A request whose answer was lost may also have begun one. libcurl may
-        cause this by repeating a request on a connection that was just closed."""
+        """Abort every upload of the probe's key. A request whose answer was lost may also have
+        begun one. libcurl may cause this by repeating a request on a connection that was just
+        closed."""
         try:
             found = {upload_id} - {""}
             with contextlib.suppress(ObjectRefused):
                 found |= {
-                    upload.upload_id for upload in await self.ask(lambda: self.client.uploads(self._key))
+                    upload.upload_id
+                    for upload in await self.ask(lambda: self.client.uploads(self._key))
                 }
             for each in found:
                 await self.ask(lambda: self.client.abort_upload(self._key, each))  # noqa: B023 - awaited here
@@ -350,7 +386,9 @@ class DestChecks(CheckedSide):
         if action.startswith("kms:") or refusal.code.startswith("KMS."):
             key = resource or parameters.dest_put_object_sse_kms_key_id
             key = key or buckets.encryption(self._settings["encryption"])[1]
-            statement = policies.on_key(self.client.endpoint, key, "kms:GenerateDataKey", "kms:Decrypt")
+            statement = policies.on_key(
+                self.client.endpoint, key, "kms:GenerateDataKey", "kms:Decrypt"
+            )
             if action:
                 self.lacks("KMS", statement)
             else:
@@ -369,10 +407,16 @@ class DestChecks(CheckedSide):
             self._note_missing(action)
         elif demanded := await self._demanded_encryption() if self._uploads else None:
             found = f"the bucket demands encryption {demanded.value}"
-            self.note("encryption", CheckState.FAILED, found, f"set destPutObjectSSEType to {demanded.value}")
+            self.note(
+                "encryption",
+                CheckState.FAILED,
+                found,
+                f"set destPutObjectSSEType to {demanded.value}",
+            )
         elif "explicit deny" in refusal.said:
             found = (
-                f"a policy forbids {action or 'writing'} explicitly{confinement.foreign(f': {refusal.said}')}"
+                f"a policy forbids {action or 'writing'} "
+                f"explicitly{confinement.foreign(f': {refusal.said}')}"
             )
             self.note(
                 "PutObject",
@@ -386,11 +430,13 @@ class DestChecks(CheckedSide):
                 self._note_missing(action)
 
     def _note_missing(self, action: str) -> None:
-        self.lacks(action.removeprefix("s3:"), self._on_objects(action), but=INSTEAD.get(action, ""))
+        self.lacks(
+            action.removeprefix("s3:"), self._on_objects(action), but=INSTEAD.get(action, "")
+        )
 
     async def _refused_headers(self) -> list[str]:
-        """The actions whose lack makes the store refuse the task's headers, if a write without those headers
-        succeeds."""
+        """The actions whose lack makes the store refuse the task's headers, if a write without
+        those headers succeeds."""
         headers = self._headers()
         carried = [(name, action) for name, action in HEADER_ACTIONS.items() if name in headers]
         for left_out in ([one] for one in carried):
@@ -401,7 +447,8 @@ class DestChecks(CheckedSide):
         return []
 
     async def _demanded_encryption(self) -> Encryption | None:
-        """The encryption that the bucket requires, if a write that asks for it succeeds; None otherwise."""
+        """The encryption that the bucket requires, if a write that asks for it succeeds; None
+        otherwise."""
         if self.route.parameters.dest_put_object_sse_type is not Encryption.NONE:
             return None
         for kind, value in ((Encryption.AES256, "AES256"), (Encryption.AWS_KMS, "aws:kms")):
@@ -419,7 +466,9 @@ class DestChecks(CheckedSide):
             written = await self.ask(lambda: self.client.put(self._key, [PROBE], self._headers()))
             answered = True
             versions.add(written.version)
-            self.note("probe object", CheckState.OK, "an object was written as the task will write them")
+            self.note(
+                "probe object", CheckState.OK, "an object was written as the task will write them"
+            )
             await self._check_head(self._key)
             if deletes(self.route.parameters):
                 await self._check_delete(versions)
@@ -430,7 +479,10 @@ class DestChecks(CheckedSide):
             await self._explain(error)
         except Transient as error:
             self.note(
-                "probe object", CheckState.UNKNOWN, f"it could not be written: {error}", "try again later"
+                "probe object",
+                CheckState.UNKNOWN,
+                f"it could not be written: {error}",
+                "try again later",
             )
         finally:
             await _finish(self._clean(versions - {""}, versioned, answered))
@@ -441,7 +493,10 @@ class DestChecks(CheckedSide):
             await self.ask(lambda: self.client.head(key))
         except SourceGone:
             self.note(
-                "GetObject", CheckState.UNKNOWN, "what was written cannot be seen at once", "try again later"
+                "GetObject",
+                CheckState.UNKNOWN,
+                "what was written cannot be seen at once",
+                "try again later",
             )
         except ObjectRefused as error:
             if error.status != 403:
@@ -485,12 +540,18 @@ class DestChecks(CheckedSide):
         if left:
             why = f" ({problem})" if problem else ""
             self.note(
-                "clean-up", CheckState.FAILED, f"the probe object {where} {left}{why}", "delete that object"
+                "clean-up",
+                CheckState.FAILED,
+                f"the probe object {where} {left}{why}",
+                "delete that object",
             )
         elif answered:
             self.note("clean-up", CheckState.OK, "the probe object is gone")
         else:
-            found = f"the probe object {where} is gone, but a write of it without an answer may still arrive"
+            found = (
+                f"the probe object {where} is gone, but a write of it without an answer may "
+                "still arrive"
+            )
             self.note("clean-up", CheckState.WARNING, found, "look for that object later")
 
     async def _delete_versions(self, versions: set[str]) -> None:

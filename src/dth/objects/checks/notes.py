@@ -1,4 +1,5 @@
-"""How a preflight asks and notes its results: a few attempts, within a time limit, and no exception for findings."""
+"""How a preflight asks and notes its results: a few attempts, within a time limit, and no exception
+for findings."""
 
 import asyncio
 import itertools
@@ -36,7 +37,8 @@ FIRST_PATIENCE = 2.0
 # With the beginning of the names of their parameters.
 SIDES = {"source": "src", "destination": "dest"}
 NAMED = ("Bucket", "Endpoint", "Credentials", "Region", "CaBundle", "Proxy", "AddressingStyle")
-# What ends the checks of a side, by the store's error code: the name of the check, its meaning, and what to do.
+# What ends the checks of a side, by the store's error code: the name of the check, its meaning, and
+# what to do.
 ENDING = {
     "NoSuchBucket": (
         "bucket",
@@ -49,7 +51,11 @@ ENDING = {
         "there is no bucket {bucket!r} at {host}, or no S3 at all",
         "correct {Bucket} or {Endpoint}",
     ),
-    "InvalidBucketName": ("bucket", "{bucket!r} is not a valid name for a bucket", "correct {Bucket}"),
+    "InvalidBucketName": (
+        "bucket",
+        "{bucket!r} is not a valid name for a bucket",
+        "correct {Bucket}",
+    ),
     "InvalidAccessKeyId": (
         "credentials",
         "the store does not know the access key",
@@ -70,7 +76,11 @@ ENDING = {
     ),
     **dict.fromkeys(
         ("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"),
-        ("region", "the bucket {bucket!r} is in another region", "set {Region} to where the bucket is"),
+        (
+            "region",
+            "the bucket {bucket!r} is in another region",
+            "set {Region} to where the bucket is",
+        ),
     ),
     "AddressRefused": (
         "connection",
@@ -106,7 +116,8 @@ NO_ANSWER = {
     "is empty": "the server at {host} does not answer as S3 does: its answer to a listing is empty",
     "a listing": "the server at {host} does not answer as S3 does",
 }
-# Codes of failures for which a retry at the beginning is useless. Later, a name server may just be unavailable.
+# Codes of failures for which a retry at the beginning is useless. Later, a name server may just be
+# unavailable.
 FINAL = {"UnknownHost", "UnknownProxy", NO_LISTING}
 OF_TLS = ("certificate", "ssl", "tls", "trust anchors")
 
@@ -131,24 +142,30 @@ class SideTrouble:
         names: Mapping[str, str] | None = None,
         host: str = "",
     ) -> "SideTrouble":
-        """`names`: the user's names of the parameters (by default those of tasks). `host`: the user's name of the
-        store."""
+        """`names`: the user's names of the parameters (by default those of tasks). `host`: the
+        user's name of the store."""
         text = str(error)
         named = names or {name: f"{SIDES[side]}{name}" for name in NAMED}
         words = {**named, "host": host or endpoint.host, "bucket": bucket}
         if error.code == "RequestTimeTooSkewed" and abs(clock_offset) < 60:
-            meaning = "the store refuses the time of the request, but no difference to its clock was seen"
+            meaning = (
+                "the store refuses the time of the request, but no difference to its clock was seen"
+            )
             return cls(
                 "clock",
                 meaning,
-                "see that this machine and all servers behind {host} have the right time".format(**words),
+                "see that this machine and all servers behind {host} have the right time".format(
+                    **words
+                ),
                 text,
             )
         if error.code == "RequestTimeTooSkewed":
             apart = f"the clock of this machine and the store's are {abs(clock_offset):.0f} s apart"
             return cls("clock", apart, "set the clock of this machine, best by NTP", text)
         if error.code.startswith("KMS."):
-            return cls("KMS", "the store cannot use the KMS key", "see that the key is enabled", text)
+            return cls(
+                "KMS", "the store cannot use the KMS key", "see that the key is enabled", text
+            )
         if error.code == "NoCredentials":
             return cls("credentials", text, f"name a secret in {named['Credentials']}", text)
         if "://" in error.location or error.code == "TemporaryRedirect":
@@ -157,7 +174,8 @@ class SideTrouble:
             return cls._no_answer(text, words, endpoint)
         if is_by_another(error):
             meaning = (
-                f"something before the store at {words['host']} (a proxy, a firewall) answers with a web page"
+                f"something before the store at {words['host']} (a proxy, a firewall) answers "
+                "with a web page"
             )
             todo = f"see that {named['Endpoint']} is right, and that requests of S3 may pass there"
             return cls("connection", meaning, todo, text)
@@ -199,7 +217,10 @@ class SideTrouble:
         if any(heard in said for heard in OF_TLS):
             todo = "give the store's authority in {CaBundle}, or correct the host in {Endpoint}"
             return cls("TLS", meaning, todo.format(**words), text)
-        todo = f"see that {endpoint.url} is right ({{Endpoint}}, {{Region}}) and can be reached from here"
+        todo = (
+            f"see that {endpoint.url} is right ({{Endpoint}}, {{Region}}) and can be reached "
+            "from here"
+        )
         if endpoint.url.startswith("http:") and "breaks the connection off" in meaning:
             encrypted = endpoint.url.replace("http:", "https:")
             todo = f"write https:// in {{Endpoint}} ({encrypted}) if it speaks TLS; {todo}"
@@ -208,7 +229,10 @@ class SideTrouble:
             plain = endpoint.url.replace("https:", "http:")
             todo = f"write http:// in {{Endpoint}} ({plain}) if it speaks no TLS; {todo}"
         return cls(
-            "connection", meaning, todo.format(**words) + f", if need be through {words['Proxy']}", text
+            "connection",
+            meaning,
+            todo.format(**words) + f", if need be through {words['Proxy']}",
+            text,
         )
 
 
@@ -218,9 +242,9 @@ def is_by_another(error: TransferError) -> bool:
 
 
 async def reach(client: S3Client, prefix: str, *, must_list: bool) -> None:
-    """Request the first key below the prefix, so that what cannot work is reported before anything starts. Raises what
-    the user has to fix. Temporary errors are retried for a moment. Problems of the store are left to the run, which has
-    more patience."""
+    """Request the first key below the prefix, so that what cannot work is reported before anything
+    starts. Raises what the user has to fix. Temporary errors are retried for a moment. Problems of
+    the store are left to the run, which has more patience."""
     listing = PrefixListing(client, prefix, attempts=1, first_version=client.first_version)
     end = time.monotonic() + FIRST_PATIENCE
     for attempt in itertools.count(1):
@@ -243,7 +267,8 @@ async def reach(client: S3Client, prefix: str, *, must_list: bool) -> None:
 
 
 class CheckedSide:
-    """The common part of both sides: to ask, to note results, and to stop when nothing more can be determined."""
+    """The common part of both sides: to ask, to note results, and to stop when nothing more can be
+    determined."""
 
     side = ""
 
@@ -268,7 +293,8 @@ class CheckedSide:
             self.note(trouble.name, CheckState.FAILED, trouble.error, todo)
 
     async def probe(self) -> None:
-        """The checks after the region is known. Raises TransferError if nothing more can be determined."""
+        """The checks after the region is known. Raises TransferError if nothing more can be
+        determined."""
         raise NotImplementedError
 
     def trouble(self, error: TransferError) -> SideTrouble:
@@ -347,7 +373,8 @@ class CheckedSide:
             raise error.__cause__ or error from None
 
     async def check_region(self) -> None:
-        """At AWS, compare the bucket's region with the endpoint's. Raises EndpointRefused if they differ."""
+        """At AWS, compare the bucket's region with the endpoint's. Raises EndpointRefused if they
+        differ."""
         endpoint = self.client.endpoint
         if not endpoint.is_aws:
             return

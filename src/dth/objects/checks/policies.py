@@ -1,4 +1,5 @@
-"""IAM statements to add if a permission is missing, in the right partition and only for the prefix of the task."""
+"""IAM statements to add if a permission is missing, in the right partition and only for the prefix
+of the task."""
 
 import re
 from collections.abc import Iterable
@@ -61,7 +62,8 @@ def on_key(endpoint: Endpoint, key: str, *actions: str) -> Statement:
 
 
 def policy(statements: Iterable[Statement]) -> dict[str, Any]:
-    """One policy document with one statement per resource and condition; empty if there is nothing to add."""
+    """One policy document with one statement per resource and condition; empty if there is nothing
+    to add."""
     merged: list[Statement] = []
     for statement in statements:
         for other in merged:
@@ -74,7 +76,8 @@ def policy(statements: Iterable[Statement]) -> dict[str, Any]:
 
 
 def denied(error: TransferError) -> tuple[str, str]:
-    """The action and the resource that a refusal by AWS names; "" for those that it does not name."""
+    """The action and the resource that a refusal by AWS names; "" for those that it does not
+    name."""
     found = _DENIED.search(error.said)
     return (found[1], found[2] or "") if found else ("", "")
 
@@ -88,7 +91,7 @@ def _scope(statement: Statement) -> tuple[str, Any]:
 
 
 def _literal(text: str) -> str:
-    """The text in a form that a policy matches literally. A wildcard stands for what is not valid Unicode, because
-    nothing else can match it."""
+    """The text in a form that a policy matches literally. A wildcard stands for what is not valid
+    Unicode, because nothing else can match it."""
     escaped = _SPECIAL.sub(lambda found: f"${{{found[0]}}}", text)
     return "".join("?" if "\ud800" <= char <= "\udfff" else char for char in escaped)

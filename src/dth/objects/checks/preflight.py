@@ -1,4 +1,5 @@
-"""Before a task starts: tests on both sides what the task will need, with the permissions that it will have."""
+"""Before a task starts: tests on both sides what the task will need, with the permissions that it
+will have."""
 
 import asyncio
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ class ObjectPreflight:
         return worst(self.checks)
 
     def policy(self, side: str) -> dict[str, Any]:
-        """The permissions that the task lacks on this side, as one IAM policy; empty if it lacks none. Permissions that
-        would only let a preflight see more are not included."""
+        """The permissions that the task lacks on this side, as one IAM policy; empty if it lacks
+        none. Permissions that would only let a preflight see more are not included."""
         lacking = (CheckState.FAILED, CheckState.WARNING)
         return policies.policy(
             check.statement

@@ -1,5 +1,5 @@
-"""Tests one side of a task with the parameters given so far: whether it can be reached and listed, and if not, why.
-Nothing is written."""
+"""Tests one side of a task with the parameters given so far: whether it can be reached and listed,
+and if not, why. Nothing is written."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -19,7 +19,8 @@ from dth.objects.task import bucket_of, endpoint_of, key_map, open_side
 
 @dataclass(slots=True)
 class ProbeAnswer:
-    """The result. `message` is one sentence, `advice` what to do about it, `detail` the original error."""
+    """The result. `message` is one sentence, `advice` what to do about it, `detail` the original
+    error."""
 
     endpoint: str
     bucket: str
@@ -62,7 +63,9 @@ async def probe(
 class _SideProbe(CheckedSide):
     """A side that is reached and listed once."""
 
-    def __init__(self, parameters: S3Parameters, client: S3Client, side: str, found: ProbeAnswer) -> None:
+    def __init__(
+        self, parameters: S3Parameters, client: S3Client, side: str, found: ProbeAnswer
+    ) -> None:
         prefix = parameters.src_prefix
         super().__init__(
             parameters, client, prefix if side == "source" else key_map(parameters).to_dest(prefix)
@@ -104,7 +107,9 @@ class _SideProbe(CheckedSide):
         if page.entries or self.side == "destination":
             found.tell(f"{where!r} can be listed")
         else:
-            found.tell(f"{where!r} can be listed, but there is nothing", "see that srcPrefix is right")
+            found.tell(
+                f"{where!r} can be listed, but there is nothing", "see that srcPrefix is right"
+            )
 
     async def _tell_refusal(self, error: ObjectRefused) -> None:
         """Listing is not allowed, although the store accepts the credentials or needs none."""
@@ -117,7 +122,8 @@ class _SideProbe(CheckedSide):
         if self.side == "destination" and by_policy:
             found.ok = True
             message = (
-                f"the bucket {bucket!r} may not be listed, which nothing needs while nothing is compared"
+                f"the bucket {bucket!r} may not be listed, which nothing needs while nothing is "
+                "compared"
             )
             found.tell(message, detail=str(error))
             return

@@ -1,4 +1,5 @@
-"""Tests what a task needs at its source: listing, reading, tags, and the lists that name what to copy."""
+"""Tests what a task needs at its source: listing, reading, tags, and the lists that name what to
+copy."""
 
 import asyncio
 import json
@@ -54,7 +55,9 @@ class SourceChecks(CheckedSide):
                 "ListBucket",
                 policies.on_listing(endpoint, self.client.bucket, self.prefix),
                 state=CheckState.WARNING if named else CheckState.FAILED,
-                but="live with it: an object of the list that is gone counts as failed then" if named else "",
+                but="live with it: an object of the list that is gone counts as failed then"
+                if named
+                else "",
             )
             return []
         where = f"s3://{self.client.bucket}/{prefix}"
@@ -84,7 +87,9 @@ class SourceChecks(CheckedSide):
             )
         elif archived:
             found = f"{archived} of the first keys are archived, and cannot be read"
-            self.note("archived", CheckState.WARNING, found, "set restoreArchived to have them restored")
+            self.note(
+                "archived", CheckState.WARNING, found, "set restoreArchived to have them restored"
+            )
 
     async def _check_reading(self, entries: list[ListedObject]) -> None:
         read = 0
@@ -99,21 +104,31 @@ class SourceChecks(CheckedSide):
                 self._note_unreadable(entry, error)
                 return
             read += 1
-            tags = tags or (entry.key if answer.headers.get("x-amz-tagging-count", "0") != "0" else "")
+            tags = tags or (
+                entry.key if answer.headers.get("x-amz-tagging-count", "0") != "0" else ""
+            )
             charged = "x-amz-request-charged" in answer.headers
         if not read:
-            self.note("GetObject", CheckState.UNKNOWN, "there is no object at hand that could be read now")
+            self.note(
+                "GetObject", CheckState.UNKNOWN, "there is no object at hand that could be read now"
+            )
             return
         self.note("GetObject", CheckState.OK, f"{read} objects were read")
         if self.route.parameters.is_payer_request:
-            found = "reading is charged to us" if charged else "the bucket does not charge those who read"
+            found = (
+                "reading is charged to us"
+                if charged
+                else "the bucket does not charge those who read"
+            )
             self.note("requester pays", CheckState.OK, found)
         if self.route.parameters.copy_tags and self.route.dest.capabilities.tags:
             await self._check_tags(tags or entries[0].key, tagged=bool(tags))
 
     async def _read(self, entry: ListedObject) -> Response:
         span = (0, 0) if entry.size else None
-        return await self.ask(lambda: self.client.get(entry.key, size=entry.size, etag=entry.etag, span=span))
+        return await self.ask(
+            lambda: self.client.get(entry.key, size=entry.size, etag=entry.etag, span=span)
+        )
 
     def _note_unreadable(self, entry: ListedObject, error: TransferError) -> None:
         endpoint, bucket = self.client.endpoint, self.client.bucket
@@ -139,7 +154,8 @@ class SourceChecks(CheckedSide):
         except NotSupported:
             self.note("tags", CheckState.OK, "the store knows no tags")
         except ObjectRefused:
-            # A store does not show tags to callers that may not read them, so the tags would be lost silently.
+            # A store does not show tags to callers that may not read them, so the tags would be
+            # lost silently.
             self.lacks(
                 "GetObjectTagging",
                 policies.on_objects(
@@ -154,16 +170,22 @@ class SourceChecks(CheckedSide):
     # The lists of what to copy.
 
     async def _check_lists(self) -> str:
-        """Check that the task's prefix list, manifest or inventory can be read. Returns the first prefix to list."""
+        """Check that the task's prefix list, manifest or inventory can be read. Returns the first
+        prefix to list."""
         parameters = self.route.parameters
         if parameters.src_prefixs_list_file:
-            text = await self._head_of(parameters.src_prefixs_list_file, parameters.src_prefix_list_bucket)
-            lines = (line.removesuffix("\r") for line in text.decode("utf-8", "replace").split("\n"))
+            text = await self._head_of(
+                parameters.src_prefixs_list_file, parameters.src_prefix_list_bucket
+            )
+            lines = (
+                line.removesuffix("\r") for line in text.decode("utf-8", "replace").split("\n")
+            )
             return next(
                 (
                     line if line.startswith(self.prefix) else self.prefix
                     for line in lines
-                    if line.strip() and (line.startswith(self.prefix) or self.prefix.startswith(line))
+                    if line.strip()
+                    and (line.startswith(self.prefix) or self.prefix.startswith(line))
                 ),
                 self.prefix,
             )
@@ -174,8 +196,8 @@ class SourceChecks(CheckedSide):
         return self.prefix
 
     async def _head_of(self, place: str, bucket: str, limit: int = HEAD_OF_LIST) -> bytes:
-        """The beginning of a local file, or of an object at the source. If it cannot be read, this is noted and the
-        result is empty."""
+        """The beginning of a local file, or of an object at the source. If it cannot be read, this
+        is noted and the result is empty."""
         if path := await asyncio.to_thread(local_list, place, bucket):
             return await self._head_of_file(path, limit)
         bucket, key = listed_object(place, bucket or self.client.bucket)
@@ -206,7 +228,10 @@ class SourceChecks(CheckedSide):
             body = await asyncio.to_thread(read)
         except OSError as error:
             self.note(
-                "list", CheckState.FAILED, f"{path} cannot be read: {error.strerror}", "see who may read it"
+                "list",
+                CheckState.FAILED,
+                f"{path} cannot be read: {error.strerror}",
+                "see who may read it",
             )
             return b""
         self._note_list(str(path), body)

@@ -1,5 +1,5 @@
-"""What a task would do: lists and compares both sides and resolves every doubt. The results follow the listing, page by
-page.
+"""What a task would do: lists and compares both sides and resolves every doubt. The results follow
+the listing, page by page.
 
 The finder commits these pages. `diff` and a dry run only count them.
 """
@@ -78,7 +78,8 @@ class Decided:
     archived: list[ListedObject] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)  # destination keys
-    # Policies `checksum` and `content`: objects that they could not judge. They are also counted elsewhere.
+    # Policies `checksum` and `content`: objects that they could not judge. They are also counted
+    # elsewhere.
     unjudged: list[Unjudged] = field(default_factory=list)
     # Objects that a HEAD proved the same: source and destination.
     remembered: list[tuple[ListedObject, ListedObject]] = field(default_factory=list)
@@ -87,8 +88,8 @@ class Decided:
 
 
 class Comparison:
-    """The comparison of one task. Iterate it once. Afterwards, `complete` says whether it saw everything, and `notes`
-    are for the user."""
+    """The comparison of one task. Iterate it once. Afterwards, `complete` says whether it saw
+    everything, and `notes` are for the user."""
 
     def __init__(
         self,
@@ -100,7 +101,8 @@ class Comparison:
         whole_source: bool = False,
         sample: float = 100.0,
     ) -> None:
-        """`sample`: the percentage of objects that policy `content` reads. The others count as the same by size."""
+        """`sample`: the percentage of objects that policy `content` reads. The others count as the
+        same by size."""
         self._route = route
         self._workdir = workdir
         self._records = records
@@ -173,7 +175,9 @@ class Comparison:
     async def _remarks(self) -> list[str]:
         """Notes for the user about a selection that is probably not what was meant."""
         parameters, notes = self._route.parameters, []
-        lists = parameters.src_prefixs_list_file or parameters.src_manifest or parameters.src_inventory
+        lists = (
+            parameters.src_prefixs_list_file or parameters.src_manifest or parameters.src_inventory
+        )
         if not self._listed and not lists and await self._is_empty():
             return [await nothing_below(self._route.source, parameters.src_prefix)]
         if not self._listed and lists:
@@ -181,12 +185,13 @@ class Comparison:
         if self._absent_count:
             examples = ", ".join(map(repr, self._absent))
             notes.append(
-                f"not found: {self._absent_count} of {self._listed} keys that the list names do not exist in "
-                f"{self._route.source.place}, for example {examples}"
+                f"not found: {self._absent_count} of {self._listed} keys that the list names do "
+                f"not exist in {self._route.source.place}, for example {examples}"
             )
             if self._absolute_count:
                 notes.append(
-                    f"{self._absolute_count} of these begin with /; keys rarely do, so write them without it"
+                    f"{self._absolute_count} of these begin with /; keys rarely do, so write "
+                    "them without it"
                 )
         if self._listed and self._listed == self._filtered:
             notes.append("everything was filtered: no object passes the filters")
@@ -199,11 +204,11 @@ class Comparison:
             return True
         return not (await PrefixListing(self._route.source, prefix).page(limit=1)).entries
 
-    # ----------------------------------------------------------------------------------------- the two sides
+    # -------------------------------------------------------------------------------- the two sides
 
     async def _listings(self) -> tuple[Listing, Listing, bool]:
-        """The listings to compare at the source and the destination, and whether the source is only a selection of
-        keys."""
+        """The listings to compare at the source and the destination, and whether the source is only
+        a selection of keys."""
         dest = self._dest_listing()
         parameters, source = self._route.parameters, self._route.source
         prefix, name = parameters.src_prefix, f"source {source.place}"
@@ -217,7 +222,9 @@ class Comparison:
         )
         self._stores = [objects, dest]
         if parameters.src_prefixs_list_file:
-            chunks, place = self._read(parameters.src_prefixs_list_file, parameters.src_prefix_list_bucket)
+            chunks, place = self._read(
+                parameters.src_prefixs_list_file, parameters.src_prefix_list_bucket
+            )
             prefixes = await read_prefixes(chunks, self._workdir, name=place, within=prefix)
             self._spools.append(prefixes)
             return ListOfPrefixes(objects, prefixes), ListOfPrefixes(dest, prefixes), False
@@ -258,8 +265,8 @@ class Comparison:
         )
 
     def _read(self, place: str, bucket: str) -> tuple[AsyncIterator[bytes], str]:
-        """A list as a stream of bytes, and its name for messages. The name means a local file if there is one, else an
-        object of the source."""
+        """A list as a stream of bytes, and its name for messages. The name means a local file if
+        there is one, else an object of the source."""
         if path := local_list(place, bucket):
             return _read_file(path), place
         bucket, key = listed_object(place, bucket or self._route.source.bucket)
@@ -269,7 +276,10 @@ class Comparison:
         client = self._route.source.for_bucket(bucket)
         try:
             head = await client.head(key)
-            size, etag = int(head.headers.get("content-length", "0")), bare_etag(head.headers.get("etag", ""))
+            size, etag = (
+                int(head.headers.get("content-length", "0")),
+                bare_etag(head.headers.get("etag", "")),
+            )
             for first in range(0, size, READ_STEP):
                 span = (first, min(first + READ_STEP, size) - 1)
                 answer = await client.get(key, size=size, etag=etag, span=span)
@@ -277,7 +287,7 @@ class Comparison:
         except SourceGone:
             raise UsageError(f"{key}: {missing(bucket, key)}") from None
 
-    # -------------------------------------------------------------------------------------------- evidence
+    # ------------------------------------------------------------------------------------- evidence
 
     async def _resolve(self, batch: Batch) -> Decided:
         decided = Decided(
@@ -292,7 +302,9 @@ class Comparison:
             found = await self._each(self._look, batch.bare, decided)
             keep = self._rules.keep
             self._note_absent(decided.absent)
-            kept = [pick for pick in found if keep is None or pick.source.size < 0 or keep(pick.source)]
+            kept = [
+                pick for pick in found if keep is None or pick.source.size < 0 or keep(pick.source)
+            ]
             decided.counts.filtered += len(found) - len(kept)
             self._sort(kept, decided, batch)
         if batch.doubtful:
@@ -358,11 +370,14 @@ class Comparison:
             return Pick(source, dest, verdict)
         route, checksums = self._route, policy is Policy.CHECKSUM
         try:
-            # With as many attempts as a listing, because a HEAD without an answer fails the whole run.
+            # With as many attempts as a listing, because a HEAD without an answer fails the whole
+            # run.
             dest_key = route.keys.to_dest(source.key)
             there = await route.dest.head(dest_key, checksums=checksums, attempts=ATTEMPTS)
             here = (
-                await route.source.head(source.key, checksums=True, attempts=ATTEMPTS) if checksums else None
+                await route.source.head(source.key, checksums=True, attempts=ATTEMPTS)
+                if checksums
+                else None
             )
         except SourceGone as gone:
             if gone.side == "source":
@@ -371,7 +386,9 @@ class Comparison:
         dest_head = evidence(there.headers)
         source_head = evidence(here.headers) if here else None
         if source_head:
-            source_head, dest_head = await with_sums_of_files(route, source, dest, source_head, dest_head)
+            source_head, dest_head = await with_sums_of_files(
+                route, source, dest, source_head, dest_head
+            )
         verdict = decide_with_evidence(policy, source, dest, record, dest_head, source_head)
         judged = Pick(source, dest, verdict)
         if source_head and verdict in (Verdict.UNPROVEN, Verdict.TIME):
@@ -384,7 +401,9 @@ class Comparison:
             return by_size
         if is_archived(source) or is_archived(dest):
             side = "source" if is_archived(source) else "destination"
-            decided.unjudged.append(Unjudged(by_size, f"archived at the {side}, so that it cannot be read"))
+            decided.unjudged.append(
+                Unjudged(by_size, f"archived at the {side}, so that it cannot be read")
+            )
             return by_size
         try:
             same = await same_contents(self._route, source, dest)
@@ -400,8 +419,8 @@ class Comparison:
     async def _each(
         self, work: Callable[[Pick], Awaitable[Pick]], picks: Sequence[Pick], decided: Decided
     ) -> list[Pick]:
-        """Do the work on every pick. If a store refuses a single object, only that object is refused. An object that
-        the source does not have is absent, unless the source lists it."""
+        """Do the work on every pick. If a store refuses a single object, only that object is
+        refused. An object that the source does not have is absent, unless the source lists it."""
 
         async def one(pick: Pick) -> Pick | None:
             async with self._heads:
@@ -424,7 +443,8 @@ class Comparison:
         return [pick for pick in await asyncio.gather(*map(one, picks)) if pick]
 
     async def _is_alone(self, error: Transient) -> bool:
-        """Whether a temporary error that persists concerns one object and not the whole endpoint."""
+        """Whether a temporary error that persists concerns one object and not the whole
+        endpoint."""
         if isinstance(error, Throttled):
             client = self._route.source if error.side == "source" else self._route.dest
             return await client.lets_pass()

@@ -26,8 +26,8 @@ LANES = 4  # ranges of one object compared at once
 
 
 async def same_contents(route: "ObjectRoute", source: ListedObject, dest: ListedObject) -> bool:
-    """Whether two objects of equal size have the same bytes. Stops at the first range that differs. Memory is taken
-    from the route's budget."""
+    """Whether two objects of equal size have the same bytes. Stops at the first range that differs.
+    Memory is taken from the route's budget."""
     size, there = source.size, route.keys.to_dest(source.key)
     needed = 2 * min(size, STEP)
 
@@ -54,7 +54,8 @@ async def same_contents(route: "ObjectRoute", source: ListedObject, dest: Listed
 async def check_contents(
     route: "ObjectRoute", source: ListedObject, dest_etag: str, version: str = ""
 ) -> None:
-    """Read an object on both sides after it was copied. Raises Damaged if the copy has different bytes."""
+    """Read an object on both sides after it was copied. Raises Damaged if the copy has different
+    bytes."""
     if not await same_contents(route, source, ListedObject(source.key, source.size, dest_etag)):
         raise Damaged(
             f"key {source.key!r}: the copy that was read back is not what the source has",
@@ -67,8 +68,8 @@ async def check_contents(
 async def with_sums_of_files(
     route: "ObjectRoute", source: ListedObject, dest: ListedObject, here: Evidence, there: Evidence
 ) -> tuple[Evidence, Evidence]:
-    """What is known of both sides, with the checksums that a folder does not state. Its file is read for those that the
-    other side states."""
+    """What is known of both sides, with the checksums that a folder does not state. Its file is
+    read for those that the other side states."""
     ends = ((route.source, source, here), (route.dest, dest, there))
     if not any(client.endpoint.is_folder for client, _, _ in ends):
         return here, there
@@ -93,7 +94,9 @@ def _stated(client: S3Client, entry: ListedObject, head: Evidence) -> dict[str, 
     return sums
 
 
-async def _computed(client: S3Client, key: str, entry: ListedObject, wanted: Iterable[str]) -> dict[str, str]:
+async def _computed(
+    client: S3Client, key: str, entry: ListedObject, wanted: Iterable[str]
+) -> dict[str, str]:
     running = {mode: Checksum(mode) for mode in wanted}
     for first in range(0, entry.size if running else 0, STEP):
         chunks = await read_range(client, key, entry.size, entry.etag, first)

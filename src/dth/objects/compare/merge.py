@@ -1,8 +1,9 @@
 """Finds what differs: the merge of two listings, and the decision about one object.
 
-Everything here is a pure function of plain data; the caller sends the requests. `compare` takes the objects of both
-sides in one range of keys and sorts them into a `Batch`. `decide_with_evidence` decides what the listings alone cannot
-(`Verdict.DOUBT`): first with the record alone and then, if that is not enough, with a HEAD of the destination.
+Everything here is a pure function of plain data; the caller sends the requests. `compare` takes the
+objects of both sides in one range of keys and sorts them into a `Batch`. `decide_with_evidence`
+decides what the listings alone cannot (`Verdict.DOUBT`): first with the record alone and then, if
+that is not enough, with a HEAD of the destination.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +24,8 @@ class Policy(StrEnum):
     SIZE = "size"
     # Equal sizes, and the destination is not older than the source.
     SIZE_TIME = "size+time"
-    # Equal sizes, and the same content by ETag, by the hub's record or by its mark on the destination.
+    # Equal sizes, and the same content by ETag, by the hub's record or by its mark on the
+    # destination.
     ETAG = "etag"
     # Equal sizes and equal checksums, as HEADs of both sides state them.
     CHECKSUM = "checksum"
@@ -37,7 +39,8 @@ class Verdict(StrEnum):
     """What to do with one source object, and why."""
 
     SAME = "same"
-    # Counts as the same by time or size only, because what the policy asks for could not be compared.
+    # Counts as the same by time or size only, because what the policy asks for could not be
+    # compared.
     UNPROVEN = "unproven"
     MISSING = "missing"
     SIZE = "size"
@@ -60,11 +63,12 @@ class Verdict(StrEnum):
 _SETTLED = frozenset({Verdict.SAME, Verdict.UNPROVEN, Verdict.ARCHIVED, Verdict.DOUBT})
 
 
-# ---------------------------------------------------------------------------------------------- one object
+# --------------------------------------------------------------------------------------- one object
 
 
 def decide(policy: Policy, source: ListedObject, dest: ListedObject | None) -> Verdict:
-    """The verdict of the listings alone. A destination object exists whatever its storage class is."""
+    """The verdict of the listings alone. A destination object exists whatever its storage class
+    is."""
     if policy is Policy.ALWAYS:
         verdict = Verdict.ALWAYS
     elif dest is None:
@@ -108,7 +112,8 @@ def evidence(headers: Mapping[str, str]) -> Evidence:
     sse = headers.get("x-amz-server-side-encryption", "")
     return Evidence(
         source_etag=headers.get(SOURCE_ETAG, "").removeprefix("W/").strip('"'),
-        encrypted=sse.startswith("aws:") or "x-amz-server-side-encryption-customer-algorithm" in headers,
+        encrypted=sse.startswith("aws:")
+        or "x-amz-server-side-encryption-customer-algorithm" in headers,
         checksums={name: value for name, value in sums.items() if name not in parted},
         parted=parted,
     )
@@ -122,8 +127,9 @@ def decide_with_evidence(
     dest_head: Evidence | None = None,
     source_head: Evidence | None = None,
 ) -> Verdict:
-    """Decide a `DOUBT`. Without heads, returns what the record alone proves, or `DOUBT` again if a HEAD of the
-    destination (policy `checksum`: of both sides) is needed. With heads, the verdict is final."""
+    """Decide a `DOUBT`. Without heads, returns what the record alone proves, or `DOUBT` again if a
+    HEAD of the destination (policy `checksum`: of both sides) is needed. With heads, the verdict is
+    final."""
     if policy is Policy.CHECKSUM:
         if dest_head is None or source_head is None:
             return Verdict.DOUBT
@@ -134,7 +140,8 @@ def decide_with_evidence(
             return Verdict.SAME
         encrypted = source_head.encrypted or dest_head.encrypted
         verdict = _by_etag(source, dest, record, replace(dest_head, encrypted=encrypted))
-        # A record that the copy was made from this source object says nothing about the bytes stored now.
+        # A record that the copy was made from this source object says nothing about the bytes
+        # stored now.
         return _readable(source, Verdict.UNPROVEN if verdict is Verdict.SAME else verdict)
     return _readable(source, _by_etag(source, dest, record, dest_head))
 
@@ -143,7 +150,8 @@ def _by_etag(
     source: ListedObject, dest: ListedObject, record: Record | None, head: Evidence | None
 ) -> Verdict:
     if record is not None and _is_ours(record, dest):
-        # The hub wrote the destination object, so it is compared by the ETag of the source object it was made from.
+        # The hub wrote the destination object, so it is compared by the ETag of the source object
+        # it was made from.
         return Verdict.SAME if same_etag(record.etag, source.etag) else Verdict.ETAG
     if head is None:
         return Verdict.DOUBT
@@ -155,9 +163,13 @@ def _by_etag(
 
 
 def _is_ours(record: Record, dest: ListedObject) -> bool:
-    """Whether the destination object is the one that the record is about. If nobody confirmed the copy, two MD5s that
-    differ mean that it may be damaged, so it must be checked."""
-    if record.status is not Status.DONE or record.etag == "" or not same_etag(record.dest_etag, dest.etag):
+    """Whether the destination object is the one that the record is about. If nobody confirmed the
+    copy, two MD5s that differ mean that it may be damaged, so it must be checked."""
+    if (
+        record.status is not Status.DONE
+        or record.etag == ""
+        or not same_etag(record.dest_etag, dest.etag)
+    ):
         return False
     confirmed = record.verified is not Verified.NOT or same_etag(record.etag, record.dest_etag)
     return confirmed or not (is_md5(record.etag) and is_md5(record.dest_etag))
@@ -167,7 +179,8 @@ def _by_checksum(source: Evidence, dest: Evidence) -> Verdict:
     for name, value in source.checksums.items():
         if name in dest.checksums:
             return Verdict.SAME if dest.checksums[name] == value else Verdict.CHECKSUM
-    # Equal checksums of checksums prove that objects are equal. If they differ, maybe only the parts do.
+    # Equal checksums of checksums prove that objects are equal. If they differ, maybe only the
+    # parts do.
     if any(dest.parted.get(name) == value for name, value in source.parted.items()):
         return Verdict.SAME
     return Verdict.DOUBT
@@ -178,7 +191,9 @@ def why_unjudged(source: Evidence, dest: Evidence) -> str:
     etags = "no comparable ETag"
     if encrypted := _sides(source.encrypted, dest.encrypted):
         etags += f" (encrypted with KMS or a customer's key {encrypted})"
-    if lacking := _sides(not (source.checksums or source.parted), not (dest.checksums or dest.parted)):
+    if lacking := _sides(
+        not (source.checksums or source.parted), not (dest.checksums or dest.parted)
+    ):
         return f"{etags} and no stored checksum {lacking}"
     return f"{etags} and no stored checksum of the same kind on both sides"
 
@@ -197,12 +212,13 @@ def _readable(source: ListedObject, verdict: Verdict) -> Verdict:
     return Verdict.ARCHIVED if verdict.transfers and is_archived(source) else verdict
 
 
-# ------------------------------------------------------------------------------------------------ refusals
+# ----------------------------------------------------------------------------------------- refusals
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectsPlace:
-    """Where objects are. `store` is the endpoint's canonical address: the same text for the same store."""
+    """Where objects are. `store` is the endpoint's canonical address: the same text for the same
+    store."""
 
     store: str
     bucket: str
@@ -210,8 +226,8 @@ class ObjectsPlace:
 
 
 def overlaps(one: ObjectsPlace, other: ObjectsPlace) -> bool:
-    """Whether some key could be in both places. This is refused for the source and destination of a task and for the
-    destinations of two tasks: they would copy, or undo, each other's objects."""
+    """Whether some key could be in both places. This is refused for the source and destination of a
+    task and for the destinations of two tasks: they would copy, or undo, each other's objects."""
     return (one.store, one.bucket) == (other.store, other.bucket) and (
         one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix)
     )
@@ -230,7 +246,7 @@ def unholdable(key: str) -> str:
     return ""
 
 
-# ------------------------------------------------------------------------------------------ many of them
+# ------------------------------------------------------------------------------------- many of them
 
 
 class Pick(NamedTuple):
@@ -243,7 +259,8 @@ class Pick(NamedTuple):
 
 
 class Unjudged(NamedTuple):
-    """An object that could not be compared as the policy asks. Its verdict is based on other signs."""
+    """An object that could not be compared as the policy asks. Its verdict is based on other
+    signs."""
 
     pick: Pick
     why: str
@@ -268,11 +285,12 @@ class Rules:
 
 @dataclass(slots=True)
 class Batch:
-    """The result of one range of keys. Every source object in it is counted in `counts.listed`. It is also either
-    counted in `counts` as filtered, same or archived, or it is in exactly one of `transfer`, `doubtful`, `bare`,
-    `refused`.
+    """The result of one range of keys. Every source object in it is counted in `counts.listed`. It
+    is also either counted in `counts` as filtered, same or archived, or it is in exactly one of
+    `transfer`, `doubtful`, `bare`, `refused`.
 
-    `cursors` are committed with it: this batch and the ones before decide everything up to their positions.
+    `cursors` are committed with it: this batch and the ones before decide everything up to their
+    positions.
     """
 
     counts: Counts = field(default_factory=Counts)  # increments
@@ -289,7 +307,8 @@ class Batch:
 
 
 def compare(rules: Rules, source: list[ListedObject], dest: Iterable[ListedObject]) -> Batch:
-    """Compare all objects of both sides in one range of keys. Destination entries have source keys."""
+    """Compare all objects of both sides in one range of keys. Destination entries have source
+    keys."""
     batch = Batch()
     keep, policy = rules.keep, rules.policy
     there = {entry[0]: entry for entry in dest}

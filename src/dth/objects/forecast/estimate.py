@@ -1,5 +1,6 @@
-"""What a transfer requests from both stores, and what it costs. AWS prices come from one table of list prices, other
-prices from the administrator's settings. If a store's prices are unknown, no cost is given.
+"""What a transfer requests from both stores, and what it costs. AWS prices come from one table of
+list prices, other prices from the administrator's settings. If a store's prices are unknown, no
+cost is given.
 """
 
 from collections.abc import Sequence
@@ -53,7 +54,8 @@ def way(source: Endpoint, dest: Endpoint) -> Way:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One store's prices in USD: per GET or HEAD, per other request, and per GiB that is read from the store."""
+    """One store's prices in USD: per GET or HEAD, per other request, and per GiB that is read from
+    the store."""
 
     get: float
     put: float
@@ -62,8 +64,8 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """The prices of both stores of a task. `dearer`: what a PUT directly into the storage class costs in addition to
-    Standard. `prices`: where the prices come from."""
+    """The prices of both stores of a task. `dearer`: what a PUT directly into the storage class
+    costs in addition to Standard. `prices`: where the prices come from."""
 
     source: Charge
     dest: Charge
@@ -88,13 +90,18 @@ def tariff_of(
         here = replace(here, gib=0.0)
     elif source.is_aws and dest.is_aws:
         here = replace(here, gib=REGION_GIB)
-    dearer = CLASS_PUT_PRICES.get(storage_class or "", PUT_PRICE) - PUT_PRICE if dest.is_aws else 0.0
-    told = dict.fromkeys(PRICES_OF if each.is_aws else f"{each.host}: {TOLD}" for each in (source, dest))
+    dearer = (
+        CLASS_PUT_PRICES.get(storage_class or "", PUT_PRICE) - PUT_PRICE if dest.is_aws else 0.0
+    )
+    told = dict.fromkeys(
+        PRICES_OF if each.is_aws else f"{each.host}: {TOLD}" for each in (source, dest)
+    )
     return Tariff(here, there, dearer, "; ".join(told))
 
 
 def _charge(endpoint: Endpoint, prices: Prices) -> Charge | None:
-    """The prices of one store; None if unknown. The administrator's settings take precedence over the list prices."""
+    """The prices of one store; None if unknown. The administrator's settings take precedence over
+    the list prices."""
     for host in (urlsplit(url).netloc.lower() for url in endpoint.urls):
         if host in prices:
             told = prices[host]
@@ -106,7 +113,8 @@ def _charge(endpoint: Endpoint, prices: Prices) -> Charge | None:
 
 @dataclass(frozen=True, slots=True)
 class PriceEstimate:
-    """A cost in USD. `storage_class`: what writing directly into the class costs in addition to Standard."""
+    """A cost in USD. `storage_class`: what writing directly into the class costs in addition to
+    Standard."""
 
     requests: float
     storage_class: float
@@ -128,8 +136,9 @@ def cost_of(
     parted: float = 0,
     heads: float = 0,
 ) -> PriceEstimate:
-    """The cost of moving `objects` objects with `size` bytes in total, of which `parted` are sent in `parts` parts. It
-    includes `lists` pages of the source's listing, `dest_lists` of the destination's, and `heads` HEADs there."""
+    """The cost of moving `objects` objects with `size` bytes in total, of which `parted` are sent
+    in `parts` parts. It includes `lists` pages of the source's listing, `dest_lists` of the
+    destination's, and `heads` HEADs there."""
     gets = objects - parted + parts
     puts = objects - parted + parts + 2 * parted
     return PriceEstimate(
@@ -143,8 +152,9 @@ def cost_of(
 
 
 def spent(parameters: S3Parameters, runs: Sequence[Counts], prices: Prices) -> float | None:
-    """The cost of runs so far in USD; None if the prices of a store are unknown. Ledgers do not say which objects were
-    sent in parts, so all bytes count as if they were. For small objects, this adds nearly nothing."""
+    """The cost of runs so far in USD; None if the prices of a store are unknown. Ledgers do not say
+    which objects were sent in parts, so all bytes count as if they were. For small objects, this
+    adds nearly nothing."""
     tariff = tariff_of(*resolve_endpoints(parameters), prices, parameters.dest_storage_class)
     if tariff is None:
         return None
@@ -164,7 +174,8 @@ def spent(parameters: S3Parameters, runs: Sequence[Counts], prices: Prices) -> f
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Requests, bytes and costs of a transfer. Costs are None if the prices of a store are unknown."""
+    """Requests, bytes and costs of a transfer. Costs are None if the prices of a store are
+    unknown."""
 
     list_requests: int
     get_requests: int
@@ -179,7 +190,9 @@ class Estimate:
         return asdict(self)
 
     def rows(self) -> list[tuple[str, str]]:
-        asked = f"{self.list_requests} LIST, {self.get_requests} GET/HEAD, {self.put_requests} PUT/POST"
+        asked = (
+            f"{self.list_requests} LIST, {self.get_requests} GET/HEAD, {self.put_requests} PUT/POST"
+        )
         costs = (
             ("requests cost", self.requests_usd, ",.4f"),
             ("transfer between regions", self.between_regions_usd, ",.2f"),
@@ -193,10 +206,16 @@ class Estimate:
 
 
 def estimate(
-    source: Endpoint, dest: Endpoint, counts: Counts, size: int, multipart: int, parts: int, deletes: int
+    source: Endpoint,
+    dest: Endpoint,
+    counts: Counts,
+    size: int,
+    multipart: int,
+    parts: int,
+    deletes: int,
 ) -> Estimate:
-    """The estimate for `counts.enqueued` objects with `size` bytes in total, of which `multipart` are sent in `parts`
-    parts."""
+    """The estimate for `counts.enqueued` objects with `size` bytes in total, of which `multipart`
+    are sent in `parts` parts."""
     lists, dest_lists = -(-counts.listed // PAGE) + 1, -(-counts.dest_listed // PAGE) + 1
     tariff = tariff_of(source, dest, {})
     cost = tariff and cost_of(

@@ -1,8 +1,8 @@
 """What a task will do, how long that takes and what it costs, before it starts.
 
-Up to a million objects are listed and compared completely. Then the counts are exact. For more objects, `survey`
-estimates their number. A sample of its pages is then compared like any others. Pages are drawn in proportion to the
-number of objects that they represent.
+Up to a million objects are listed and compared completely. Then the counts are exact. For more
+objects, `survey` estimates their number. A sample of its pages is then compared like any others.
+Pages are drawn in proportion to the number of objects that they represent.
 """
 
 import asyncio
@@ -175,12 +175,14 @@ async def forecast(
     sample_pages: int | None = SAMPLE_PAGES,
     prices: Prices | None = None,
 ) -> Forecast:
-    """Forecast the next run of the task. A source with more than `sample_pages` pages of a thousand objects is sampled;
-    None lists it completely, however long it takes. `workdir` holds data that is sorted on disk. Raises HubError if the
-    stores cannot be listed."""
+    """Forecast the next run of the task. A source with more than `sample_pages` pages of a thousand
+    objects is sampled; None lists it completely, however long it takes. `workdir` holds data that
+    is sorted on disk. Raises HubError if the stores cannot be listed."""
     notes: list[str] = []
     if route.parameters.compare_policy is Policy.CONTENT:
-        notes.append("objects of equal size count as the same here; the run reads and compares them")
+        notes.append(
+            "objects of equal size count as the same here; the run reads and compares them"
+        )
     examples = _Examples()
     sums: dict[str, Amount] | None = None
     compared = 0
@@ -192,7 +194,8 @@ async def forecast(
             sums, compared = await _sampled(route, workdir, examples, notes)
         except (Unsteerable, OutOfOrder) as problem:
             notes.append(
-                str(problem) or "the source ignores where a listing is to start: it was listed in full"
+                str(problem)
+                or "the source ignores where a listing is to start: it was listed in full"
             )
             examples = _Examples()
             whole = await _whole(route, workdir, math.inf, examples, notes)
@@ -211,11 +214,12 @@ async def forecast(
     )
 
 
-# ------------------------------------------------------------------------------------------------- comparing
+# ---------------------------------------------------------------------------------------- comparing
 
 
 class _Opened(Comparison):
-    """A comparison whose source can be surveyed first, and that can be limited to some ranges of the source."""
+    """A comparison whose source can be surveyed first, and that can be limited to some ranges of
+    the source."""
 
     _open: tuple[Listing, Listing, bool] | None = None
 
@@ -272,11 +276,14 @@ async def _whole(
 async def _sampled(
     route: ObjectRoute, workdir: Path, examples: _Examples, notes: list[str]
 ) -> tuple[dict[str, Amount], int]:
-    """The same sums as estimates from a survey of the source, and how many objects were compared."""
+    """The same sums as estimates from a survey of the source, and how many objects were
+    compared."""
     comparison = _Opened(route, workdir, sample=0)
     surveyed = await comparison.survey()
     pool = [piece for piece in surveyed.pieces if piece.count]
-    drawn = random.Random(SEED).choices(pool, [piece.weight * piece.count for piece in pool], k=COMPARED)
+    drawn = random.Random(SEED).choices(
+        pool, [piece.weight * piece.count for piece in pool], k=COMPARED
+    )
     found = {piece: _Sums() for piece in drawn}
     owners = comparison.confine(sorted(found, key=lambda piece: piece.after))
     async with aclosing(_pieces(comparison)) as pieces:
@@ -288,13 +295,16 @@ async def _sampled(
             examples.add(decided.transfer)
     notes += comparison.notes
     notes.append(
-        f"sampled: {surveyed.seen} objects were listed and {sum(piece.count for piece in found)} compared; the bands "
-        "hold in 95 of 100 cases, less often where few prefixes hold nearly everything"
+        f"sampled: {surveyed.seen} objects were listed and "
+        f"{sum(piece.count for piece in found)} compared; the bands hold in 95 of 100 cases, "
+        "less often where few prefixes hold nearly everything"
     )
     least = max(float(surveyed.seen), surveyed.total - surveyed.error)
     total = _counted(surveyed.total, least, surveyed.total + surveyed.error)
     sums = {
-        each.name: _share(total, [getattr(found[piece], each.name) / piece.count for piece in drawn])
+        each.name: _share(
+            total, [getattr(found[piece], each.name) / piece.count for piece in drawn]
+        )
         for each in fields(_Sums)
     }
     return {**sums, "listed": total}, sum(piece.count for piece in found)
@@ -307,13 +317,15 @@ def _counted(value: float, low: float, high: float) -> Amount:
 def _share(total: Amount, shares: Sequence[float]) -> Amount:
     """The share of each object, multiplied by the number of objects."""
     mean = sum(shares) / len(shares)
-    deviation = math.sqrt(sum((each - mean) ** 2 for each in shares) / (len(shares) - 1) / len(shares))
+    deviation = math.sqrt(
+        sum((each - mean) ** 2 for each in shares) / (len(shares) - 1) / len(shares)
+    )
     value = total.value * mean
     error = math.hypot(total.value * NORMAL * deviation, mean * (total.high - total.value))
     return _counted(value, max(0.0, value - error), value + error)
 
 
-# ------------------------------------------------------------------------------------------------- measuring
+# ---------------------------------------------------------------------------------------- measuring
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +337,8 @@ class _Speed:
 
 
 async def _measure(route: ObjectRoute, examples: _Examples) -> _Speed | None:
-    """The source's speed, measured by reading a few of the objects. None if nothing could be read in time."""
+    """The source's speed, measured by reading a few of the objects. None if nothing could be read
+    in time."""
     latencies: list[float] = []
     rate = 0.0
     with contextlib.suppress(TimeoutError):
@@ -366,7 +379,7 @@ async def _timed(route: ObjectRoute, pick: Pick, span: tuple[int, int] | None) -
     return time.monotonic() - began
 
 
-# --------------------------------------------------------------------------------------------------- reckoning
+# ---------------------------------------------------------------------------------------- reckoning
 
 
 def _forecast(
@@ -380,11 +393,15 @@ def _forecast(
     prices: Prices,
 ) -> Forecast:
     deletes = _deletes(route, sums, notes)
-    lists = _combined(lambda s: math.ceil(s["listed"] / PAGE) + math.ceil(s["dest_listed"] / PAGE), sums)
+    lists = _combined(
+        lambda s: math.ceil(s["listed"] / PAGE) + math.ceil(s["dest_listed"] / PAGE), sums
+    )
     requests = {
         "LIST": lists,
         "GET": _combined(lambda s: s["whole"] + s["parts"], sums),
-        "HEAD": _combined(lambda s: s["heads"] + s["parted"] + s["deletes"], {**sums, "deletes": deletes}),
+        "HEAD": _combined(
+            lambda s: s["heads"] + s["parted"] + s["deletes"], {**sums, "deletes": deletes}
+        ),
         "PUT": _combined(lambda s: s["whole"] + s["parts"], sums),
         "POST": sums["parted"].times(2),
         "DELETE": deletes,
@@ -393,10 +410,13 @@ def _forecast(
     seconds = _seconds(route, copies, sums["size"], lists, speed) if copies.high else exactly(0)
     if speed:
         notes.append(
-            f"time by {speed.reads} reads of the source just now; what is written is taken to be as quick"
+            f"time by {speed.reads} reads of the source just now; what is written is taken to "
+            "be as quick"
         )
     if seconds is None:
-        notes.append("no object could be read to measure the speed: there is no time in this forecast")
+        notes.append(
+            "no object could be read to measure the speed: there is no time in this forecast"
+        )
     if route.parameters.transfer_window or route.parameters.bandwidth_timetable:
         notes.append("transfer windows and the bandwidth timetable are not in the time")
     source, dest = route.source.endpoint, route.dest.endpoint
@@ -424,8 +444,11 @@ def _forecast(
     )
 
 
-def _combined(formula: Callable[[Mapping[str, float]], float], sums: Mapping[str, Amount]) -> Amount:
-    """The result of a formula on sums. Its band is the result if all sums are at the same end of theirs."""
+def _combined(
+    formula: Callable[[Mapping[str, float]], float], sums: Mapping[str, Amount]
+) -> Amount:
+    """The result of a formula on sums. Its band is the result if all sums are at the same end of
+    theirs."""
     return Amount(
         *(
             formula({name: getattr(amount, bound) for name, amount in sums.items()})
@@ -449,7 +472,9 @@ def _deletes(route: ObjectRoute, sums: Mapping[str, Amount], notes: list[str]) -
     return extra
 
 
-def _costs(tariff: Tariff, sums: Mapping[str, Amount], requests: Mapping[str, Amount]) -> dict[str, Amount]:
+def _costs(
+    tariff: Tariff, sums: Mapping[str, Amount], requests: Mapping[str, Amount]
+) -> dict[str, Amount]:
     costs = [_cost(tariff, sums, requests, bound) for bound in ("value", "low", "high")]
     return {
         name: Amount(*(round(getattr(cost, name), 6) for cost in costs))
@@ -478,7 +503,8 @@ def _cost(
 def _seconds(
     route: ObjectRoute, copies: Amount, size: Amount, lists: Amount, speed: _Speed | None
 ) -> Amount | None:
-    """The duration: that of the slowest among the parallel activities (listing, single objects, bytes, caps)."""
+    """The duration: that of the slowest among the parallel activities (listing, single objects,
+    bytes, caps)."""
     if speed is None:
         return None
     parameters = route.parameters

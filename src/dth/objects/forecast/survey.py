@@ -1,10 +1,12 @@
-"""Estimates how many objects a listing contains, without reading all of it: random walks down a tree of key ranges.
+"""Estimates how many objects a listing contains, without reading all of it: random walks down a
+tree of key ranges.
 
-One page of a range is read, and `ranges.boundary` splits the rest. A range that one page completes is a leaf. A walk
-continues in one of the parts that are not complete, and counts for all of them: its weight is multiplied by their
-number. Whatever the tree looks like, the expected sum of weights times keys is the number of keys (Knuth, "Estimating
-the efficiency of backtrack programs", 1975). The top of the tree is read completely. Each range at its edge is a
-stratum with several independent walks, and their spread gives the error.
+One page of a range is read, and `ranges.boundary` splits the rest. A range that one page completes
+is a leaf. A walk continues in one of the parts that are not complete, and counts for all of them:
+its weight is multiplied by their number. Whatever the tree looks like, the expected sum of weights
+times keys is the number of keys (Knuth, "Estimating the efficiency of backtrack programs", 1975).
+The top of the tree is read completely. Each range at its edge is a stratum with several independent
+walks, and their spread gives the error.
 """
 
 import asyncio
@@ -60,7 +62,8 @@ class _SurveyRange:
 
 
 async def survey(listing: Listing, seed: int) -> Surveyed:
-    """Estimate the number of keys. The same seed gives the same walks. Raises Unsteerable, or ListingFailed."""
+    """Estimate the number of keys. The same seed gives the same walks. Raises Unsteerable, or
+    ListingFailed."""
     walker = _Walker(listing)
     root = await walker.read("", "")
     root.piece.weight = 1.0
@@ -74,7 +77,9 @@ async def survey(listing: Listing, seed: int) -> Surveyed:
         edge = [part for part in below if not part.ended]
     walks: list[list[float]] = [[] for _ in edge]
     for turn in range(ROUNDS if edge else 0):
-        going = (walker.walk(span, random.Random(f"{seed} {turn} {n}")) for n, span in enumerate(edge))
+        going = (
+            walker.walk(span, random.Random(f"{seed} {turn} {n}")) for n, span in enumerate(edge)
+        )
         for found, result in zip(walks, await asyncio.gather(*going), strict=True):
             found.append(result)
     variance = 0.0
@@ -83,7 +88,9 @@ async def survey(listing: Listing, seed: int) -> Surveyed:
         total += mean
         variance += sum((each - mean) ** 2 for each in found) / (ROUNDS - 1) / ROUNDS
     pieces = sorted(walker.pieces, key=lambda piece: (piece.after, piece.upto))
-    return Surveyed(total, QUANTILE * math.sqrt(variance), pieces, sum(piece.count for piece in pieces))
+    return Surveyed(
+        total, QUANTILE * math.sqrt(variance), pieces, sum(piece.count for piece in pieces)
+    )
 
 
 class _Walker:
@@ -107,8 +114,8 @@ class _Walker:
         return _SurveyRange(after, upto, piece, last, ended)
 
     async def parts(self, span: _SurveyRange) -> list[_SurveyRange]:
-        """The rest of the range after its page, in two parts, each with its own page read. In one part if no key was
-        found to split it at."""
+        """The rest of the range after its page, in two parts, each with its own page read. In one
+        part if no key was found to split it at."""
         if span.parts is None:
             key = await boundary(self._listing, span.last, span.upto)
             ends = [(span.last, key), (key, span.upto)] if key else [(span.last, span.upto)]

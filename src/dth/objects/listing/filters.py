@@ -11,13 +11,14 @@ Patterns are matched against the key below the source prefix:
 | `{jpg,png}` | one of these patterns |
 | `\\` | the next character, literally |
 
-A pattern that begins with `/` is matched from the source prefix on. Any other pattern may begin after any `/`, so
-`*.jpg` finds images at every depth. A pattern that ends with `/` means everything below that folder. An object is
-included if no exclude pattern matches its key, and an include pattern does or there are none. Exclude takes precedence.
-The order of patterns does not matter.
+A pattern that begins with `/` is matched from the source prefix on. Any other pattern may begin
+after any `/`, so `*.jpg` finds images at every depth. A pattern that ends with `/` means everything
+below that folder. An object is included if no exclude pattern matches its key, and an include
+pattern does or there are none. Exclude takes precedence. The order of patterns does not matter.
 
-Rules take the place of both: `+ PATTERN` includes and `- PATTERN` excludes, and the first rule that matches a key
-decides. A key that no rule matches is included. `rclone_rules` and `aws_rules` write what these tools mean as rules.
+Rules take the place of both: `+ PATTERN` includes and `- PATTERN` excludes, and the first rule that
+matches a key decides. A key that no rule matches is included. `rclone_rules` and `aws_rules` write
+what these tools mean as rules.
 """
 
 import re
@@ -47,7 +48,8 @@ class Filter:
 
 
 def aged(seconds: float, now: float) -> str:
-    """The time of an object of this age, in the format of a `Filter`, for `newer than` and `older than`."""
+    """The time of an object of this age, in the format of a `Filter`, for `newer than` and `older
+    than`."""
     return datetime.fromtimestamp(now - seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
@@ -63,14 +65,21 @@ def build(wanted: Filter, prefix: str = "") -> Callable[[ListedObject], bool] | 
 
 
 class Watch:
-    """Detects which patterns of a filter match no key at all. They are probably not what was meant."""
+    """Detects which patterns of a filter match no key at all. They are probably not what was
+    meant."""
 
     def __init__(self, wanted: Filter, prefix: str = "") -> None:
         self._start = len(prefix)
-        globs = [*wanted.include, *wanted.exclude, *(glob for _, glob in map(read_rule, wanted.rules))]
+        globs = [
+            *wanted.include,
+            *wanted.exclude,
+            *(glob for _, glob in map(read_rule, wanted.rules)),
+        ]
         self._unmatched = {glob: _pattern([glob]).fullmatch for glob in globs if glob != EVERYTHING}
 
-    def watching(self, test: Callable[[ListedObject], bool] | None) -> Callable[[ListedObject], bool] | None:
+    def watching(
+        self, test: Callable[[ListedObject], bool] | None
+    ) -> Callable[[ListedObject], bool] | None:
         """The same test, which also watches the patterns."""
         if test is None or not self._unmatched:
             return test
@@ -109,14 +118,16 @@ def _advice(glob: str) -> str:
 
 def contradiction(wanted: Filter) -> str:
     """Why the patterns exclude every object, and what to write instead; "" if one can pass."""
-    everything = [glob for glob in wanted.exclude if all(map(_pattern([glob]).fullmatch, _ANY_KEYS))]
+    everything = [
+        glob for glob in wanted.exclude if all(map(_pattern([glob]).fullmatch, _ANY_KEYS))
+    ]
     if not wanted.include or not everything:
         return ""
     includes = " ".join(f"--include {glob!r}" for glob in wanted.include)
     return (
-        f"--exclude {everything[0]!r} leaves out everything, whatever --include says, because exclude wins (unless "
-        "--filter-rules aws reads both as the AWS CLI does); to copy only what is included, leave it out: "
-        f"{includes}"
+        f"--exclude {everything[0]!r} leaves out everything, whatever --include says, because "
+        "exclude wins (unless --filter-rules aws reads both as the AWS CLI does); to copy only "
+        f"what is included, leave it out: {includes}"
     )
 
 
@@ -133,18 +144,27 @@ def read_rule(text: str) -> tuple[bool, str]:
 
 
 def rclone_rules(include: Iterable[str], exclude: Iterable[str]) -> tuple[str, ...]:
-    """What rclone means by these patterns: it looks at those that include first, and then leaves out all others."""
+    """What rclone means by these patterns: it looks at those that include first, and then leaves
+    out all others."""
     included = [f"+ {glob}" for glob in include]
     for glob in (*include, *exclude):
         if "{{" in glob:
-            raise UsageError(f"The pattern {glob!r} holds a regular expression, which is not supported")
-    return (*included, *(f"- {glob}" for glob in exclude), *([f"- {EVERYTHING}"] if included else []))
+            raise UsageError(
+                f"The pattern {glob!r} holds a regular expression, which is not supported"
+            )
+    return (
+        *included,
+        *(f"- {glob}" for glob in exclude),
+        *([f"- {EVERYTHING}"] if included else []),
+    )
 
 
 def aws_rules(given: Iterable[tuple[bool, str]]) -> tuple[str, ...]:
-    """What the AWS CLI means by these patterns, in their order, with whether each includes: the last that matches
-    decides, and its wildcards do not stop at a slash."""
-    return tuple(f"{'+' if includes else '-'} /{_from_aws(glob)}" for includes, glob in reversed([*given]))
+    """What the AWS CLI means by these patterns, in their order, with whether each includes: the
+    last that matches decides, and its wildcards do not stop at a slash."""
+    return tuple(
+        f"{'+' if includes else '-'} /{_from_aws(glob)}" for includes, glob in reversed([*given])
+    )
 
 
 def _from_aws(glob: str) -> str:
@@ -158,7 +178,8 @@ def escaped(name: str) -> str:
 
 
 def only_key(wanted: Filter) -> str:
-    """The one key below the source prefix that can pass, if the only include pattern is a whole key; else ""."""
+    """The one key below the source prefix that can pass, if the only include pattern is a whole
+    key; else ""."""
     if len(wanted.include) != 1:
         return ""
     [glob] = wanted.include

@@ -11,8 +11,8 @@ BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
 def local_list(name: str, bucket: str = "") -> Path | None:
-    """The local file that the name of a list means; None if it means an object. A hub never opens files of its own
-    machine, whatever the name is."""
+    """The local file that the name of a list means; None if it means an object. A hub never opens
+    files of its own machine, whatever the name is."""
     if bucket or name.startswith("s3://") or not confinement.local_files():
         return None
     return path if (path := Path(name)).is_file() else None

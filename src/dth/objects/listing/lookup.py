@@ -28,7 +28,10 @@ async def nothing_below(client: S3Client, prefix: str) -> str:
     """A note for a prefix without keys, with the name that may have been meant."""
     place = f"{client.place}/"
     if not prefix:
-        return f"{NOTHING_BELOW}{place}: the {'folder' if client.endpoint.is_folder else 'bucket'} is empty"
+        return (
+            f"{NOTHING_BELOW}{place}: the {'folder' if client.endpoint.is_folder else 'bucket'} "
+            "is empty"
+        )
     try:
         meant = await _meant(client, prefix)
     except HubError:
@@ -40,7 +43,8 @@ async def nothing_below(client: S3Client, prefix: str) -> str:
 
 
 async def _meant(client: S3Client, prefix: str) -> str:
-    """The folder or object whose name is most similar to that of the prefix, or of the folder it is in."""
+    """The folder or object whose name is most similar to that of the prefix, or of the folder it is
+    in."""
     parent, _, name = prefix.rstrip("/").rpartition("/")
     parent += "/" if parent else ""
     names = await _names(client, parent, name)
@@ -54,7 +58,8 @@ async def _meant(client: S3Client, prefix: str) -> str:
 
 
 async def _names(client: S3Client, parent: str, name: str) -> list[str]:
-    """The names at one level. If there are very many: the first ones, and those with the same first character."""
+    """The names at one level. If there are very many: the first ones, and those with the same first
+    character."""
     found: list[str] = []
     for beginning in ("", name[:1]):
         page = await PrefixListing(

@@ -1,8 +1,9 @@
 """Lists the objects of a bucket: parses a page, reads a prefix.
 
-Keys are `str`: the store's UTF-8 bytes, decoded with `surrogateescape`. Listings are ordered by code point, which is
-the byte order of UTF-8. Parsing is most of the cost of a comparison. So one regular expression parses a page if it is
-plain, and expat parses any other page. A property test checks that both give the same result.
+Keys are `str`: the store's UTF-8 bytes, decoded with `surrogateescape`. Listings are ordered by
+code point, which is the byte order of UTF-8. Parsing is most of the cost of a comparison. So one
+regular expression parses a page if it is plain, and expat parses any other page. A property test
+checks that both give the same result.
 """
 
 import asyncio
@@ -65,7 +66,8 @@ _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
 def is_archived(entry: ListedObject) -> bool:
-    """Whether the object is in an archive class without a restored copy, so it cannot be read now."""
+    """Whether the object is in an archive class without a restored copy, so it cannot be read
+    now."""
     return entry.storage_class in _ARCHIVES and entry.restore in ("", ONGOING)
 
 
@@ -73,10 +75,10 @@ def is_archived(entry: ListedObject) -> bool:
 class ListPage:
     """One answer.
 
-    `token` continues the listing; "" at its end. `prefixes` are given only if a delimiter was requested. `marker` is
-    True for an answer of the first version of the API. `escaped` holds a key with + and a key with %, if there are any,
-    as the store wrote them, because they mean something else in another `Encoding`. `echo` is the prefix of the request
-    as the store wrote it.
+    `token` continues the listing; "" at its end. `prefixes` are given only if a delimiter was
+    requested. `marker` is True for an answer of the first version of the API. `escaped` holds a key
+    with + and a key with %, if there are any, as the store wrote them, because they mean something
+    else in another `Encoding`. `echo` is the prefix of the request as the store wrote it.
     """
 
     entries: list[ListedObject]
@@ -135,17 +137,18 @@ class Listing(Protocol):
     seekable: bool
 
     async def page(self, after: str = "", token: str = "", limit: int = PAGE_SIZE) -> ListPage:
-        """The page that continues at `token`, or without a token the first page of keys above `after`."""
+        """The page that continues at `token`, or without a token the first page of keys above
+        `after`."""
         ...
 
 
-# ------------------------------------------------------------------------------------------------- renaming
+# ----------------------------------------------------------------------------------------- renaming
 
 
 @dataclass(frozen=True, slots=True)
 class KeyMap:
-    """How source keys become destination keys: the prefix `strip` is replaced by `add`. This keeps the order of keys
-    that begin with `strip`."""
+    """How source keys become destination keys: the prefix `strip` is replaced by `add`. This keeps
+    the order of keys that begin with `strip`."""
 
     strip: str = ""
     add: str = ""
@@ -162,15 +165,16 @@ class KeyMap:
         return self.strip + key[len(self.add) :]
 
 
-# ------------------------------------------------------------------------------------------------- one prefix
+# --------------------------------------------------------------------------------------- one prefix
 
 
 class PrefixListing:
     """All objects of a bucket below one prefix.
 
-    With `rename`, this is a destination shown with source keys: `prefix` and all keys in and out are source keys.
-    `headers` are sent with every request (requester pays). `first_version`: the store is known to answer ListObjectsV2
-    wrongly. `notes` are for the user, about this store's listings.
+    With `rename`, this is a destination shown with source keys: `prefix` and all keys in and out
+    are source keys. `headers` are sent with every request (requester pays). `first_version`: the
+    store is known to answer ListObjectsV2 wrongly. `notes` are for the user, about this store's
+    listings.
     """
 
     def __init__(
@@ -200,7 +204,8 @@ class PrefixListing:
         self._delimiter = delimiter
         self._attempts = attempts
         self._first_version = first_version
-        # Whether the store has answered ListObjectsV2. If so, a refusal does not mean that it lacks it.
+        # Whether the store has answered ListObjectsV2. If so, a refusal does not mean that it lacks
+        # it.
         self._second_version = False
         self._encoding = Encoding.FORM
         # The characters whose meaning in this store's answers is known.
@@ -214,7 +219,9 @@ class PrefixListing:
     async def page_below(self, prefix: str, after: str, token: str, limit: int) -> ListPage:
         """A page of another prefix of the same bucket. Raises ListingFailed after all attempts."""
         try:
-            return await retry(partial(self._page, prefix, after, token, limit), attempts=self._attempts)
+            return await retry(
+                partial(self._page, prefix, after, token, limit), attempts=self._attempts
+            )
         except EndpointRefused:
             raise
         except TransferError as error:
@@ -223,8 +230,8 @@ class PrefixListing:
             raise ListingFailed(f"Cannot list {self.name}{where}: {error}") from error
 
     async def _page(self, prefix: str, after: str, token: str, limit: int) -> ListPage:
-        # A token says which version of the API it belongs to. The store may turn out to know only the first version
-        # while other pages are in flight.
+        # A token says which version of the API it belongs to. The store may turn out to know only
+        # the first version while other pages are in flight.
         first = token[0] == "1" if token else self._first_version
         stored, start = self._stored(prefix), self._stored(after) if after else ""
         try:
@@ -240,7 +247,9 @@ class PrefixListing:
             self._fall_back(f"refuses ListObjectsV2 ({refused.code})")
         if page.marker and not first:
             if token:
-                raise Transient("the listing does not advance: the store ignores a continuation token")
+                raise Transient(
+                    "the listing does not advance: the store ignores a continuation token"
+                )
             # The store ignores start-after. Ask again with the first version.
             self._first_version = True
             return await self._page(prefix, after, token, limit)
@@ -262,7 +271,9 @@ class PrefixListing:
             self._first_version = True
             self.notes.append(f"{self.name} {why}: it is listed with ListObjects")
 
-    async def _request(self, prefix: str, first: bool, start: str, marker: str, limit: int) -> bytes:
+    async def _request(
+        self, prefix: str, first: bool, start: str, marker: str, limit: int
+    ) -> bytes:
         query = {"prefix": prefix, "max-keys": str(limit), "encoding-type": "url"}
         if self._delimiter:
             query["delimiter"] = self._delimiter
@@ -274,9 +285,13 @@ class PrefixListing:
                 query["continuation-token"] = marker
             elif start:
                 query["start-after"] = start
-        return (await self._client.request("GET", query=query, headers=self._headers, attempts=1)).body
+        return (
+            await self._client.request("GET", query=query, headers=self._headers, attempts=1)
+        ).body
 
-    async def _understand(self, prefix: str, first: bool, start: str, marker: str, limit: int) -> ListPage:
+    async def _understand(
+        self, prefix: str, first: bool, start: str, marker: str, limit: int
+    ) -> ListPage:
         """A page with decoded keys, whatever the store's encoding is."""
         body = await self._request(prefix, first, start, marker, limit)
         read_with = self._encoding
@@ -289,11 +304,13 @@ class PrefixListing:
 
     def _not_understood(self, page: ListPage) -> list[str]:
         """The escaped keys of the page whose meaning is not known yet."""
-        return [key for key in page.escaped if any(c in key and c not in self._understood for c in "+%")]
+        return [
+            key for key in page.escaped if any(c in key and c not in self._understood for c in "+%")
+        ]
 
     async def _find_encoding(self, prefix: str, first: bool, doubtful: list[str]) -> None:
-        """Ask the store how it writes a prefix that needs encoding. Some stores do not encode a prefix but may encode
-        keys. They are asked for the doubtful keys."""
+        """Ask the store how it writes a prefix that needs encoding. Some stores do not encode a
+        prefix but may encode keys. They are asked for the doubtful keys."""
         try:
             body = await self._request(f"{prefix}%41+ ", first, "", "", 1)
             encoding = _encoding_of(read_page(body, Encoding.NONE).echo)
@@ -310,7 +327,8 @@ class PrefixListing:
             self._understood = "+%"
 
     async def _ask_for(self, escaped: str, first: bool) -> None:
-        """Ask for each key that the escaped text may mean. It means the one that the store lists with the same text."""
+        """Ask for each key that the escaped text may mean. It means the one that the store lists
+        with the same text."""
         # If several encodings give one meaning, the first one counts.
         meanings = {encoding.decoded(escaped): encoding for encoding in reversed(_TRIED)}
         found = []
@@ -335,7 +353,8 @@ _TRIED = (Encoding.NONE, Encoding.FORM, Encoding.PERCENT)
 
 
 def _encoding_of(echo: str) -> Encoding | None:
-    """The encoding that a store shows for a prefix that ends with `%41+ `; None if that does not decide it."""
+    """The encoding that a store shows for a prefix that ends with `%41+ `; None if that does not
+    decide it."""
     echo = echo.upper()
     if echo.endswith("%2541%2B+"):
         return Encoding.FORM
@@ -343,8 +362,11 @@ def _encoding_of(echo: str) -> Encoding | None:
 
 
 def _last_name(page: ListPage) -> str:
-    """Where the first version of the API continues after this page, if the store does not say so."""
-    last = page.token or max([*(entry.key for entry in page.entries[-1:]), *page.prefixes[-1:]], default="")
+    """Where the first version of the API continues after this page, if the store does not say
+    so."""
+    last = page.token or max(
+        [*(entry.key for entry in page.entries[-1:]), *page.prefixes[-1:]], default=""
+    )
     if not last or _CUT_MARK.search(last[-80:]):
         raise Transient("the answer to a listing is cut short, but does not say where to continue")
     return last
@@ -352,11 +374,15 @@ def _last_name(page: ListPage) -> str:
 
 def is_overlong(key: str) -> bool:
     """Whether the key has more bytes than S3 allows."""
-    return len(key) > MAX_KEY_BYTES // 4 and len(key.encode("utf-8", "surrogateescape")) > MAX_KEY_BYTES
+    return (
+        len(key) > MAX_KEY_BYTES // 4
+        and len(key.encode("utf-8", "surrogateescape")) > MAX_KEY_BYTES
+    )
 
 
 def shortened(key: str) -> str:
-    """A key in a form to store and show. A key that is too long becomes its beginning, its length and a digest."""
+    """A key in a form to store and show. A key that is too long becomes its beginning, its length
+    and a digest."""
     if not is_overlong(key):
         return key
     if found := _CUT_MARK.search(key[-80:]):
@@ -391,8 +417,8 @@ async def pages(listing: Listing) -> AsyncIterator[ListPage]:
 class Trail:
     """Detects a listing that never ends: it repeats pages, or returns empty pages without end.
 
-    It remembers one page, and replaces it whenever the number of pages has doubled (Brent's algorithm). A circle
-    reaches the remembered page sooner or later.
+    It remembers one page, and replaces it whenever the number of pages has doubled (Brent's
+    algorithm). A circle reaches the remembered page sooner or later.
     """
 
     def __init__(self, name: str) -> None:
@@ -409,18 +435,22 @@ class Trail:
         self._empty = 0 if first else self._empty + 1
         if self._empty > EMPTY_PAGES:
             raise ListingFailed(
-                f"Cannot list {self._name}: {EMPTY_PAGES} pages in a row without an object, and more to come"
+                f"Cannot list {self._name}: {EMPTY_PAGES} pages in a row without an object, "
+                "and more to come"
             )
-        # A key may occur again once at the beginning of a page, if the store repeats it, but not more often.
+        # A key may occur again once at the beginning of a page, if the store repeats it, but not
+        # more often.
         self._again += first == self._first != ""
         if page.token == self._token or self._again > 2:
-            raise ListingFailed(f"Cannot list {self._name}: the store repeats its pages without end")
+            raise ListingFailed(
+                f"Cannot list {self._name}: the store repeats its pages without end"
+            )
         self._pages += 1
         if self._pages & (self._pages - 1) == 0:
             self._token, self._first, self._again = page.token, first, 0
 
 
-# ------------------------------------------------------------------------------------------------- one page
+# ----------------------------------------------------------------------------------------- one page
 
 # Plain text in XML. Anything else (above all entities) is left to expat.
 _TEXT = "[^<>&\x00-\x1f\ufffe\uffff]*"
@@ -462,13 +492,15 @@ _INVALID_REFERENCE = expat.errors.codes[expat.errors.XML_ERROR_BAD_CHAR_REF]
 
 
 def is_web_page(body: bytes) -> bool:
-    """Whether the answer is a web page for people: from a proxy, a portal or a load balancer, not from a store."""
+    """Whether the answer is a web page for people: from a proxy, a portal or a load balancer, not
+    from a store."""
     return body[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def parse_page(body: bytes) -> ListPage:
-    """Parse a ListBucketResult of either version of the API, with keys encoded as at AWS. Raises `Transient` for
-    anything else, because an answer that is not a listing must never count as an empty one."""
+    """Parse a ListBucketResult of either version of the API, with keys encoded as at AWS. Raises
+    `Transient` for anything else, because an answer that is not a listing must never count as an
+    empty one."""
     page = read_page(body)
     if page.cut_short:
         raise Transient("the answer to a listing is cut short, but does not say where to continue")
@@ -480,7 +512,10 @@ def read_page(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
     if not body or is_web_page(body):
         what = "is a web page" if body else "is empty"
         raise Transient(
-            f"the answer to a listing {what}: this is not an S3 store, or something stands before it",
+            (
+                f"the answer to a listing {what}: this is not an S3 store, or something stands "
+                "before it"
+            ),
             code=NO_LISTING,
         )
     if len(body) > _USUAL_BYTES:
@@ -559,7 +594,8 @@ def to_second(text: str) -> str:
 
 
 class _Document:
-    """The content of a listing as expat finds it: the fields of the answer, and those of each object."""
+    """The content of a listing as expat finds it: the fields of the answer, and those of each
+    object."""
 
     def __init__(self, body: bytes, encoding: Encoding) -> None:
         self.fields: dict[str, str] = {}
@@ -585,12 +621,13 @@ class _Document:
         if self._path and error.code in (_INVALID_TOKEN, _INVALID_REFERENCE) and _ends(body):
             behind = f", behind the key {shortened(self._last_key())!r}" if self._last_key() else ""
             return (
-                f"the listing has a key with a character that XML cannot hold{behind} ({error}): the store ignores "
-                "encoding-type=url; rename that object, or name the objects in a manifest"
+                f"the listing has a key with a character that XML cannot hold{behind} "
+                f"({error}): the store ignores encoding-type=url; rename that object, or name "
+                "the objects in a manifest"
             )
         return (
-            f"the answer to a listing is not XML ({error}): this is not an S3 store, or a key has a character that XML "
-            "cannot hold"
+            f"the answer to a listing is not XML ({error}): this is not an S3 store, or a key "
+            "has a character that XML cannot hold"
         )
 
     def _last_key(self) -> str:
@@ -599,11 +636,15 @@ class _Document:
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
         if not self._path and name != "ListBucketResult":
             but = foreign(f" but {name!r}")
-            raise Transient(f"the answer to a listing is not a ListBucketResult{but}", code=NO_LISTING)
+            raise Transient(
+                f"the answer to a listing is not a ListBucketResult{but}", code=NO_LISTING
+            )
         if name == "Contents":
             self.items.append({})
         if len(self._path) > _DEEPEST or len(self.items) > _MOST_ITEMS:
-            raise Transient("the answer to a listing has too many elements: it is not a page of a listing")
+            raise Transient(
+                "the answer to a listing has too many elements: it is not a page of a listing"
+            )
         self._path.append(name)
         self._text.clear()
 
@@ -633,10 +674,13 @@ class _Document:
                 self._escaped[sign] = next(key for key in keys if sign in key)
         if self._encoding is Encoding.NONE:
             return keys
-        # Decoding all at once is several times faster. If a key contains a newline, decode them one by one.
+        # Decoding all at once is several times faster. If a key contains a newline, decode them one
+        # by one.
         text = joined.replace("+", " ") if self._encoding is Encoding.FORM else joined
         decoded = unquote_to_bytes(text).decode("utf-8", "surrogateescape").split("\n")
-        return decoded if len(decoded) == len(keys) else [self._encoding.decoded(key) for key in keys]
+        return (
+            decoded if len(decoded) == len(keys) else [self._encoding.decoded(key) for key in keys]
+        )
 
     def result(self, entries: list[ListedObject]) -> ListPage:
         marker = "Marker" in self.fields and "KeyCount" not in self.fields

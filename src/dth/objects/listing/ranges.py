@@ -1,13 +1,15 @@
 """Reads the source and the destination side by side, in ranges that split themselves.
 
-Ranges (after, upto] cover the key space. The first range covers everything. A range that turns out to be long is split
-while there is capacity, at a boundary that probing finds (`boundary`). The boundary is always an existing key. So both
-parts contain something, and nobody has to know how the keys are distributed.
+Ranges (after, upto] cover the key space. The first range covers everything. A range that turns out
+to be long is split while there is capacity, at a boundary that probing finds (`boundary`). The
+boundary is always an existing key. So both parts contain something, and nobody has to know how the
+keys are distributed.
 
-Nothing is taken on trust. Within a range, every key must be greater than the one before. Where a range ends, the next
-key must be the one that the next range begins with. If this holds, and the store lists in some fixed order of its own,
-the ranges contain every key exactly once, even if the order is not by code point. Otherwise the store's listing is read
-whole, sorted on disk and read from there, and a note says so.
+Nothing is taken on trust. Within a range, every key must be greater than the one before. Where a
+range ends, the next key must be the one that the next range begins with. If this holds, and the
+store lists in some fixed order of its own, the ranges contain every key exactly once, even if the
+order is not by code point. Otherwise the store's listing is read whole, sorted on disk and read
+from there, and a note says so.
 """
 
 import asyncio
@@ -42,9 +44,9 @@ _WHOLE = "w"
 
 
 class OutOfOrder(ListingFailed):
-    """The source turned out not to be listed in key order, after a part of the comparison was already handed out. What
-    was handed out is right, but objects may be missing from it. End this run, and begin another one with
-    `whole_source`."""
+    """The source turned out not to be listed in key order, after a part of the comparison was
+    already handed out. What was handed out is right, but objects may be missing from it. End this
+    run, and begin another one with `whole_source`."""
 
 
 class _Disorder(Exception):
@@ -77,10 +79,11 @@ class _KeyRange:
 class Sweep:
     """The comparison of one scope, as an async iterator of batches.
 
-    Commit the batches in the order in which they come, because a split changes two cursors at once. Given the cursors
-    of an earlier, interrupted sweep, it resumes there. `complete` is True once everything was compared; nothing may be
-    deleted before that. `dest` None: the destination is not listed (policy `always`). `sparse`: the source is a
-    selection (a manifest). Then destination keys between its keys are skipped, and no destination object is extra.
+    Commit the batches in the order in which they come, because a split changes two cursors at once.
+    Given the cursors of an earlier, interrupted sweep, it resumes there. `complete` is True once
+    everything was compared; nothing may be deleted before that. `dest` None: the destination is not
+    listed (policy `always`). `sparse`: the source is a selection (a manifest). Then destination
+    keys between its keys are skipped, and no destination object is extra.
     """
 
     def __init__(
@@ -124,7 +127,7 @@ class Sweep:
         self._ranges.append(span)
         return span
 
-    # --------------------------------------------------------------------------------------- the whole of it
+    # ------------------------------------------------------------------------------ the whole of it
 
     async def __aiter__(self) -> AsyncGenerator[Batch, None]:
         try:
@@ -189,14 +192,16 @@ class Sweep:
         self._tasks.clear()
 
     async def _recover(self, listing: Listing) -> None:
-        """Continue with that side read whole. Ranges of the destination stay as they are: a source object that was
-        considered missing is transferred once too often, and a destination object that was seen did exist."""
+        """Continue with that side read whole. Ranges of the destination stay as they are: a source
+        object that was considered missing is transferred once too often, and a destination object
+        that was seen did exist."""
         if listing is self._dest:
             await self._read_whole_dest()
             return
         if self._handed_out:
             raise OutOfOrder(
-                f"{listing.name} does not list its keys in order; a new run reads it whole and sorts it"
+                f"{listing.name} does not list its keys in order; a new run reads it whole and "
+                "sorts it"
             )
         self._out.clear()
         self._whole = True
@@ -208,7 +213,8 @@ class Sweep:
         for listing in (self._source, self._dest):
             if listing is not None and not listing.seekable:
                 self.notes.append(
-                    f"{listing.name} ignores where a listing is to start: it was walked in one piece"
+                    f"{listing.name} ignores where a listing is to start: it was walked in one "
+                    "piece"
                 )
 
     async def _read_whole_source(self) -> None:
@@ -228,7 +234,7 @@ class Sweep:
         await spool.sort()
         return spool
 
-    # ------------------------------------------------------------------------------------------- one range
+    # ------------------------------------------------------------------------------------ one range
 
     async def _walk(self, span: _KeyRange) -> None:
         source = _Reader(self._source, span.position)
@@ -264,12 +270,14 @@ class Sweep:
             for reader in readers:
                 await reader.close()
 
-    async def _next_cut(self, span: _KeyRange, source: "_Reader", dest: "_Reader | None") -> tuple[str, bool]:
-        """How far the range can be decided with the keys that both sides hold ("": to the end of everything), and
-        whether that is its end.
+    async def _next_cut(
+        self, span: _KeyRange, source: "_Reader", dest: "_Reader | None"
+    ) -> tuple[str, bool]:
+        """How far the range can be decided with the keys that both sides hold ("": to the end of
+        everything), and whether that is its end.
 
-        The cut is a source key if there is one. Then no proof is needed that a walk that begins there misses no source
-        object.
+        The cut is a source key if there is one. Then no proof is needed that a walk that begins
+        there misses no source object.
         """
         while True:
             readers = [source] if dest is None else [source, dest]
@@ -295,7 +303,7 @@ class Sweep:
             self._room.clear()
             await self._room.wait()
 
-    # ------------------------------------------------------------------------------------------- splitting
+    # ------------------------------------------------------------------------------------ splitting
 
     def _consider_split(self, span: _KeyRange, source: "_Reader", dest: "_Reader | None") -> None:
         idle = not self._waiting and len(self._tasks) < self._parallel
@@ -324,7 +332,10 @@ class Sweep:
 
 
 def _note(listing: Listing) -> str:
-    return f"{listing.name} does not list its keys in order: its listing was read whole and sorted on disk"
+    return (
+        f"{listing.name} does not list its keys in order: its listing was read whole and sorted "
+        "on disk"
+    )
 
 
 class _Reader:
@@ -337,7 +348,8 @@ class _Reader:
         self.pages = 0
         self.skipped = False
         self._entries: list[ListedObject] = []
-        # Objects whose keys are too long, each with the beginning of its key that determines its place.
+        # Objects whose keys are too long, each with the beginning of its key that determines its
+        # place.
         self._overlong: list[tuple[str, Refusal]] = []
         self._trail = Trail(listing.name)
         self._after = after
@@ -357,10 +369,12 @@ class _Reader:
         page = await self._next
         if page.token:
             self._trail.follow(page)
-        self._next = asyncio.create_task(self.listing.page(self._after, page.token)) if page.token else None
+        self._next = (
+            asyncio.create_task(self.listing.page(self._after, page.token)) if page.token else None
+        )
         if page.entries and page.entries[0].key <= self._after and self.listing.seekable:
-            # If this is the very first key, the store ignores where to start, so the keys before have to be read and
-            # dropped. If not, its order is not by code point.
+            # If this is the very first key, the store ignores where to start, so the keys before
+            # have to be read and dropped. If not, its order is not by code point.
             if await self._first("") != page.entries[0].key:
                 raise _Disorder(self.listing)
             self.listing.seekable = False
@@ -392,11 +406,14 @@ class _Reader:
         self.keys += keys
 
     def _set_aside(self, entries: list[ListedObject]) -> list[ListedObject]:
-        """Set objects apart whose keys are too long, with only the beginning of each key. Returns the others."""
+        """Set objects apart whose keys are too long, with only the beginning of each key. Returns
+        the others."""
         for entry in entries:
             if is_overlong(entry.key) and entry.key > self._after:
                 name = shortened(entry.key)
-                detail = f"The key {name!r} is longer than the {MAX_KEY_BYTES} bytes that a key may have"
+                detail = (
+                    f"The key {name!r} is longer than the {MAX_KEY_BYTES} bytes that a key may have"
+                )
                 refusal = Refusal(ListedObject(name, 0), "KeyRefused", detail)
                 place = entry.key[: MAX_KEY_BYTES + 1]
                 if (place, refusal) not in self._overlong[-1:]:
@@ -444,11 +461,12 @@ class _Reader:
         await self.fill()
 
     async def check_cut(self, at: str) -> None:
-        """Check that a walk that begins at `at` continues exactly where this one, cut off there, ends.
+        """Check that a walk that begins at `at` continues exactly where this one, cut off there,
+        ends.
 
-        Having seen exactly the key `at` is proof enough. Otherwise the store has to return the same next key from the
-        last key before the cut and from `at`. It may answer differently because objects appear and disappear in the
-        meantime, so it is asked again.
+        Having seen exactly the key `at` is proof enough. Otherwise the store has to return the same
+        next key from the last key before the cut and from `at`. It may answer differently because
+        objects appear and disappear in the meantime, so it is asked again.
         """
         if not at:
             return
@@ -481,16 +499,17 @@ class _Reader:
             await asyncio.gather(self._next, return_exceptions=True)
 
 
-# ---------------------------------------------------------------------------------------------- boundaries
+# --------------------------------------------------------------------------------------- boundaries
 
 
 async def boundary(listing: Listing, low: str, high: str) -> str:
-    """An existing key that divides (low, high] about in half, as far as a dozen probes of one key each can tell, with
-    something on both sides; "" if there is none, or none was found. `low` is a key that was read; `high` "" means no
-    end.
+    """An existing key that divides (low, high] about in half, as far as a dozen probes of one key
+    each can tell, with something on both sides; "" if there is none, or none was found. `low` is a
+    key that was read; `high` "" means no end.
 
-    Find the shortest prefix of `low` after which other keys follow, by bisecting its length: the keys vary from there
-    on. At that position bisect the characters from above, so the first hit is in the middle of the characters in use.
+    Find the shortest prefix of `low` after which other keys follow, by bisecting its length: the
+    keys vary from there on. At that position bisect the characters from above, so the first hit is
+    in the middle of the characters in use.
     """
     shared = _common(low, high) if high else len(listing.prefix)
     probe = _RangeProbe(listing, high)
@@ -498,7 +517,9 @@ async def boundary(listing: Listing, low: str, high: str) -> str:
     shortest, longest = min(shared, len(low)), len(low)
     while shortest <= longest:
         middle = (shortest + longest) // 2
-        found = await probe.beyond(low[: middle + 1] if middle == len(low) else _successor(low, middle))
+        found = await probe.beyond(
+            low[: middle + 1] if middle == len(low) else _successor(low, middle)
+        )
         if found:
             level, best, longest = middle, found, middle - 1
         else:
@@ -530,10 +551,13 @@ class _RangeProbe:
         self._high = high
 
     async def beyond(self, start: str) -> str:
-        """The first key above `start` if it is in the range and another key follows in the range; else ""."""
+        """The first key above `start` if it is in the range and another key follows in the range;
+        else ""."""
         page = await self._listing.page(start, limit=2)
         keys = [
-            e.key for e in page.entries if (not self._high or e.key <= self._high) and not is_overlong(e.key)
+            e.key
+            for e in page.entries
+            if (not self._high or e.key <= self._high) and not is_overlong(e.key)
         ]
         return keys[0] if len(keys) > 1 and start < keys[0] < keys[1] else ""
 
@@ -559,5 +583,6 @@ def _character(code: int) -> str:
 def _common(one: str, other: str) -> int:
     """The length of the common beginning of both."""
     return next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
     )

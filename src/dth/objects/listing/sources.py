@@ -1,10 +1,11 @@
-"""Listings other than one prefix: a list of prefixes, a manifest of objects, an S3 Inventory report.
+"""Listings other than one prefix: a list of prefixes, a manifest of objects, an S3 Inventory
+report.
 
-Each is read once as a stream of bytes and sorted on disk. Then it is a `Listing` like any other. An object of which
-only the key is known has size -1.
+Each is read once as a stream of bytes and sorted on disk. Then it is a `Listing` like any other. An
+object of which only the key is known has size -1.
 
-These files come from anywhere, so their content must not determine how much memory they use: they are unpacked in small
-pieces, and lines, cells and a manifest.json have a maximum length.
+These files come from anywhere, so their content must not determine how much memory they use: they
+are unpacked in small pieces, and lines, cells and a manifest.json have a maximum length.
 """
 
 import asyncio
@@ -51,13 +52,13 @@ REPORT_ITEMS = 200_000  # values in the manifest.json
 _BATCH = 10_000  # rows of Parquet read at once
 
 
-# ------------------------------------------------------------------------------------------- prefix lists
+# ------------------------------------------------------------------------------------- prefix lists
 
 
 async def read_prefixes(chunks: Chunks, workdir: Path, *, name: str, within: str = "") -> Spool:
-    """Read a prefix list file, plain or gzip: one prefix per line, LF or CRLF; blank lines are ignored. The result
-    holds the prefixes in order. None is inside another, and all are limited to the source prefix `within`. Raises
-    UsageError."""
+    """Read a prefix list file, plain or gzip: one prefix per line, LF or CRLF; blank lines are
+    ignored. The result holds the prefixes in order. None is inside another, and all are limited to
+    the source prefix `within`. Raises UsageError."""
     prefixes = Spool(workdir, name=name, prefix=within)
     try:
         async for lines in _lines(_unzipped(chunks, name), name):
@@ -76,7 +77,8 @@ def _narrowed(lines: Iterable[Line], within: str, name: str) -> Iterator[str]:
             continue
         if is_overlong(line):
             raise UsageError(
-                f"{name}, line {number}: the prefix is longer than the {MAX_KEY_BYTES} bytes that a key may have"
+                f"{name}, line {number}: the prefix is longer than the {MAX_KEY_BYTES} bytes "
+                "that a key may have"
             )
         if line.startswith(within):
             yield line
@@ -85,7 +87,8 @@ def _narrowed(lines: Iterable[Line], within: str, name: str) -> Iterator[str]:
 
 
 async def _remove_inner(prefixes: Spool) -> None:
-    """Remove prefixes that are inside another one. In order, a prefix comes right before all those inside it."""
+    """Remove prefixes that are inside another one. In order, a prefix comes right before all those
+    inside it."""
     outer: str | None = None
     async for page in pages(prefixes):
         inner = []
@@ -98,7 +101,8 @@ async def _remove_inner(prefixes: Spool) -> None:
 
 
 class ListOfPrefixes:
-    """The objects below many prefixes of one bucket, as one listing. `prefixes` come from `read_prefixes`."""
+    """The objects below many prefixes of one bucket, as one listing. `prefixes` come from
+    `read_prefixes`."""
 
     def __init__(self, bucket: PrefixListing, prefixes: Spool) -> None:
         self.name = bucket.name
@@ -126,10 +130,13 @@ class ListOfPrefixes:
         return prefix if prefix is not None and after.startswith(prefix) else ""
 
     async def _next_prefixes(self, above: str, limit: int) -> ListPage:
-        """A page from the first prefix above `above` on. Continues until there are objects or no more prefixes."""
+        """A page from the first prefix above `above` on. Continues until there are objects or no
+        more prefixes."""
         while True:
             group = (await self._prefixes.page(above, limit=TOGETHER)).entries
-            found = await asyncio.gather(*(self._bucket.page_below(p.key, "", "", limit) for p in group))
+            found = await asyncio.gather(
+                *(self._bucket.page_below(p.key, "", "", limit) for p in group)
+            )
             entries: list[ListedObject] = []
             for prefix, page in zip(group, found, strict=True):
                 entries += page.entries
@@ -151,7 +158,7 @@ def _unpack(token: str) -> tuple[str, str]:
     return rest[: int(length)], rest[int(length) :]
 
 
-# ----------------------------------------------------------------------------------------------- manifests
+# ---------------------------------------------------------------------------------------- manifests
 
 # The names of columns in manifests and in both kinds of inventory reports.
 _COLUMNS = {
@@ -193,8 +200,8 @@ class _Table:
                 continue
             if cells.get("bucket", self.bucket) != self.bucket:
                 raise UsageError(
-                    f"{self.name}, line {number}: an object of bucket {_brief(cells['bucket'])} is listed for bucket "
-                    f"{self.bucket!r}"
+                    f"{self.name}, line {number}: an object of bucket {_brief(cells['bucket'])} "
+                    f"is listed for bucket {self.bucket!r}"
                 )
             try:
                 key = cells["key"]
@@ -203,8 +210,8 @@ class _Table:
             key = unquote_plus(key, errors="surrogateescape") if self.encoded else key or ""
             if key.startswith("s3://") and "size" not in cells:
                 raise UsageError(
-                    f"{self.name}, line {number}: {_brief(key)} is a URL; write only the key, which is what stands "
-                    "behind s3://bucket/"
+                    f"{self.name}, line {number}: {_brief(key)} is a URL; write only the key, "
+                    "which is what stands behind s3://bucket/"
                 )
             if key and key.startswith(self.prefix):
                 yield self._entry(number, key, cells)
@@ -222,7 +229,8 @@ class _Table:
         return ListedObject(key, int(text), etag, when, cells.get("class") or "")
 
     def rows(self, lines: list[Line]) -> Iterator[tuple[int, list[str]]]:
-        """The rows of CSV. Each row is one line: an unclosed quote must not swallow the lines after it."""
+        """The rows of CSV. Each row is one line: an unclosed quote must not swallow the lines after
+        it."""
         reader = csv.reader((text for _, text in lines), strict=True)
         for count, (number, _) in enumerate(lines, 1):
             row, problem = None, "a quote is not closed"
@@ -232,7 +240,8 @@ class _Table:
                 problem = problem if "end of data" in str(error) else str(error)
             if row is None or reader.line_num != count:
                 raise UsageError(
-                    f"{self.name}, line {number}: this is not a row of CSV ({problem}); a line break in a key is %0A"
+                    f"{self.name}, line {number}: this is not a row of CSV ({problem}); a line "
+                    "break in a key is %0A"
                 )
             yield number, row
 
@@ -246,12 +255,15 @@ def _says(cell: object, word: str) -> bool:
     return cell is not None and str(cell).lower() == word
 
 
-async def read_manifest(chunks: Chunks, workdir: Path, *, name: str, bucket: str, prefix: str = "") -> Spool:
+async def read_manifest(
+    chunks: Chunks, workdir: Path, *, name: str, bucket: str, prefix: str = ""
+) -> Spool:
     """Read a manifest of objects, plain or gzip. Raises UsageError.
 
-    It is CSV with URL-encoded keys if it has a header line that names columns (bucket, key, size, etag, ...; `key` is
-    required), or if it has the columns of S3 Batch Operations (bucket, key, version). One column without a header means
-    one key per line, not encoded. Versions are ignored; only keys below `prefix` count.
+    It is CSV with URL-encoded keys if it has a header line that names columns (bucket, key, size,
+    etag, ...; `key` is required), or if it has the columns of S3 Batch Operations (bucket, key,
+    version). One column without a header means one key per line, not encoded. Versions are ignored;
+    only keys below `prefix` count.
     """
     spool = Spool(workdir, name=name, prefix=prefix)
     try:
@@ -280,8 +292,8 @@ def _table(name: str, number: int, first: str, bucket: str, prefix: str) -> tupl
     """What the first line says about the file, and whether it is a header."""
     if first.lstrip() in ("{", "[") or first.lstrip().startswith(('{"', "[{")):
         raise UsageError(
-            f"{name}, line {number}: this is JSON; a manifest has one key per line, or is CSV (the manifest.json of "
-            "an S3 Inventory goes with --inventory)"
+            f"{name}, line {number}: this is JSON; a manifest has one key per line, or is CSV "
+            "(the manifest.json of an S3 Inventory goes with --inventory)"
         )
     _, cells = next(_Table(name, [], "", "").rows([(number, first)]))
     names = [_COLUMNS.get(cell.strip().lower(), "") for cell in cells]
@@ -291,12 +303,13 @@ def _table(name: str, number: int, first: str, bucket: str, prefix: str) -> tupl
         return _Table(name, ["key"], bucket, prefix, encoded=False), False
     if len(cells) > 3:
         raise UsageError(
-            f"{name}, line {number}: the manifest has {len(cells)} columns and no header line that names them"
+            f"{name}, line {number}: the manifest has {len(cells)} columns and no header line "
+            "that names them"
         )
     return _Table(name, ["bucket", "key", "version"], bucket, prefix), False
 
 
-# --------------------------------------------------------------------------------------------- inventories
+# -------------------------------------------------------------------------------------- inventories
 
 
 async def read_inventory(
@@ -308,11 +321,14 @@ async def read_inventory(
     bucket: str,
     prefix: str = "",
 ) -> Spool:
-    """Read an S3 Inventory report. `manifest` is its manifest.json; `fetch` reads a file of the bucket it is in.
-    Raises UsageError, or Corrupted if a file has another MD5 than the manifest states."""
+    """Read an S3 Inventory report. `manifest` is its manifest.json; `fetch` reads a file of the
+    bucket it is in. Raises UsageError, or Corrupted if a file has another MD5 than the manifest
+    states."""
     kind, schema, files = _report(manifest, name)
     if kind not in ("csv", "parquet"):
-        raise UsageError(f"{name} is an inventory in {_brief(kind.upper())}; configure it as CSV or Parquet")
+        raise UsageError(
+            f"{name} is an inventory in {_brief(kind.upper())}; configure it as CSV or Parquet"
+        )
     columns = [_COLUMNS.get(column.strip().lower(), "") for column in schema.split(",")]
     spool = Spool(workdir, name=name, prefix=prefix)
     try:
@@ -338,7 +354,8 @@ async def read_report(chunks: Chunks, name: str) -> bytes:
         whole += chunk
         if len(whole) > REPORT_BYTES:
             raise UsageError(
-                f"{name} has more than {REPORT_BYTES >> 20} MiB: it is not a manifest.json of an inventory"
+                f"{name} has more than {REPORT_BYTES >> 20} MiB: it is not a manifest.json of "
+                "an inventory"
             )
     return bytes(whole)
 
@@ -353,18 +370,23 @@ def _report(manifest: bytes, name: str) -> tuple[str, str, list[tuple[str, str]]
         told = json.loads(manifest)
         files = [(file["key"], file.get("MD5checksum", "")) for file in told["files"]]
         kind, schema = told["fileFormat"].lower(), told["fileSchema"]
-        if not all(isinstance(text, str) for text in (schema, *(each for file in files for each in file))):
+        if not all(
+            isinstance(text, str) for text in (schema, *(each for file in files for each in file))
+        ):
             raise TypeError("a text is missing")
         return kind, schema, files
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {_brief(str(error))}"
-        raise UsageError(f"{name} is not a manifest.json of an S3 Inventory report ({reason})") from error
+        raise UsageError(
+            f"{name} is not a manifest.json of an S3 Inventory report ({reason})"
+        ) from error
 
 
 async def _read_parquet(
     chunks: Chunks, workdir: Path, key: str, bucket: str, prefix: str, spool: Spool
 ) -> None:
-    """Read one file of an inventory. Parquet is read from its end, so the file is stored on disk first."""
+    """Read one file of an inventory. Parquet is read from its end, so the file is stored on disk
+    first."""
     try:
         import pyarrow  # a large library, needed for this alone
         from pyarrow import parquet
@@ -391,7 +413,9 @@ async def _read_parquet(
                     await spool.add(table.entries(enumerate(rows, row)))
                     row += part.num_rows
         except (pyarrow.ArrowException, OSError) as error:
-            raise UsageError(f"{key} is not a Parquet file that can be read: {_brief(str(error))}") from error
+            raise UsageError(
+                f"{key} is not a Parquet file that can be read: {_brief(str(error))}"
+            ) from error
 
 
 def _is_text(kind: Any) -> bool:
@@ -403,7 +427,9 @@ def _parts(batch: Any, key: str, row: int) -> Iterator[Any]:
     from pyarrow import compute
 
     texts = [getattr(column, "dictionary", column) for column in batch.columns]
-    lengths = [compute.max(compute.binary_length(t)).as_py() or 0 for t in texts if _is_text(t.type)]
+    lengths = [
+        compute.max(compute.binary_length(t)).as_py() or 0 for t in texts if _is_text(t.type)
+    ]
     longest = max(lengths, default=0)
     if longest > LINE_BYTES:
         rows = f"rows {row} to {row + batch.num_rows - 1}"
@@ -424,11 +450,12 @@ async def _checked(chunks: Chunks, key: str, digest: str) -> Chunks:
         )
 
 
-# --------------------------------------------------------------------------------------------------- lines
+# -------------------------------------------------------------------------------------------- lines
 
 
 async def _lines(chunks: Chunks, name: str) -> Lines:
-    """The lines of a UTF-8 file without LF or CRLF, many at a time. Raises UsageError for a line that is too long."""
+    """The lines of a UTF-8 file without LF or CRLF, many at a time. Raises UsageError for a line
+    that is too long."""
     rest = b""
     number = 1
     offset = 0
@@ -436,10 +463,13 @@ async def _lines(chunks: Chunks, name: str) -> Lines:
         for start in range(0, len(chunk), PIECE_BYTES):
             *lines, rest = (rest + chunk[start : start + PIECE_BYTES]).split(b"\n")
             if max(map(len, lines), default=0) > LINE_BYTES or len(rest) > LINE_BYTES:
-                long = next((i for i, line in enumerate(lines) if len(line) > LINE_BYTES), len(lines))
+                long = next(
+                    (i for i, line in enumerate(lines) if len(line) > LINE_BYTES), len(lines)
+                )
                 at = offset + sum(len(line) + 1 for line in lines[:long])
                 raise UsageError(
-                    f"{name}, line {number + long} (from byte {at} on): longer than {LINE_BYTES} bytes"
+                    f"{name}, line {number + long} (from byte {at} on): longer than "
+                    f"{LINE_BYTES} bytes"
                 )
             if lines:
                 yield _decoded(lines, number)
@@ -484,7 +514,8 @@ class _Unpacker:
     def __init__(self, name: str) -> None:
         self._name = name
         self._unzip: zlib._Decompress | None = None
-        # The bytes read so far. `_head` holds the last of them if they are too few to tell what follows.
+        # The bytes read so far. `_head` holds the last of them if they are too few to tell what
+        # follows.
         self._read = 0
         self._head = b""
 
@@ -503,13 +534,17 @@ class _Unpacker:
                     self._head = data[at:]
                     return
                 if not data.startswith(_GZIP, at):
-                    raise Corrupted(f"{self._name}, byte {place}: what follows the gzip file is none")
+                    raise Corrupted(
+                        f"{self._name}, byte {place}: what follows the gzip file is none"
+                    )
                 self._unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
             part = data[at : at + _PACKED_BYTES]
             try:
                 piece = self._unzip.decompress(part, PIECE_BYTES)
             except zlib.error as error:
-                raise Corrupted(f"{self._name}, near byte {place}: damaged gzip file: {error}") from error
+                raise Corrupted(
+                    f"{self._name}, near byte {place}: damaged gzip file: {error}"
+                ) from error
             rest = self._unzip.unused_data if self._unzip.eof else self._unzip.unconsumed_tail
             at += len(part) - len(rest)
             if self._unzip.eof:

@@ -1,8 +1,9 @@
 """Sorts more objects than fit into memory: a listing in a temporary SQLite file.
 
-SQLite's own sorter works on disk with constant memory, and the sorted table can be read from any key on. So a sorted
-manifest, or a listing that was out of order, can be read, split and resumed like the listing of a bucket. Keys are
-stored as UTF-8 with surrogates passed through: the order of these bytes is the order of code points.
+SQLite's own sorter works on disk with constant memory, and the sorted table can be read from any
+key on. So a sorted manifest, or a listing that was out of order, can be read, split and resumed
+like the listing of a bucket. Keys are stored as UTF-8 with surrogates passed through: the order of
+these bytes is the order of code points.
 """
 
 import asyncio
@@ -60,13 +61,17 @@ class Spool:
     async def page(self, after: str = "", token: str = "", limit: int = PAGE_SIZE) -> ListPage:
         """As `Listing.page`. A token is the last key of the previous page."""
         start = _bytes(token or after)
-        rows = self._db.execute("SELECT * FROM entries WHERE key > ? ORDER BY key LIMIT ?", (start, limit))
+        rows = self._db.execute(
+            "SELECT * FROM entries WHERE key > ? ORDER BY key LIMIT ?", (start, limit)
+        )
         entries = [make_entry((_text(row[0]), *row[1:])) for row in rows]
         return ListPage(entries, entries[-1].key if len(entries) == limit else "")
 
     def at_or_below(self, key: str) -> str | None:
         """The greatest key that is not above `key`; None if there is none."""
-        found = self._db.execute("SELECT max(key) FROM entries WHERE key <= ?", (_bytes(key),)).fetchone()[0]
+        found = self._db.execute(
+            "SELECT max(key) FROM entries WHERE key <= ?", (_bytes(key),)
+        ).fetchone()[0]
         return _text(found) if found is not None else None
 
     async def remove(self, keys: Iterable[str]) -> None:

@@ -1,4 +1,5 @@
-"""Requests to a store, in layers. Each layer wraps the one below it and has one method, `send(Request) -> Response`.
+"""Requests to a store, in layers. Each layer wraps the one below it and has one method,
+`send(Request) -> Response`.
 
     capabilities   leaves out what this store is known to refuse
     retry          tries again after temporary errors

@@ -61,7 +61,12 @@ THROTTLE_CODES = {
     "TooManyRequests",
 }
 ERROR = re.compile(rb"\s*(<\?xml[^>]*\?>)?\s*<Error[\s>]")
-CORRUPT_CODES = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+CORRUPT_CODES = {
+    "BadDigest",
+    "InvalidDigest",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+}
 NAMES_OF_STATUS = {
     301: "PermanentRedirect",
     400: "BadRequest",
@@ -97,20 +102,22 @@ def is_document(body: bytes) -> bool:
 
 
 def parse_error(body: bytes) -> tuple[str, str]:
-    """The code and message of an <Error> document; empty strings if the body is not one. If it names a header or
-    argument, the message ends with that name."""
+    """The code and message of an <Error> document; empty strings if the body is not one. If it
+    names a header or argument, the message ends with that name."""
     if b"<Error" not in body[:2000]:
         return "", ""
     message = find_text(body, "Message")
     named = find_text(body, "Header") or find_text(body, "ArgumentName")
-    return find_text(body, "Code"), f"{message} ({named})" if named and named not in message else message
+    return find_text(
+        body, "Code"
+    ), f"{message} ({named})" if named and named not in message else message
 
 
 def classify(
     response: Response, code: str, message: str, where: str, *, reading: bool = False
 ) -> TransferError:
-    """The error for an answer. Its class depends first on the code, then on the status. `reading`: the request
-    reads."""
+    """The error for an answer. Its class depends first on the code, then on the status. `reading`:
+    the request reads."""
     status = response.status
     code = error_code(code) or NAMES_OF_STATUS.get(status, f"HTTP{status}")
     said = " ".join(message.split())
@@ -151,7 +158,12 @@ def _class_of(status: int, code: str, message: str, reading: bool) -> type[Trans
     if code.startswith("KMS.") and reading:
         # This is about the key of this object. Others may have other keys.
         return ObjectRefused
-    if code in ENDPOINT_CODES or code.startswith("KMS.") or status in (401, 407) or 300 <= status < 400:
+    if (
+        code in ENDPOINT_CODES
+        or code.startswith("KMS.")
+        or status in (401, 407)
+        or 300 <= status < 400
+    ):
         return EndpointRefused
     if code == "AccessDenied" and "kms:GenerateDataKey" in message:
         # This is about the key for everything that is written.

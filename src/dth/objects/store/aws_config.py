@@ -1,8 +1,9 @@
-"""What the configuration of the AWS tools says about a store: environment variables, and the profile in use.
+"""What the configuration of the AWS tools says about a store: environment variables, and the
+profile in use.
 
-Names and order are those of botocore (`configprovider`, `session`): variables take precedence over profiles. botocore's
-reader reads the files. Only this reader is loaded, and only if a file exists, because loading all of botocore takes as
-long as a small run.
+Names and order are those of botocore (`configprovider`, `session`): variables take precedence over
+profiles. botocore's reader reads the files. Only this reader is loaded, and only if a file exists,
+because loading all of botocore takes as long as a small run.
 """
 
 import os
@@ -42,9 +43,9 @@ class AwsConfig:
 
 
 def read_config(profile: str, *, profiles: bool = True) -> AwsConfig:
-    """The settings of a side that names this profile ("" for the one in use). `profiles`: whether profiles count at
-    all. A profile that does not exist sets nothing here; the credentials report that it is missing. Raises
-    UsageError."""
+    """The settings of a side that names this profile ("" for the one in use). `profiles`: whether
+    profiles count at all. A profile that does not exist sets nothing here; the credentials report
+    that it is missing. Raises UsageError."""
     name = profile or in_use() or "default"
     everything = _files() if profiles else {}
     scoped: Mapping[str, Any] = everything.get("profiles", {}).get(name, {})
@@ -58,16 +59,24 @@ def read_config(profile: str, *, profiles: bool = True) -> AwsConfig:
     nested = scoped.get("s3", {})
     style = of_profile("addressing_style", nested if isinstance(nested, dict) else {})
     if style.value and style.value not in STYLES:
-        raise UsageError(f"{origin}: addressing_style {style.value!r} is none of {', '.join(STYLES)}")
+        raise UsageError(
+            f"{origin}: addressing_style {style.value!r} is none of {', '.join(STYLES)}"
+        )
     url, own_url = UNSET, UNSET
     if not _ignores_urls(scoped):
-        own_url = _first(of_profile("endpoint_url", services.get("s3", {})), of_profile("endpoint_url"))
+        own_url = _first(
+            of_profile("endpoint_url", services.get("s3", {})), of_profile("endpoint_url")
+        )
         url = _first(_variable("AWS_ENDPOINT_URL_S3"), _variable("AWS_ENDPOINT_URL"), own_url)
     return AwsConfig(
         url=url,
         own_url=own_url,
-        region=_first(_variable("AWS_REGION"), _variable("AWS_DEFAULT_REGION"), of_profile("region")),
-        ca_bundle=_first(_variable("AWS_CA_BUNDLE"), of_profile("ca_bundle"), *map(_variable, CA_VARIABLES)),
+        region=_first(
+            _variable("AWS_REGION"), _variable("AWS_DEFAULT_REGION"), of_profile("region")
+        ),
+        ca_bundle=_first(
+            _variable("AWS_CA_BUNDLE"), of_profile("ca_bundle"), *map(_variable, CA_VARIABLES)
+        ),
         addressing_style=style,
     )
 
@@ -94,14 +103,18 @@ def _ignores_urls(scoped: Mapping[str, Any]) -> bool:
     return str(value).strip().lower() == "true"
 
 
-def _services(everything: Mapping[str, Any], scoped: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _services(
+    everything: Mapping[str, Any], scoped: Mapping[str, Any], name: str
+) -> Mapping[str, Any]:
     """The `[services NAME]` section that the profile names: settings by service."""
     section = scoped.get("services", "")
     if not section:
         return {}
     found = everything.get("services", {}).get(section)
     if found is None:
-        raise UsageError(f"profile {name}: there is no section [services {section}] in the AWS configuration")
+        raise UsageError(
+            f"profile {name}: there is no section [services {section}] in the AWS configuration"
+        )
     return {service: values for service, values in found.items() if isinstance(values, dict)}
 
 
@@ -119,7 +132,9 @@ def _files() -> dict[str, Any]:
         for name, values in (raw_config_parse(credentials) if credentials else {}).items():
             everything["profiles"].setdefault(name, {}).update(values)
     except BotoCoreError as error:
-        raise UsageError(f"the AWS configuration cannot be read: {' '.join(str(error).split())}") from None
+        raise UsageError(
+            f"the AWS configuration cannot be read: {' '.join(str(error).split())}"
+        ) from None
     return everything
 
 

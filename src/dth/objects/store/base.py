@@ -36,8 +36,8 @@ ASKED = 20
 
 
 class Requests:
-    """Requests to one bucket. All clients of the endpoint in this process share `gate`, the caps and `rates` (of
-    reading and of writing).
+    """Requests to one bucket. All clients of the endpoint in this process share `gate`, the caps
+    and `rates` (of reading and of writing).
 
     `side` is the name of this side in errors: "source" or "destination".
     """
@@ -61,7 +61,9 @@ class Requests:
         self.side = side
         self.credentials = credentials
         self.gate = gate or Gate()
-        self.capabilities = Capabilities.of(endpoint.profile, endpoint.checksum, encrypted=endpoint.encrypted)
+        self.capabilities = Capabilities.of(
+            endpoint.profile, endpoint.checksum, encrypted=endpoint.encrypted
+        )
         self._transport = transport
         self._caps = (request_cap, byte_cap)
         self._attempts = attempts
@@ -95,7 +97,8 @@ class Requests:
 
     @property
     def left_out(self) -> list[str]:
-        """What listings left out because it is not an object: links and special files of a folder."""
+        """What listings left out because it is not an object: links and special files of a
+        folder."""
         return self._folder.left_out if self._folder else []
 
     @property
@@ -115,7 +118,8 @@ class Requests:
 
     @property
     def throttled_to(self) -> float:
-        """The lowest rate in requests per second that the store was seen to accept; 0 if it accepts all."""
+        """The lowest rate in requests per second that the store was seen to accept; 0 if it accepts
+        all."""
         return min((each.rate for each in self.rates if each.rate), default=0.0)
 
     def note_clock(self, headers: Mapping[str, str]) -> None:
@@ -130,7 +134,8 @@ class Requests:
             raise await self._explained(error, request.key) from None
 
     async def send_dressed(self, dress: Dress) -> Response:
-        """As `send`, for a request about an object whose headers depend on what the store accepts."""
+        """As `send`, for a request about an object whose headers depend on what the store
+        accepts."""
         try:
             return await self._adapting.adapted(dress)
         except TransferError as error:
@@ -150,7 +155,9 @@ class Requests:
         attempts: int = 0,
     ) -> Response:
         """As `send`, with the fields of the request as arguments."""
-        return await self.send(Request(method, key, query, headers, None, body, sink, limit, slow, attempts))
+        return await self.send(
+            Request(method, key, query, headers, None, body, sink, limit, slow, attempts)
+        )
 
     def where(self, method: str, key: str) -> str:
         """The beginning of a message about one request."""
@@ -163,8 +170,9 @@ class Requests:
         return Transient(f"{self.where(method, key)}: {lacks} in the answer", code="BadAnswer")
 
     async def lets_pass(self, key: str = "") -> bool:
-        """Whether the store answers repeated requests for an object that did exist (`key`), or for the bucket. A store
-        that refuses half of all requests passes this test once in a million times."""
+        """Whether the store answers repeated requests for an object that did exist (`key`), or for
+        the bucket. A store that refuses half of all requests passes this test once in a million
+        times."""
         method, headers = ("GET", {"range": "bytes=0-0"}) if key else ("HEAD", {})
         for _ in range(ASKED):
             try:
@@ -184,14 +192,20 @@ class Requests:
         return region_of(response)
 
     async def _explained(self, error: TransferError, key: str) -> TransferError:
-        """The error with its side. If only one object is refused and other requests with the same keys succeed, the
-        error concerns that object: for an invalid signature, and for refusals without the code of an S3 store."""
+        """The error with its side. If only one object is refused and other requests with the same
+        keys succeed, the error concerns that object: for an invalid signature, and for refusals
+        without the code of an S3 store."""
         if isinstance(error, EndpointRefused):
             signature = error.code == "SignatureDoesNotMatch"
             wordless = key != "" and error.code.startswith("HTTP")
-            if (signature and await self._keys_are_right()) or (wordless and await self._others_pass()):
+            if (signature and await self._keys_are_right()) or (
+                wordless and await self._others_pass()
+            ):
                 error = ObjectRefused(
-                    f"{error}; other requests with the same keys pass: look at this object's key and metadata",
+                    (
+                        f"{error}; other requests with the same keys pass: look at this object's "
+                        "key and metadata"
+                    ),
                     code=error.code,
                     status=error.status,
                     said=error.said,
@@ -222,5 +236,7 @@ def _customer_headers(key: bytes) -> dict[str, str]:
     return {
         f"{prefix}algorithm": "AES256",
         f"{prefix}key": base64.b64encode(key).decode(),
-        f"{prefix}key-md5": base64.b64encode(hashlib.md5(key, usedforsecurity=False).digest()).decode(),
+        f"{prefix}key-md5": base64.b64encode(
+            hashlib.md5(key, usedforsecurity=False).digest()
+        ).decode(),
     }

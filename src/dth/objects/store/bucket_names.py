@@ -10,13 +10,21 @@ from dth.core.errors import UsageError
 
 DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 ACCESS_POINT = re.compile(r"accesspoint[/:](?P<name>[a-z0-9-]{1,50})")
-# The beginning of an ARN that is followed by a prefix in a URL. The name of an access point contains no slash.
+# The beginning of an ARN that is followed by a prefix in a URL. The name of an access point
+# contains no slash.
 ARN_IN_URL = re.compile(r"arn:[^/]*:(?:accesspoint|outpost)[/:][^/]*|arn:[^/]*")
 # The endings of names that are not plain buckets, and why they cannot be used.
 SPECIAL = {
-    "--x-s3": "is a directory bucket (S3 Express One Zone), whose sessions (CreateSession) are not supported",
-    "--xa-s3": "is an access point of a directory bucket, whose sessions (CreateSession) are not supported",
-    "--ol-s3": "is an Object Lambda access point, which changes objects in transit; name its bucket",
+    "--x-s3": (
+        "is a directory bucket (S3 Express One Zone), whose sessions (CreateSession) are not "
+        "supported"
+    ),
+    "--xa-s3": (
+        "is an access point of a directory bucket, whose sessions (CreateSession) are not supported"
+    ),
+    "--ol-s3": (
+        "is an Object Lambda access point, which changes objects in transit; name its bucket"
+    ),
     "--op-s3": "is an access point of S3 on Outposts, which is not supported",
     "--table-s3": "is a table bucket, whose objects only its tables may write",
     ".mrap": "is a multi-region access point, whose signatures (SigV4A) are not supported; "
@@ -40,7 +48,8 @@ class AccessPoint:
 
 
 def access_point(bucket: str) -> AccessPoint | None:
-    """The access point that an ARN names; None for a bucket name. Raises UsageError for any other ARN."""
+    """The access point that an ARN names; None for a bucket name. Raises UsageError for any other
+    ARN."""
     if not bucket.startswith("arn:"):
         return None
     _, partition, service, region, account, resource = [*bucket.split(":", 5), *[""] * 5][:6]
@@ -53,7 +62,9 @@ def access_point(bucket: str) -> AccessPoint | None:
     if service == "s3" and resource.startswith("accesspoint") and not region:
         raise UsageError(f"{bucket!r} {SPECIAL['.mrap']}")
     if service == "s3" and not region and not account and resource:
-        raise UsageError(f"{bucket!r} is the ARN of a bucket: write its name, {resource.partition('/')[0]!r}")
+        raise UsageError(
+            f"{bucket!r} is the ARN of a bucket: write its name, {resource.partition('/')[0]!r}"
+        )
     found = ACCESS_POINT.fullmatch(resource)
     if (
         service != "s3"
@@ -62,8 +73,8 @@ def access_point(bucket: str) -> AccessPoint | None:
         or not DNS_LABEL.fullmatch(region)
     ):
         raise UsageError(
-            f"{bucket!r} is not an ARN of an access point: arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME, "
-            "with an account of 12 digits"
+            f"{bucket!r} is not an ARN of an access point: "
+            "arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME, with an account of 12 digits"
         )
     return AccessPoint(found["name"], account, region, partition)
 

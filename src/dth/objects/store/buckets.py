@@ -27,8 +27,8 @@ class Bucket(Requests):
         return await self.send(Request("HEAD"))
 
     async def setting(self, name: str) -> ElementTree.Element | None:
-        """A setting of the bucket (one of `SETTINGS`), with element names without namespaces; None if it is not set.
-        Raises NotSupported if the store answers something else."""
+        """A setting of the bucket (one of `SETTINGS`), with element names without namespaces; None
+        if it is not set. Raises NotSupported if the store answers something else."""
         try:
             response = await self.send(Request("GET", query={name: ""}))
         except SourceGone:

@@ -1,8 +1,9 @@
 """What a store accepts, learned from requests and their answers.
 
-A refusal is compared with the headers that its own request carried. If another request has learned something in the
-meantime, so that one of these headers is no longer sent, the request is simply sent again. Otherwise it is tried with
-fewer headers, and the omission that made it succeed is remembered. Each finding leaves a note for the user.
+A refusal is compared with the headers that its own request carried. If another request has learned
+something in the meantime, so that one of these headers is no longer sent, the request is simply
+sent again. Otherwise it is tried with fewer headers, and the omission that made it succeed is
+remembered. Each finding leaves a note for the user.
 """
 
 import re
@@ -33,15 +34,19 @@ NO_HEADERS: AbstractSet[str] = frozenset()
 
 
 class Feature(Enum):
-    """Something that a request can omit: its headers, the words that name it in a refusal, and the text for the user
-    ("" if nothing is lost)."""
+    """Something that a request can omit: its headers, the words that name it in a refusal, and the
+    text for the user ("" if nothing is lost)."""
 
     UPLOAD_SUM = (
         {UPLOAD_CHECKSUM, UPLOAD_CHECKSUM_TYPE},
         r"checksum|digest|md5",
         "keeps no checksum of a multipart upload ({}); its parts are covered one by one",
     )
-    SUM = (SUMS, r"checksum|digest|md5", "refuses x-amz-checksum headers ({}); bodies go with Content-MD5")
+    SUM = (
+        SUMS,
+        r"checksum|digest|md5",
+        "refuses x-amz-checksum headers ({}); bodies go with Content-MD5",
+    )
     MD5 = ({CONTENT_MD5}, r"checksum|digest|md5", "refuses Content-MD5 ({})")
     SUM_MODE = ({CHECKSUM_MODE}, r"checksum", "")
     # Keys that XML cannot hold are a separate error.
@@ -51,7 +56,11 @@ class Feature(Enum):
         r"if-match|conditional",
         "knows no If-Match ({}); ETags of answers are compared instead",
     )
-    ACL = ({"x-amz-acl"}, r"\bacl|accesscontrollist", "takes no ACLs ({}); objects are written without")
+    ACL = (
+        {"x-amz-acl"},
+        r"\bacl|accesscontrollist",
+        "takes no ACLs ({}); objects are written without",
+    )
     TAGS = ({"x-amz-tagging"}, r"\btag", "takes no tags ({}); objects are written without")
     # Not a header, but the content of some headers.
     RAW_METADATA = (
@@ -96,9 +105,11 @@ class Capabilities:
     echoes: bool | None = None
     # Whether it also answers the checksums of streamed parts.
     answers_streamed: bool = False
-    # Whether it accepts the checksum of a streamed part after its bytes; None: it should, but has not shown it yet.
+    # Whether it accepts the checksum of a streamed part after its bytes; None: it should, but has
+    # not shown it yet.
     trailers: bool | None = False
-    # By part size: how often the guess that a source object has parts of this size was right, minus how often not.
+    # By part size: how often the guess that a source object has parts of this size was right, minus
+    # how often not.
     part_sizes: dict[int, int] = field(default_factory=dict)
     # Whether the store refuses parts whose checksum is not stated before the body.
     wants_sums: bool = False
@@ -112,7 +123,9 @@ class Capabilities:
     @classmethod
     def of(cls, profile: Profile, checksum: ChecksumMode, *, encrypted: bool) -> "Capabilities":
         """The initial knowledge about a store. `encrypted`: all requests use TLS."""
-        known = cls(checksum, profile.etags, profile.counts_tags, profile.accept_gzip, profile.most_parts)
+        known = cls(
+            checksum, profile.etags, profile.counts_tags, profile.accept_gzip, profile.most_parts
+        )
         if profile.trailers and encrypted:
             known.trailers = None
         lacking = {
@@ -126,7 +139,10 @@ class Capabilities:
     @property
     def checksum(self) -> ChecksumMode:
         """The checksum that covers the bodies of writes now."""
-        if self.wanted not in (ChecksumMode.NONE, ChecksumMode.MD5) and Feature.SUM not in self.refused:
+        if (
+            self.wanted not in (ChecksumMode.NONE, ChecksumMode.MD5)
+            and Feature.SUM not in self.refused
+        ):
             return self.wanted
         if self.wanted is ChecksumMode.NONE or Feature.MD5 in self.refused:
             return ChecksumMode.NONE
@@ -135,7 +151,10 @@ class Capabilities:
     @property
     def trailing(self) -> bool:
         """Whether the checksum of a streamed part is sent after its bytes."""
-        return self.trailers is not False and self.checksum not in (ChecksumMode.NONE, ChecksumMode.MD5)
+        return self.trailers is not False and self.checksum not in (
+            ChecksumMode.NONE,
+            ChecksumMode.MD5,
+        )
 
     @property
     def tags(self) -> bool:
@@ -157,7 +176,8 @@ class Capabilities:
             self.notes.append(text)
 
     def suspect(self, error: TransferError, headers: Mapping[str, str]) -> Feature | None:
-        """The feature in these headers that a refusal may be about; None if it is about none of them."""
+        """The feature in these headers that a refusal may be about; None if it is about none of
+        them."""
         candidates = [each for each in Feature if each not in self.proven and each.is_in(headers)]
         if error.code == "SignatureDoesNotMatch":
             return Feature.RAW_METADATA if Feature.RAW_METADATA in candidates else None
@@ -187,7 +207,9 @@ class Capabilities:
         if feature in self.refused:
             return
         self.refused.add(feature)
-        lost = NO_SUMS if self.checksum is ChecksumMode.NONE and feature in BODY_SUMS else feature.lost
+        lost = (
+            NO_SUMS if self.checksum is ChecksumMode.NONE and feature in BODY_SUMS else feature.lost
+        )
         if lost:
             self.note(f"{host} {lost.format(code)}")
 
@@ -212,8 +234,9 @@ class Adapting:
     async def adapted(self, dress: Dress) -> Response:
         """Send `dress(without)`, and omit more and more as the store refuses it.
 
-        Many refusals do not name their reason, so features are omitted one after the other. Only the last one is
-        certainly refused, because omitting it made the request succeed. The next request shows it for the others.
+        Many refusals do not name their reason, so features are omitted one after the other. Only
+        the last one is certainly refused, because omitting it made the request succeed. The next
+        request shows it for the others.
         """
         known = self._known
         lessons: dict[Feature, str] = {}
@@ -223,7 +246,8 @@ class Adapting:
                 response = await self._below.send(sent)
             except (ObjectRefused, EndpointRefused) as error:
                 if dress(known.refused | lessons.keys()).carried != sent.carried:
-                    # Another request has learned something, which may be the reason for this refusal.
+                    # Another request has learned something, which may be the reason for this
+                    # refusal.
                     lessons.clear()
                     sent = dress(known.refused)
                     continue

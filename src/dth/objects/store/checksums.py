@@ -21,8 +21,9 @@ def _crc32c(chunk: bytes, total: int) -> int:
 
 
 def _from_crt(mode: ChecksumMode) -> Callable[[bytes, int], int]:
-    """The function of awscrt, which replaces this detour in `CRCS`. It is loaded on first use, because loading takes as
-    long as a run of a few objects, and a run that finds nothing to do does not need it."""
+    """The function of awscrt, which replaces this detour in `CRCS`. It is loaded on first use,
+    because loading takes as long as a run of a few objects, and a run that finds nothing to do does
+    not need it."""
     from awscrt import checksums
 
     add: Callable[[bytes, int], int] = getattr(checksums, mode.value)

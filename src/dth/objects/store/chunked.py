@@ -1,8 +1,10 @@
-"""Bodies in the aws-chunked encoding, followed by their checksum, which is not known earlier for a streamed body.
+"""Bodies in the aws-chunked encoding, followed by their checksum, which is not known earlier for a
+streamed body.
 
-Sources: "Signature calculations for trailing headers (chunked uploads)", Amazon S3 API Reference; `AwsChunkedWrapper`
-in botocore. The signature covers only the headers, so this is used only over TLS, as in botocore. Over plain HTTP, the
-AWS SDKs sign each chunk, which costs the SHA-256 of all bytes.
+Sources: "Signature calculations for trailing headers (chunked uploads)", Amazon S3 API Reference;
+`AwsChunkedWrapper` in botocore. The signature covers only the headers, so this is used only over
+TLS, as in botocore. Over plain HTTP, the AWS SDKs sign each chunk, which costs the SHA-256 of all
+bytes.
 """
 
 from collections.abc import Callable
@@ -15,11 +17,16 @@ CONTENT_SHA256 = "x-amz-content-sha256"
 
 
 class Trailed(Pipe):
-    """A pipe that frames what passes through it. `name` is the header at the end. `value` returns its value, which must
-    always have the same length."""
+    """A pipe that frames what passes through it. `name` is the header at the end. `value` returns
+    its value, which must always have the same length."""
 
     def __init__(
-        self, length: int, limit: int, on_chunk: Callable[[bytes], None], name: str, value: Callable[[], str]
+        self,
+        length: int,
+        limit: int,
+        on_chunk: Callable[[bytes], None],
+        name: str,
+        value: Callable[[], str],
     ):
         super().__init__(length, limit, on_chunk)
         self._name = name
@@ -60,7 +67,8 @@ class Trailed(Pipe):
         return frame + data if frame else data
 
     def _next_chunk(self) -> bytes:
-        """The framing before the bytes of the next chunk; after the last chunk, everything that follows."""
+        """The framing before the bytes of the next chunk; after the last chunk, everything that
+        follows."""
         self._open = min(CHUNK, self._beyond)
         self._beyond -= self._open
         return b"%x\r\n" % self._open if self._open else b"0\r\n" + self._trailer()
@@ -72,7 +80,9 @@ class Trailed(Pipe):
 def framed_length(length: int, trailer: int) -> int:
     """The bytes sent for a body of `length` bytes with a trailer of `trailer` bytes."""
     whole, rest = divmod(length, CHUNK)
-    return whole * _chunk_length(CHUNK) + (_chunk_length(rest) if rest else 0) + len("0\r\n") + trailer
+    return (
+        whole * _chunk_length(CHUNK) + (_chunk_length(rest) if rest else 0) + len("0\r\n") + trailer
+    )
 
 
 def _chunk_length(size: int) -> int:

@@ -1,6 +1,7 @@
 """One bucket of one S3-compatible store, with every request that the engine sends to it.
 
-Each method is one request with its retries. Keys are sent byte for byte. The layers below are in this package.
+Each method is one request with its retries. Keys are sent byte for byte. The layers below are in
+this package.
 """
 
 from dataclasses import replace

@@ -15,8 +15,9 @@ PLAIN = (ChecksumMode.NONE, ChecksumMode.MD5)
 class Cover:
     """The headers that cover one body, computed once for all tries.
 
-    The configured checksum is sent wherever the store accepts it. Content-MD5 is sent too if it costs nothing because
-    the source states it, or if no other checksum is known to be verified. `proof` is the first of those sent.
+    The configured checksum is sent wherever the store accepts it. Content-MD5 is sent too if it
+    costs nothing because the source states it, or if no other checksum is known to be verified.
+    `proof` is the first of those sent.
     """
 
     def __init__(self, known: Capabilities, chunks: Sequence[bytes], md5: str = "") -> None:

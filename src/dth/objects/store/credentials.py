@@ -1,5 +1,6 @@
-"""The credentials of one side: anonymous, a named secret, a profile, the environment or an instance role, and
-optionally a role assumed with any of these. They are read for every request, so rotation needs no restart.
+"""The credentials of one side: anonymous, a named secret, a profile, the environment or an instance
+role, and optionally a role assumed with any of these. They are read for every request, so rotation
+needs no restart.
 
 botocore finds and refreshes them. This module keeps no secret longer than its source does.
 """
@@ -35,7 +36,8 @@ class CredentialSource:
     """How one side authenticates. If all fields are empty, the environment decides."""
 
     anonymous: bool = False
-    # The name of a secret with access_key_id, secret_access_key, and optionally session_token, role_arn ...
+    # The name of a secret with access_key_id, secret_access_key, and optionally session_token,
+    # role_arn ...
     secret: str = ""
     profile: str = ""
     role_arn: str = ""
@@ -48,14 +50,15 @@ class Credentials(Protocol):
     """Provides the keys that sign the requests of one side."""
 
     async def keys(self) -> AccessKeys | None:
-        """The current keys; None means unsigned (anonymous). Raises EndpointRefused if no keys are available."""
+        """The current keys; None means unsigned (anonymous). Raises EndpointRefused if no keys are
+        available."""
         ...
 
 
 class FileSecrets:
-    """Secrets as files in one directory, `NAME.json`, readable by their owner only. This is for commands, which may
-    read what their user may read: `file:PATH` names a file that contains only a customer key, and `store:NAME` the keys
-    of a store in the user's file of stores."""
+    """Secrets as files in one directory, `NAME.json`, readable by their owner only. This is for
+    commands, which may read what their user may read: `file:PATH` names a file that contains only a
+    customer key, and `store:NAME` the keys of a store in the user's file of stores."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -68,7 +71,8 @@ class FileSecrets:
             return _customer_key_of(name.removeprefix(KEY_FILE))
         if not re.fullmatch(r"[\w+=,@-][\w+=,.@-]*", name):
             raise UsageError(
-                f"{name!r} is not a valid name for a secret: letters, digits and any of _+=,.@- make one"
+                f"{name!r} is not a valid name for a secret: letters, digits and any of "
+                "_+=,.@- make one"
             )
         path = self._directory / f"{name}.json"
         try:
@@ -103,7 +107,9 @@ def described(source: CredentialSource) -> str:
         found = "AWS_ACCESS_KEY_ID of the environment"
     else:
         profile = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")
-        found = f"profile {profile} (of the environment)" if profile else "what the environment gives"
+        found = (
+            f"profile {profile} (of the environment)" if profile else "what the environment gives"
+        )
     return f"{found}, role {source.role_arn}" if source.role_arn else found
 
 
@@ -115,7 +121,8 @@ def read_customer_key(name: str, secrets: SecretStore) -> bytes:
         key = b""
     if len(key) != CUSTOMER_KEY:
         raise UsageError(
-            f'secret {name!r} is not JSON of the form {{"sse_customer_key": "…"}} with the base64 of '
+            f'secret {name!r} is not JSON of the form {{"sse_customer_key": "…"}} with the base64 '
+            "of "
             f"{CUSTOMER_KEY} bytes"
         )
     return key
@@ -128,7 +135,11 @@ def _customer_key_of(file: str) -> str:
     except OSError as error:
         raise UsageError(f"the customer key {file} cannot be read: {error.strerror}") from None
     try:
-        key = content if len(content) == CUSTOMER_KEY else base64.b64decode(content.strip(), validate=True)
+        key = (
+            content
+            if len(content) == CUSTOMER_KEY
+            else base64.b64decode(content.strip(), validate=True)
+        )
     except ValueError:
         key = b""
     if len(key) != CUSTOMER_KEY:
@@ -137,8 +148,8 @@ def _customer_key_of(file: str) -> str:
 
 
 def _environment_keys() -> AccessKeys | None:
-    """The keys that the environment contains directly. botocore would find them first too, but loading botocore takes
-    as long as a small run."""
+    """The keys that the environment contains directly. botocore would find them first too, but
+    loading botocore takes as long as a small run."""
     access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not access or not secret or "AWS_CREDENTIAL_EXPIRATION" in os.environ:
         return None
@@ -157,9 +168,9 @@ class FixedCredentials:
 
 
 class ResolvedCredentials:
-    """The credentials that botocore's chain finds (environment, profile, SSO, web identity, container, instance role).
-    botocore refreshes them before they expire. With `role_arn`, this role is assumed with them (or with the keys
-    `base`)."""
+    """The credentials that botocore's chain finds (environment, profile, SSO, web identity,
+    container, instance role). botocore refreshes them before they expire. With `role_arn`, this
+    role is assumed with them (or with the keys `base`)."""
 
     def __init__(self, source: CredentialSource, base: AccessKeys | None = None) -> None:
         self._source = source
@@ -181,8 +192,11 @@ class ResolvedCredentials:
             return True
         if not _refresh_needed(self._credentials):
             return False
-        # Some sources renew only shortly before the end, or never. Ask now and then, and again at the end.
-        return time.monotonic() - self._refreshed >= REFRESH_PAUSE or _refresh_needed(self._credentials, 0)
+        # Some sources renew only shortly before the end, or never. Ask now and then, and again at
+        # the end.
+        return time.monotonic() - self._refreshed >= REFRESH_PAUSE or _refresh_needed(
+            self._credentials, 0
+        )
 
     def _refresh(self) -> None:
         self._refreshed = time.monotonic()
@@ -201,8 +215,8 @@ class ResolvedCredentials:
 
 
 class SecretCredentials:
-    """The keys in a named secret, which is read again when it changes. If the secret or the source has a `role_arn`,
-    the role is assumed with them."""
+    """The keys in a named secret, which is read again when it changes. If the secret or the source
+    has a `role_arn`, the role is assumed with them."""
 
     def __init__(self, source: CredentialSource, secrets: SecretStore) -> None:
         self._source = source
@@ -236,7 +250,11 @@ class SecretCredentials:
         except UsageError as error:
             self._failures += 1
             # Otherwise the secret may just be being written.
-            if self._found is None or self._failures >= SECRET_TRIES or isinstance(error, WrongHost):
+            if (
+                self._found is None
+                or self._failures >= SECRET_TRIES
+                or isinstance(error, WrongHost)
+            ):
                 self._found, self._text = None, None
                 raise EndpointRefused(str(error), code="NoCredentials") from None
 
@@ -244,7 +262,9 @@ class SecretCredentials:
         try:
             secret = json.loads(text)
             keys = AccessKeys(
-                secret["access_key_id"], secret["secret_access_key"], secret.get("session_token") or ""
+                secret["access_key_id"],
+                secret["secret_access_key"],
+                secret.get("session_token") or "",
             )
             role = self._source.role_arn or secret.get("role_arn") or ""
             external_id = self._source.external_id or secret.get("external_id") or ""
@@ -289,7 +309,10 @@ def _find(source: CredentialSource, base: AccessKeys | None) -> Any:
         ) from None
     if found is None:
         raise EndpointRefused(
-            "no credentials: set a profile, the environment (AWS_ACCESS_KEY_ID), a secret, or use anonymous access",
+            (
+                "no credentials: set a profile, the environment (AWS_ACCESS_KEY_ID), a secret, or "
+                "use anonymous access"
+            ),
             code="NoCredentials",
         )
     if not source.role_arn:
@@ -307,7 +330,10 @@ def _find(source: CredentialSource, base: AccessKeys | None) -> Any:
         )
 
     fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
-        client_creator=create_client, source_credentials=found, role_arn=source.role_arn, extra_args=extra
+        client_creator=create_client,
+        source_credentials=found,
+        role_arn=source.role_arn,
+        extra_args=extra,
     )
     return botocore.credentials.DeferredRefreshableCredentials(
         method="assume-role", refresh_using=fetcher.fetch_credentials

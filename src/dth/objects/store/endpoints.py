@@ -1,7 +1,8 @@
 """Where a store is and what is known about it: one profile per kind of S3-compatible service.
 
-`tried` says whether a profile was tested with the real service. The others follow the service's documentation. What a
-profile does not state, the first objects of a run show (see `client.Capabilities`).
+`tried` says whether a profile was tested with the real service. The others follow the service's
+documentation. What a profile does not state, the first objects of a run show (see
+`client.Capabilities`).
 """
 
 import ipaddress
@@ -37,7 +38,8 @@ class Addressing(StrEnum):
 
 
 class EtagKind(StrEnum):
-    """What a store's ETags of objects written in one piece are. UNKNOWN: the first objects show it."""
+    """What a store's ETags of objects written in one piece are. UNKNOWN: the first objects show
+    it."""
 
     MD5 = "md5"
     OPAQUE = "opaque"
@@ -46,8 +48,9 @@ class EtagKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What is known about one kind of store. `hosts` are the endings of its host names. `endpoint` is the template of
-    the URL when only a region is given. It also determines the region of such a URL."""
+    """What is known about one kind of store. `hosts` are the endings of its host names. `endpoint`
+    is the template of the URL when only a region is given. It also determines the region of such a
+    URL."""
 
     name: str  # as in srcType / destType
     hosts: tuple[str, ...] = ()
@@ -94,9 +97,10 @@ PROFILES: dict[str, Profile] = {
             ascii_metadata=True,
             # API reference: "Signature calculations for trailing headers (chunked uploads)".
             trailers=True,
-            limits="Buckets with ACLs disabled refuse every ACL but bucket-owner-full-control. Objects that are "
-            "encrypted with KMS have ETags that are not MD5s. Access points are addressed by their ARN; directory "
-            "buckets, Outposts, Object Lambda and multi-region access points are refused.",
+            limits="Buckets with ACLs disabled refuse every ACL but bucket-owner-full-control. "
+            "Objects that are encrypted with KMS have ETags that are not MD5s. Access "
+            "points are addressed by their ARN; directory buckets, Outposts, Object "
+            "Lambda and multi-region access points are refused.",
         ),
         Profile(
             "Aliyun_OSS",
@@ -105,7 +109,9 @@ PROFILES: dict[str, Profile] = {
             Addressing.VIRTUAL,
             ChecksumMode.MD5,
             etags=EtagKind.MD5,
-            limits="Virtual-host addressing only; object tags through its own API; ETags in capitals.",
+            limits=(
+                "Virtual-host addressing only; object tags through its own API; ETags in capitals."
+            ),
             tags=False,
         ),
         Profile(
@@ -135,7 +141,9 @@ PROFILES: dict[str, Profile] = {
             ChecksumMode.MD5,
             etags=EtagKind.MD5,
             listing_version=1,
-            limits="The second version of its listing is cut short without saying where to continue.",
+            limits=(
+                "The second version of its listing is cut short without saying where to continue."
+            ),
         ),
         Profile(
             "Baidu_BOS",
@@ -156,8 +164,8 @@ PROFILES: dict[str, Profile] = {
             tags=False,
             accept_gzip=True,
             region="auto",
-            limits="Interoperability keys (HMAC); no object tags. Objects that are encrypted with KMS have ETags that "
-            "are not MD5s.",
+            limits="Interoperability keys (HMAC); no object tags. Objects that are encrypted "
+            "with KMS have ETags that are not MD5s.",
         ),
         Profile(
             "Backblaze_B2",
@@ -167,7 +175,10 @@ PROFILES: dict[str, Profile] = {
             ChecksumMode.MD5,
             tags=False,
             acl=False,
-            limits="No object tags; an object's ACL is that of its bucket. A region is such as us-west-004.",
+            limits=(
+                "No object tags; an object's ACL is that of its bucket. A region is such as "
+                "us-west-004."
+            ),
         ),
         Profile(
             "Cloudflare_R2",
@@ -179,8 +190,8 @@ PROFILES: dict[str, Profile] = {
             etags=EtagKind.MD5,
             ascii_metadata=True,
             region="auto",
-            limits="The account is in the host name. No ACLs and no object tags. All parts of an upload but the last "
-            "are of one size.",
+            limits="The account is in the host name. No ACLs and no object tags. All parts of "
+            "an upload but the last are of one size.",
         ),
         Profile(
             "Wasabi",
@@ -265,7 +276,12 @@ PROFILES: dict[str, Profile] = {
 
 # A folder of this machine. It is named as a bucket, and never as a kind of store.
 FOLDER = Profile(
-    "Folder", checksum=ChecksumMode.CRC64NVME, tags=False, acl=False, etags=EtagKind.OPAQUE, counts_tags=True
+    "Folder",
+    checksum=ChecksumMode.CRC64NVME,
+    tags=False,
+    acl=False,
+    etags=EtagKind.OPAQUE,
+    counts_tags=True,
 )
 
 # A region that can be part of a host name.
@@ -313,8 +329,8 @@ class Endpoint:
 
     @property
     def store(self) -> str:
-        """The same text for the same store. In AWS this is one store, because bucket names are unique in all
-        regions."""
+        """The same text for the same store. In AWS this is one store, because bucket names are
+        unique in all regions."""
         if self.is_aws and self.host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             return "aws"
         return min(self.urls)
@@ -332,10 +348,12 @@ def resolve_endpoint(
     connect: ConnectOptions | None = None,
     requester_pays: bool = False,
 ) -> Endpoint:
-    """The endpoint for what the user specified: one or several URLs, or a kind of store and a region (AWS by default).
+    """The endpoint for what the user specified: one or several URLs, or a kind of store and a
+    region (AWS by default).
 
-    `fallback_region` is used if neither the user nor the host name nor the kind of store names a region. `bucket` may
-    be the ARN of an access point. It determines where the name can be put. Raises UsageError."""
+    `fallback_region` is used if neither the user nor the host name nor the kind of store names a
+    region. `bucket` may be the ARN of an access point. It determines where the name can be put.
+    Raises UsageError."""
     point = access_point(bucket)
     if point:
         region = point.region
@@ -344,7 +362,13 @@ def resolve_endpoint(
     if not urls:
         asked = region or (fallback_region if profile.name == "Amazon_S3" else "")
         urls = (_normal_url(_default_url(profile, asked)),)
-    region = region or _region_of_host(profile, urls[0]) or profile.region or fallback_region or "us-east-1"
+    region = (
+        region
+        or _region_of_host(profile, urls[0])
+        or profile.region
+        or fallback_region
+        or "us-east-1"
+    )
     if point:
         urls, addressing = _access_point_urls(urls, region, given=bool(url)), Addressing.VIRTUAL
     elif profile.name == "Amazon_S3":
@@ -363,13 +387,18 @@ def resolve_endpoint(
 def folder_endpoint(*, follows_links: bool) -> Endpoint:
     """The endpoint of folders of this machine."""
     return Endpoint(
-        ("file://localhost",), "", FOLDER, Addressing.PATH, FOLDER.checksum, follows_links=follows_links
+        ("file://localhost",),
+        "",
+        FOLDER,
+        Addressing.PATH,
+        FOLDER.checksum,
+        follows_links=follows_links,
     )
 
 
 def in_region(endpoint: Endpoint, region: str) -> Endpoint:
-    """The same store, after it said that the bucket is in this region. A host name that contains the old region gets
-    the new one. Any other address stays as it is."""
+    """The same store, after it said that the bucket is in this region. A host name that contains
+    the old region gets the new one. Any other address stays as it is."""
     urls = tuple(_url_in_region(endpoint, url, region) for url in endpoint.urls)
     return replace(endpoint, urls=urls, region=region)
 
@@ -379,7 +408,8 @@ def _url_in_region(endpoint: Endpoint, url: str, region: str) -> str:
     if endpoint.is_aws and url in (aws_url(endpoint.region), "https://s3.amazonaws.com"):
         return aws_url(region) if REGION.fullmatch(region) else url
     old = _region_of_host(profile, url)
-    # The endpoint of a VPC is in one region, whatever the bucket's. What a store says must not lead to foreign hosts.
+    # The endpoint of a VPC is in one region, whatever the bucket's. What a store says must not lead
+    # to foreign hosts.
     if not old or ".vpce." in url or not REGION.fullmatch(region):
         return url
     return re.sub(rf"(?<![a-z0-9]){re.escape(old)}(?![a-z0-9-])", region, url, count=1)
@@ -393,18 +423,25 @@ def _region_of_host(profile: Profile, url: str) -> str:
         return found[0] if found else ""
     if "{region}" not in profile.endpoint or not host.endswith(profile.hosts):
         return ""
-    before, _, after = re.escape(profile.endpoint.partition("://")[2]).partition(re.escape("{region}"))
-    # One endpoint may have several names: s3.oss-REGION and oss-REGION, s3.REGION and s3.private.REGION.
+    before, _, after = re.escape(profile.endpoint.partition("://")[2]).partition(
+        re.escape("{region}")
+    )
+    # One endpoint may have several names: s3.oss-REGION and oss-REGION, s3.REGION and
+    # s3.private.REGION.
     before = before.removeprefix(r"s3\.") or before
-    found = re.search(rf"(?:^|\.){before}(?:(?:private|direct)\.)?([a-z0-9-]+?)(?:-internal)?{after}$", host)
+    found = re.search(
+        rf"(?:^|\.){before}(?:(?:private|direct)\.)?([a-z0-9-]+?)(?:-internal)?{after}$", host
+    )
     return found[1] if found else ""
 
 
 def _access_point_urls(urls: tuple[str, ...], region: str, *, given: bool) -> tuple[str, ...]:
-    """The URLs for an access point, whose name is put before the host: at AWS, or the endpoints that were given."""
+    """The URLs for an access point, whose name is put before the host: at AWS, or the endpoints
+    that were given."""
     if any(_is_address(url) for url in urls):
         raise UsageError(
-            "an access point's name stands before the host: its endpoint cannot be an address in numbers"
+            "an access point's name stands before the host: its endpoint cannot be an address "
+            "in numbers"
         )
     if given and not any(url == aws_url(region) for url in urls):
         return urls
@@ -416,8 +453,8 @@ def _addressing(asked: Addressing, profile: Profile, url: str, bucket: str) -> A
     fits = not bucket or DNS_LABEL.fullmatch(bucket.replace(".", "")) is not None
     if asked is Addressing.VIRTUAL and not fits:
         raise UsageError(
-            f"the bucket {bucket!r} cannot stand in a host name (small letters, digits and hyphens): "
-            "use addressing style path"
+            f"the bucket {bucket!r} cannot stand in a host name (small letters, digits and "
+            "hyphens): use addressing style path"
         )
     if asked is not Addressing.AUTO:
         return asked
@@ -437,7 +474,8 @@ def _split_urls(text: str) -> tuple[str, ...]:
     urls = tuple(dict.fromkeys(map(_normal_url, found)))
     if len({urlsplit(url).scheme for url in urls}) > 1:
         raise UsageError(
-            f"the endpoint URLs {', '.join(urls)} are not all of one scheme: give http or https for all"
+            f"the endpoint URLs {', '.join(urls)} are not all of one scheme: give http or "
+            "https for all"
         )
     return urls
 
@@ -451,15 +489,22 @@ def _is_address(url: str) -> bool:
 
 
 def _normal_url(url: str) -> str:
-    """The URL in the form that is signed: scheme, host in lower case, and the port if it is not the default."""
+    """The URL in the form that is signed: scheme, host in lower case, and the port if it is not the
+    default."""
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         host, port = parts.hostname, parts.port
     except ValueError:
         parts, host, port = urlsplit(""), None, None
     if "@" in parts.netloc:
-        raise UsageError("endpoint URL holds credentials; put them in a profile, the environment or a secret")
-    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\\%,\x00-\x1f\x7f]", host):
+        raise UsageError(
+            "endpoint URL holds credentials; put them in a profile, the environment or a secret"
+        )
+    if (
+        parts.scheme not in ("http", "https")
+        or not host
+        or re.search(r"[\s\\%,\x00-\x1f\x7f]", host)
+    ):
         raise UsageError(f"endpoint URL {url!r} is not http(s)://host[:port]")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise UsageError(f"endpoint URL {url!r} has a path; give scheme, host and port only")
@@ -474,8 +519,8 @@ def check_proxy(url: str) -> str:
     """The URL of a proxy, in the form that libcurl takes. Raises UsageError."""
     if "@" in url:
         raise UsageError(
-            "the proxy URL holds credentials, and whoever sees the task would see them; set the proxy in the "
-            "environment (https_proxy)"
+            "the proxy URL holds credentials, and whoever sees the task would see them; set "
+            "the proxy in the environment (https_proxy)"
         )
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -506,7 +551,9 @@ def _profile(urls: tuple[str, ...], kind: str) -> Profile:
         return PROFILES["Amazon_S3"]
     found = {profile.name: profile for profile in map(_profile_of_host, urls)}
     if len(found) > 1:
-        raise UsageError(f"the endpoint URLs {', '.join(urls)} are of different stores: {', '.join(found)}")
+        raise UsageError(
+            f"the endpoint URLs {', '.join(urls)} are of different stores: {', '.join(found)}"
+        )
     return next(iter(found.values()))
 
 

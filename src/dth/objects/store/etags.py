@@ -1,8 +1,8 @@
 """ETags in listings and answers: how they are written, and what they mean.
 
-On most stores, the ETag of an object that was written in one piece and not encrypted with a key is the MD5 of its
-bytes, in upper or lower case. For encrypted objects, multipart uploads, and all objects of some stores, it is
-something else and shows only whether the object has changed.
+On most stores, the ETag of an object that was written in one piece and not encrypted with a key is
+the MD5 of its bytes, in upper or lower case. For encrypted objects, multipart uploads, and all
+objects of some stores, it is something else and shows only whether the object has changed.
 """
 
 import re
@@ -14,8 +14,8 @@ MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 def bare_etag(text: str) -> str:
-    """An ETag without quotes (literal or as XML entities, however many) and without the mark of a weak one. Upper and
-    lower case are kept, because stores compare exactly."""
+    """An ETag without quotes (literal or as XML entities, however many) and without the mark of a
+    weak one. Upper and lower case are kept, because stores compare exactly."""
     if text[:1] == '"' and text[-1:] == '"' and '"' not in (inner := text[1:-1]):
         return inner.strip()
     text = text.strip().removeprefix("W/")
@@ -33,6 +33,10 @@ def is_md5(etag: str) -> bool:
 
 
 def is_encrypted(headers: Mapping[str, str]) -> bool:
-    """Whether an answer says that the object is encrypted with a key. Then its ETag is not a digest of the content."""
+    """Whether an answer says that the object is encrypted with a key. Then its ETag is not a digest
+    of the content."""
     encryption = headers.get("x-amz-server-side-encryption", "")
-    return encryption.startswith("aws:") or "x-amz-server-side-encryption-customer-algorithm" in headers
+    return (
+        encryption.startswith("aws:")
+        or "x-amz-server-side-encryption-customer-algorithm" in headers
+    )

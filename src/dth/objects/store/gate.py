@@ -1,5 +1,5 @@
-"""The layer that admits requests: as many at once as the endpoint accepts, within the caps, and no faster than the
-store accepts them."""
+"""The layer that admits requests: as many at once as the endpoint accepts, within the caps, and no
+faster than the store accepts them."""
 
 import time
 from collections.abc import Awaitable
@@ -50,7 +50,8 @@ class Gated:
             return await self._paced(request)
 
     async def _paced(self, request: Request) -> Response:
-        """Send when the caps permit it: a small body once it is granted completely, a large one as it is granted."""
+        """Send when the caps permit it: a small body once it is granted completely, a large one as
+        it is granted."""
         size, amount = request.size, request.moved
         if self._request_cap:
             await self._request_cap.take(1)
@@ -98,7 +99,8 @@ class Gated:
         if isinstance(error, Throttled):
             rate.refused(request.key or str(request.query), sent)
         if isinstance(error, Throttled | ConnectionFailed):
-            # A server that refuses connections is overloaded. If the store's rate is known, it limits the requests.
+            # A server that refuses connections is overloaded. If the store's rate is known, it
+            # limits the requests.
             gate.slow_down(paced=rate.rate > 0)
         if error.status:
             gate.answered()

@@ -17,8 +17,8 @@ EMPTY_PAGES = 100
 
 
 async def of_key(bucket: Requests, kind: str, key: str) -> AsyncIterator[ElementTree.Element]:
-    """The items for exactly this key in a listing of `uploads` or `versions`. Ends if the store repeats itself, or
-    returns page after page without the key."""
+    """The items for exactly this key in a listing of `uploads` or `versions`. Ends if the store
+    repeats itself, or returns page after page without the key."""
     tags, marker, next_marker = KINDS[kind]
     # Encoded, because XML cannot hold all keys.
     query = {kind: "", "prefix": key, "encoding-type": "url"}
@@ -37,7 +37,12 @@ async def of_key(bucket: Requests, kind: str, key: str) -> AsyncIterator[Element
         next_key = decoded(root.findtext("NextKeyMarker") or "", encoded)
         place = next_key, root.findtext(next_marker) or ""
         # Only longer keys follow, or the store repeats itself.
-        if root.findtext("IsTruncated") != "true" or not next_key or next_key > key or place in seen:
+        if (
+            root.findtext("IsTruncated") != "true"
+            or not next_key
+            or next_key > key
+            or place in seen
+        ):
             return
         seen.add(place)
         query |= {"key-marker": next_key, marker: place[1]}

@@ -48,9 +48,9 @@ MISFITS = frozenset({"SizeChanged", "RangeChanged", "SizeUnknown"})
 
 @dataclass(slots=True)
 class StoreWrite:
-    """The store's answer to a write. `proof` (`algorithm:base64`) is the checksum sent with the body; `confirmed` says
-    that the store answered the same one. `md5` is the body's MD5 in hexadecimal, if it is known. `encrypted` says that
-    the ETag is not a digest of the body."""
+    """The store's answer to a write. `proof` (`algorithm:base64`) is the checksum sent with the
+    body; `confirmed` says that the store answered the same one. `md5` is the body's MD5 in
+    hexadecimal, if it is known. `encrypted` says that the ETag is not a digest of the body."""
 
     etag: str
     proof: str = ""
@@ -65,7 +65,7 @@ class Objects(Requests):
 
     _bucket_seen = -BUCKET_CHECK
 
-    # ------------------------------------------------------------------------------------------- reading
+    # -------------------------------------------------------------------------------------- reading
 
     async def get(
         self,
@@ -76,8 +76,8 @@ class Objects(Requests):
         span: tuple[int, int] | None = None,
         sink: Pipe | None = None,
     ) -> Response:
-        """Read the object, or the bytes `span` (first, last) of it. With `etag`, returns exactly that object or raises
-        ObjectChanged, even on stores that ignore If-Match."""
+        """Read the object, or the bytes `span` (first, last) of it. With `etag`, returns exactly
+        that object or raises ObjectChanged, even on stores that ignore If-Match."""
         headers = {ACCEPT_ENCODING: self._encoding, **self._customer}
         options = {"if-match": f'"{etag}"'} if etag else {}
         expected = size
@@ -93,15 +93,18 @@ class Objects(Requests):
                 self._check_length(key, response, expected, whole=span is None)
 
         return await self._read(
-            Request("GET", key, headers=headers, options=options, sink=sink, limit=expected, check=check),
+            Request(
+                "GET", key, headers=headers, options=options, sink=sink, limit=expected, check=check
+            ),
             etag,
         )
 
     async def head(
         self, key: str, *, etag: str = "", checksums: bool = False, attempts: int = 0, part: int = 0
     ) -> Response:
-        """The object's headers. With `etag`, they are those of exactly that object, or ObjectChanged is raised. `part`:
-        the headers of this part, if the store knows the object's parts."""
+        """The object's headers. With `etag`, they are those of exactly that object, or
+        ObjectChanged is raised. `part`: the headers of this part, if the store knows the object's
+        parts."""
         options = {"if-match": f'"{etag}"'} if etag else {}
         if checksums:
             options[CHECKSUM_MODE] = "ENABLED"
@@ -109,7 +112,9 @@ class Objects(Requests):
         def check(response: Response) -> None:
             self._check_etag(key, response, etag)
             if "content-length" not in response.headers:
-                raise ObjectChanged(f"{self.where('HEAD', key)}: no size in the answer", code="SizeUnknown")
+                raise ObjectChanged(
+                    f"{self.where('HEAD', key)}: no size in the answer", code="SizeUnknown"
+                )
 
         query = {"partNumber": str(part)} if part else None
         headers = {ACCEPT_ENCODING: self._encoding, **self._customer}
@@ -122,7 +127,8 @@ class Objects(Requests):
             except ObjectRefused as error:
                 if error.status not in (400, 403):
                     raise
-                # An answer to HEAD has no body. Ask in a way that shows the reason, which may be the region.
+                # An answer to HEAD has no body. Ask in a way that shows the reason, which may be
+                # the region.
                 first = {**self._customer, "range": "bytes=0-0"}
                 await self.send(Request("GET", key, headers=first, limit=1))
                 return await self._read(request, etag)
@@ -133,8 +139,9 @@ class Objects(Requests):
     async def _read(self, request: Request, etag: str) -> Response:
         """Read with an Accept-Encoding that keeps the object as it is stored.
 
-        Some stores unpack objects for clients that do not accept gzip (GCS); others pack objects for clients that do.
-        If an answer has a different size, the request is repeated with the other encoding, which is kept if it fits.
+        Some stores unpack objects for clients that do not accept gzip (GCS); others pack objects
+        for clients that do. If an answer has a different size, the request is repeated with the
+        other encoding, which is kept if it fits.
         """
         known = self.capabilities
         try:
@@ -160,7 +167,8 @@ class Objects(Requests):
             raise misfit from None
         known.accept_gzip = not asked
         known.note(
-            f"{self.endpoint.host} changes bodies on the way; objects are read with Accept-Encoding: {self._encoding}"
+            f"{self.endpoint.host} changes bodies on the way; objects are read with "
+            f"Accept-Encoding: {self._encoding}"
         )
         return response
 
@@ -169,15 +177,17 @@ class Objects(Requests):
         return GZIP if self.capabilities.accept_gzip else PLAIN
 
     async def _matching(self, request: Request, etag: str) -> Response:
-        """Send the request. A store that answers 412 to the ETag that it lists is asked without If-Match from then
-        on."""
+        """Send the request. A store that answers 412 to the ETag that it lists is asked without
+        If-Match from then on."""
         known = self.capabilities
         try:
             return await self.send(request)
         except ObjectChanged as error:
             if error.status != 412 or Feature.IF_MATCH in known.refused:
                 raise
-            plain = Request("HEAD", request.key, headers={ACCEPT_ENCODING: self._encoding, **self._customer})
+            plain = Request(
+                "HEAD", request.key, headers={ACCEPT_ENCODING: self._encoding, **self._customer}
+            )
             try:
                 now = await self.send(plain)
             except TransferError:
@@ -186,7 +196,8 @@ class Objects(Requests):
                 raise
         known.refused.add(Feature.IF_MATCH)
         known.note(
-            f"{self.endpoint.host} refuses If-Match with its own ETags; ETags of answers are compared instead"
+            f"{self.endpoint.host} refuses If-Match with its own ETags; ETags of answers are "
+            "compared instead"
         )
         return await self.send(request)
 
@@ -194,7 +205,8 @@ class Objects(Requests):
         answered = bare_etag(response.headers.get("etag", ""))
         if etag and answered and answered != etag and answered.lower() != etag.lower():
             raise ObjectChanged(
-                f"{self.where('GET', key)}: ETag is {answered}, listed was {etag}", code="ETagChanged"
+                f"{self.where('GET', key)}: ETag is {answered}, listed was {etag}",
+                code="ETagChanged",
             )
 
     def _check_answer(
@@ -206,7 +218,10 @@ class Objects(Requests):
             wanted = f"bytes {span[0]}-{span[1]}/{size}"
             if content_range != wanted:
                 raise ObjectChanged(
-                    f"{self.where('GET', key)}: asked for {wanted}, got {content_range or 'the whole object'}",
+                    (
+                        f"{self.where('GET', key)}: asked for {wanted}, got "
+                        f"{content_range or 'the whole object'}"
+                    ),
                     code="RangeChanged",
                 )
         elif (length := response.headers.get("content-length", "")) and length != str(size):
@@ -220,14 +235,16 @@ class Objects(Requests):
             return
         if whole and "content-length" not in response.headers:
             raise ObjectChanged(
-                f"{self.where('GET', key)}: {got} bytes came, listed were {expected}", code="SizeChanged"
+                f"{self.where('GET', key)}: {got} bytes came, listed were {expected}",
+                code="SizeChanged",
             )
         raise Corrupted(
             f"{self.where('GET', key)}: {got} bytes came, {expected} were due", code="TruncatedBody"
         )
 
     async def _check_bucket(self) -> None:
-        """Check now and then that the bucket exists, because a HEAD of an object does not tell whether it does."""
+        """Check now and then that the bucket exists, because a HEAD of an object does not tell
+        whether it does."""
         if time.monotonic() - self._bucket_seen < BUCKET_CHECK:
             return
         try:
@@ -253,14 +270,15 @@ class Objects(Requests):
         return any(entry.key == key for entry in parse_page(response.body).entries)
 
     async def tags(self, key: str, *, attempts: int = 0) -> str:
-        """The object's tags in the format of the `x-amz-tagging` header. Raises NotSupported if the store answers
-        something else."""
+        """The object's tags in the format of the `x-amz-tagging` header. Raises NotSupported if the
+        store answers something else."""
         unknown = NotSupported(
             f"{self.where('GET', key)}: no tags in the answer", code="NotImplemented", status=501
         )
 
         def check(response: Response) -> None:
-            # An answer with an ETag is the object, which may itself be a web page or a document about an error.
+            # An answer with an ETag is the object, which may itself be a web page or a document
+            # about an error.
             body = response.body
             if "etag" not in response.headers and (is_error(body) or is_web_page(body)):
                 where, status = self.where("GET", key), response.status
@@ -268,7 +286,14 @@ class Objects(Requests):
 
         try:
             response = await self.send(
-                Request("GET", key, query={"tagging": ""}, limit=TAGS_LIMIT, attempts=attempts, check=check)
+                Request(
+                    "GET",
+                    key,
+                    query={"tagging": ""},
+                    limit=TAGS_LIMIT,
+                    attempts=attempts,
+                    check=check,
+                )
             )
         except ObjectChanged as error:
             # A store that does not know this query sends the object, which may be large.
@@ -297,7 +322,7 @@ class Objects(Requests):
             headers[name.replace("x-amz-", "x-amz-copy-source-", 1)] = value
         return headers
 
-    # ------------------------------------------------------------------------------------------- writing
+    # -------------------------------------------------------------------------------------- writing
 
     async def put(
         self,
@@ -310,8 +335,9 @@ class Objects(Requests):
     ) -> StoreWrite:
         """Write a whole object.
 
-        `md5`: the known MD5 of the body, in hexadecimal. `insist`: headers that the user asked for explicitly; a store
-        that refuses them refuses the object. Raises Damaged if the store answers that it holds something else.
+        `md5`: the known MD5 of the body, in hexadecimal. `insist`: headers that the user asked for
+        explicitly; a store that refuses them refuses the object. Raises Damaged if the store
+        answers that it holds something else.
         """
         must, options = split(headers, insist)
         must |= self._customer
@@ -331,13 +357,15 @@ class Objects(Requests):
         return self.written("PUT", key, response, cover)
 
     def check_etag_answered(self, method: str, key: str, response: Response) -> None:
-        """A store answers a write with an ETag, and with no body or a document. A proxy, a sign-in page or a broken
-        gateway does not."""
+        """A store answers a write with an ETag, and with no body or a document. A proxy, a sign-in
+        page or a broken gateway does not."""
         if not bare_etag(response.headers.get("etag", "")):
             raise self.bad_answer(method, key, "no ETag")
         text = response.body.strip() if response.chunks else b""
         if response.status not in WRITTEN or (text and not is_document(text)):
-            what = f"status {response.status} and {len(text)} bytes that S3 does not answer to a write"
+            what = (
+                f"status {response.status} and {len(text)} bytes that S3 does not answer to a write"
+            )
             raise Transient(f"{self.where(method, key)}: {what}", code="BadAnswer")
 
     def written(self, method: str, key: str, response: Response, cover: Cover) -> StoreWrite:
@@ -351,13 +379,18 @@ class Objects(Requests):
             sent = cover.sum_of(mode)
             if headers[name] != sent:
                 raise Damaged(
-                    f"{self.where(method, key)}: the store holds {mode} {headers[name]}, sent was {sent}",
+                    (
+                        f"{self.where(method, key)}: the store holds {mode} {headers[name]}, sent "
+                        f"was {sent}"
+                    ),
                     code="ChecksumMismatch",
                     etag=etag,
                     version=version,
                 )
         self._learn_echo(algorithm, answered)
-        return StoreWrite(etag, cover.proof, bool(answered), cover.md5, is_encrypted(headers), version)
+        return StoreWrite(
+            etag, cover.proof, bool(answered), cover.md5, is_encrypted(headers), version
+        )
 
     def _learn_echo(self, algorithm: str, answered: str) -> None:
         known = self.capabilities
@@ -366,7 +399,8 @@ class Objects(Requests):
         known.echoes = bool(answered)
         if not answered:
             known.note(
-                f"{self.endpoint.host} does not answer {algorithm} checksums; bodies go with Content-MD5 as well"
+                f"{self.endpoint.host} does not answer {algorithm} checksums; bodies go with "
+                "Content-MD5 as well"
             )
 
     async def copy(
@@ -409,7 +443,8 @@ class Objects(Requests):
             await self.send(Request("DELETE", key, query=query))
 
     async def restore(self, key: str, days: int, tier: str) -> bool:
-        """Request a readable copy of an archived object. Returns False if a restore is already in progress."""
+        """Request a readable copy of an archived object. Returns False if a restore is already in
+        progress."""
         body = (
             f"<RestoreRequest><Days>{days}</Days>"
             f"<GlacierJobParameters><Tier>{escape(tier, quote=False)}</Tier></GlacierJobParameters></RestoreRequest>"
@@ -426,13 +461,16 @@ class Objects(Requests):
 
 
 def not_written(error: SourceGone) -> ObjectRefused:
-    """The error for a destination that answers 404 to a write. This does not mean that the source is gone."""
+    """The error for a destination that answers 404 to a write. This does not mean that the source
+    is gone."""
     refused = ObjectRefused(str(error), code=error.code, status=error.status)
     refused.side = error.side
     return refused
 
 
-def split(headers: Mapping[str, str], insist: AbstractSet[str]) -> tuple[dict[str, str], dict[str, str]]:
+def split(
+    headers: Mapping[str, str], insist: AbstractSet[str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Splits headers into those that must arrive, and those that the request can omit."""
     if OPTIONAL.isdisjoint(headers):
         return dict(headers), {}

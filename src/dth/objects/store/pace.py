@@ -1,7 +1,8 @@
-"""Speed: concurrency that adapts to each endpoint, caps shared by all processes, and one budget of memory.
+"""Speed: concurrency that adapts to each endpoint, caps shared by all processes, and one budget of
+memory.
 
-`Gate` is AIMD (additive increase, multiplicative decrease; Chiu and Jain, 1989) over requests in flight. The rate of a
-cap may change while bodies are in transfer.
+`Gate` is AIMD (additive increase, multiplicative decrease; Chiu and Jain, 1989) over requests in
+flight. The rate of a cap may change while bodies are in transfer.
 """
 
 import asyncio
@@ -25,7 +26,8 @@ LOOK = 2.0
 
 
 class Lanes:
-    """Admits up to `limit` at once, first come, first served. The limit may change while they are inside."""
+    """Admits up to `limit` at once, first come, first served. The limit may change while they are
+    inside."""
 
     def __init__(self, limit: float = math.inf) -> None:
         self.limit = limit
@@ -37,7 +39,8 @@ class Lanes:
             await self.enter()
 
     def enter_at_once(self) -> bool:
-        """Enter if this needs no waiting. Separate from `enter`, because frequent callers save a coroutine."""
+        """Enter if this needs no waiting. Separate from `enter`, because frequent callers save a
+        coroutine."""
         if self.in_flight < self.limit and not self._queue:
             self.in_flight += 1
             return True
@@ -56,7 +59,10 @@ class Lanes:
             raise
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.leave()
 
@@ -80,11 +86,12 @@ class Lanes:
 
 
 class Scout:
-    """The first one to enter goes alone, to learn what the others will meet. When it returns without an error, all
-    that wait continue together. After an error, the next one goes alone.
+    """The first one to enter goes alone, to learn what the others will meet. When it returns
+    without an error, all that wait continue together. After an error, the next one goes alone.
 
-    `__aenter__` returns whether the one that enters is alone. A lock is not enough: it wakes those that wait one by
-    one, so they would continue one by one from then on, and each answer would wake the process separately.
+    `__aenter__` returns whether the one that enters is alone. A lock is not enough: it wakes those
+    that wait one by one, so they would continue one by one from then on, and each answer would wake
+    the process separately.
     """
 
     def __init__(self, *, returned: bool = False) -> None:
@@ -102,7 +109,10 @@ class Scout:
         return True
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if not self.returned:
             self.returned = kind is None
@@ -113,21 +123,23 @@ class Scout:
 class Gate(Lanes):
     """Admits requests to one endpoint.
 
-    The limit falls by a third when the store throttles (once per `HOLD`), if the rate that it accepts is not known
-    (`rate`). After `REST` seconds it grows again, by one per full round of successes. Until the store throttles for the
-    first time, it grows by one per success: slow start, as in TCP (RFC 5681, section 3.1).
+    The limit falls by a third when the store throttles (once per `HOLD`), if the rate that it
+    accepts is not known (`rate`). After `REST` seconds it grows again, by one per full round of
+    successes. Until the store throttles for the first time, it grows by one per success: slow
+    start, as in TCP (RFC 5681, section 3.1).
 
-    Above a quarter of the maximum, it grows only by answers that were not much slower than the fastest of their kind.
-    Slower answers waited in a queue, at the store or here, and more requests would only make that queue longer (the
-    idea of TCP Vegas; Brakmo and Peterson, 1995). A store that is far away still gets all requests, because all its
-    answers are equally late.
+    Above a quarter of the maximum, it grows only by answers that were not much slower than the
+    fastest of their kind. Slower answers waited in a queue, at the store or here, and more requests
+    would only make that queue longer (the idea of TCP Vegas; Brakmo and Peterson, 1995). A store
+    that is far away still gets all requests, because all its answers are equally late.
     """
 
     MINIMUM = 1
     # Seconds between two decreases. A burst of refusals counts once.
     HOLD = 0.25
-    # Seconds after a decrease without an increase. Rounds are short with a near store: if the limit grew in each of
-    # them, it would be above the store's rate again at once, and most requests would be refused.
+    # Seconds after a decrease without an increase. Rounds are short with a near store: if the limit
+    # grew in each of them, it would be above the store's rate again at once, and most requests
+    # would be refused.
     REST = 1.0
     # An answer that takes up to this multiple of the fastest one did not wait in a queue.
     IN_LINE = 3
@@ -151,7 +163,8 @@ class Gate(Lanes):
         self._decreased = -self.REST
 
     def succeeded(self, seconds: float = 0.0, kind: str = "") -> None:
-        """A request succeeded `seconds` after it was sent. It is compared with others of its `kind`."""
+        """A request succeeded `seconds` after it was sent. It is compared with others of its
+        `kind`."""
         self._answers += 1
         self._seconds += seconds
         self.passed += 1
@@ -159,7 +172,9 @@ class Gate(Lanes):
         quickest = self._quickest.get(kind, math.inf)
         if seconds < quickest:
             self._quickest[kind] = quickest = seconds
-        if self.limit < self.maximum and (self.limit < self._free or seconds <= quickest * self.IN_LINE):
+        if self.limit < self.maximum and (
+            self.limit < self._free or seconds <= quickest * self.IN_LINE
+        ):
             self._grow()
 
     def _grow(self) -> None:
@@ -177,8 +192,8 @@ class Gate(Lanes):
         self.silent_since = self.silent_since or time.monotonic()
 
     def slow_down(self, *, paced: bool = False) -> None:
-        """The store refused a request because there are too many. `paced`: a new request rate applies, so the number in
-        flight need not fall."""
+        """The store refused a request because there are too many. `paced`: a new request rate
+        applies, so the number in flight need not fall."""
         self.throttled += 1
         now = time.monotonic()
         if not paced and now - self._decreased >= self.HOLD:
@@ -200,9 +215,10 @@ class Lessor(Protocol):
 
 
 class Cap:
-    """A rate in units per second that several processes share. Shares are taken in short slices from the lessor. A
-    slice is what the callers here need together and not more, so nothing expires that another process could use.
-    While the limits are not reachable, this process keeps its last share.
+    """A rate in units per second that several processes share. Shares are taken in short slices
+    from the lessor. A slice is what the callers here need together and not more, so nothing expires
+    that another process could use. While the limits are not reachable, this process keeps its last
+    share.
 
     The rate may change at any time (`adopt`), also for bodies in transfer. 0 means no limit."""
 
@@ -239,7 +255,8 @@ class Cap:
             return
         self.rate = rate
         self.slice = self._share = rate * CAP_SLICE if rate else math.inf
-        # A server sends until the local buffers are full, whatever was granted. All buffers together hold one slice.
+        # A server sends until the local buffers are full, whatever was granted. All buffers
+        # together hold one slice.
         at_once = int(self.slice / self.BUFFER) if rate else self.LARGE + 1
         buffer = min(self.BUFFER, max(16 * 1024, int(self.slice))) if at_once <= self.LARGE else 0
         if buffer != self.buffer:
@@ -249,8 +266,9 @@ class Cap:
             body.adopt()
 
     async def take(self, amount: float) -> float:
-        """Return when `amount` units may be used. First come, first served within the process. If the rate falls so far
-        in the meantime that the amount is more than a slice, return how many were granted until then."""
+        """Return when `amount` units may be used. First come, first served within the process. If
+        the rate falls so far in the meantime that the amount is more than a slice, return how many
+        were granted until then."""
         if not self.rate:
             return amount
         before, missing = self.rate, amount
@@ -264,7 +282,9 @@ class Cap:
                     missing, self._held = missing - self._held, 0.0
                     if 0 < self.rate < before and amount > max(self.slice, 1.0):
                         return amount - missing
-                    self._held, wait = await self._lease(max(missing, min(self._wanted, self.slice)))
+                    self._held, wait = await self._lease(
+                        max(missing, min(self._wanted, self.slice))
+                    )
                     self._lapses = time.monotonic() + CAP_SLICE
                     if self._held < missing:
                         await asyncio.sleep(min(wait, CAP_SLICE))
@@ -275,7 +295,8 @@ class Cap:
             self.waiting -= 1
 
     def paced(self, size: float, *, received: bool) -> "Body":
-        """A context manager for a request with a body of `size` bytes: enter it (`async with`) before sending."""
+        """A context manager for a request with a body of `size` bytes: enter it (`async with`)
+        before sending."""
         return Body(self, size, received=received)
 
     async def _lease(self, wanted: float) -> tuple[float, float]:
@@ -293,8 +314,9 @@ class Cap:
 
 
 class Supply:
-    """The units that a cap grants one large body, slice by slice. When a body is received, the store has sent as much
-    as the connection's buffers hold before it is read. That much is taken first and granted last."""
+    """The units that a cap grants one large body, slice by slice. When a body is received, the
+    store has sent as much as the connection's buffers hold before it is read. That much is taken
+    first and granted last."""
 
     def __init__(self, cap: Cap, size: float, *, received: bool) -> None:
         self._cap = cap
@@ -325,9 +347,9 @@ class Supply:
 
 
 class Body:
-    """One body in transfer. Entering waits until its request may be sent: for a small body until all of it is granted.
-    For a large body it returns the valve that lets its bytes pass as they are granted. Without a limit, the valve is
-    open, and nothing feeds it until there is a limit."""
+    """One body in transfer. Entering waits until its request may be sent: for a small body until
+    all of it is granted. For a large body it returns the valve that lets its bytes pass as they are
+    granted. Without a limit, the valve is open, and nothing feeds it until there is a limit."""
 
     def __init__(self, cap: Cap, size: float, *, received: bool) -> None:
         self._cap = cap
@@ -390,8 +412,8 @@ class Body:
 
 
 async def follow(limits: Limits, caps: Sequence[Cap]) -> None:
-    """Check repeatedly which rates apply, for processes that take nothing at the moment or have no limit. Runs until
-    its task is cancelled."""
+    """Check repeatedly which rates apply, for processes that take nothing at the moment or have no
+    limit. Runs until its task is cancelled."""
     while True:
         await asyncio.sleep(LOOK)
         with contextlib.suppress(OSError, StateError):
@@ -401,19 +423,20 @@ async def follow(limits: Limits, caps: Sequence[Cap]) -> None:
 
 
 class Budget:
-    """The bytes of bodies that may be in memory at once. First come, first served, so that large bodies are not
-    starved. A body larger than the whole budget goes alone.
+    """The bytes of bodies that may be in memory at once. First come, first served, so that large
+    bodies are not starved. A body larger than the whole budget goes alone.
 
-    It starts at `NEAR` and grows by one body at a time while bodies wait for memory and the process waits for the
-    stores. When the process is busy, more bodies would only lie in memory and fall out of the CPU's caches before
-    their turn comes: each then costs up to twice as much.
+    It starts at `NEAR` and grows by one body at a time while bodies wait for memory and the process
+    waits for the stores. When the process is busy, more bodies would only lie in memory and fall
+    out of the CPU's caches before their turn comes: each then costs up to twice as much.
     """
 
     NEAR = 32 * 1024 * 1024
-    # There is always room for this number of bodies, whatever their size: one is received while another is sent.
+    # There is always room for this number of bodies, whatever their size: one is received while
+    # another is sent.
     BODIES = 4
-    # Seconds between two looks, and the share of them from which the thread counts as busy: it ran, or it waited for a
-    # core.
+    # Seconds between two looks, and the share of them from which the thread counts as busy: it ran,
+    # or it waited for a core.
     LOOK = 0.05
     BUSY = 0.5
 
@@ -431,7 +454,8 @@ class Budget:
         return bool(self._queue)
 
     async def acquire(self, amount: int) -> None:
-        """Wait for `amount` bytes, or for the whole budget if that is less. Give them back with `release`."""
+        """Wait for `amount` bytes, or for the whole budget if that is less. Give them back with
+        `release`."""
         amount = min(amount, self.size)
         self._open = max(self._open, min(self.size, self.BODIES * amount))
         if not self._queue and self.used + amount <= self._open:
@@ -468,7 +492,9 @@ class Budget:
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._look is None and self._open < self.size:
-            self._look = loop.call_later(self.LOOK, self._widen, loop, loop.time(), self._run_time())
+            self._look = loop.call_later(
+                self.LOOK, self._widen, loop, loop.time(), self._run_time()
+            )
 
     def _widen(self, loop: asyncio.AbstractEventLoop, since: float, before: float) -> None:
         """Let the next body in beside the others, unless the process was busy."""
@@ -483,7 +509,8 @@ class Budget:
 
 
 def run_time_wanted() -> float:
-    """Seconds that this thread has run or has waited for a core; 0 where the system does not say."""
+    """Seconds that this thread has run or has waited for a core; 0 where the system does not
+    say."""
     try:
         ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
     except (OSError, ValueError):

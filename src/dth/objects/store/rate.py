@@ -1,23 +1,27 @@
 """Learns from a store's refusals how many requests per second it accepts.
 
-Several processes of one machine, of one task or of many, may use the same store. If each of them found a rate alone,
-all together would send a multiple of it. So they share what they learn in a small file that all of them map into
-memory. It is a token bucket. Its rate is determined as follows:
+Several processes of one machine, of one task or of many, may use the same store. If each of them
+found a rate alone, all together would send a multiple of it. So they share what they learn in a
+small file that all of them map into memory. It is a token bucket. Its rate is determined as
+follows:
 
-- Until the store refuses something, there is no rate. A request then costs only a look at the memory.
-- Once the store has refused several requests within a second, the rate is the number that succeeded in the second
-  before. One key that is always refused is not enough. Then the search begins: the rate doubles every `STEP` until the
-  next refusals show that it is too high, goes back by one and a half of these steps, and grows again by smaller steps,
-  until the steps are small.
-- From then on, requests are counted in rounds. If more than `NOISE` of the requests in a round were refused, the rate
-  falls by the share that was refused. After a round without any refusal, it grows by `CREEP`, and twice as fast after
-  each further `QUIET` of them. So if the store accepts more than before, that is used soon.
+- Until the store refuses something, there is no rate. A request then costs only a look at the
+  memory.
+- Once the store has refused several requests within a second, the rate is the number that succeeded
+  in the second before. One key that is always refused is not enough. Then the search begins: the
+  rate doubles every `STEP` until the next refusals show that it is too high, goes back by one and a
+  half of these steps, and grows again by smaller steps, until the steps are small.
+- From then on, requests are counted in rounds. If more than `NOISE` of the requests in a round were
+  refused, the rate falls by the share that was refused. After a round without any refusal, it grows
+  by `CREEP`, and twice as fast after each further `QUIET` of them. So if the store accepts more
+  than before, that is used soon.
 
-Refusals of requests that were granted before the rate was lowered say nothing about the present rate. If a lower rate
-does not lower the share of refusals several times in a row, the rate is not their cause. Then there is no rate for a
-while.
+Refusals of requests that were granted before the rate was lowered say nothing about the present
+rate. If a lower rate does not lower the share of refusals several times in a row, the rate is not
+their cause. Then there is no rate for a while.
 
-Limiting a rate instead of the number in flight is the idea of the adaptive retry mode of the AWS SDKs.
+Limiting a rate instead of the number in flight is the idea of the adaptive retry mode of the AWS
+SDKs.
 """
 
 import contextlib
@@ -69,7 +73,8 @@ SIZE = 15 * 8
 class StoreRate:
     """The rate that one store accepts, as one process sees it.
 
-    `file`: the file that the processes share, created when there is something to share. None: nothing is shared.
+    `file`: the file that the processes share, created when there is something to share. None:
+    nothing is shared.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -102,8 +107,8 @@ class StoreRate:
             self._map(create=False)
 
     def refused(self, what: str, sent: float) -> None:
-        """The store refused a request, sent at this monotonic time, because there were too many. `what`: the key, or
-        something else that distinguishes the request from others."""
+        """The store refused a request, sent at this monotonic time, because there were too many.
+        `what`: the key, or something else that distinguishes the request from others."""
         now = time.monotonic()
         self._refused[what] = now
         self._refused.move_to_end(what)
@@ -116,7 +121,7 @@ class StoreRate:
             if locked:
                 self._learn(sent, now)
 
-    # ------------------------------------------------------------------------------------------- learning
+    # ------------------------------------------------------------------------------------- learning
 
     def _lease(self, wanted: float, now: float) -> Lease:
         at = self._at
@@ -149,7 +154,8 @@ class StoreRate:
             # The request may have been granted before the change.
             return
         if not at[REFUSED]:
-            # Requests that succeeded before the first refusal say nothing about how many succeed now.
+            # Requests that succeeded before the first refusal say nothing about how many succeed
+            # now.
             at[ONSET], at[TAKEN], self._unwritten = now, 0.0, 0
         at[REFUSED] += 1
         if at[REFUSED] < SEVERAL:
@@ -180,11 +186,14 @@ class StoreRate:
             at[QUIET_ROUNDS] = at[SHARE] = at[VAIN] = 0.0
             self._begin_round(now)
         else:
-            self._raise(1 + min(LARGEST_CREEP, CREEP * 2 ** (at[QUIET_ROUNDS] // QUIET)), passed, now)
+            self._raise(
+                1 + min(LARGEST_CREEP, CREEP * 2 ** (at[QUIET_ROUNDS] // QUIET)), passed, now
+            )
             at[QUIET_ROUNDS] += 1
 
     def _raise(self, by: float, passed: float, now: float) -> None:
-        """Raise the rate. If fewer requests were sent than it allows, it is not the limit and stays."""
+        """Raise the rate. If fewer requests were sent than it allows, it is not the limit and
+        stays."""
         at = self._at
         if at[SENT] >= 0.8 * at[RATE] * passed:
             at[RATE] *= by
@@ -214,7 +223,7 @@ class StoreRate:
         at = self._at
         at[CHANGED], at[SENT], at[TAKEN], at[REFUSED] = now, 0.0, 0.0, 0.0
 
-    # -------------------------------------------------------------------------------------------- the file
+    # ------------------------------------------------------------------------------------- the file
 
     def _map(self, *, create: bool) -> None:
         """Share what is known from now on, if there is something to share."""
@@ -236,7 +245,8 @@ class StoreRate:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[bool]:
-        """Yields whether this process holds the file. It does not wait, because another owner may be suspended."""
+        """Yields whether this process holds the file. It does not wait, because another owner may
+        be suspended."""
         if not self._path:
             yield True
             return

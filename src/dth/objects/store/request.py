@@ -10,15 +10,15 @@ from dth.core.transport import Body, Pipe, Response, Valve
 ENCODING_TYPE = "encoding-type"
 
 
-# Not frozen, like every class here of which each object needs an instance: creating a frozen one takes five times as
-# long. No code changes an instance.
+# Not frozen, like every class here of which each object needs an instance: creating a frozen one
+# takes five times as long. No code changes an instance.
 @dataclass(slots=True)
 class Request:
     """One request to one bucket. Header names are in lower case.
 
-    `options` are headers sent in addition to `headers` that the request can omit: if a store refuses one, the request
-    is sent again without it. The same applies to `encoding-type` in the query.
-    `check` inspects a good answer, and raises TransferError if it is not what was asked for.
+    `options` are headers sent in addition to `headers` that the request can omit: if a store
+    refuses one, the request is sent again without it. The same applies to `encoding-type` in the
+    query. `check` inspects a good answer, and raises TransferError if it is not what was asked for.
     """
 
     method: str
@@ -47,8 +47,9 @@ class Request:
 
     @property
     def moved(self) -> int:
-        """Bytes of the body in either direction that count for a cap. The tags of an object do not: `limit` is far more
-        than they have, and a request for them must not wait for its turn among large bodies."""
+        """Bytes of the body in either direction that count for a cap. The tags of an object do not:
+        `limit` is far more than they have, and a request for them must not wait for its turn among
+        large bodies."""
         return self.size or (0 if self.query and "tagging" in self.query else self.limit)
 
     @property

@@ -26,6 +26,7 @@ class Retrying:
 
     def _tries(self, request: Request) -> int:
         if request.sink is not None or isinstance(request.body, Pipe):
-            # Bytes that passed through a pipe are gone. The caller that holds both ends starts over.
+            # Bytes that passed through a pipe are gone. The caller that holds both ends starts
+            # over.
             return 1
         return request.attempts or self._attempts

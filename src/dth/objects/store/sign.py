@@ -1,4 +1,5 @@
-"""The layer that signs requests: for one of the store's addresses, with the current keys, in the bucket's region."""
+"""The layer that signs requests: for one of the store's addresses, with the current keys, in the
+bucket's region."""
 
 import time
 from collections.abc import Callable
@@ -13,14 +14,17 @@ from dth.objects.store.request import Request
 from dth.objects.store.signing import EMPTY_SHA256, UNSIGNED, AccessKeys, Signer, quote_query
 from dth.objects.store.wire import Addresses, BucketAddress, Wire, WrongRegion
 
-# Seconds for which keys are used without checking for new ones. After an error they are checked at once.
+# Seconds for which keys are used without checking for new ones. After an error they are checked at
+# once.
 KEPT = 1.0
-# Not signed, because some proxies and stores (GCS) change it, which would make the signature invalid.
+# Not signed, because some proxies and stores (GCS) change it, which would make the signature
+# invalid.
 ACCEPT_ENCODING = "accept-encoding"
 
 
 class Signing:
-    """Signs and sends requests. If the store names another region for the bucket, that region is used from then on.
+    """Signs and sends requests. If the store names another region for the bucket, that region is
+    used from then on.
 
     `accepted`: the monotonic time when the store last accepted a signature with the current keys.
     """
@@ -57,7 +61,8 @@ class Signing:
             if not told and not self._follow(error.region):
                 raise
             if isinstance(request.body, Pipe):
-                # Bytes that have passed are gone. The caller that holds both ends starts over, with the region known.
+                # Bytes that have passed are gone. The caller that holds both ends starts over, with
+                # the region known.
                 raise Transient(str(error), code=error.code) from None
             response = await self._wire.send(request, *self._signed(request))
         except EndpointRefused:

@@ -1,7 +1,8 @@
 """AWS Signature Version 4 for S3 requests, in headers.
 
-Source: "Authenticating Requests: Using the Authorization Header", Amazon S3 API Reference. Unlike in other services,
-the path is encoded once and never normalized in S3, so a key arrives byte for byte.
+Source: "Authenticating Requests: Using the Authorization Header", Amazon S3 API Reference. Unlike
+in other services, the path is encoded once and never normalized in S3, so a key arrives byte for
+byte.
 """
 
 import hashlib
@@ -57,7 +58,8 @@ ORDERS = 256
 class Mac:
     """HMAC-SHA-256 with one key of at most 64 bytes. Source: RFC 2104.
 
-    The blocks that depend only on the key are hashed once. That takes a quarter of the time of `hmac.digest`.
+    The blocks that depend only on the key are hashed once. That takes a quarter of the time of
+    `hmac.digest`.
     """
 
     __slots__ = ("_inner", "_outer")
@@ -77,8 +79,8 @@ class Mac:
 
 @dataclass(frozen=True, slots=True)
 class SigningOrder:
-    """How requests with the same header names are signed: the values in order, the format of their lines, and the list
-    of names."""
+    """How requests with the same header names are signed: the values in order, the format of their
+    lines, and the list of names."""
 
     values: Callable[[Mapping[str, str]], Any]
     lines: str
@@ -93,7 +95,8 @@ class SigningOrder:
 
 
 class Signer:
-    """Signs requests for one region. Caches derived keys for a day, and the time stamp for a second."""
+    """Signs requests for one region. Caches derived keys for a day, and the time stamp for a
+    second."""
 
     def __init__(self, region: str, service: str = "s3") -> None:
         self._region = region
@@ -114,9 +117,11 @@ class Signer:
         headers: dict[str, str],
         payload: str = UNSIGNED,
     ) -> None:
-        """Add `x-amz-date`, `x-amz-content-sha256`, `authorization` (and the session token) to `headers`.
+        """Add `x-amz-date`, `x-amz-content-sha256`, `authorization` (and the session token) to
+        `headers`.
 
-        `path` and `query` are already encoded. `headers` has lower-case names, including `host`; all are signed.
+        `path` and `query` are already encoded. `headers` has lower-case names, including `host`;
+        all are signed.
         """
         self._refresh(keys)
         headers["x-amz-date"] = self._stamp
@@ -128,8 +133,11 @@ class Signer:
         lines = order.lines % order.values(headers)
         if not _is_even(lines):
             lines = order.lines % tuple(map(_squeezed, order.values(headers)))
-        # Header values hold raw bytes as latin-1 (metadata of any encoding passes through unchanged).
-        canonical = f"{method}\n{path}\n{query}\n{lines}\n\n{order.names}\n{payload}".encode("latin-1")
+        # Header values hold raw bytes as latin-1 (metadata of any encoding passes through
+        # unchanged).
+        canonical = f"{method}\n{path}\n{query}\n{lines}\n\n{order.names}\n{payload}".encode(
+            "latin-1"
+        )
         digest = hashlib.sha256(canonical).hexdigest()
         to_sign = f"AWS4-HMAC-SHA256\n{self._stamp}\n{self._scope}\n{digest}"
         signature = self._mac.hexdigest(to_sign.encode())
@@ -162,11 +170,15 @@ class Signer:
 
 
 def _is_even(lines: str) -> bool:
-    """Whether no header value has space to squeeze, which is usual. Faster than checking each value."""
+    """Whether no header value has space to squeeze, which is usual. Faster than checking each
+    value."""
     if not lines.isascii() or "\t" in lines:
         return False
-    # Searching one character takes a tenth of the time of two, and most requests have no space at all.
-    return " " not in lines or not ("  " in lines or ": " in lines or " \n" in lines or lines[-1] == " ")
+    # Searching one character takes a tenth of the time of two, and most requests have no space at
+    # all.
+    return " " not in lines or not (
+        "  " in lines or ": " in lines or " \n" in lines or lines[-1] == " "
+    )
 
 
 def _squeezed(value: str) -> str:

@@ -28,8 +28,9 @@ REFUSED = Tags(reason="TagsRefused", detail="the destination takes no tags")
 class TagReader:
     """Finds the tags of a task's objects with as few requests as the source allows.
 
-    Most stores count an object's tags in the answer to a GET. AWS does so only for callers that may read them, and some
-    stores never do. So the first objects without a count are asked for their tags anyway.
+    Most stores count an object's tags in the answer to a GET. AWS does so only for callers that may
+    read them, and some stores never do. So the first objects without a count are asked for their
+    tags anyway.
     """
 
     def __init__(self, source: S3Client, dest: S3Client) -> None:
@@ -54,8 +55,8 @@ class TagReader:
                     try:
                         return await self._ask(key, count)
                     except TransferError as error:
-                        # The error belongs to this object. If it were the scout's, all others would be asked one by
-                        # one.
+                        # The error belongs to this object. If it were the scout's, all others would
+                        # be asked one by one.
                         trouble = error
             if trouble:
                 raise trouble
@@ -73,7 +74,9 @@ class TagReader:
         if not known.tags:
             if count == "0":
                 return NO_TAGS
-            known.note(f"{self._dest.endpoint.profile.name} takes no tags; objects are written without")
+            known.note(
+                f"{self._dest.endpoint.profile.name} takes no tags; objects are written without"
+            )
             return REFUSED
         try:
             value = await self._source.tags(key, attempts=self._attempts if count == "0" else 0)
@@ -91,13 +94,18 @@ class TagReader:
                 or error.code in ENDPOINT_CODES
             ):
                 raise
-            # The object itself was read, so this error is about its tags, which it may not even have.
-            here.note(f"tags of the source cannot be read ({error.code}); objects are written without")
-            # Tags are not counted either for callers that may not read them. Ask for each object, and count it as
-            # incomplete.
+            # The object itself was read, so this error is about its tags, which it may not even
+            # have.
+            here.note(
+                f"tags of the source cannot be read ({error.code}); objects are written without"
+            )
+            # Tags are not counted either for callers that may not read them. Ask for each object,
+            # and count it as incomplete.
             here.counts_tags = False
             self._attempts = 1
-            return Tags(reason="TagsUnread", detail=f"its tags, if it has any, cannot be read: {error}")
+            return Tags(
+                reason="TagsUnread", detail=f"its tags, if it has any, cannot be read: {error}"
+            )
         if count != "0":
             here.counts_tags = True
             found = value.count("=")
@@ -106,15 +114,19 @@ class TagReader:
                 return Tags(value, "TagsUnread", detail)
         elif value and here.counts_tags is not False:
             here.counts_tags = False
-            here.note(f"{self._source.endpoint.host} does not count tags; each object is asked for its tags")
+            here.note(
+                f"{self._source.endpoint.host} does not count tags; each object is asked for "
+                "its tags"
+            )
         return Tags(value)
 
     def _goes_on_looking(self) -> bool:
-        """Whether to ask for the tags of an object while it is not known whether they would be counted."""
+        """Whether to ask for the tags of an object while it is not known whether they would be
+        counted."""
         self._looks -= 1
         if self._looks == -1:
             self._source.capabilities.note(
-                f"{self._source.endpoint.host} counts no tags, and the first {LOOKS} objects have none; "
-                "the others are not asked for theirs"
+                f"{self._source.endpoint.host} counts no tags, and the first {LOOKS} objects "
+                "have none; the others are not asked for theirs"
             )
         return self._looks >= 0

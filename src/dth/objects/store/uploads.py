@@ -68,7 +68,9 @@ class MultipartUploads(Objects):
             raise not_written(error) from None
         return find_text(response.body, "UploadId")
 
-    async def upload_part(self, key: str, upload_id: str, number: int, body: list[bytes]) -> StoreWrite:
+    async def upload_part(
+        self, key: str, upload_id: str, number: int, body: list[bytes]
+    ) -> StoreWrite:
         """Write one part. Raises NoSuchUpload if the upload is gone."""
         query = {"partNumber": str(number), "uploadId": upload_id}
         cover = Cover(self.capabilities, body)
@@ -87,13 +89,20 @@ class MultipartUploads(Objects):
         return self.written("PUT", key, response, cover)
 
     async def stream_part(
-        self, key: str, upload_id: str, number: int, pipe: Pipe, mode: ChecksumMode, *, stated: str = ""
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        pipe: Pipe,
+        mode: ChecksumMode,
+        *,
+        stated: str = "",
     ) -> StoreWrite:
-        """Write one part from a pipe, without retries: bytes that have passed are gone, so the caller that holds both
-        ends starts over.
+        """Write one part from a pipe, without retries: bytes that have passed are gone, so the
+        caller that holds both ends starts over.
 
-        `stated` is the part's checksum in base64, if it is known in advance. The `proof` of the result is the checksum
-        in `mode` that the store answers ("" if it answers none).
+        `stated` is the part's checksum in base64, if it is known in advance. The `proof` of the
+        result is the checksum in `mode` that the store answers ("" if it answers none).
         """
         headers = dict(self._customer)
         if isinstance(pipe, Trailed):
@@ -120,13 +129,20 @@ class MultipartUploads(Objects):
     async def complete_upload(
         self, key: str, upload_id: str, parts: Sequence[tuple[int, str, str]]
     ) -> tuple[str, str]:
-        """Join the parts (number, ETag, proof). Returns the object's ETag, and the CRC64NVME of the whole if the store
-        answered one."""
+        """Join the parts (number, ETag, proof). Returns the object's ETag, and the CRC64NVME of the
+        whole if the store answered one."""
         items = []
         for number, etag, proof in parts:
             mode, _, value = proof.partition(":")
-            sum_ = f"<ChecksumCRC64NVME>{value}</ChecksumCRC64NVME>" if mode == ChecksumMode.CRC64NVME else ""
-            if Feature.UPLOAD_SUM in self.capabilities.refused or Feature.SUM in self.capabilities.refused:
+            sum_ = (
+                f"<ChecksumCRC64NVME>{value}</ChecksumCRC64NVME>"
+                if mode == ChecksumMode.CRC64NVME
+                else ""
+            )
+            if (
+                Feature.UPLOAD_SUM in self.capabilities.refused
+                or Feature.SUM in self.capabilities.refused
+            ):
                 sum_ = ""
             items.append(
                 f'<Part><PartNumber>{number}</PartNumber><ETag>"{escape(etag, quote=False)}"</ETag>{sum_}</Part>'
@@ -143,7 +159,9 @@ class MultipartUploads(Objects):
                 check=lambda response: self.check_etag_inside("POST", key, response),
             )
         )
-        return bare_etag(find_text(response.body, "ETag")), find_text(response.body, "ChecksumCRC64NVME")
+        return bare_etag(find_text(response.body, "ETag")), find_text(
+            response.body, "ChecksumCRC64NVME"
+        )
 
     async def abort_upload(self, key: str, upload_id: str) -> None:
         """Abort an upload. It is not an error if it is already gone."""
@@ -155,7 +173,9 @@ class MultipartUploads(Objects):
         try:
             return [
                 UploadInProgress(
-                    key, item.findtext("UploadId") or "", parse_time(item.findtext("Initiated") or "")
+                    key,
+                    item.findtext("UploadId") or "",
+                    parse_time(item.findtext("Initiated") or ""),
                 )
                 async for item in of_key(self, "uploads", key)
             ]
@@ -189,9 +209,11 @@ class MultipartUploads(Objects):
         return bare_etag(find_text((await self.send(request)).body, "ETag"))
 
     async def etags_are_md5(self, key: str, headers: Mapping[str, str]) -> bool | None:
-        """Whether ETags of objects written with these headers are MD5s; None if this cannot be determined.
+        """Whether ETags of objects written with these headers are MD5s; None if this cannot be
+        determined.
 
-        Writes an empty part for this, because nothing of it can be damaged in transfer. It is aborted at once.
+        Writes an empty part for this, because nothing of it can be damaged in transfer. It is
+        aborted at once.
         """
         known = self.capabilities
         if known.etags is not EtagKind.UNKNOWN:

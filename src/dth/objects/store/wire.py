@@ -39,7 +39,8 @@ class BucketAddress:
     host: str
     # The path of the bucket; "" if the host name contains the bucket.
     root: str
-    # Monotonic time until which the address is skipped, and for how long it was skipped the last time.
+    # Monotonic time until which the address is skipped, and for how long it was skipped the last
+    # time.
     resting_until: float = 0.0
     rest: float = 0.0
 
@@ -60,7 +61,8 @@ class BucketAddress:
 
 
 class Addresses:
-    """All addresses of a bucket. Requests use them in turn. An address that does not answer is skipped for a while."""
+    """All addresses of a bucket. Requests use them in turn. An address that does not answer is
+    skipped for a while."""
 
     def __init__(self, endpoint: Endpoint, bucket: str) -> None:
         self._all = [_address(url, endpoint.addressing, bucket) for url in endpoint.urls]
@@ -102,7 +104,9 @@ class Wire:
     ) -> None:
         self._byte_cap = byte_cap
         self._connect = (
-            connect.with_buffer(byte_cap.buffer, byte_cap.resized) if byte_cap else connect.with_buffer(0)
+            connect.with_buffer(byte_cap.buffer, byte_cap.resized)
+            if byte_cap
+            else connect.with_buffer(0)
         )
         # The store's clock minus the local clock, in seconds.
         self.clock_offset = 0.0
@@ -110,7 +114,12 @@ class Wire:
         self._bucket = bucket
 
     async def send(
-        self, request: Request, headers: Mapping[str, str], address: BucketAddress, path: str, query: str
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        address: BucketAddress,
+        path: str,
+        query: str,
     ) -> Response:
         """Send a request with exactly these headers. Raises TransferError."""
         try:
@@ -142,7 +151,8 @@ class Wire:
         return response
 
     def options(self) -> ConnectOptions:
-        """The connection options. If the cap's rate has changed, connections get buffers of another size."""
+        """The connection options. If the cap's rate has changed, connections get buffers of another
+        size."""
         cap, before = self._byte_cap, self._connect
         if cap and cap.resized != before.since:
             self._connect = before.with_buffer(cap.buffer, cap.resized)
@@ -156,8 +166,8 @@ class Wire:
             self.clock_offset = email.utils.mktime_tz(stamp) - time.time()
 
     def _check_late(self, request: Request, host: str, response: Response) -> None:
-        """Detect a failure in a successful answer. A store that answers 200 at once may fail later, and says so in the
-        body. A proxy or a sign-in page answers 200 to everything."""
+        """Detect a failure in a successful answer. A store that answers 200 at once may fail later,
+        and says so in the body. A proxy or a sign-in page answers 200 to everything."""
         if is_error(response.body):
             code, _ = parse_error(response.body)
             status = 404 if code == "NoSuchUpload" else 500 if code in TRANSIENT_CODES else 400
@@ -168,7 +178,9 @@ class Wire:
 
     def _where(self, request: Request, host: str) -> str:
         """The beginning of a message about a request."""
-        return f"{request.method} {host}/{self._bucket}" + (f" key {request.key!r}" if request.key else "")
+        return f"{request.method} {host}/{self._bucket}" + (
+            f" key {request.key!r}" if request.key else ""
+        )
 
     def _error(self, request: Request, host: str, response: Response) -> TransferError:
         code, message = parse_error(response.body)
@@ -181,6 +193,8 @@ class Wire:
         if isinstance(error, EndpointRefused) and response.status in REGION_STATUS:
             region = region_of(response)
             if region and code != "SignatureDoesNotMatch":
-                error = WrongRegion(str(error), code=error.code, status=error.status, said=error.said)
+                error = WrongRegion(
+                    str(error), code=error.code, status=error.status, said=error.said
+                )
                 error.region = region
         return error

@@ -1,10 +1,11 @@
 """S3 event notifications: applies to the destination what was created or deleted at the source.
 
-Notifications arrive at least once, late, and in any order. The sequencer decides: of two events on one key, the
-greater one is later. Sequencers are hexadecimal texts of different lengths. They are padded on the right and compared
-as text, never as numbers. A deletion counts only if the source confirms that the object is gone. The task's filters
-also apply to events, as far as the events contain the data: none states a storage class, and a deletion states only
-the key. `notifications` reads the forms in which events are delivered.
+Notifications arrive at least once, late, and in any order. The sequencer decides: of two events on
+one key, the greater one is later. Sequencers are hexadecimal texts of different lengths. They are
+padded on the right and compared as text, never as numbers. A deletion counts only if the source
+confirms that the object is gone. The task's filters also apply to events, as far as the events
+contain the data: none states a storage class, and a deletion states only the key. `notifications`
+reads the forms in which events are delivered.
 """
 
 import re
@@ -56,8 +57,8 @@ class ObjectEvent:
 
 
 def read_events(message: EventMessage, bucket: str) -> list[ObjectEvent]:
-    """The events of a notification that concern this bucket, in the order in which they happened. Records that are
-    neither creations nor deletions (test events, restores) are left out."""
+    """The events of a notification that concern this bucket, in the order in which they happened.
+    Records that are neither creations nor deletions (test events, restores) are left out."""
     events = [event for record in message.records if (event := _read(record, bucket))]
     return sorted(events, key=lambda event: (event.key, event.sequencer))
 
@@ -86,7 +87,9 @@ def _read(record: dict[str, Any], bucket: str) -> ObjectEvent | None:
     return ObjectEvent(
         key=key,
         created=created,
-        sequencer=(sequencer if _SEQUENCER.fullmatch(sequencer) else "").ljust(SEQUENCER_LENGTH, "0"),
+        sequencer=(sequencer if _SEQUENCER.fullmatch(sequencer) else "").ljust(
+            SEQUENCER_LENGTH, "0"
+        ),
         time=str(record.get("eventTime") or "")[:19].replace(" ", "T"),
         size=size if etag and type(size) is int and 0 <= size < 2**63 else -1,
         etag=etag,
@@ -105,16 +108,20 @@ def _takes_part(event: ObjectEvent, parameters: S3Parameters) -> bool:
     )
 
 
-async def apply(route: ObjectRoute, platform: Platform, message: EventMessage) -> list[EventDeleteMessage]:
-    """Apply a notification. Creations become object messages of the task's run of events. Returns the deletions, each
-    as a message to send. Applying it again changes nothing.
+async def apply(
+    route: ObjectRoute, platform: Platform, message: EventMessage
+) -> list[EventDeleteMessage]:
+    """Apply a notification. Creations become object messages of the task's run of events. Returns
+    the deletions, each as a message to send. Applying it again changes nothing.
 
-    For an object in flight, the event is only remembered: the worker that transfers it detects that its outcome was
-    overtaken, and transfers the object again or deletes it. So only one process works on an object at a time, and the
-    last one sees the object's last state."""
+    For an object in flight, the event is only remembered: the worker that transfers it detects that
+    its outcome was overtaken, and transfers the object again or deletes it. So only one process
+    works on an object at a time, and the last one sees the object's last state."""
     records = platform.records
     events = [
-        each for each in read_events(message, route.source.bucket) if _takes_part(each, route.parameters)
+        each
+        for each in read_events(message, route.source.bucket)
+        if _takes_part(each, route.parameters)
     ]
     found = await records.get([event.key for event in events])
     in_flight = {key: record for key, record in found.items() if record.status is Status.PENDING}
@@ -140,8 +147,8 @@ async def apply(route: ObjectRoute, platform: Platform, message: EventMessage) -
 
 
 async def apply_deletion(route: ObjectRoute, platform: Platform, key: str) -> None:
-    """Delete the copy of an object that is gone according to an event. An object in flight is left to the worker that
-    transfers it."""
+    """Delete the copy of an object that is gone according to an event. An object in flight is left
+    to the worker that transfers it."""
     records = platform.records
     record = (await records.get([key])).get(key)
     in_hand = record is not None and record.status is Status.PENDING
@@ -151,10 +158,12 @@ async def apply_deletion(route: ObjectRoute, platform: Platform, key: str) -> No
 
 
 async def _enqueue(records: Records, run: int, items: Sequence[ObjectItem]) -> None:
-    """Send one message per object. The id of a pack comes from its first object, so it may be the id of another pack in
-    the queue. The same applies to messages with the same object and ETag, so each gets an id of its own."""
+    """Send one message per object. The id of a pack comes from its first object, so it may be the
+    id of another pack in the queue. The same applies to messages with the same object and ETag, so
+    each gets an id of its own."""
     messages = [
-        ObjectsMessage(f"{message_id(run, item)}.{secrets.token_hex(4)}", run, [item]) for item in items
+        ObjectsMessage(f"{message_id(run, item)}.{secrets.token_hex(4)}", run, [item])
+        for item in items
     ]
     page = Page(Counts(listed=len(items)), messages=[encode(message) for message in messages])
     page.enqueued = [
@@ -165,14 +174,15 @@ async def _enqueue(records: Records, run: int, items: Sequence[ObjectItem]) -> N
 
 
 def _covered(event: ObjectEvent, record: Record) -> bool:
-    """Whether the transfer in flight is about exactly this object: it was enqueued after the event."""
+    """Whether the transfer in flight is about exactly this object: it was enqueued after the
+    event."""
     enqueued = time.strftime(TIME, time.gmtime(record.updated))
     return event.etag == record.etag != "" and event.time <= enqueued
 
 
 def _moment(event: ObjectEvent) -> str:
-    """The value that orders the events of one key, and marks deletions. If a store has no sequencers, events take
-    effect in the order in which they arrive."""
+    """The value that orders the events of one key, and marks deletions. If a store has no
+    sequencers, events take effect in the order in which they arrive."""
     moment = event.sequencer
     if not moment.strip("0"):
         moment = f"{time.time_ns():X}".zfill(20).ljust(SEQUENCER_LENGTH, "0")
@@ -185,13 +195,17 @@ def was_deleted(sequencer: str | None) -> bool:
 
 
 async def follow_deletion(route: ObjectRoute, key: str) -> bool:
-    """Delete the copy of an object whose source is gone, if the task follows deletions. Returns whether the source
-    exists again. Then the deleted copy may have been its newest one, so the object must be transferred."""
-    if route.parameters.src_event is not EventMode.CREATE_AND_DELETE or not await _is_gone(route, key):
+    """Delete the copy of an object whose source is gone, if the task follows deletions. Returns
+    whether the source exists again. Then the deleted copy may have been its newest one, so the
+    object must be transferred."""
+    if route.parameters.src_event is not EventMode.CREATE_AND_DELETE or not await _is_gone(
+        route, key
+    ):
         return False
     if await route.source.is_listed(key):
         raise Transient(
-            f"key {key!r} is listed at the source, but cannot be read: its copy is kept", code="Unreadable"
+            f"key {key!r} is listed at the source, but cannot be read: its copy is kept",
+            code="Unreadable",
         )
     await route.dest.delete(route.keys.to_dest(key))
     return not await _is_gone(route, key)

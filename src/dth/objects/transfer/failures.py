@@ -1,11 +1,19 @@
-"""What to do after a failure, for objects, parts and deletions alike. Attempts are counted only here."""
+"""What to do after a failure, for objects, parts and deletions alike. Attempts are counted only
+here."""
 
 import asyncio
 import time
 from dataclasses import dataclass
 from enum import Enum
 
-from dth.core.errors import ConnectionFailed, Disposition, EndpointRefused, HubError, Throttled, TransferError
+from dth.core.errors import (
+    ConnectionFailed,
+    Disposition,
+    EndpointRefused,
+    HubError,
+    Throttled,
+    TransferError,
+)
 from dth.objects.store.client import S3Client
 from dth.objects.store.retry import ATTEMPTS
 from dth.objects.transfer.multipart import Busy, UploadLost
@@ -46,7 +54,8 @@ class Remedy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do next, the attempts spent so far, the seconds to wait first, and the reason of a pause."""
+    """What to do next, the attempts spent so far, the seconds to wait first, and the reason of a
+    pause."""
 
     next: Remedy
     attempts: int
@@ -72,7 +81,8 @@ class Failures:
         self._passing: dict[str, float] = {}
 
     def passed(self, key: str) -> None:
-        """Remember the key of a copied object, to test later whether an endpoint refuses only other objects."""
+        """Remember the key of a copied object, to test later whether an endpoint refuses only other
+        objects."""
         self._passed = key
 
     def before(self) -> Before:
@@ -85,8 +95,8 @@ class Failures:
     ) -> Decision:
         """What to do about an error.
 
-        `attempts`: the attempts spent before this one. `failing_since`: when the first one failed, 0 if this is the
-        first."""
+        `attempts`: the attempts spent before this one. `failing_since`: when the first one failed,
+        0 if this is the first."""
         if isinstance(error, Busy):
             return Decision(Remedy.WAIT, attempts, delay(attempts))
         if isinstance(error, EndpointRefused) or not isinstance(error, TransferError):
@@ -131,7 +141,8 @@ class Failures:
         refused = client.gate.throttled - refused_before - ATTEMPTS
         if passed >= PROBES and refused * PASSING <= passed:
             return True
-        # Few other requests succeeded, or many were refused (possibly a whole prefix): try one that succeeded before.
+        # Few other requests succeeded, or many were refused (possibly a whole prefix): try one that
+        # succeeded before.
         return await self._lets_pass(client, error.side)
 
     async def _lets_pass(self, client: S3Client, side: str) -> bool:
@@ -139,7 +150,11 @@ class Failures:
         async with self._asking:
             if time.monotonic() - self._passing.get(side, -PASSING_FOR) < PASSING_FOR:
                 return True
-            key = self._passed if side == "source" or not self._passed else self._keys.to_dest(self._passed)
+            key = (
+                self._passed
+                if side == "source" or not self._passed
+                else self._keys.to_dest(self._passed)
+            )
             if not await client.lets_pass(key):
                 return False
             self._passing[side] = time.monotonic()

@@ -8,8 +8,8 @@ T = TypeVar("T")
 
 
 class Group:
-    """A group of tasks in which the first failure cancels the others. That failure is raised itself, not an exception
-    group."""
+    """A group of tasks in which the first failure cancels the others. That failure is raised
+    itself, not an exception group."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[Any]] = []

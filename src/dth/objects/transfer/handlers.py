@@ -1,7 +1,8 @@
 """What a worker does with each kind of message: objects, parts, deletions, events.
 
-A handler does the work and records the result in its `LeasedMessage`: outcomes, messages to send again, or that the
-delivery is to be given back. `failures` decides for all handlers what a failure means.
+A handler does the work and records the result in its `LeasedMessage`: outcomes, messages to send
+again, or that the delivery is to be given back. `failures` decides for all handlers what a failure
+means.
 """
 
 import logging
@@ -32,7 +33,13 @@ from dth.objects.transfer.messages import (
     part_message,
 )
 from dth.objects.transfer.multipart import Multipart, UploadLost
-from dth.objects.transfer.relay import COPY_LIMIT, CopiedObject, ObjectRoute, copy_in_store, relay_whole
+from dth.objects.transfer.relay import (
+    COPY_LIMIT,
+    CopiedObject,
+    ObjectRoute,
+    copy_in_store,
+    relay_whole,
+)
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +74,19 @@ class LeasedMessage:
 
 
 class Handlers:
-    """The handlers of one worker. `pause` is called with the reason when no request can succeed any more.
+    """The handlers of one worker. `pause` is called with the reason when no request can succeed any
+    more.
 
-    `waiting` says, by key, what the worker waits for and until when the entry is valid (monotonic), for the display.
+    `waiting` says, by key, what the worker waits for and until when the entry is valid (monotonic),
+    for the display.
     """
 
     def __init__(
-        self, name: str, route: ObjectRoute, platform: Platform, pause: Callable[[str], Awaitable[None]]
+        self,
+        name: str,
+        route: ObjectRoute,
+        platform: Platform,
+        pause: Callable[[str], Awaitable[None]],
     ) -> None:
         self.multipart = Multipart(route, platform.uploads, name)
         self.waiting: dict[str, tuple[str, float]] = {}
@@ -98,7 +111,7 @@ class Handlers:
             case EventDeleteMessage():
                 return self._event_delete(work, message)
 
-    # ------------------------------------------------------------------------------------------- objects
+    # -------------------------------------------------------------------------------------- objects
 
     async def _object(self, work: LeasedMessage, message: ObjectsMessage, index: int) -> None:
         item = message.items[index]
@@ -121,9 +134,13 @@ class Handlers:
         self.waiting.pop(item.key, None)
         if copied:
             self._failures.passed(item.key)
-            work.outcomes.append(done(item.key, message.run, copied, item.attempts + 1, item.sequencer))
+            work.outcomes.append(
+                done(item.key, message.run, copied, item.attempts + 1, item.sequencer)
+            )
 
-    async def _transfer(self, work: LeasedMessage, run: int, item: ObjectItem) -> CopiedObject | None:
+    async def _transfer(
+        self, work: LeasedMessage, run: int, item: ObjectItem
+    ) -> CopiedObject | None:
         """Copy one object. Returns None if its parts continue as messages of their own."""
         route = self._route
         if route.server_side and item.size <= COPY_LIMIT:
@@ -140,8 +157,8 @@ class Handlers:
         return copied
 
     async def _look(self, item: ObjectItem) -> ObjectItem:
-        """The current size and ETag of the object. Raises TransferError for an answer without an ETag, which does not
-        come from a store and would be mistaken for a new object."""
+        """The current size and ETag of the object. Raises TransferError for an answer without an
+        ETag, which does not come from a store and would be mistaken for a new object."""
         source = self._route.source
         headers = (await source.head(item.key)).headers
         etag = bare_etag(headers.get("etag", ""))
@@ -179,7 +196,8 @@ class Handlers:
             return
         if decision.next is Remedy.GONE and await self._is_listed(item.key):
             error = TransferError(
-                f"key {item.key!r} is listed at the source, but cannot be read: {error}", code="Unreadable"
+                f"key {item.key!r} is listed at the source, but cannot be read: {error}",
+                code="Unreadable",
             )
             decision = Decision(Remedy.FAILED, decision.attempts)
         status = Status.CANCELLED if decision.next is Remedy.GONE else Status.FAILED
@@ -195,17 +213,20 @@ class Handlers:
         try:
             await self.multipart.abort_key(item.key, run)
         except TransferError as problem:
-            await self._platform.records.add_note(run, f"an upload of key {item.key!r} is left: {problem}")
+            await self._platform.records.add_note(
+                run, f"an upload of key {item.key!r} is left: {problem}"
+            )
         work.outcomes.append(_failed(item, run, status, error, decision.attempts))
 
     async def _is_listed(self, key: str) -> bool:
-        """Whether an object that answers 404 is listed anyway. Then it is not gone but unreadable."""
+        """Whether an object that answers 404 is listed anyway. Then it is not gone but
+        unreadable."""
         try:
             return await self._route.source.is_listed(key)
         except TransferError:
             return False
 
-    # --------------------------------------------------------------------------------------------- parts
+    # ---------------------------------------------------------------------------------------- parts
 
     async def _part(self, work: LeasedMessage, message: PartMessage) -> None:
         uploads = self._platform.uploads
@@ -215,8 +236,8 @@ class Handlers:
             or upload.upload_id != message.upload_id
             or upload.state is not UploadState.UPLOADING
         ):
-            # The upload was discarded or is being completed. The process that discarded it may have died before it sent
-            # what comes next.
+            # The upload was discarded or is being completed. The process that discarded it may have
+            # died before it sent what comes next.
             if work.delivery.receives > 1 and upload and upload.upload_id == message.upload_id:
                 left = await ownership.left_behind(self._platform.records, upload, message)
                 work.again += [Again(each, 0.0) for each in left]
@@ -233,7 +254,9 @@ class Handlers:
                     )
                     work.finished_uploads.append(after)
         except HubError as error:
-            decision = await self._failures.decide(error, message.attempts, before, message.failing_since)
+            decision = await self._failures.decide(
+                error, message.attempts, before, message.failing_since
+            )
             self._wait(message.key, error, decision)
             await self._part_failed(work, message, upload, error, decision)
             return
@@ -267,7 +290,11 @@ class Handlers:
             )
             work.again.append(Again(encode(again), decision.delay))
             log_failure(
-                "part failed, and is tried again", message.key, error, decision.attempts, part=message.number
+                "part failed, and is tried again",
+                message.key,
+                error,
+                decision.attempts,
+                part=message.number,
             )
             return
         if not isinstance(error, UploadLost) and not await self._abort(upload):
@@ -283,18 +310,19 @@ class Handlers:
         await self._object_failed(work, message.run, item, error, decision, f"{message.id}.o")
 
     async def _abort(self, upload: GiantUpload) -> bool:
-        """Discard an upload with all its parts. Returns False if another part came first and decides what happens
-        next."""
+        """Discard an upload with all its parts. Returns False if another part came first and
+        decides what happens next."""
         try:
             return await self.multipart.abort(upload)
         except TransferError:
             # It is aborted again with the next try of the object, or by the controller.
             return True
 
-    # ----------------------------------------------------------------------------------------- deletions
+    # ------------------------------------------------------------------------------------ deletions
 
     async def _deletes(self, work: LeasedMessage, message: DeleteMessage) -> None:
-        """Mirror mode: look up each key at the source once more, and delete only keys that are certainly gone there."""
+        """Mirror mode: look up each key at the source once more, and delete only keys that are
+        certainly gone there."""
         deleted: list[str] = []
         kept: list[str] = []
         failed: list[str] = []
@@ -315,7 +343,8 @@ class Handlers:
         await self._platform.records.settle_extras(message.run, deleted, kept, failed)
 
     async def _delete_extra(self, key: str) -> bool:
-        """Delete a destination key. Returns False without deleting if its source exists again, or mirroring is off."""
+        """Delete a destination key. Returns False without deleting if its source exists again, or
+        mirroring is off."""
         route = self._route
         if route.parameters.delete_mode is not DeleteMode.MIRROR:
             return False
@@ -335,10 +364,11 @@ class Handlers:
         if first:
             await self._platform.records.add_note(run, f"could not be deleted: {key!r}: {error}")
 
-    # -------------------------------------------------------------------------------------------- events
+    # --------------------------------------------------------------------------------------- events
 
     async def _event(self, work: LeasedMessage, message: EventMessage) -> None:
-        """Creations become messages of the run of events. Deletions become messages of their own."""
+        """Creations become messages of the run of events. Deletions become messages of their
+        own."""
         for again in await events.apply(self._route, self._platform, message):
             work.again.append(Again(encode(again), 0.0))
 
@@ -347,7 +377,9 @@ class Handlers:
         try:
             await events.apply_deletion(self._route, self._platform, message.key)
         except HubError as error:
-            decision = await self._failures.decide(error, message.attempts, before, message.failing_since)
+            decision = await self._failures.decide(
+                error, message.attempts, before, message.failing_since
+            )
             self._wait(message.key, error, decision)
             if decision.next is Remedy.PAUSE:
                 await self._stop(work, decision)
@@ -376,7 +408,7 @@ class Handlers:
         enqueued = Enqueued(message.key, 0, "", message.id)
         await records.commit(run.id, Page(Counts(listed=1), enqueued=[enqueued], settled=[outcome]))
 
-    # ------------------------------------------------------------------------------------------- details
+    # -------------------------------------------------------------------------------------- details
 
     async def _stop(self, work: LeasedMessage, decision: Decision) -> None:
         """When no request can succeed: give the work back, and pause the task."""
@@ -387,7 +419,10 @@ class Handlers:
         if decision.next in (Remedy.WAIT, Remedy.AGAIN):
             side = f"the {getattr(error, 'side', '') or 'store'}"
             reason = getattr(error, "code", "") or type(error).__name__
-            self.waiting[key] = (f"{reason} from {side}", time.monotonic() + decision.delay + WAITS_FOR)
+            self.waiting[key] = (
+                f"{reason} from {side}",
+                time.monotonic() + decision.delay + WAITS_FOR,
+            )
 
 
 def log_failure(what: str, key: str, error: HubError, attempts: int, **more: int) -> None:

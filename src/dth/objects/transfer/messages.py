@@ -1,7 +1,8 @@
 """The messages of a task: the content of one unit of work in the queue.
 
-They are JSON with a version, and only the json module builds them, so no key can break them. Ids are deterministic: the
-children of a message are `id.1`, `id.2`..., and the finder derives a message's id from its first object.
+They are JSON with a version, and only the json module builds them, so no key can break them. Ids
+are deterministic: the children of a message are `id.1`, `id.2`..., and the finder derives a
+message's id from its first object.
 """
 
 import hashlib
@@ -24,8 +25,8 @@ PACK_ENCODED = 200_000  # bytes of JSON; SQS takes 256 KiB
 
 @dataclass(slots=True)
 class ObjectItem:
-    """One object to transfer. `size` -1: not known yet. `etag` "": the current object, whatever it is. `fresh`: there
-    was nothing at the destination when it was listed."""
+    """One object to transfer. `size` -1: not known yet. `etag` "": the current object, whatever it
+    is. `fresh`: there was nothing at the destination when it was listed."""
 
     key: str
     size: int
@@ -65,7 +66,8 @@ class PartMessage:
 
 @dataclass(slots=True)
 class DeleteMessage:
-    """Destination keys without a source. Each is looked up at the source once more, then deleted."""
+    """Destination keys without a source. Each is looked up at the source once more, then
+    deleted."""
 
     id: str
     run: int
@@ -82,7 +84,8 @@ class EventMessage:
 
 @dataclass(slots=True)
 class EventDeleteMessage:
-    """A source object that was deleted, according to an event. Its copy is deleted if the source confirms it."""
+    """A source object that was deleted, according to an event. Its copy is deleted if the source
+    confirms it."""
 
     id: str
     # Source key.
@@ -95,8 +98,8 @@ Message = ObjectsMessage | PartMessage | DeleteMessage | EventMessage | EventDel
 
 
 def encode(message: Message) -> Outgoing:
-    """The message in the form that is sent. json escapes non-ASCII characters and lone surrogates, so no key is
-    damaged."""
+    """The message in the form that is sent. json escapes non-ASCII characters and lone surrogates,
+    so no key is damaged."""
     match message:
         case ObjectsMessage():
             items = [_fields(item) for item in message.items]
@@ -137,20 +140,26 @@ def _fields(item: ObjectItem) -> list[Any]:
 
 
 def decode(id: str, body: str) -> Message:
-    """Read a message. Other content is read as an S3 notification, in any form that `notifications` knows. Raises
-    BadMessage."""
+    """Read a message. Other content is read as an S3 notification, in any form that `notifications`
+    knows. Raises BadMessage."""
     try:
         fields = json.loads(body)
         if not isinstance(fields, dict) or "v" not in fields:
             notification = read(fields)
             if notification.confirm:
-                raise BadMessage(f"message {id} asks to confirm a subscription: open {notification.confirm}")
+                raise BadMessage(
+                    f"message {id} asks to confirm a subscription: open {notification.confirm}"
+                )
             return EventMessage(id, notification.records)
         if fields["v"] != VERSION:
-            raise BadMessage(f"message {id} is of version {fields['v']}, this worker reads {VERSION}")
+            raise BadMessage(
+                f"message {id} is of version {fields['v']}, this worker reads {VERSION}"
+            )
         match fields["kind"]:
             case "objects":
-                return ObjectsMessage(id, fields["run"], [ObjectItem(*item) for item in fields["objects"]])
+                return ObjectsMessage(
+                    id, fields["run"], [ObjectItem(*item) for item in fields["objects"]]
+                )
             case "part":
                 return PartMessage(
                     id,
@@ -165,7 +174,9 @@ def decode(id: str, body: str) -> Message:
                     fields.get("failingSince", 0.0),
                 )
             case "event-delete":
-                return EventDeleteMessage(id, fields["key"], fields["attempts"], fields["failingSince"])
+                return EventDeleteMessage(
+                    id, fields["key"], fields["attempts"], fields["failingSince"]
+                )
             case "delete":
                 return DeleteMessage(id, fields["run"], fields["keys"])
             case "event":
@@ -177,7 +188,8 @@ def decode(id: str, body: str) -> Message:
 
 
 def pack(run: int, items: Iterable[ObjectItem]) -> Iterator[ObjectsMessage]:
-    """The messages for items, in their order: small objects packed up to the limits of a pack, others alone."""
+    """The messages for items, in their order: small objects packed up to the limits of a pack,
+    others alone."""
     held: list[ObjectItem] = []
     held_bytes = held_encoded = 0
     for item in items:
@@ -201,7 +213,9 @@ def pack(run: int, items: Iterable[ObjectItem]) -> Iterator[ObjectsMessage]:
 
 def message_id(run: int, first: ObjectItem) -> str:
     """The id of a message, from its first object. It is the same when a finder repeats a page."""
-    digest = hashlib.sha256(f"{first.key}\0{first.etag}".encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha256(
+        f"{first.key}\0{first.etag}".encode("utf-8", "surrogateescape")
+    ).hexdigest()
     return f"{run}-{digest[:20]}"
 
 

@@ -1,8 +1,8 @@
 """Transfers one large object in parts: by one worker, or as a giant object by all workers.
 
-Both ways record the upload, so that after a crash it is resumed or removed: an intent before CreateMultipartUpload, the
-parts done, and one owner who completes it. An upload is resumed only if the source's ETag, size and part size are those
-of its record.
+Both ways record the upload, so that after a crash it is resumed or removed: an intent before
+CreateMultipartUpload, the parts done, and one owner who completes it. An upload is resumed only if
+the source's ETag, size and part size are those of its record.
 """
 
 import email.utils
@@ -98,14 +98,15 @@ class Multipart:
         self._owner = owner
         # By key: the properties that were not available for objects whose uploads began here.
         self._lacks: dict[str, Properties] = {}
-        # By upload id: uploads of which this process reads all parts, and what their bytes are compared with.
+        # By upload id: uploads of which this process reads all parts, and what their bytes are
+        # compared with.
         self._whole: dict[str, DigestInOrder | None] = {}
 
-    # ----------------------------------------------------------------------------------------- one worker
+    # ----------------------------------------------------------------------------------- one worker
 
     async def transfer(self, run: int, item: ObjectItem) -> tuple[GiantUpload, CopiedObject]:
-        """Copy the whole object here, resuming where an earlier try stopped. The caller settles the outcome, then calls
-        `finish`. Raises Busy if another worker took over."""
+        """Copy the whole object here, resuming where an earlier try stopped. The caller settles the
+        outcome, then calls `finish`. Raises Busy if another worker took over."""
         upload = await self.begin(run, item)
         done = {part.number for part in await self._uploads.parts(item.key) if part.etag}
         missing = [n for n in range(1, upload.parts + 1) if n not in done]
@@ -128,7 +129,8 @@ class Multipart:
         return upload, copied
 
     async def _held_against(self, upload: GiantUpload) -> DigestInOrder | None:
-        """What to compare the bytes from the source with as they pass. None unless all parts pass here in memory."""
+        """What to compare the bytes from the source with as they pass. None unless all parts pass
+        here in memory."""
         if self._route.server_side or upload.part_size > STREAM_ABOVE:
             return None
         return await self._in_order(upload)
@@ -139,23 +141,31 @@ class Multipart:
             route.source, upload.key, upload.size, upload.etag, joined=route.joins_checksums
         )
 
-    async def _transfer_part(self, upload: GiantUpload, number: int, whole: DigestInOrder | None) -> None:
+    async def _transfer_part(
+        self, upload: GiantUpload, number: int, whole: DigestInOrder | None
+    ) -> None:
         part = await self.copy_part(upload, number, whole)
         if await self.record(upload, part) is None:
             raise Busy(f"the upload of key {upload.key!r} was taken over")
 
-    # ------------------------------------------------------------------------------------ steps, for both
+    # ------------------------------------------------------------------------------ steps, for both
 
     async def begin(self, run: int, item: ObjectItem, *, spread: bool = False) -> GiantUpload:
-        """The live upload for exactly this object, resumed or new. `spread`: its parts become messages. Raises Busy if
-        another run or worker has the upload."""
+        """The live upload for exactly this object, resumed or new. `spread`: its parts become
+        messages. Raises Busy if another run or worker has the upload."""
         route = self._route
         wanted = (
-            max(COPY_PART, route.parameters.part_size) if route.server_side else route.parameters.part_size
+            max(COPY_PART, route.parameters.part_size)
+            if route.server_side
+            else route.parameters.part_size
         )
         part_size = part_size_for(item.size, wanted, route.dest.capabilities.most_parts)
         live = await self._uploads.get(item.key)
-        if live and live.state in (UploadState.INTENT, UploadState.UPLOADING, UploadState.COMPLETING):
+        if live and live.state in (
+            UploadState.INTENT,
+            UploadState.UPLOADING,
+            UploadState.COMPLETING,
+        ):
             if live.run != run:
                 # The other run may be waiting for it. If not, the controller discards it.
                 raise Busy(f"key {item.key!r} has an upload of run {live.run}")
@@ -180,7 +190,8 @@ class Multipart:
         )
         if not await self._uploads.intend(upload):
             raise Busy(f"the upload of key {item.key!r} was begun by another worker")
-        # Get the first byte instead of a HEAD, because some stores do not count the tags in their HEAD answers.
+        # Get the first byte instead of a HEAD, because some stores do not count the tags in their
+        # HEAD answers.
         answer = await route.source.get(item.key, size=item.size, etag=item.etag, span=(0, 0))
         properties = await route.properties(item.key, answer.headers, whole=False)
         upload.upload_id = await route.dest.create_upload(
@@ -191,16 +202,20 @@ class Multipart:
         )
         self._lacks[item.key] = route.lacking(properties)
         parts = [Part(number) for number in range(1, upload.parts + 1)]
-        messages = [encode(self._part_message(upload, part.number)) for part in parts] if spread else []
+        messages = (
+            [encode(self._part_message(upload, part.number)) for part in parts] if spread else []
+        )
         if not await self._uploads.start(item.key, upload.upload_id, parts, messages):
             await route.dest.abort_upload(route.keys.to_dest(item.key), upload.upload_id)
             raise Busy(f"the upload of key {item.key!r} was taken over")
         upload.state = UploadState.UPLOADING
         return upload
 
-    async def copy_part(self, upload: GiantUpload, number: int, whole: DigestInOrder | None = None) -> Part:
-        """Transfer one part. The caller records it. UploadLost is raised to one caller only, who has to start the
-        object over."""
+    async def copy_part(
+        self, upload: GiantUpload, number: int, whole: DigestInOrder | None = None
+    ) -> Part:
+        """Transfer one part. The caller records it. UploadLost is raised to one caller only, who
+        has to start the object over."""
         try:
             return await self._copy_part(upload, number, whole)
         except NoSuchUpload:
@@ -230,7 +245,9 @@ class Multipart:
             self._route.tally.recorded += last - first + 1
         return after
 
-    async def _copy_part(self, upload: GiantUpload, number: int, whole: DigestInOrder | None) -> Part:
+    async def _copy_part(
+        self, upload: GiantUpload, number: int, whole: DigestInOrder | None
+    ) -> Part:
         span = part_span(upload.size, upload.part_size, number)
         length = span[1] - span[0] + 1
         if self._route.server_side:
@@ -249,12 +266,13 @@ class Multipart:
             self._route.budget.release(held)
 
     async def _streamed(self, upload: GiantUpload, number: int, span: tuple[int, int]) -> Part:
-        """Send a part that is too large for memory. Its checksum follows its bytes, as a trailer, if the store takes
-        that.
+        """Send a part that is too large for memory. Its checksum follows its bytes, as a trailer,
+        if the store takes that.
 
-        A store that does not know trailers may refuse them, or keep their framing as data. So a part that nobody
-        confirms is sent again without one. If that succeeds, the trailer was the cause. A part that the store
-        contradicts may be damaged: it is sent again with its checksum in front, so that the store checks it.
+        A store that does not know trailers may refuse them, or keep their framing as data. So a
+        part that nobody confirms is sent again without one. If that succeeds, the trailer was the
+        cause. A part that the store contradicts may be damaged: it is sent again with its checksum
+        in front, so that the store checks it.
         """
         known = self._route.dest.capabilities
         if not known.trailing:
@@ -278,12 +296,15 @@ class Multipart:
         known = self._route.dest.capabilities
         known.trailers = False
         known.note(
-            f"{self._route.dest.endpoint.host} takes no checksum behind a body ({lesson}); parts above "
-            f"{STREAM_ABOVE // MIB} MiB go without"
+            f"{self._route.dest.endpoint.host} takes no checksum behind a body ({lesson}); "
+            f"parts above {STREAM_ABOVE // MIB} MiB go without"
         )
 
-    async def _with_trailer(self, upload: GiantUpload, number: int, span: tuple[int, int]) -> Part | None:
-        """The part. None if the store contradicts it and has not shown yet that it knows trailers."""
+    async def _with_trailer(
+        self, upload: GiantUpload, number: int, span: tuple[int, int]
+    ) -> Part | None:
+        """The part. None if the store contradicts it and has not shown yet that it knows
+        trailers."""
         try:
             return await self._stream_part(upload, number, span, trailing=True)
         except Corrupted:
@@ -294,8 +315,8 @@ class Multipart:
     async def _without_trailer(
         self, upload: GiantUpload, number: int, span: tuple[int, int], *, stated: bool = False
     ) -> Part:
-        """Send the part without a trailer. With `stated`, or if the store requires it, the checksum goes before the
-        part, which is then read twice."""
+        """Send the part without a trailer. With `stated`, or if the store requires it, the checksum
+        goes before the part, which is then read twice."""
         known = self._route.dest.capabilities
         stated = stated or known.wants_sums
         try:
@@ -305,8 +326,8 @@ class Multipart:
                 raise
         known.wants_sums = True
         known.note(
-            f"{self._route.dest.endpoint.host} wants checksums before bodies; parts above {STREAM_ABOVE // MIB} MiB "
-            "are read twice"
+            f"{self._route.dest.endpoint.host} wants checksums before bodies; parts above "
+            f"{STREAM_ABOVE // MIB} MiB are read twice"
         )
         return await retry(lambda: self._stream_part(upload, number, span, stated=True))
 
@@ -328,8 +349,8 @@ class Multipart:
     async def _confirmed(
         self, upload: GiantUpload, number: int, written: StoreWrite, sums: source_parts.Sums
     ) -> Part:
-        """The part as it is recorded, with who confirms it. Raises Damaged if its ETag is not the MD5 of what was sent.
-        Sending the part again replaces it."""
+        """The part as it is recorded, with who confirms it. Raises Damaged if its ETag is not the
+        MD5 of what was sent. Sending the part again replaces it."""
         part = Part(number, written.etag, written.proof, digests=sums.hex())
         known = self._route.dest.capabilities
         if (
@@ -343,8 +364,8 @@ class Multipart:
                 part.verified = Verified.ETAG
             elif await self._etags_are_md5(upload):
                 raise Damaged(
-                    f"part {number} of key {upload.key!r}: the destination's ETag is {written.etag}, the bytes sent "
-                    f"have the MD5 {written.md5}",
+                    f"part {number} of key {upload.key!r}: the destination's ETag is "
+                    f"{written.etag}, the bytes sent have the MD5 {written.md5}",
                     code="EtagMismatch",
                 )
         if written.confirmed:
@@ -364,13 +385,15 @@ class Multipart:
         trailing: bool = False,
         stated: bool = False,
     ) -> Part:
-        """Stream a part: the GET feeds the PUT through a pipe. The checksum is computed as the bytes pass, and compared
-        with the store's answer. It is sent after the body (`trailing`), before it (`stated`) or not at all."""
+        """Stream a part: the GET feeds the PUT through a pipe. The checksum is computed as the
+        bytes pass, and compared with the store's answer. It is sent after the body (`trailing`),
+        before it (`stated`) or not at all."""
         route, known = self._route, self._route.dest.capabilities
         mode = known.checksum
         running, md5 = Checksum(mode), Checksum(ChecksumMode.MD5)
         before = await self._checksum_of(upload, span, mode) if stated else ""
-        # The MD5 is the only evidence if the store answers no checksum, or has not shown yet that it does.
+        # The MD5 is the only evidence if the store answers no checksum, or has not shown yet that
+        # it does.
         answers = known.answers_streamed
         sums = source_parts.Sums(upload)
 
@@ -388,7 +411,9 @@ class Multipart:
         key = route.keys.to_dest(upload.key)
         async with Group() as group:
             source = group.start(
-                route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span, sink=pipe)
+                route.source.get(
+                    upload.key, size=upload.size, etag=upload.etag, span=span, sink=pipe
+                )
             )
             source.add_done_callback(
                 lambda task: pipe.fail() if task.cancelled() or task.exception() else None
@@ -397,7 +422,9 @@ class Multipart:
             sink = group.start(
                 route.dest.stream_part(key, upload.upload_id, number, pipe, mode, stated=before)
             )
-            sink.add_done_callback(lambda task: pipe.fail() if task.cancelled() or task.exception() else None)
+            sink.add_done_callback(
+                lambda task: pipe.fail() if task.cancelled() or task.exception() else None
+            )
         written = sink.result()
         value = running.base64()
         proof = f"{mode}:{value}" if value else ""
@@ -416,22 +443,30 @@ class Multipart:
             sums,
         )
 
-    async def _checksum_of(self, upload: GiantUpload, span: tuple[int, int], mode: ChecksumMode) -> str:
+    async def _checksum_of(
+        self, upload: GiantUpload, span: tuple[int, int], mode: ChecksumMode
+    ) -> str:
         """The base64 checksum of a part, from reading it once without keeping it."""
         running = Checksum(mode)
         async for chunks in self._pieces(upload, span):
             running.update(*chunks)
         return running.base64()
 
-    async def _pieces(self, upload: GiantUpload, span: tuple[int, int]) -> AsyncIterator[Sequence[bytes]]:
+    async def _pieces(
+        self, upload: GiantUpload, span: tuple[int, int]
+    ) -> AsyncIterator[Sequence[bytes]]:
         """The bytes of a part at the source, in pieces of `PIPE_SIZE`."""
         first, last = span
         for start in range(first, last + 1, PIPE_SIZE):
             piece = (start, min(start + PIPE_SIZE - 1, last))
-            answer = await self._route.source.get(upload.key, size=upload.size, etag=upload.etag, span=piece)
+            answer = await self._route.source.get(
+                upload.key, size=upload.size, etag=upload.etag, span=piece
+            )
             yield answer.chunks
 
-    async def _copy_part_in_store(self, upload: GiantUpload, number: int, span: tuple[int, int]) -> Part:
+    async def _copy_part_in_store(
+        self, upload: GiantUpload, number: int, span: tuple[int, int]
+    ) -> Part:
         route = self._route
         key = route.keys.to_dest(upload.key)
         etag = await route.dest.copy_part(
@@ -440,11 +475,11 @@ class Multipart:
         return Part(number, etag)
 
     async def complete(self, upload: GiantUpload, *, agreed: bool = False) -> CopiedObject | None:
-        """Join the parts if this process becomes the owner; None if another process is completing. `agreed`: the bytes
-        of the parts are known to be the source's.
+        """Join the parts if this process becomes the owner; None if another process is completing.
+        `agreed`: the bytes of the parts are known to be the source's.
 
-        The caller settles the outcome, then calls `finish`. After a crash between the two, the upload is gone and the
-        object is in place, which counts as success.
+        The caller settles the outcome, then calls `finish`. After a crash between the two, the
+        upload is gone and the object is in place, which counts as success.
         """
         if not await self._uploads.claim(upload.key, upload.upload_id, self._owner, COMPLETE_LEASE):
             return None
@@ -473,28 +508,37 @@ class Multipart:
         try:
             etag, known = await self._look_at_joined(upload, key, parts, etag, answered, proof)
             read = self._route.parameters.verify_after or not known
-            verified = await self._judge(upload, key, parts, etag, answered, proof, agreed=agreed, read=read)
+            verified = await self._judge(
+                upload, key, parts, etag, answered, proof, agreed=agreed, read=read
+            )
         except Damaged as damage:
             # What was joined is not what was sent, so the object starts over.
             await remove_damaged(dest, key, damage)
             await self._end_used_up(upload)
             raise UploadLost(str(damage), code=damage.code) from None
-        return CopiedObject(upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail)
+        return CopiedObject(
+            upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail
+        )
 
     async def _agrees_as_stated(self, upload: GiantUpload, proof: str) -> bool:
-        """Whether the parts give the CRC64NVME that the source states. Raises Corrupted if they give another one."""
+        """Whether the parts give the CRC64NVME that the source states. Raises Corrupted if they
+        give another one."""
         stated = await self._source_states(upload) if proof else ""
         if stated and stated != proof.removeprefix(CRC64):
             raise Corrupted(
-                f"key {upload.key!r}: the source states {CRC64}{stated}, the bytes that were sent have {proof}",
+                (
+                    f"key {upload.key!r}: the source states {CRC64}{stated}, the bytes that were "
+                    f"sent have {proof}"
+                ),
                 code="ChecksumMismatch",
             )
         return stated != ""
 
     async def _agrees_when_read_again(self, upload: GiantUpload, parts: Sequence[Part]) -> bool:
-        """Read the source again if the parts did not all pass here in order, and compare it with what the source states
-        about the whole object. That shows whether the bytes read now are right; the checksums of the parts show
-        whether the same bytes were sent. Raises Corrupted if not."""
+        """Read the source again if the parts did not all pass here in order, and compare it with
+        what the source states about the whole object. That shows whether the bytes read now are
+        right; the checksums of the parts show whether the same bytes were sent. Raises Corrupted if
+        not."""
         if upload.source_part != upload.size or not all(part.checksum for part in parts):
             return False
         whole = await self._in_order(upload)
@@ -511,15 +555,18 @@ class Multipart:
                 await whole.add(number, chunks)
             if (found := running.base64()) != sent:
                 raise Corrupted(
-                    f"part {part.number} of key {upload.key!r}: read again, the source has {mode}:{found}, "
-                    f"sent was {part.checksum}",
+                    f"part {part.number} of key {upload.key!r}: read again, the source has "
+                    f"{mode}:{found}, sent was {part.checksum}",
                     code="ChecksumMismatch",
                 )
         whole.check()
         return True
 
-    async def _join(self, upload: GiantUpload, key: str, parts: list[Part], proof: str) -> tuple[str, str]:
-        """Complete the upload. Returns the object's ETag, and the CRC64NVME of the whole if the store answers one."""
+    async def _join(
+        self, upload: GiantUpload, key: str, parts: list[Part], proof: str
+    ) -> tuple[str, str]:
+        """Complete the upload. Returns the object's ETag, and the CRC64NVME of the whole if the
+        store answers one."""
         dest = self._route.dest
         try:
             return await dest.complete_upload(
@@ -543,25 +590,35 @@ class Multipart:
         agreed: bool,
         read: bool,
     ) -> Verified:
-        """Who confirms the joined object. `read`: read it back. Raises Damaged if something contradicts it."""
+        """Who confirms the joined object. `read`: read it back. Raises Damaged if something
+        contradicts it."""
         if answered and "-" not in answered and proof and proof != CRC64 + answered:
             raise Damaged(
                 f"key {upload.key!r}: the store joined {answered}, the parts make {proof}",
                 code="ChecksumMismatch",
                 etag=etag,
             )
-        joined = _joined_etag(parts) if all(part.verified is Verified.ETAG for part in parts) else ""
+        joined = (
+            _joined_etag(parts) if all(part.verified is Verified.ETAG for part in parts) else ""
+        )
         if _contradicts(etag, joined):
             raise _etag_mismatch(upload, etag, joined)
         if read and not proof:
             # There is no checksum of the bytes that were sent.
-            await check_contents(self._route, ListedObject(upload.key, upload.size, upload.etag), etag)
+            await check_contents(
+                self._route, ListedObject(upload.key, upload.size, upload.etag), etag
+            )
             return Verified.CONTENT
         if read:
-            stored = await read_back(self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME)
+            stored = await read_back(
+                self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME
+            )
             if CRC64 + stored != proof:
                 raise Damaged(
-                    f"key {upload.key!r}: the copy that was read back has {CRC64}{stored}, sent was {proof}",
+                    (
+                        f"key {upload.key!r}: the copy that was read back has {CRC64}{stored}, "
+                        f"sent was {proof}"
+                    ),
                     code="ContentMismatch",
                     etag=etag,
                 )
@@ -581,13 +638,16 @@ class Multipart:
         except TransferError:
             # What counts is that it was there while it was copied.
             return Verified.NOT
-        return await compare_stated(self._route.dest, key, stated_checksums(answer.headers), StoreWrite(etag))
+        return await compare_stated(
+            self._route.dest, key, stated_checksums(answer.headers), StoreWrite(etag)
+        )
 
     async def _look_at_joined(
         self, upload: GiantUpload, key: str, parts: list[Part], etag: str, answered: str, proof: str
     ) -> tuple[str, bool]:
-        """The ETag of the joined object, and whether it is known to be the one. Looks at the object, unless the answer
-        shows it: an answer may be about another object, or come from something before the store. Raises Damaged."""
+        """The ETag of the joined object, and whether it is known to be the one. Looks at the
+        object, unless the answer shows it: an answer may be about another object, or come from
+        something before the store. Raises Damaged."""
         # A store may confirm a framed body and store the frame too.
         dest = self._route.dest
         framed = upload.part_size > STREAM_ABOVE and dest.capabilities.trailing
@@ -632,7 +692,8 @@ class Multipart:
         return date is not None and email.utils.mktime_tz(date) < begun
 
     async def _not_joined(self, upload: GiantUpload, instead: str) -> UploadLost:
-        """The error to raise when a store joined nothing. What is there instead stays: it is not damaged."""
+        """The error to raise when a store joined nothing. What is there instead stays: it is not
+        damaged."""
         await self._end_used_up(upload)
         text = f"key {upload.key!r}: the store answered that it joined the parts, but has {instead}"
         return UploadLost(text, code="NotStored")
@@ -666,29 +727,35 @@ class Multipart:
             await self.abort(live)
 
     async def resend_missing(self, upload: GiantUpload) -> None:
-        """Send the messages of parts that are not done again, except those that are in the queue now."""
+        """Send the messages of parts that are not done again, except those that are in the queue
+        now."""
         parts = await self._uploads.parts(upload.key)
-        missing = [encode(self._part_message(upload, part.number)) for part in parts if not part.etag]
+        missing = [
+            encode(self._part_message(upload, part.number)) for part in parts if not part.etag
+        ]
         await self._uploads.resend(upload.key, missing)
 
-    # -------------------------------------------------------------------------------------------- details
+    # -------------------------------------------------------------------------------------- details
 
     async def _lost(self, upload: GiantUpload) -> HubError:
-        """The error to raise when the destination does not know the upload: UploadLost for one caller only."""
+        """The error to raise when the destination does not know the upload: UploadLost for one
+        caller only."""
         if await self._end_used_up(upload):
             return UploadLost(f"the upload of key {upload.key!r} is gone", code="NoSuchUpload")
         return Busy(f"the upload of key {upload.key!r} was taken over")
 
     async def _end_used_up(self, upload: GiantUpload) -> bool:
-        """End an upload that the destination has joined or lost by its own account, and discard what it may have kept
-        of it all the same. True for the one call that did it."""
+        """End an upload that the destination has joined or lost by its own account, and discard
+        what it may have kept of it all the same. True for the one call that did it."""
         with suppress(TransferError):
-            await self._route.dest.abort_upload(self._route.keys.to_dest(upload.key), upload.upload_id)
+            await self._route.dest.abort_upload(
+                self._route.keys.to_dest(upload.key), upload.upload_id
+            )
         return await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
 
     async def _reap(self, upload: GiantUpload, key: str) -> None:
-        """Abort uploads of exactly this key that began after the intent. A crash between CreateMultipartUpload and
-        recording its id leaves an upload that no record names."""
+        """Abort uploads of exactly this key that began after the intent. A crash between
+        CreateMultipartUpload and recording its id leaves an upload that no record names."""
         dest = self._route.dest
         # This also determines the store's clock.
         strays = await dest.uploads(key)
@@ -700,8 +767,8 @@ class Multipart:
     async def _find_completed(
         self, upload: GiantUpload, key: str, parts: list[Part], proof: str
     ) -> str | None:
-        """The ETag of the destination object if this upload produced it: it has the size, the hub's mark or the ETag
-        that the parts give, and no contradicting checksum."""
+        """The ETag of the destination object if this upload produced it: it has the size, the hub's
+        mark or the ETag that the parts give, and no contradicting checksum."""
         try:
             answer = await self._route.dest.head(key, checksums=True)
         except SourceGone:
@@ -716,7 +783,8 @@ class Multipart:
         return etag if same_size and ours and not contradicts else None
 
     async def _lacking(self, upload: GiantUpload) -> Properties:
-        """What of an object was not available. If another process began its upload, the source is asked again."""
+        """What of an object was not available. If another process began its upload, the source is
+        asked again."""
         found = self._lacks.pop(upload.key, None)
         if found is not None:
             return found
@@ -740,23 +808,32 @@ class Multipart:
 
     def _part_message(self, upload: GiantUpload, number: int) -> PartMessage:
         return part_message(
-            upload.run, upload.key, upload.upload_id, upload.etag, upload.size, upload.part_size, number
+            upload.run,
+            upload.key,
+            upload.upload_id,
+            upload.etag,
+            upload.size,
+            upload.part_size,
+            number,
         )
 
 
 def _may_be_about_trailer(error: TransferError) -> bool:
-    """Whether a store that does not know trailers may answer like this. There is no single way: an invalid signature, a
-    different checksum, a missing length, an error of its own."""
+    """Whether a store that does not know trailers may answer like this. There is no single way: an
+    invalid signature, a different checksum, a missing length, an error of its own."""
     dispositions = (Disposition.RETRY, Disposition.REFUSED, Disposition.ENDPOINT)
     answered = error.status and error.side != "source" and not isinstance(error, Throttled)
     return bool(answered and error.disposition in dispositions)
 
 
 def _joined_etag(parts: list[Part]) -> str:
-    """The ETag that S3 gives an object made of parts with MD5 ETags; "" if the parts have other ETags."""
+    """The ETag that S3 gives an object made of parts with MD5 ETags; "" if the parts have other
+    ETags."""
     if not all(is_md5(part.etag) for part in parts):
         return ""
-    joined = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
+    joined = hashlib.md5(
+        b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False
+    )
     return f"{joined.hexdigest()}-{len(parts)}"
 
 

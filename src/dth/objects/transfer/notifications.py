@@ -1,15 +1,16 @@
-"""Reads the forms in which S3 event notifications are delivered into one form: the `Records` of AWS.
+"""Reads the forms in which S3 event notifications are delivered into one form: the `Records` of
+AWS.
 
 | from | form |
 |---|---|
 | AWS S3, to a queue | `Records`, keys URL-encoded; a test event when notifications are set up |
 | MinIO | the same, with `EventName` and `Key` in addition |
 | Ceph | `Records` with keys that are not encoded, and sequencers that do not compare as text |
-| SNS | an envelope of `Type` Notification; its `Message` is one of these forms as text; at first a request to confirm |
+| SNS | an envelope whose `Message` is one of these forms; at first a request to confirm |
 | EventBridge | one event with a `detail-type`, and a key that is not encoded |
 
-A body may contain one notification or an array of them. Notifications that do not concern an object's content (a
-restore, a change of tags) give no records, or records that `events` leaves out.
+A body may contain one notification or an array of them. Notifications that do not concern an
+object's content (a restore, a change of tags) give no records, or records that `events` leaves out.
 """
 
 import hashlib
@@ -32,7 +33,9 @@ MAX_DEPTH = 4  # of arrays and envelopes
 
 FAMILIES = {"Object Created": "ObjectCreated", "Object Deleted": "ObjectRemoved"}
 
-_SUBSCRIBE_URL = re.compile(r"https://sns(-fips)?\.[a-z0-9-]+\.amazonaws\.(com|com\.cn|eu)/[!-~]{1,2000}")
+_SUBSCRIBE_URL = re.compile(
+    r"https://sns(-fips)?\.[a-z0-9-]+\.amazonaws\.(com|com\.cn|eu)/[!-~]{1,2000}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ def event_id(records: Sequence[Record]) -> str:
 
 
 def _name(record: Record) -> Any:
-    """What distinguishes an event from others: bucket, key, what happened, and the store's own order."""
+    """What distinguishes an event from others: bucket, key, what happened, and the store's own
+    order."""
     try:
         described = record["s3"]
         thing = described["object"]
@@ -113,7 +117,9 @@ def _records(delivered: dict[str, Any]) -> list[Record]:
             return [_from_eventbridge(delivered, FAMILIES[kind])] if kind in FAMILIES else []
         case {"Event": "s3:TestEvent"} | {"Type": "UnsubscribeConfirmation"}:
             return []
-    raise UsageError("notification: this is none of S3; it has neither a list of Records nor a detail-type")
+    raise UsageError(
+        "notification: this is none of S3; it has neither a list of Records nor a detail-type"
+    )
 
 
 def _aligned(record: Record) -> Record:
@@ -132,8 +138,8 @@ def _aligned(record: Record) -> Record:
 
 
 def _comparable(sequencer: str) -> str:
-    """Ceph writes the time as it is in its memory: seconds, then nanoseconds, each with the lowest byte first. The
-    result has the bytes reversed, so later times are greater."""
+    """Ceph writes the time as it is in its memory: seconds, then nanoseconds, each with the lowest
+    byte first. The result has the bytes reversed, so later times are greater."""
     if not re.fullmatch("[0-9A-Fa-f]{16}", sequencer):
         return sequencer
     seconds, nanoseconds = struct.unpack("<II", bytes.fromhex(sequencer))
@@ -169,5 +175,7 @@ def _encoded(key: str) -> str:
 def _subscribe_url(envelope: dict[str, Any]) -> str:
     url = str(envelope.get("SubscribeURL"))
     if not _SUBSCRIBE_URL.fullmatch(url):
-        raise UsageError("notification: SubscribeURL is not an address of Amazon SNS; it is not to be opened")
+        raise UsageError(
+            "notification: SubscribeURL is not an address of Amazon SNS; it is not to be opened"
+        )
     return url

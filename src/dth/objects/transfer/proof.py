@@ -1,8 +1,8 @@
 """Checks whether a copy is right, with all evidence available before and after a body is written.
 
-What the source states (its ETag if that is an MD5, checksums of any algorithm) is compared with the bytes that arrived.
-What the destination answers (a checksum, its ETag) is compared with the bytes that were sent. A contradiction means
-that the copy is damaged, whatever the other evidence says.
+What the source states (its ETag if that is an MD5, checksums of any algorithm) is compared with the
+bytes that arrived. What the destination answers (a checksum, its ETag) is compared with the bytes
+that were sent. A contradiction means that the copy is damaged, whatever the other evidence says.
 """
 
 import asyncio
@@ -30,8 +30,9 @@ STEP = 8 * 1024 * 1024
 class Stated:
     """What the source states about an object.
 
-    `md5`: of its bytes, in hexadecimal; "" if its ETag is not one. `agreed`: a checksum that the source states matches
-    the bytes. `compared`: the bytes have been compared with everything that the source states.
+    `md5`: of its bytes, in hexadecimal; "" if its ETag is not one. `agreed`: a checksum that the
+    source states matches the bytes. `compared`: the bytes have been compared with everything that
+    the source states.
     """
 
     md5: str = ""
@@ -40,7 +41,8 @@ class Stated:
 
 
 def stated_checksums(headers: Mapping[str, str]) -> dict[str, str]:
-    """The checksums of the whole object in an answer, in base64. Checksums of checksums are left out."""
+    """The checksums of the whole object in an answer, in base64. Checksums of checksums are left
+    out."""
     found: dict[str, str] = {}
     if not headers.keys().isdisjoint(STATED):
         found = {mode: headers[name] for name, mode in STATED.items() if name in headers}
@@ -64,12 +66,12 @@ def check_source(
     *,
     thorough: bool,
 ) -> Stated:
-    """Compare the bytes of a whole object with what the source states: `headers` of the answer, and the ETag.
-    Raises Corrupted if they differ.
+    """Compare the bytes of a whole object with what the source states: `headers` of the answer, and
+    the ETag. Raises Corrupted if they differ.
 
-    For a large body, an MD5 costs more than all other work. The destination's answer shows whether the bytes have the
-    MD5 in the source's ETag. So the MD5 is computed here only if that would be too late (`thorough`), or if it is not
-    known yet whether the ETags of this source are MD5s.
+    For a large body, an MD5 costs more than all other work. The destination's answer shows whether
+    the bytes have the MD5 in the source's ETag. So the MD5 is computed here only if that would be
+    too late (`thorough`), or if it is not known yet whether the ETags of this source are MD5s.
     """
     agreed = False
     for mode, value in stated_checksums(headers).items():
@@ -103,14 +105,15 @@ def source_md5(source: S3Client, headers: Mapping[str, str], etag: str) -> str:
 
 def _not_the_md5(key: str, md5: str, found: str) -> Corrupted:
     return Corrupted(
-        f"key {key!r}: the source's ETag is {md5}, the bytes that came have the MD5 {found}. If the ETags of "
-        "this store are not MD5s, say so: --src-etags OPAQUE",
+        f"key {key!r}: the source's ETag is {md5}, the bytes that came have the MD5 {found}. If "
+        "the ETags of this store are not MD5s, say so: --src-etags OPAQUE",
         code="EtagMismatch",
     )
 
 
 class DigestInOrder:
-    """Computes a digest that the source states for the whole object, from parts that arrive in any order.
+    """Computes a digest that the source states for the whole object, from parts that arrive in any
+    order.
 
     Each part waits for the one before it, so no part has to be kept longer than its own buffer.
     """
@@ -145,19 +148,22 @@ class DigestInOrder:
                 raise _not_the_md5(self._key, self._stated, found)
         elif (found := self._sum.base64()) != self._stated:
             raise Corrupted(
-                f"key {self._key!r}: the source states {self._sum.mode} {self._stated}, the bytes that came have "
-                f"{found}",
+                f"key {self._key!r}: the source states {self._sum.mode} {self._stated}, the "
+                f"bytes that came have {found}",
                 code="ChecksumMismatch",
             )
 
 
-async def in_order(source: S3Client, key: str, size: int, etag: str, *, joined: bool) -> DigestInOrder | None:
-    """What to compare the parts of an object with. None if the source states nothing, or states a CRC64NVME that the
-    checksums of the parts give anyway (`joined`)."""
+async def in_order(
+    source: S3Client, key: str, size: int, etag: str, *, joined: bool
+) -> DigestInOrder | None:
+    """What to compare the parts of an object with. None if the source states nothing, or states a
+    CRC64NVME that the checksums of the parts give anyway (`joined`)."""
     try:
         headers = (await source.head(key, etag=etag, checksums=True)).headers
     except (ObjectRefused, SourceGone):
-        # Some callers may not ask for checksums, and some stores do not answer them. A range gives everything else.
+        # Some callers may not ask for checksums, and some stores do not answer them. A range gives
+        # everything else.
         headers = (await source.get(key, size=size, etag=etag, span=(0, 0))).headers
     stated = stated_checksums(headers)
     if joined and ChecksumMode.CRC64NVME in stated:
@@ -176,11 +182,11 @@ async def confirm(
     written: StoreWrite,
     stated: Stated,
 ) -> Verified:
-    """Who confirms what was written. Raises Damaged if the store's ETag contradicts it, or the bytes contradict the
-    source.
+    """Who confirms what was written. Raises Damaged if the store's ETag contradicts it, or the
+    bytes contradict the source.
 
-    An ETag that looks like an MD5 but is not the body's means damage, or that it is not an MD5. Reading the copy back
-    shows which. An empty part shows whether the ETags of this store are MD5s.
+    An ETag that looks like an MD5 but is not the body's means damage, or that it is not an MD5.
+    Reading the copy back shows which. An empty part shows whether the ETags of this store are MD5s.
     """
     known = dest.capabilities
     md5 = written.md5 or stated.md5
@@ -195,7 +201,10 @@ async def confirm(
         if not stated.compared and (found := md5_of(chunks)) != stated.md5:
             # This check was left to the ETag of the copy, which turned out not to be an MD5.
             raise Damaged(
-                f"key {key!r}: the source's ETag is {stated.md5}, the bytes that came have the MD5 {found}",
+                (
+                    f"key {key!r}: the source's ETag is {stated.md5}, the bytes that came have the "
+                    f"MD5 {found}"
+                ),
                 code="EtagMismatch",
                 etag=written.etag,
                 version=written.version,
@@ -215,13 +224,17 @@ async def confirm(
         known.learn_etags(md5s=False)
         return await confirm(dest, key, chunks, headers, written, stated)
     if stored == md5:
-        # Some stores encrypt some of their objects without saying so. For the other objects, ETags may be MD5s.
+        # Some stores encrypt some of their objects without saying so. For the other objects, ETags
+        # may be MD5s.
         known.learn_etags(md5s=bool(md5s))
         return Verified.CONTENT
     if md5s:
         known.learn_etags(md5s=True)
     raise Damaged(
-        f"key {key!r}: the destination's ETag is {written.etag}, the bytes that were sent have the MD5 {md5}",
+        (
+            f"key {key!r}: the destination's ETag is {written.etag}, the bytes that were sent have "
+            f"the MD5 {md5}"
+        ),
         code="EtagMismatch",
         etag=written.etag,
         version=written.version,
@@ -231,8 +244,8 @@ async def confirm(
 async def compare_stated(
     dest: S3Client, key: str, stated: Mapping[str, str], written: StoreWrite
 ) -> Verified:
-    """Who confirms a copy made inside the store: the source, if both objects state the same checksum. Raises Damaged if
-    they state different ones."""
+    """Who confirms a copy made inside the store: the source, if both objects state the same
+    checksum. Raises Damaged if they state different ones."""
     verified = Verified.NOT
     try:
         there = stated_checksums((await dest.head(key, checksums=True)).headers) if stated else {}
@@ -252,8 +265,8 @@ async def compare_stated(
 
 
 async def read_back(client: S3Client, key: str, size: int, etag: str, mode: ChecksumMode) -> str:
-    """The base64 checksum of the stored bytes of the object with this ETag. Uses `STEP` bytes of memory. Raises
-    ObjectChanged if the object is a different one now."""
+    """The base64 checksum of the stored bytes of the object with this ETag. Uses `STEP` bytes of
+    memory. Raises ObjectChanged if the object is a different one now."""
     running = Checksum(mode)
     # Read an empty object too, because it might not exist.
     for first in range(0, max(size, 1), STEP):
@@ -261,36 +274,42 @@ async def read_back(client: S3Client, key: str, size: int, etag: str, mode: Chec
     return running.base64()
 
 
-async def read_range(client: S3Client, key: str, size: int, etag: str, first: int) -> Sequence[bytes]:
+async def read_range(
+    client: S3Client, key: str, size: int, etag: str, first: int
+) -> Sequence[bytes]:
     """The `STEP` bytes from `first`, or a small object as a whole."""
     span = (first, min(first + STEP, size) - 1) if size > STEP else None
     return (await client.get(key, size=size, etag=etag, span=span)).chunks
 
 
 async def remove_damaged(dest: S3Client, key: str, damage: Damaged) -> None:
-    """Delete a damaged copy: exactly that version, or the object if it is still the damaged one. If it stayed, a later
-    run that compares only sizes would accept it."""
+    """Delete a damaged copy: exactly that version, or the object if it is still the damaged one. If
+    it stayed, a later run that compares only sizes would accept it."""
     try:
         if damage.version and damage.version != "null":
             await _take_away(dest, key, damage.version)
             return
         now = (await dest.head(key)).headers
         if bare_etag(now.get("etag", "")) == damage.etag:
-            # In a bucket with versions, deleting without the version would also hide the version before it.
+            # In a bucket with versions, deleting without the version would also hide the version
+            # before it.
             version = now.get("x-amz-version-id", "")
             await _take_away(dest, key, "" if version == "null" else version)
     except SourceGone:
         return
     except ObjectRefused as error:
-        dest.capabilities.note(f"damaged copies could not be removed ({error.code}): look at all that failed")
+        dest.capabilities.note(
+            f"damaged copies could not be removed ({error.code}): look at all that failed"
+        )
     except TransferError:
         # The next try of the object overwrites it.
         return
 
 
 async def _take_away(dest: S3Client, key: str, version: str) -> None:
-    """Delete a damaged version or object. If that is refused, hide it behind a delete marker, or else overwrite it with
-    an empty object, so that no later run takes it for the source's object."""
+    """Delete a damaged version or object. If that is refused, hide it behind a delete marker, or
+    else overwrite it with an empty object, so that no later run takes it for the source's
+    object."""
     code = ""
     for each in dict.fromkeys((version, "")):
         try:

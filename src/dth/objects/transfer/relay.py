@@ -1,6 +1,8 @@
-"""Transfers one object: GET from the source into memory and PUT to the destination, or a copy inside one store.
+"""Transfers one object: GET from the source into memory and PUT to the destination, or a copy
+inside one store.
 
-Objects up to the multipart threshold are transferred whole here; larger ones in parts (`multipart`).
+Objects up to the multipart threshold are transferred whole here; larger ones in parts
+(`multipart`).
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
@@ -58,14 +60,16 @@ def requests_at_once(parameters: S3Parameters) -> int:
 
 
 def lanes(parameters: S3Parameters) -> int:
-    """The most objects that one worker transfers at once: enough to keep the requests to both sides in flight."""
+    """The most objects that one worker transfers at once: enough to keep the requests to both sides
+    in flight."""
     return 2 * requests_at_once(parameters)
 
 
 @dataclass(slots=True)
 class CopiedObject:
-    """What was copied: the source's and the destination's ETag, the proof (`algorithm:base64`), the size in bytes, and
-    who confirmed the copy. `reason` and `detail` say what the copy lacks; "" if it is complete."""
+    """What was copied: the source's and the destination's ETag, the proof (`algorithm:base64`), the
+    size in bytes, and who confirmed the copy. `reason` and `detail` say what the copy lacks; "" if
+    it is complete."""
 
     etag: str
     dest_etag: str
@@ -78,7 +82,8 @@ class CopiedObject:
 
 @dataclass(slots=True)
 class Properties:
-    """What an object has besides its bytes: the headers of the write, and what of them was not available."""
+    """What an object has besides its bytes: the headers of the write, and what of them was not
+    available."""
 
     headers: dict[str, str]
     reason: str = ""
@@ -100,7 +105,8 @@ class Tally:
 
 
 class Holding:
-    """The context manager of `Tally.holding`. A class, because a generator per object would cost more."""
+    """The context manager of `Tally.holding`. A class, because a generator per object would cost
+    more."""
 
     __slots__ = ("_size", "_tally")
 
@@ -117,7 +123,8 @@ class Holding:
 
 @dataclass
 class ObjectRoute:
-    """How one task gets from source to destination. Shared by all parts of the engine in one process."""
+    """How one task gets from source to destination. Shared by all parts of the engine in one
+    process."""
 
     source: S3Client
     dest: S3Client
@@ -151,8 +158,8 @@ class ObjectRoute:
     async def properties(
         self, key: str, answer: Mapping[str, str], *, whole: bool, stated_md5: str = ""
     ) -> Properties:
-        """The properties of an object, from the answer to a GET or HEAD. `whole`: the body is sent in one PUT, so its
-        ETag at the destination can be the MD5 that it is at the source."""
+        """The properties of an object, from the answer to a GET or HEAD. `whole`: the body is sent
+        in one PUT, so its ETag at the destination can be the MD5 that it is at the source."""
         tags = await self.tags.of(key, answer) if self.parameters.copy_tags else NO_TAGS
         headers = self._carried(answer)
         if self.dest.endpoint.is_folder and MTIME not in headers:
@@ -161,10 +168,13 @@ class ObjectRoute:
             add_mark(headers, bare_etag(answer.get("etag", "")))
         if tags.value:
             headers["x-amz-tagging"] = tags.value
-        return self._lacking_metadata(answer, Properties(headers | self.asked_for, tags.reason, tags.detail))
+        return self._lacking_metadata(
+            answer, Properties(headers | self.asked_for, tags.reason, tags.detail)
+        )
 
     def _lacking_metadata(self, answer: Mapping[str, str], properties: Properties) -> Properties:
-        """The same properties, with a reason if the source reports metadata that it cannot state."""
+        """The same properties, with a reason if the source reports metadata that it cannot
+        state."""
         missing = answer.get("x-amz-missing-meta", "") if self.parameters.include_metadata else ""
         if properties.reason or missing in ("", "0"):
             return properties
@@ -182,7 +192,9 @@ class ObjectRoute:
         if not self.parameters.include_metadata:
             return {}
         headers = {
-            name: value for name, value in answer.items() if name in CARRIED or name.startswith("x-amz-meta-")
+            name: value
+            for name, value in answer.items()
+            if name in CARRIED or name.startswith("x-amz-meta-")
         }
         # Left by an earlier copy, not by the source's owner.
         headers.pop(SOURCE_ETAG, None)
@@ -200,7 +212,8 @@ class ObjectRoute:
 
     @cached_property
     def insisted(self) -> frozenset[str]:
-        """The headers that the user asked for explicitly. If a store refuses one, it refuses the object."""
+        """The headers that the user asked for explicitly. If a store refuses one, it refuses the
+        object."""
         return insisted(self.parameters)
 
     def copied_properties(self, answer: Mapping[str, str], md5: str) -> Properties:
@@ -227,9 +240,12 @@ class ObjectRoute:
         async with self._first_write:
             return await self._write(item, chunks, properties, stated)
 
-    async def write_part(self, key: str, upload_id: str, number: int, chunks: list[bytes]) -> StoreWrite:
-        """Write one part of an upload. The first part goes alone: until it is known which checksums the store answers,
-        each part is sent with its MD5 too, which costs more than all other work on it."""
+    async def write_part(
+        self, key: str, upload_id: str, number: int, chunks: list[bytes]
+    ) -> StoreWrite:
+        """Write one part of an upload. The first part goes alone: until it is known which checksums
+        the store answers, each part is sent with its MD5 too, which costs more than all other work
+        on it."""
         if self._first_write.returned:
             return await self.dest.upload_part(key, upload_id, number, chunks)
         async with self._first_write:
@@ -244,7 +260,9 @@ class ObjectRoute:
             add_mark(headers, item.etag)
         try:
             while True:
-                written = await self.dest.put(key, chunks, headers, md5=stated.md5, insist=self.insisted)
+                written = await self.dest.put(
+                    key, chunks, headers, md5=stated.md5, insist=self.insisted
+                )
                 verified = await confirm(self.dest, key, chunks, headers, written, stated)
                 if SOURCE_ETAG in headers or written.etag.lower() == item.etag.lower():
                     break
@@ -263,8 +281,13 @@ class ObjectRoute:
         )
 
     def lacking(self, properties: Properties) -> Properties:
-        """The same properties after the write, which may have been the first to show that the store takes no tags."""
-        if properties.reason or "x-amz-tagging" not in properties.headers or self.dest.capabilities.tags:
+        """The same properties after the write, which may have been the first to show that the store
+        takes no tags."""
+        if (
+            properties.reason
+            or "x-amz-tagging" not in properties.headers
+            or self.dest.capabilities.tags
+        ):
             return properties
         return replace(properties, reason=REFUSED.reason, detail=REFUSED.detail)
 
@@ -294,7 +317,9 @@ def asked_for(parameters: S3Parameters) -> dict[str, str]:
     elif parameters.dest_put_object_sse_type is Encryption.AWS_KMS:
         headers["x-amz-server-side-encryption"] = "aws:kms"
         if parameters.dest_put_object_sse_kms_key_id:
-            headers["x-amz-server-side-encryption-aws-kms-key-id"] = parameters.dest_put_object_sse_kms_key_id
+            headers["x-amz-server-side-encryption-aws-kms-key-id"] = (
+                parameters.dest_put_object_sse_kms_key_id
+            )
     return headers
 
 
@@ -321,14 +346,19 @@ async def relay_whole(route: ObjectRoute, item: ObjectItem) -> CopiedObject:
             item = replace(item, etag=bare_etag(response.headers.get("etag", "")))
             if not item.etag:
                 raise route.source.bad_answer("GET", item.key, "no ETag")
-        # If there is an object at the destination, damage must be detected before it is overwritten.
+        # If there is an object at the destination, damage must be detected before it is
+        # overwritten.
         thorough = not item.fresh or route.dest.capabilities.etags is not EtagKind.MD5
         stated = check_source(
             route.source, item.key, response.headers, item.etag, response.chunks, thorough=thorough
         )
         if not stated.md5 and not stated.agreed:
-            stated.agreed = await agrees_whole(route, item.key, item.etag, response.headers, response.chunks)
-        properties = await route.properties(item.key, response.headers, whole=True, stated_md5=stated.md5)
+            stated.agreed = await agrees_whole(
+                route, item.key, item.etag, response.headers, response.chunks
+            )
+        properties = await route.properties(
+            item.key, response.headers, whole=True, stated_md5=stated.md5
+        )
         # Not `holding`, for speed: every small object passes here.
         route.tally.held += item.size
         try:
@@ -340,8 +370,8 @@ async def relay_whole(route: ObjectRoute, item: ObjectItem) -> CopiedObject:
 
 
 async def copy_in_store(route: ObjectRoute, item: ObjectItem) -> CopiedObject | None:
-    """CopyObject, up to `COPY_LIMIT`. Returns None if the store does not let this credential copy: relay the bytes
-    then. The first copy goes alone."""
+    """CopyObject, up to `COPY_LIMIT`. Returns None if the store does not let this credential copy:
+    relay the bytes then. The first copy goes alone."""
     if route.first_copy.returned:
         return await _copy_in_store(route, item)
     async with route.first_copy:
@@ -365,11 +395,15 @@ async def _copy_in_store(route: ObjectRoute, item: ObjectItem) -> CopiedObject |
             return None
         raise
     try:
-        verified = await _judge_copy(route, item, headers, written, md5, stated_checksums(answer.headers))
+        verified = await _judge_copy(
+            route, item, headers, written, md5, stated_checksums(answer.headers)
+        )
     except Damaged as damage:
         await remove_damaged(dest, key, damage)
         raise
-    return CopiedObject(etag, written.etag, "", item.size, verified, properties.reason, properties.detail)
+    return CopiedObject(
+        etag, written.etag, "", item.size, verified, properties.reason, properties.detail
+    )
 
 
 async def _judge_copy(
@@ -380,8 +414,8 @@ async def _judge_copy(
     md5: str,
     stated: Mapping[str, str],
 ) -> Verified:
-    """Who confirms a copy inside the store. `md5`, `stated`: the source object's MD5 according to its ETag, and its
-    checksums. Raises Damaged if they contradict the copy."""
+    """Who confirms a copy inside the store. `md5`, `stated`: the source object's MD5 according to
+    its ETag, and its checksums. Raises Damaged if they contradict the copy."""
     dest, key = route.dest, route.keys.to_dest(item.key)
     differs = written.etag.lower() != md5
     if written.encrypted or (md5 and not is_md5(written.etag)):

@@ -46,13 +46,20 @@ async def look(source: S3Client, key: str) -> ObjectItem:
     return ObjectItem(key, int(headers["content-length"]), etag)
 
 
-async def copy_object(route: ObjectRoute, uploads: Uploads, run: int, item: ObjectItem) -> CopiedObject:
-    """Copy the object. `uploads` keeps what is done of one in parts, and a later call with it continues there."""
+async def copy_object(
+    route: ObjectRoute, uploads: Uploads, run: int, item: ObjectItem
+) -> CopiedObject:
+    """Copy the object. `uploads` keeps what is done of one in parts, and a later call with it
+    continues there."""
     return await retry(lambda: _copy(route, uploads, run, item))
 
 
 async def _copy(route: ObjectRoute, uploads: Uploads, run: int, item: ObjectItem) -> CopiedObject:
-    if route.server_side and item.size <= COPY_LIMIT and (copied := await copy_in_store(route, item)):
+    if (
+        route.server_side
+        and item.size <= COPY_LIMIT
+        and (copied := await copy_in_store(route, item))
+    ):
         return copied
     if item.size <= route.parameters.multipart_threshold:
         return await relay_whole(route, item)
@@ -63,8 +70,9 @@ async def _copy(route: ObjectRoute, uploads: Uploads, run: int, item: ObjectItem
 
 
 async def read_object(source: S3Client, item: ObjectItem, write: Write) -> Verified:
-    """Give the bytes of the object to `write`, in order. Returns who confirms them. Raises Corrupted if they are not
-    what the source states; of an object of one piece nothing was written then."""
+    """Give the bytes of the object to `write`, in order. Returns who confirms them. Raises
+    Corrupted if they are not what the source states; of an object of one piece nothing was written
+    then."""
     whole = await in_order(source, item.key, item.size, item.etag, joined=False)
     number = 0
     async with contextlib.aclosing(_pieces(source, item)) as pieces:
@@ -111,8 +119,9 @@ async def write_object(
     headers: Mapping[str, str],
     size: int = 0,
 ) -> CopiedObject:
-    """Write what comes to this key. `headers`: of the object. `size`: the size that is expected; 0 is unknown. A larger
-    object needs larger parts, because an upload has a limited number of them."""
+    """Write what comes to this key. `headers`: of the object. `size`: the size that is expected; 0
+    is unknown. A larger object needs larger parts, because an upload has a limited number of
+    them."""
     sent = {**headers, **asked_for(parameters)}
     beginning: list[bytes] = []
     length = 0
@@ -124,7 +133,9 @@ async def write_object(
     if length <= parameters.multipart_threshold:
         return await _put(dest, key, beginning, sent, insisted(parameters), length)
     part_size = part_size_for(size, parameters.part_size, dest.capabilities.most_parts)
-    return await _Upload(dest, key, part_size, sent).write(_again(beginning, chunks), insisted(parameters))
+    return await _Upload(dest, key, part_size, sent).write(
+        _again(beginning, chunks), insisted(parameters)
+    )
 
 
 async def _again(beginning: list[bytes], rest: Chunks) -> Chunks:
@@ -136,7 +147,12 @@ async def _again(beginning: list[bytes], rest: Chunks) -> Chunks:
 
 
 async def _put(
-    dest: S3Client, key: str, chunks: list[bytes], headers: dict[str, str], insist: frozenset[str], size: int
+    dest: S3Client,
+    key: str,
+    chunks: list[bytes],
+    headers: dict[str, str],
+    insist: frozenset[str],
+    size: int,
 ) -> CopiedObject:
     try:
         written = await dest.put(key, chunks, headers, insist=insist)
@@ -172,9 +188,15 @@ class _Upload:
             raise
         confirmed = all(part.confirmed for part in self._sent)
         verified = (
-            Verified.STORE if confirmed else Verified.ETAG if all(map(_by_etag, self._sent)) else Verified.NOT
+            Verified.STORE
+            if confirmed
+            else Verified.ETAG
+            if all(map(_by_etag, self._sent))
+            else Verified.NOT
         )
-        return CopiedObject("", etag, f"crc64nvme:{answered}" if answered else "", self._size, verified)
+        return CopiedObject(
+            "", etag, f"crc64nvme:{answered}" if answered else "", self._size, verified
+        )
 
     async def _write_parts(self, chunks: Chunks) -> None:
         async with Group() as group:
@@ -183,8 +205,8 @@ class _Upload:
                 number = len(self._sent) + len(sending) + 1
                 if number > min(MAX_PARTS, self._dest.capabilities.most_parts):
                     raise UsageError(
-                        f"more than {number - 1} parts of {self._part_size // 1024**2} MiB came, and a store takes no "
-                        "more; say how much comes: --expected-size"
+                        f"more than {number - 1} parts of {self._part_size // 1024**2} MiB "
+                        "came, and a store takes no more; say how much comes: --expected-size"
                     )
                 self._size += sum(map(len, body))
                 if number == 1:
@@ -208,8 +230,8 @@ class _Upload:
             return written
         if await self._dest.gives_md5s(self._key, self._headers) is not False:
             raise Damaged(
-                f"part {number} of key {self._key!r}: the destination's ETag is {written.etag}, the bytes sent have "
-                f"the MD5 {written.md5}",
+                f"part {number} of key {self._key!r}: the destination's ETag is {written.etag}, "
+                f"the bytes sent have the MD5 {written.md5}",
                 code="EtagMismatch",
             )
         return written

@@ -1,11 +1,13 @@
 """Checks whether a large object that was read in pieces is the source's, by the source's ETag.
 
-The ETag of an object that was uploaded in parts consists of the MD5 of its parts' MD5s and their number. It shows
-whether the bytes are right if the size of the parts is known. Stores state it, or it is guessed from the sizes that
-clients use. Computing it takes more CPU than all other work on these bytes. So this is done only if nothing else covers
-the transfer: the source states no checksum, and the connection to it is not encrypted.
+The ETag of an object that was uploaded in parts consists of the MD5 of its parts' MD5s and their
+number. It shows whether the bytes are right if the size of the parts is known. Stores state it, or
+it is guessed from the sizes that clients use. Computing it takes more CPU than all other work on
+these bytes. So this is done only if nothing else covers the transfer: the source states no
+checksum, and the connection to it is not encrypted.
 
-The ETag of an object that was uploaded in one piece is the MD5 of its bytes in order (`proof.InOrder`).
+The ETag of an object that was uploaded in one piece is the MD5 of its bytes in order
+(`proof.InOrder`).
 """
 
 import asyncio
@@ -29,15 +31,16 @@ JOINED = re.compile(r"([0-9a-fA-F]{32})-(\d+)")
 PARTS_COUNT = "x-amz-mp-parts-count"
 SMALLEST, LARGEST = 5 * MIB, 512 * MIB
 MEGABYTE = 1_000_000
-# Some callers may not send a HEAD, some stores do not answer it, and some find no parts in an object.
+# Some callers may not send a HEAD, some stores do not answer it, and some find no parts in an
+# object.
 UNANSWERED = (ObjectRefused, SourceGone, ObjectChanged)
 # HEADs for part sizes that are sent at once.
 HEADS = 50
 
 
 async def look(route: "ObjectRoute", key: str, etag: str, size: int) -> int:
-    """The size of the parts from which the source's ETag can be computed. `size` for an object that was uploaded in one
-    piece; 0 if the ETag says nothing or need not be checked."""
+    """The size of the parts from which the source's ETag can be computed. `size` for an object that
+    was uploaded in one piece; 0 if the ETag says nothing or need not be checked."""
     source = route.source
     match = JOINED.fullmatch(etag)
     if route.server_side or not _counts(route) or not (match or is_md5(etag)):
@@ -47,7 +50,8 @@ async def look(route: "ObjectRoute", key: str, etag: str, size: int) -> int:
     except UNANSWERED:
         headers = {}
     if ChecksumMode.CRC64NVME in stated_checksums(headers):
-        # The checksums of the sent parts give it anyway, or it is computed like an MD5 of the whole.
+        # The checksums of the sent parts give it anyway, or it is computed like an MD5 of the
+        # whole.
         return 0 if route.joins_checksums else size
     if is_encrypted(headers):
         return 0
@@ -55,7 +59,8 @@ async def look(route: "ObjectRoute", key: str, etag: str, size: int) -> int:
 
 
 def _counts(route: "ObjectRoute") -> bool:
-    """Whether the source's ETags are checked at all. A folder confirms nothing that is written to it."""
+    """Whether the source's ETags are checked at all. A folder confirms nothing that is written to
+    it."""
     plain = any(url.startswith("http://") for url in route.source.endpoint.urls)
     alone = route.dest.endpoint.is_folder
     return (
@@ -64,7 +69,8 @@ def _counts(route: "ObjectRoute") -> bool:
 
 
 async def _part_size(route: "ObjectRoute", key: str, etag: str, size: int, count: int) -> int:
-    """The part size of an object that was uploaded in `count` parts; 0 if it cannot be determined."""
+    """The part size of an object that was uploaded in `count` parts; 0 if it cannot be
+    determined."""
     if count == 1:
         return size
     try:
@@ -79,8 +85,8 @@ async def _part_size(route: "ObjectRoute", key: str, etag: str, size: int, count
 async def agrees_whole(
     route: "ObjectRoute", key: str, etag: str, headers: Mapping[str, str], chunks: Sequence[bytes]
 ) -> bool:
-    """Whether the ETag of a source that was uploaded in parts confirms the bytes of an object that was read as a whole.
-    Raises Corrupted if it contradicts them."""
+    """Whether the ETag of a source that was uploaded in parts confirms the bytes of an object that
+    was read as a whole. Raises Corrupted if it contradicts them."""
     match = JOINED.fullmatch(etag)
     if not match or not _counts(route) or is_encrypted(headers):
         return False
@@ -93,7 +99,8 @@ async def agrees_whole(
 
 
 def stated_size(headers: Mapping[str, str], count: int) -> int:
-    """The size of one of `count` parts, from the answer to its HEAD; 0 if the store answers for the whole object."""
+    """The size of one of `count` parts, from the answer to its HEAD; 0 if the store answers for the
+    whole object."""
     return int(headers["content-length"]) if headers.get(PARTS_COUNT) == str(count) else 0
 
 
@@ -103,15 +110,18 @@ def fits(part: int, size: int, count: int) -> bool:
 
 
 def guess(size: int, count: int, known: Mapping[int, int]) -> int:
-    """The most likely part size: a size that was right before, then powers of two, then whole MiB, then whole MB; 0 if
-    there is none. `known`: by size, how often it was right minus how often it was wrong."""
+    """The most likely part size: a size that was right before, then powers of two, then whole MiB,
+    then whole MB; 0 if there is none. `known`: by size, how often it was right minus how often it
+    was wrong."""
     least = max(math.ceil(size / count), SMALLEST)
     most = min((size - 1) // (count - 1), LARGEST)
     candidates = [1 << power for power in range(SMALLEST.bit_length(), LARGEST.bit_length())]
     for unit in (MIB, MEGABYTE):
         candidates += range(math.ceil(least / unit) * unit, most + 1, unit)
     candidates.sort(key=lambda each: -known.get(each, 0))
-    return next((each for each in candidates if least <= each <= most and known.get(each, 0) >= 0), 0)
+    return next(
+        (each for each in candidates if least <= each <= most and known.get(each, 0) >= 0), 0
+    )
 
 
 def aligned(part_size: int, source_part: int, size: int) -> int:
@@ -125,7 +135,8 @@ class Sums:
     """The MD5s of the source's parts in a range of bytes that begins at the start of a part."""
 
     def __init__(self, upload: GiantUpload) -> None:
-        # An object uploaded in one piece has none. An object uploaded in one part must be read as a whole.
+        # An object uploaded in one piece has none. An object uploaded in one part must be read as a
+        # whole.
         one = upload.part_size == upload.size and JOINED.fullmatch(upload.etag)
         self._part = upload.source_part if upload.source_part < upload.size or one else 0
         self._left = self._part
@@ -150,7 +161,8 @@ class Sums:
         self._left = self._part
 
     def hex(self) -> str:
-        """All MD5s in hexadecimal, concatenated. The last part may be shorter. Call it once, at the end."""
+        """All MD5s in hexadecimal, concatenated. The last part may be shorter. Call it once, at the
+        end."""
         if self._left < self._part:
             self._next()
         return self._found
@@ -163,8 +175,8 @@ def joined_etag(digests: str) -> str:
 
 
 async def check(route: "ObjectRoute", upload: GiantUpload, parts: Sequence[Part]) -> bool:
-    """Whether the ETag of a source that was uploaded in parts confirms the bytes of all parts. Raises Corrupted if it
-    contradicts them."""
+    """Whether the ETag of a source that was uploaded in parts confirms the bytes of all parts.
+    Raises Corrupted if it contradicts them."""
     every = [part.digests for part in parts]
     if not all(every):
         return False
@@ -187,9 +199,9 @@ def _learn(route: "ObjectRoute", part: int, right: int) -> None:
 
 
 async def _is_contradicted(route: "ObjectRoute", upload: GiantUpload, digests: str) -> bool:
-    """Whether parts that do not give the ETag are damaged. They are if the source states that all parts have one size.
-    Otherwise the size was a guess, which may be wrong: then the object is read again, and the bytes are not damaged if
-    they are the same again."""
+    """Whether parts that do not give the ETag are damaged. They are if the source states that all
+    parts have one size. Otherwise the size was a guess, which may be wrong: then the object is read
+    again, and the bytes are not damaged if they are the same again."""
     stated = await _stated_sizes(route, upload)
     if stated:
         return all(each == upload.source_part for each in stated[:-1])

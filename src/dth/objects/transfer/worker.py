@@ -1,7 +1,7 @@
 """A worker takes messages, transfers objects and parts, and writes outcomes.
 
-The order prevents losses: the worker settles outcomes, then sends retries as messages of their own, then deletes the
-original message. All steps before the delete can happen twice without harm.
+The order prevents losses: the worker settles outcomes, then sends retries as messages of their own,
+then deletes the original message. All steps before the delete can happen twice without harm.
 """
 
 import asyncio
@@ -77,7 +77,8 @@ class ObjectWorker:
         self._room.set()
 
     async def run(self) -> None:
-        """Work until `stop` is called or the task is paused, then drain. Raises what a lane or keeper raised."""
+        """Work until `stop` is called or the task is paused, then drain. Raises what a lane or
+        keeper raised."""
         native.keep_memory(self._route.budget.size)
         carriers = [asyncio.create_task(self._lane()) for _ in range(lanes(self._route.parameters))]
         keepers = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._heartbeat())]
@@ -99,7 +100,7 @@ class ObjectWorker:
         await self._receive_loop()
         await self._drain()
 
-    # ------------------------------------------------------------------------------------------ receiving
+    # ------------------------------------------------------------------------------------ receiving
 
     async def _receive_loop(self) -> None:
         while not self._stopping.is_set():
@@ -117,7 +118,8 @@ class ObjectWorker:
                 await asyncio.sleep(0.05)
 
     async def _receive(self) -> list[Delivery]:
-        """The messages that the queue has. Returns without waiting for one when the worker is told to stop."""
+        """The messages that the queue has. Returns without waiting for one when the worker is told
+        to stop."""
         receiving = asyncio.ensure_future(self._platform.queue.receive(10, LEASE, WAIT))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -129,8 +131,9 @@ class ObjectWorker:
             await asyncio.gather(receiving, return_exceptions=True)
 
     async def _one_suspect(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """Take messages whose consumers crashed twice one at a time, and take nothing else until that one is done. So
-        the message that causes the crashes is identified, and the others do not run out of receives with it."""
+        """Take messages whose consumers crashed twice one at a time, and take nothing else until
+        that one is done. So the message that causes the crashes is identified, and the others do
+        not run out of receives with it."""
         waiting = [delivery for delivery in deliveries if _suspect(delivery)][1:]
         await self._platform.queue.release(waiting, RELEASE_DELAY)
         return [delivery for delivery in deliveries if delivery not in waiting]
@@ -151,7 +154,9 @@ class ObjectWorker:
         items = len(message.items) if isinstance(message, ObjectsMessage) else 1
         work = LeasedMessage(delivery, items)
         if isinstance(message, ObjectsMessage):
-            work.settled = await ownership.take(self._platform.records, message, self._route.parameters)
+            work.settled = await ownership.take(
+                self._platform.records, message, self._route.parameters
+            )
         self._run = getattr(message, "run", self._run)
         self._held.add(work)
         if not items:
@@ -160,7 +165,7 @@ class ObjectWorker:
         for index in range(items):
             self._todo.put_nowait((work, message, index))
 
-    # ------------------------------------------------------------------------------------------- carrying
+    # ------------------------------------------------------------------------------------- carrying
 
     async def _lane(self) -> None:
         if not self._open.enter_at_once():
@@ -185,7 +190,7 @@ class ObjectWorker:
         await self._platform.records.pause(reason)
         self.stop()
 
-    # -------------------------------------------------------------------------------------------- keeping
+    # -------------------------------------------------------------------------------------- keeping
 
     def _finish_one(self, work: LeasedMessage, *, last: bool = False) -> None:
         work.remaining -= 0 if last else 1
@@ -196,8 +201,8 @@ class ObjectWorker:
 
     async def _commit_loop(self) -> None:
         while True:
-            # Not `wait_for`: in Python 3.11 it loses a cancellation that arrives when its future is just done. A loop
-            # that missed its cancellation would keep `run` from ending.
+            # Not `wait_for`: in Python 3.11 it loses a cancellation that arrives when its future is
+            # just done. A loop that missed its cancellation would keep `run` from ending.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH):
                     await self._wake.wait()
@@ -205,8 +210,8 @@ class ObjectWorker:
             await self._commit()
 
     async def _commit(self) -> None:
-        """Write what has arrived, including the outcomes of packs still in progress, so that after a kill only the work
-        in flight is repeated."""
+        """Write what has arrived, including the outcomes of packs still in progress, so that after
+        a kill only the work in flight is repeated."""
         done, self._done = self._done, []
         await self._write_outcomes()
         kept = [work for work in done if not work.lost]
@@ -215,7 +220,9 @@ class ObjectWorker:
             for work in kept:
                 for upload in work.finished_uploads:
                     await self._handlers.multipart.finish(upload)
-            await self._platform.queue.delete([work.delivery for work in kept if work.release is None])
+            await self._platform.queue.delete(
+                [work.delivery for work in kept if work.release is None]
+            )
             for work in kept:
                 if work.release is not None:
                     await self._give_back(work)
@@ -243,7 +250,9 @@ class ObjectWorker:
         assert isinstance(message, ObjectsMessage)
         settled = {outcome.key for outcome in work.outcomes}
         singles = [
-            child(message, n, item) for n, item in enumerate(message.items, 1) if item.key not in settled
+            child(message, n, item)
+            for n, item in enumerate(message.items, 1)
+            if item.key not in settled
         ]
         sent = {again.message.id for again in work.again}
         await queue.send([encode(single) for single in singles if single.id not in sent], delay)
@@ -266,15 +275,19 @@ class ObjectWorker:
             extended = time.monotonic()
             self._look_for_progress()
             held = {work.delivery.id: work for work in self._held}
-            for lost in await self._platform.queue.extend([work.delivery for work in held.values()], LEASE):
+            for lost in await self._platform.queue.extend(
+                [work.delivery for work in held.values()], LEASE
+            ):
                 held[lost].lost = True
             if await self._platform.records.paused():
                 self.stop()
 
     def _look_for_progress(self) -> None:
-        """Do not hold work that makes no progress: end the worker, so that the queue delivers the work again.
+        """Do not hold work that makes no progress: end the worker, so that the queue delivers the
+        work again.
 
-        Counts heartbeats, not seconds: a process that was suspended for a while has missed nothing."""
+        Counts heartbeats, not seconds: a process that was suspended for a while has missed
+        nothing."""
         route = self._route
         seen = (frozenset(self._held), route.transport.requests, route.transport.bytes_under_way)
         held_back = route.source.held_back or route.dest.held_back
@@ -283,8 +296,13 @@ class ObjectWorker:
         self._still = 0 if moves else self._still + 1
         if self._still >= STILL:
             held = len(self._held)
-            log.error("the work in progress has stalled, and is given up", extra={"fields": {"held": held}})
-            raise Stalled(f"{held} messages in progress, and nothing has moved for {STILL * HEARTBEAT:.0f} s")
+            log.error(
+                "the work in progress has stalled, and is given up",
+                extra={"fields": {"held": held}},
+            )
+            raise Stalled(
+                f"{held} messages in progress, and nothing has moved for {STILL * HEARTBEAT:.0f} s"
+            )
 
     async def _report(self) -> None:
         gauge, route = self._progress, self._route
@@ -293,7 +311,10 @@ class ObjectWorker:
         source, dest = route.source.gate, route.dest.gate
         gauge.throttled = source.throttled + dest.throttled
         gauge.errors = source.errors + dest.errors
-        gauge.source_latency, gauge.dest_latency = source.take_latency() * 1000, dest.take_latency() * 1000
+        gauge.source_latency, gauge.dest_latency = (
+            source.take_latency() * 1000,
+            dest.take_latency() * 1000,
+        )
         transport = route.transport
         gauge.bytes_in, gauge.bytes_out, gauge.requests = (
             transport.bytes_in,
@@ -302,9 +323,14 @@ class ObjectWorker:
         )
         gauge.counted = self._settled + route.tally.recorded
         # A relayed byte counts half when it was received, and in full when it was sent.
-        gauge.under_way = (transport.bytes_under_way + route.tally.held) // 2 + sum(map(_copied, self._held))
+        gauge.under_way = (transport.bytes_under_way + route.tally.held) // 2 + sum(
+            map(_copied, self._held)
+        )
         await self._platform.gauges.report(gauge)
-        for note in {*route.source.capabilities.notes, *route.dest.capabilities.notes} - self._notes:
+        for note in {
+            *route.source.capabilities.notes,
+            *route.dest.capabilities.notes,
+        } - self._notes:
             self._notes.add(note)
             await self._note(note)
 
@@ -327,7 +353,8 @@ class ObjectWorker:
 
 
 def _waits(waiting: dict[str, tuple[str, float]]) -> str:
-    """What the worker waits for, in one line; "" for nothing. Drops what another worker must have taken since."""
+    """What the worker waits for, in one line; "" for nothing. Drops what another worker must have
+    taken since."""
     now = time.monotonic()
     for key in [key for key, (_, until) in waiting.items() if until < now]:
         del waiting[key]
@@ -339,7 +366,8 @@ def _waits(waiting: dict[str, tuple[str, float]]) -> str:
 
 
 def _throttled(route: ObjectRoute) -> str:
-    """The request rates that the stores accept after they refused more; "" if they refused nothing."""
+    """The request rates that the stores accept after they refused more; "" if they refused
+    nothing."""
     return "; ".join(
         f"the {side} throttles: {client.throttled_to:.0f} requests/s"
         for side, client in (("source", route.source), ("destination", route.dest))
@@ -348,9 +376,12 @@ def _throttled(route: ObjectRoute) -> str:
 
 
 def _copied(work: LeasedMessage) -> int:
-    """Bytes of its objects that are copied but not in the ledger yet. Objects in parts are counted part by part."""
+    """Bytes of its objects that are copied but not in the ledger yet. Objects in parts are counted
+    part by part."""
     parted = {upload.key for upload in work.finished_uploads}
-    return sum(outcome.bytes for outcome in work.outcomes[work.written :] if outcome.key not in parted)
+    return sum(
+        outcome.bytes for outcome in work.outcomes[work.written :] if outcome.key not in parted
+    )
 
 
 def _suspect(delivery: Delivery) -> bool:

@@ -1,6 +1,8 @@
-"""The hosts that secrets are bound to: one item per secret in the hub's table. The hub writes it, tasks read it.
+"""The hosts that secrets are bound to: one item per secret in the hub's table. The hub writes it,
+tasks read it.
 
-A secret without an item may be used with any host: it is older than the items, or was not created by the hub.
+A secret without an item may be used with any host: it is older than the items, or was not created
+by the hub.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Calls to AWS services: botocore clients with the credentials of the environment (instance role, container,
-variables), each call on a thread.
+"""Calls to AWS services: botocore clients with the credentials of the environment (instance role,
+container, variables), each call on a thread.
 
-botocore retries throttling, 5xx answers and broken connections, with backoff. Any remaining error becomes a
-StateError of one line: the platform cannot be used as it is.
+botocore retries throttling, 5xx answers and broken connections, with backoff. Any remaining error
+becomes a StateError of one line: the platform cannot be used as it is.
 """
 
 import asyncio
@@ -95,15 +95,16 @@ _making = threading.Lock()
 
 @cache
 def _session() -> Any:
-    """One session per process: it reads each service's model once, and refreshes the credentials of all clients."""
+    """One session per process: it reads each service's model once, and refreshes the credentials of
+    all clients."""
     import botocore.session
 
     return botocore.session.Session()
 
 
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:
-    """Complete the work even if the caller is cancelled: a call that was sent to AWS cannot be taken back, and the
-    code after it must know its result."""
+    """Complete the work even if the caller is cancelled: a call that was sent to AWS cannot be
+    taken back, and the code after it must know its result."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
@@ -123,7 +124,9 @@ def pauses(first: float = 0.05, last: float = 2.0, times: int = 12) -> Iterator[
 def _refused(error: Any, service: str) -> Refused:
     said = error.response.get("Error", {})
     code, message = str(said.get("Code", "")), _line(str(said.get("Message", "")))
-    line = f"{service}:{error.operation_name} was refused: {code}{f': {message}' if message else ''}"
+    line = (
+        f"{service}:{error.operation_name} was refused: {code}{f': {message}' if message else ''}"
+    )
     return Refused(line, code, error.response)
 
 

@@ -1,5 +1,5 @@
-"""Confinement on AWS: code of a task or a hub opens no file of its machine for users, and connects only to networks
-that the deployment allows: the variable `DTH_ALLOWED_NETWORKS`, comma-separated.
+"""Confinement on AWS: code of a task or a hub opens no file of its machine for users, and connects
+only to networks that the deployment allows: the variable `DTH_ALLOWED_NETWORKS`, comma-separated.
 """
 
 import os

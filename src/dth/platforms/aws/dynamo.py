@@ -1,4 +1,5 @@
-"""DynamoDB as the adapters use it: items as plain dictionaries, and batches that are always completed.
+"""DynamoDB as the adapters use it: items as plain dictionaries, and batches that are always
+completed.
 
 In expressions, every attribute name has the prefix `#`, and every value the prefix `:`.
 """
@@ -73,11 +74,19 @@ class Dynamo:
         return written.ok
 
     async def update(
-        self, table: str, key: Item, update: str, condition: str = "", values: Mapping[str, Any] | None = None
+        self,
+        table: str,
+        key: Item,
+        update: str,
+        condition: str = "",
+        values: Mapping[str, Any] | None = None,
     ) -> ConditionalWrite:
         """Update an item if the condition holds; creates it if it does not exist."""
         arguments = _expressions(
-            f"{update} {condition}", values or {}, UpdateExpression=update, ConditionExpression=condition
+            f"{update} {condition}",
+            values or {},
+            UpdateExpression=update,
+            ConditionExpression=condition,
         )
         return await self._conditional(
             "update_item",
@@ -90,13 +99,18 @@ class Dynamo:
     async def delete(self, table: str, key: Item) -> None:
         await self._call("delete_item", TableName=self._tables[table], Key=to_item(key))
 
-    async def get_many(self, table: str, keys: Sequence[Item], attributes: Sequence[str] = ()) -> list[Item]:
-        """The existing items among these keys, in no order, read consistently. `keys` must not contain duplicates."""
+    async def get_many(
+        self, table: str, keys: Sequence[Item], attributes: Sequence[str] = ()
+    ) -> list[Item]:
+        """The existing items among these keys, in no order, read consistently. `keys` must not
+        contain duplicates."""
         pieces = [keys[first : first + GET_AT_ONCE] for first in range(0, len(keys), GET_AT_ONCE)]
         found = await each_of(lambda piece: self._get_piece(table, piece, attributes), pieces)
         return [item for items in found for item in items]
 
-    async def _get_piece(self, table: str, keys: Sequence[Item], attributes: Sequence[str]) -> list[Item]:
+    async def _get_piece(
+        self, table: str, keys: Sequence[Item], attributes: Sequence[str]
+    ) -> list[Item]:
         name = self._tables[table]
         wanted: dict[str, Any] = {"Keys": [to_item(key) for key in keys], "ConsistentRead": True}
         if attributes:
@@ -113,11 +127,16 @@ class Dynamo:
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         raise StateError(f"dynamodb: table {name} does not keep up: items are left unread")
 
-    async def write_many(self, table: str, puts: Sequence[Item] = (), deletes: Sequence[Item] = ()) -> None:
+    async def write_many(
+        self, table: str, puts: Sequence[Item] = (), deletes: Sequence[Item] = ()
+    ) -> None:
         """Put and delete without conditions, in no order."""
         requests: list[Item] = [{"PutRequest": {"Item": to_item(item)}} for item in puts]
         requests += [{"DeleteRequest": {"Key": to_item(key)}} for key in deletes]
-        pieces = [requests[first : first + WRITE_AT_ONCE] for first in range(0, len(requests), WRITE_AT_ONCE)]
+        pieces = [
+            requests[first : first + WRITE_AT_ONCE]
+            for first in range(0, len(requests), WRITE_AT_ONCE)
+        ]
         await each_of(lambda piece: self._write_piece(self._tables[table], piece), pieces)
 
     async def _write_piece(self, name: str, requests: Sequence[Item]) -> None:
@@ -130,19 +149,25 @@ class Dynamo:
         raise StateError(f"dynamodb: table {name} does not keep up: items are left unwritten")
 
     async def transact(self, actions: Sequence[TransactItem]) -> list[str]:
-        """Carry out all actions, or none. Returns an empty list on success; otherwise one code per action ("None" if
-        that action was possible). Waits for other transactions on the same items."""
+        """Carry out all actions, or none. Returns an empty list on success; otherwise one code per
+        action ("None" if that action was possible). Waits for other transactions on the same
+        items."""
         token = str(uuid.uuid4())  # makes a repeated call count once
         requests = [self._action(action) for action in actions]
         for pause in pauses(times=20):
             try:
-                await self._call("transact_write_items", TransactItems=requests, ClientRequestToken=token)
+                await self._call(
+                    "transact_write_items", TransactItems=requests, ClientRequestToken=token
+                )
                 return []
             except Refused as error:
                 if error.code == "TransactionInProgressException":
                     codes = ["TransactionConflict"]
                 elif error.code == "TransactionCanceledException":
-                    codes = [str(each.get("Code")) for each in error.answer.get("CancellationReasons", [])]
+                    codes = [
+                        str(each.get("Code"))
+                        for each in error.answer.get("CancellationReasons", [])
+                    ]
                 else:
                     raise
                 if "ConditionalCheckFailed" in codes:
@@ -155,7 +180,9 @@ class Dynamo:
     def _action(self, action: TransactItem) -> Item:
         named: dict[str, Any] = {"TableName": self._tables[action.table]}
         named |= _expressions(
-            f"{action.update} {action.condition}", action.values, ConditionExpression=action.condition
+            f"{action.update} {action.condition}",
+            action.values,
+            ConditionExpression=action.condition,
         )
         if action.item is not None:
             return {"Put": {**named, "Item": to_item(action.item)}}
@@ -175,9 +202,13 @@ class Dynamo:
         limit: int = 0,
         newest: bool = False,
     ) -> AsyncIterator[Item]:
-        """Items in the order of their sort key (`newest`: in reverse order). `limit`: items per read."""
+        """Items in the order of their sort key (`newest`: in reverse order). `limit`: items per
+        read."""
         arguments = _expressions(
-            f"{condition} {filter}", values, KeyConditionExpression=condition, FilterExpression=filter
+            f"{condition} {filter}",
+            values,
+            KeyConditionExpression=condition,
+            FilterExpression=filter,
         )
         if index:
             arguments["IndexName"] = index
@@ -189,7 +220,11 @@ class Dynamo:
             yield item
 
     async def scan(
-        self, table: str, filter: str = "", values: Mapping[str, Any] | None = None, after: Item | None = None
+        self,
+        table: str,
+        filter: str = "",
+        values: Mapping[str, Any] | None = None,
+        after: Item | None = None,
     ) -> AsyncIterator[Item]:
         """All items, in DynamoDB's own order; with `after`, those after it in that order."""
         arguments = _expressions(filter, values or {}, FilterExpression=filter)
@@ -210,7 +245,9 @@ class Dynamo:
 
     async def _conditional(self, operation: str, **arguments: Any) -> ConditionalWrite:
         try:
-            answer = await self._call(operation, ReturnValuesOnConditionCheckFailure="ALL_OLD", **arguments)
+            answer = await self._call(
+                operation, ReturnValuesOnConditionCheckFailure="ALL_OLD", **arguments
+            )
             return ConditionalWrite(True, from_item(answer.get("Attributes", {})))
         except Refused as error:
             if error.code != "ConditionalCheckFailedException":
@@ -225,8 +262,8 @@ PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExcee
 
 
 async def each_of(work: Callable[[T], Awaitable[R]], things: Sequence[T]) -> list[R]:
-    """Call `work` on each of the things, several at the same time; results are in order. After a failure nothing new
-    starts, and work in progress has ended when the error is raised."""
+    """Call `work` on each of the things, several at the same time; results are in order. After a
+    failure nothing new starts, and work in progress has ended when the error is raised."""
     if len(things) == 1:
         return [await work(things[0])]
     gate = asyncio.Semaphore(AT_ONCE)
@@ -255,7 +292,11 @@ def _expressions(text: str, values: Mapping[str, Any], **expressions: str) -> di
     arguments: dict[str, Any] = {name: given for name, given in expressions.items() if given}
     if names := {f"#{name}": name for name in _NAMES.findall(text)}:
         arguments["ExpressionAttributeNames"] = names
-    used = {f":{name}": to_value(value) for name, value in values.items() if re.search(rf":{name}\b", text)}
+    used = {
+        f":{name}": to_value(value)
+        for name, value in values.items()
+        if re.search(rf":{name}\b", text)
+    }
     if used:
         arguments["ExpressionAttributeValues"] = used
     return arguments

@@ -1,5 +1,6 @@
-"""The reports of a process about itself. For CloudWatch in its embedded metric format: JSON lines on a stream, which
-the log agent sends there; one line per minute. For the hub as an item of the state table, every ten seconds.
+"""The reports of a process about itself. For CloudWatch in its embedded metric format: JSON lines
+on a stream, which the log agent sends there; one line per minute. For the hub as an item of the
+state table, every ten seconds.
 """
 
 import contextlib
@@ -68,7 +69,9 @@ class AwsGauges:
         if gauge.at - self._kept >= KEEP_EVERY:
             self._kept = gauge.at
             with contextlib.suppress(StateError):  # another report follows soon
-                await self._dynamo.put("state", {"pk": "gauge", "sk": gauge.process, **asdict(gauge)})
+                await self._dynamo.put(
+                    "state", {"pk": "gauge", "sk": gauge.process, **asdict(gauge)}
+                )
 
     async def all(self) -> list[Gauge]:
         found = {}
@@ -106,7 +109,8 @@ class AwsGauges:
                 "CloudWatchMetrics": [
                     {
                         "Namespace": NAMESPACE,
-                        # Each further set of dimensions would be as many metrics again, and all cost money.
+                        # Each further set of dimensions would be as many metrics again, and all
+                        # cost money.
                         "Dimensions": [["Task"]],
                         "Metrics": [{"Name": metric, "Unit": units[metric]} for metric in values],
                     }

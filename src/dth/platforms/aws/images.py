@@ -1,7 +1,7 @@
 """The history of one task's images: `Image` is the image's key, `Tag` its run as ten digits.
 
-A table of images is small, because it holds only images that runs had work with. So queries over all images read the
-whole table.
+A table of images is small, because it holds only images that runs had work with. So queries over
+all images read the whole table.
 """
 
 import time
@@ -15,7 +15,9 @@ from dth.platforms.aws.items import Item, line
 from dth.platforms.aws.tables import BY_RUN
 
 # Maps each field to its attribute; `key` and `run` are the table's own.
-NAMES = {each.name: each.name.title().replace("_", "") for each in fields(ImageRecord)} | {"key": "Image"}
+NAMES = {each.name: each.name.title().replace("_", "") for each in fields(ImageRecord)} | {
+    "key": "Image"
+}
 
 
 class AwsImages:
@@ -31,7 +33,9 @@ class AwsImages:
     async def _write(self, image: ImageRecord) -> None:
         if image.status is Status.PENDING:
             condition = "attribute_not_exists(#Image) OR #Status = :pending"
-            await self._dynamo.put("images", _item(image), condition, {"pending": Status.PENDING.value})
+            await self._dynamo.put(
+                "images", _item(image), condition, {"pending": Status.PENDING.value}
+            )
         else:
             await self._dynamo.put("images", _item(image))
 
@@ -63,7 +67,9 @@ class AwsImages:
 
     async def history(self, key: str, limit: int = 100) -> list[ImageRecord]:
         found: list[ImageRecord] = []
-        query = self._dynamo.query("images", "#Image = :key", {"key": key}, limit=limit, newest=True)
+        query = self._dynamo.query(
+            "images", "#Image = :key", {"key": key}, limit=limit, newest=True
+        )
         async for item in query:
             found.append(_image(item))
             if len(found) == limit:

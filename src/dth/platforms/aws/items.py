@@ -1,12 +1,12 @@
 """Conversion of values to DynamoDB and back.
 
-Numbers are written as Python writes them and read as int or float, without `Decimal`. Empty values ("" and None) are
-not stored, so they are absent when an item is read.
+Numbers are written as Python writes them and read as int or float, without `Decimal`. Empty values
+("" and None) are not stored, so they are absent when an item is read.
 
-An object's key becomes a string of at most 1,024 bytes, the limit of a sort key. DynamoDB accepts only UTF-8, so
-bytes that are not UTF-8 (lone surrogates in `str`) are written as characters from the end of plane 16; such
-characters in a key are doubled. A key that gets too long is replaced by its hash, and is stored in the attribute
-`Key`.
+An object's key becomes a string of at most 1,024 bytes, the limit of a sort key. DynamoDB accepts
+only UTF-8, so bytes that are not UTF-8 (lone surrogates in `str`) are written as characters from
+the end of plane 16; such characters in a key are doubled. A key that gets too long is replaced by
+its hash, and is stored in the attribute `Key`.
 """
 
 import hashlib
@@ -77,7 +77,9 @@ def unpack(data: bytes) -> Any:
 
 
 def to_item(values: Mapping[str, Any]) -> Item:
-    return {name: to_value(value) for name, value in values.items() if value is not None and value != ""}
+    return {
+        name: to_value(value) for name, value in values.items() if value is not None and value != ""
+    }
 
 
 def to_value(value: Any) -> Item:

@@ -1,18 +1,19 @@
 """The outcomes of objects, each counted once without a transaction per object.
 
-A process that writes a batch of outcomes first announces it in its ledger (one item per run and process): the name of
-the batch, and what it is about to write. It then writes each record with one conditional update, which stores the name
-of the batch in `r<run>`, unless another batch has stored its name there. A last update adds up what was written and
-clears the announcement.
+A process that writes a batch of outcomes first announces it in its ledger (one item per run and
+process): the name of the batch, and what it is about to write. It then writes each record with one
+conditional update, which stores the name of the batch in `r<run>`, unless another batch has stored
+its name there. A last update adds up what was written and clears the announcement.
 
-A process that finds an abandoned announcement reads the records and counts those that carry the name of the batch;
-`counted` says which ones were counted. So any process can count a batch at any time, even while its writer is alive
-and continues: the first process that sees a record counts it.
+A process that finds an abandoned announcement reads the records and counts those that carry the
+name of the batch; `counted` says which ones were counted. So any process can count a batch at any
+time, even while its writer is alive and continues: the first process that sees a record counts it.
 
-    {"pk": "run#0000000007", "sk": "ledger#worker-1", "done": 12, ..., "batch": "7/worker-1/s3cr", "intent": ...}
+    {"pk": "run#0000000007", "sk": "ledger#worker-1", "done": 12, ...,
+     "batch": "7/worker-1/s3cr", "intent": ...}
 
-A record belongs to the run that wrote it last. While it is PENDING, that is the run that must end it; the outcomes of
-other runs are counted, but do not change the record.
+A record belongs to the run that wrote it last. While it is PENDING, that is the run that must end
+it; the outcomes of other runs are counted, but do not change the record.
 """
 
 import asyncio
@@ -63,7 +64,8 @@ class Ledger:
         self._lock = asyncio.Lock()  # one batch at a time
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
-        """Write the outcomes, and count those that were not written before. Returns how many were counted."""
+        """Write the outcomes, and count those that were not written before. Returns how many were
+        counted."""
         # Of two outcomes for one object, the first.
         first = {(each.key, each.run): each for each in reversed(outcomes)}
         batches = list(_batches(first.values()))
@@ -74,7 +76,9 @@ class Ledger:
         if "/" not in batch:
             # The mark names the other run that has the object.
             return
-        item = await self._dynamo.get("state", _ledger_key(run, batch.split("/", 1)[1].rpartition("/")[0]))
+        item = await self._dynamo.get(
+            "state", _ledger_key(run, batch.split("/", 1)[1].rpartition("/")[0])
+        )
         if item.get("batch") == batch:
             await self._look(run, item)
 
@@ -95,9 +99,11 @@ class Ledger:
         wanted = [{"ObjectKey": text} for text in by_text]
         mark = f"r{run}"
         found = await self._dynamo.get_many("objects", wanted, ["ObjectKey", "Status", "Run", mark])
-        return {by_text[item["ObjectKey"]] for item in found if mark in item and not _is_due(item, run)}
+        return {
+            by_text[item["ObjectKey"]] for item in found if mark in item and not _is_due(item, run)
+        }
 
-    # ----------------------------------------------------------------------------------------- one batch
+    # ------------------------------------------------------------------------------------ one batch
 
     async def _settle(self, batches: list[list[Outcome]]) -> int:
         async with self._lock:
@@ -115,7 +121,9 @@ class Ledger:
     async def _announce(self, run: int, batch: str, entries: list[LedgerEntry]) -> None:
         intent = pack([list(astuple(each)) for each in entries])
         values = {"batch": batch, "intent": intent, "none": "0", "now": time.time()}
-        update = "SET #batch = :batch, #intent = :intent, #counted = :none, #at = :now REMOVE #looked"
+        update = (
+            "SET #batch = :batch, #intent = :intent, #counted = :none, #at = :now REMOVE #looked"
+        )
         while True:
             put = await self._dynamo.update(
                 "state",
@@ -129,16 +137,22 @@ class Ledger:
             await self._look(run, put.old, last=True)  # left by an earlier life of this process
 
     async def _write(self, outcome: Outcome, batch: str, floor: int) -> bool:
-        """Write one outcome, unless this run has written one before. The condition makes sure that it is counted
-        once."""
+        """Write one outcome, unless this run has written one before. The condition makes sure that
+        it is counted once."""
         mark = f"r{outcome.run}"
         key = {"ObjectKey": key_text(outcome.key)}
         update, values = _record(outcome, mark)
-        values |= {"run": outcome.run, "batch": batch, "pending": Status.PENDING.value, "floor": floor}
+        values |= {
+            "run": outcome.run,
+            "batch": batch,
+            "pending": Status.PENDING.value,
+            "floor": floor,
+        }
         values["known"] = outcome.sequencer
         condition = (
-            f"(#Run = :run AND #Status = :pending{_not_overtaken(outcome)}) OR (attribute_not_exists(#{mark}) AND ("
-            "attribute_not_exists(#Run) OR (#Run <= :run AND (#Status <> :pending OR #Run <= :floor))))"
+            f"(#Run = :run AND #Status = :pending{_not_overtaken(outcome)}) OR "
+            f"(attribute_not_exists(#{mark}) AND (attribute_not_exists(#Run) OR (#Run <= :run "
+            "AND (#Status <> :pending OR #Run <= :floor))))"
         )
         front = await self._dynamo.update("objects", key, update, condition, values)
         if front.ok:
@@ -151,7 +165,11 @@ class Ledger:
             return False
         # A later run has written the record or waits for it: this outcome is only counted.
         late = await self._dynamo.update(
-            "objects", key, f"SET #{mark} = :batch", f"attribute_not_exists(#{mark})", {"batch": batch}
+            "objects",
+            key,
+            f"SET #{mark} = :batch",
+            f"attribute_not_exists(#{mark})",
+            {"batch": batch},
         )
         return late.ok or bool(late.old.get(mark) == batch)
 
@@ -174,8 +192,8 @@ class Ledger:
         last: bool,
         known: int = 0,
     ) -> None:
-        """Add what was written but not counted. `written` and `known` are bit sets, one bit per entry; `last` clears
-        the announcement."""
+        """Add what was written but not counted. `written` and `known` are bit sets, one bit per
+        entry; `last` clears the announcement."""
         while True:
             added = _tally(entries, written & ~known)
             update = "REMOVE #batch, #intent, #counted, #at, #looked"
@@ -203,9 +221,13 @@ class Ledger:
 
     async def _look(self, run: int, item: Item, *, last: bool = False) -> None:
         """Count the outcomes of an announced batch that are found written."""
-        entries = [LedgerEntry(key, Status(status), *rest) for key, status, *rest in unpack(item["intent"])]
+        entries = [
+            LedgerEntry(key, Status(status), *rest) for key, status, *rest in unpack(item["intent"])
+        ]
         batch, mark, known = item["batch"], f"r{run}", int(item["counted"], 16)
-        missing = [{"ObjectKey": key_text(e.key)} for n, e in enumerate(entries) if not known >> n & 1]
+        missing = [
+            {"ObjectKey": key_text(e.key)} for n, e in enumerate(entries) if not known >> n & 1
+        ]
         found = await self._dynamo.get_many("objects", missing, ["ObjectKey", mark])
         ours = {each["ObjectKey"] for each in found if each.get(mark) == batch}
         written = _mask([key_text(each.key) in ours for each in entries])
@@ -231,7 +253,9 @@ def _not_overtaken(outcome: Outcome) -> str:
     """The condition that no later event took effect since the transfer began."""
     if outcome.sequencer is None:
         return ""
-    return " AND #Sequencer = :known" if outcome.sequencer else " AND attribute_not_exists(#Sequencer)"
+    return (
+        " AND #Sequencer = :known" if outcome.sequencer else " AND attribute_not_exists(#Sequencer)"
+    )
 
 
 def _ledger_key(run: int, writer: str) -> Item:
@@ -239,7 +263,8 @@ def _ledger_key(run: int, writer: str) -> Item:
 
 
 def _record(outcome: Outcome, mark: str) -> tuple[str, Item]:
-    """The update of a record, and the values that it needs in addition to those of the condition."""
+    """The update of a record, and the values that it needs in addition to those of the
+    condition."""
     written: Item = {
         "Status": outcome.status.value,
         "Run": outcome.run,

@@ -1,7 +1,7 @@
 """Rates shared by all processes: one token bucket per item of the state table.
 
-A bucket is changed on the condition that nobody else has changed it in the meantime. The state that this process saw
-last is tried first, so a lease is a single write if nobody else uses the bucket.
+A bucket is changed on the condition that nobody else has changed it in the meantime. The state that
+this process saw last is tried first, so a lease is a single write if nobody else uses the bucket.
 """
 
 import asyncio
@@ -27,7 +27,8 @@ class AwsLimits:
         self._seen: dict[str, Item] = {}
 
     async def set_rates(self, rates: Mapping[str, float]) -> None:
-        """Set the rates. Each gets a new turn, so that a process with a cached bucket notices at its next lease."""
+        """Set the rates. Each gets a new turn, so that a process with a cached bucket notices at
+        its next lease."""
         for name, rate in rates.items():
             await self._dynamo.update(
                 "state",
@@ -46,12 +47,15 @@ class AwsLimits:
         for attempt in range(TRIES):
             now, seen = time.time(), self._seen.get(name, {})
             if not seen.get("rate"):
-                seen = self._seen[name] = await self._dynamo.get("state", {"pk": "limit", "sk": name})
+                seen = self._seen[name] = await self._dynamo.get(
+                    "state", {"pk": "limit", "sk": name}
+                )
             rate = seen.get("rate", 0.0)
             if not rate:
                 return Lease(wanted, 0.0, 0.0)
             capacity = rate * CAPACITY
-            # A clock that was set back gives nothing for that time; one that was set forward fills the bucket once.
+            # A clock that was set back gives nothing for that time; one that was set forward fills
+            # the bucket once.
             passed = max(0.0, now - seen.get("filled", 0.0))
             tokens = min(capacity, seen.get("tokens", capacity) + passed * rate)
             granted = min(wanted, tokens)

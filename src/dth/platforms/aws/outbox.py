@@ -1,15 +1,18 @@
-"""Pages in transit: what a finder commits in one step, across a queue and tables that share no transactions.
+"""Pages in transit: what a finder commits in one step, across a queue and tables that share no
+transactions.
 
-The first transaction writes the page (its content was compressed and stored just before) together with the counts.
-From then on the page is safe, and any process can repeat the remaining steps: send the messages, then delete the page.
-Sending the messages first would lose nothing either, but would count wrongly: if a finder died and started again, the
-objects that workers had copied by then would count as the same, not as enqueued.
+The first transaction writes the page (its content was compressed and stored just before) together
+with the counts. From then on the page is safe, and any process can repeat the remaining steps: send
+the messages, then delete the page. Sending the messages first would lose nothing either, but would
+count wrongly: if a finder died and started again, the objects that workers had copied by then would
+count as the same, not as enqueued.
 
-Most objects get no record here (`Enqueued.once`). The others become PENDING in the transactions that count them. If
-a page has more of them than fit into one transaction, it stores its progress (`step`), and which objects were already
-in progress (`pending`): no message is sent for those.
+Most objects get no record here (`Enqueued.once`). The others become PENDING in the transactions
+that count them. If a page has more of them than fit into one transaction, it stores its progress
+(`step`), and which objects were already in progress (`pending`): no message is sent for those.
 
-    {"pk": "outbox", "sk": "0000000007#k3y", "run": 7, "step": 1, "pieces": 1, "pending": {3, 5}, "at": ...}
+    {"pk": "outbox", "sk": "0000000007#k3y", "run": 7, "step": 1, "pieces": 1,
+     "pending": {3, 5}, "at": ...}
     {"pk": "page#0000000007#k3y", "sk": "0000", "page": ..., "expires": ...}
 """
 
@@ -112,19 +115,28 @@ class Outbox:
             elif run is not None or time.time() - item["at"] > LEFT_AFTER:
                 await unbroken(self._resume(item))
 
-    # --------------------------------------------------------------------------------------------- details
+    # -------------------------------------------------------------------------------------- details
 
     async def _commit(self, run: int, page: Page) -> None:
         log = _log_of(run, page)
         check(page.messages)
-        await self._dynamo.write_many("state", [_extra(run, key) for key in dict.fromkeys(page.extras)])
+        await self._dynamo.write_many(
+            "state", [_extra(run, key) for key in dict.fromkeys(page.extras)]
+        )
         left = page.messages or page.settled or page.same or len(log.steps) > 1
         if not left:
             await self._step(log, 0, None)
             return
         data = log.packed()
         name = f"{run:010d}#{secrets.token_urlsafe(9)}"
-        item: Item = {"pk": "outbox", "sk": name, "run": run, "at": time.time(), "step": 1, "pieces": 0}
+        item: Item = {
+            "pk": "outbox",
+            "sk": name,
+            "run": run,
+            "at": time.time(),
+            "step": 1,
+            "pieces": 0,
+        }
         if len(data) <= INLINE:
             item["page"] = data
         else:
@@ -160,7 +172,11 @@ class Outbox:
             )
             noted = await self._step(log, item["step"], forward)
             if noted is not None:
-                item = {**item, "step": item["step"] + 1, "pending": item.get("pending", set()) | noted}
+                item = {
+                    **item,
+                    "step": item["step"] + 1,
+                    "pending": item.get("pending", set()) | noted,
+                }
                 continue
             item = await self._dynamo.get("state", key)  # somebody else works on it, too
             if not item:
@@ -177,9 +193,11 @@ class Outbox:
         for number in range(pieces):
             await self._dynamo.delete("state", _piece_key(name, number))
 
-    async def _step(self, log: _StoredPage, step: int, forward: TransactItem | None) -> set[int] | None:
-        """One transaction, in which `forward` advances the page. Returns which objects are pending, by their numbers
-        in the page. None if the page is no longer at this step."""
+    async def _step(
+        self, log: _StoredPage, step: int, forward: TransactItem | None
+    ) -> set[int] | None:
+        """One transaction, in which `forward` advances the page. Returns which objects are pending,
+        by their numbers in the page. None if the page is no longer at this step."""
         steps = log.steps
         tracked = [each for each in steps[step] if isinstance(each, Enqueued)]
         cursors = [write_cursor(log.run, each) for each in steps[step] if isinstance(each, Cursor)]
@@ -187,7 +205,8 @@ class Outbox:
             marks, counts, pending = await self._marks(log, tracked)
             if step == len(steps) - 1:
                 counts = {
-                    name: counts.get(name, 0) + log.counts.get(name, 0) for name in {*counts, *log.counts}
+                    name: counts.get(name, 0) + log.counts.get(name, 0)
+                    for name in {*counts, *log.counts}
                 }
             numbers = {step * STEP + number for number in pending}
             more = [_noting(forward, numbers)] if forward else []
@@ -204,9 +223,9 @@ class Outbox:
     async def _marks(
         self, log: _StoredPage, tracked: Sequence[Enqueued]
     ) -> tuple[list[TransactItem], dict[str, int], list[int]]:
-        """Returns the actions that make these records PENDING in this run, what they count, and which records are
-        PENDING already. A record that is PENDING in another run stays there: its mark says that this run writes no
-        outcome for it."""
+        """Returns the actions that make these records PENDING in this run, what they count, and
+        which records are PENDING already. A record that is PENDING in another run stays there: its
+        mark says that this run writes no outcome for it."""
         run = log.run
         floor = (await self._runs.floor()).run
         mark, pending = f"r{run}", Status.PENDING.value
@@ -231,10 +250,14 @@ class Outbox:
                     values |= {"other": item["Run"], "theirs": str(item["Run"])}
                     condition = "#Status = :pending AND #Run = :other"
                     actions.append(
-                        TransactItem("objects", key, None, f"SET #{mark} = :theirs", False, condition, values)
+                        TransactItem(
+                            "objects", key, None, f"SET #{mark} = :theirs", False, condition, values
+                        )
                     )
                 continue
-            condition = "(attribute_not_exists(#Status) OR #Status <> :pending OR #Run <= :floor) AND "
+            condition = (
+                "(attribute_not_exists(#Status) OR #Status <> :pending OR #Run <= :floor) AND "
+            )
             if mark in item:
                 await self._ledger.settle_mine(run, item[mark])
                 condition += f"#{mark} = :mark"
@@ -255,7 +278,8 @@ class Outbox:
         return actions, counts, already
 
     async def _remember(self, record: Record) -> None:
-        """Write a record of an unchanged object, except over a PENDING one: its transfer will write a newer record."""
+        """Write a record of an unchanged object, except over a PENDING one: its transfer will write
+        a newer record."""
         values = {
             "Status": record.status.value,
             "Run": record.run,

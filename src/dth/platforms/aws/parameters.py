@@ -1,6 +1,8 @@
-"""The parameters of one task, in its state table: functions and machines of the task read them when they start.
+"""The parameters of one task, in its state table: functions and machines of the task read them when
+they start.
 
-The hub writes them, or for a task without a hub the stack itself. So a change of parameters needs no new machine.
+The hub writes them, or for a task without a hub the stack itself. So a change of parameters needs
+no new machine.
 """
 
 import json
@@ -25,10 +27,13 @@ NOT_IN_TEMPLATES = (
 
 
 async def read_parameters(dynamo: Dynamo) -> tuple[str, dict[str, str]]:
-    """The task's type, such as "S3EC2", and its parameters as texts. Raises StateError if there are none."""
+    """The task's type, such as "S3EC2", and its parameters as texts. Raises StateError if there are
+    none."""
     item = await dynamo.get("state", KEY)
     if not item:
-        raise StateError("the task's parameters have not been written yet; its stack does so when it is made")
+        raise StateError(
+            "the task's parameters have not been written yet; its stack does so when it is made"
+        )
     return str(item["type"]), json.loads(item["json"])
 
 

@@ -37,8 +37,8 @@ OPTIONAL = {"parts", "images", "secret_prefix", "bindings"}
 
 @dataclass(frozen=True, slots=True)
 class AwsNames:
-    """The resources that a deployment created for one task: its queues, its tables (`tables`), and the place of its
-    secrets."""
+    """The resources that a deployment created for one task: its queues, its tables (`tables`), and
+    the place of its secrets."""
 
     task: str
     region: str
@@ -57,11 +57,18 @@ class AwsNames:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "AwsNames":
-        """From the environment of a task's functions and machines. Raises UsageError for missing variables."""
-        given: dict[str, Any] = {field: environment.get(name, "") for field, name in VARIABLES.items()}
+        """From the environment of a task's functions and machines. Raises UsageError for missing
+        variables."""
+        given: dict[str, Any] = {
+            field: environment.get(name, "") for field, name in VARIABLES.items()
+        }
         given["region"] = given["region"] or environment.get("AWS_REGION", "")
-        if missing := [VARIABLES[field] for field in given if not given[field] and field not in OPTIONAL]:
-            raise UsageError(f"the environment does not say which task this is: {', '.join(missing)} missing")
+        if missing := [
+            VARIABLES[field] for field in given if not given[field] and field not in OPTIONAL
+        ]:
+            raise UsageError(
+                f"the environment does not say which task this is: {', '.join(missing)} missing"
+            )
         return cls(**given)
 
 
@@ -82,9 +89,10 @@ class AwsPlatform(Platform):
 async def open_platform(
     names: AwsNames, process: str, metrics: Lines | None = None
 ) -> AsyncIterator[AwsPlatform]:
-    """Open the task's ports for `process`, a name that no other live process of the task has: two processes with one
-    name would overwrite each other's counts. The id of a machine plus a number, or the id of a Lambda request, is
-    suitable. `metrics`: where lines of the embedded metric format are written, standard output by default."""
+    """Open the task's ports for `process`, a name that no other live process of the task has: two
+    processes with one name would overwrite each other's counts. The id of a machine plus a number,
+    or the id of a Lambda request, is suitable. `metrics`: where lines of the embedded metric format
+    are written, standard output by default."""
     aws = Aws(names.region, names.endpoint)
     tables = {each: getattr(names, each) for each in ("objects", "parts", "images", "state")}
     dynamo = Dynamo(aws, tables)

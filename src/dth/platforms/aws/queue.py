@@ -1,7 +1,8 @@
 """The queue of one task: SQS, with the dead letters in a separate queue.
 
-A message carries its id as an attribute. A message without one was not sent by this program: it is an S3 event
-notification, direct or through SNS. Its id is that of SQS, and the worker reads it unchanged (`s3.messages.decode`).
+A message carries its id as an attribute. A message without one was not sent by this program: it is
+an S3 event notification, direct or through SNS. Its id is that of SQS, and the worker reads it
+unchanged (`s3.messages.decode`).
 """
 
 import asyncio
@@ -55,7 +56,8 @@ class AwsQueue:
         try:
             return await asyncio.shield(receiving)
         except asyncio.CancelledError:
-            # A long poll cannot be cancelled: the messages that it still returns are given back later.
+            # A long poll cannot be cancelled: the messages that it still returns are given back
+            # later.
             task = asyncio.ensure_future(self._give_back(receiving))
             self._polls.add(task)
             task.add_done_callback(self._polls.discard)
@@ -69,9 +71,10 @@ class AwsQueue:
         return {delivery.id for delivery in (*lost, *dead)}
 
     async def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        """SQS counts every receive, and a message that was received too often becomes a dead letter. So this sends a
-        copy that knows how often the message was received, and then deletes the original. If the lease was lost, the
-        original stays beside the copy, which does no harm."""
+        """SQS counts every receive, and a message that was received too often becomes a dead
+        letter. So this sends a copy that knows how often the message was received, and then deletes
+        the original. If the lease was lost, the original stays beside the copy, which does no
+        harm."""
         alive = [each for each in deliveries if each.receipt.startswith(_ALIVE)]
         if alive:
             await unbroken(self._send_back(alive, delay, [each.receives - 1 for each in alive]))
@@ -93,7 +96,10 @@ class AwsQueue:
                     await self._call("purge_queue", kind)
                     break
                 except Refused as error:
-                    if not error.code.endswith("PurgeQueueInProgress") or time.monotonic() > deadline:
+                    if (
+                        not error.code.endswith("PurgeQueueInProgress")
+                        or time.monotonic() > deadline
+                    ):
                         raise
                 await asyncio.sleep(PURGE_PAUSE)
 
@@ -105,7 +111,7 @@ class AwsQueue:
         while self._polls:
             await asyncio.gather(*self._polls, return_exceptions=True)
 
-    # --------------------------------------------------------------------------------------------- sending
+    # -------------------------------------------------------------------------------------- sending
 
     async def _send(self, kind: str, entries: list[dict[str, Any]]) -> None:
         await each_of(lambda batch: self._send_batch(kind, batch), list(_batches(entries)))
@@ -121,10 +127,16 @@ class AwsQueue:
                     raise StateError(f"sqs does not take a message: {_said(each)}")
             entries = [entry for entry in entries if entry["Id"] in failed]
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-        raise StateError(f"sqs does not take {len(entries)} messages: {_said(next(iter(failed.values())))}")
+        raise StateError(
+            f"sqs does not take {len(entries)} messages: {_said(next(iter(failed.values())))}"
+        )
 
     async def _send_back(
-        self, deliveries: Sequence[Delivery], delay: float, receives: Sequence[int], to: str = _ALIVE
+        self,
+        deliveries: Sequence[Delivery],
+        delay: float,
+        receives: Sequence[int],
+        to: str = _ALIVE,
     ) -> None:
         """Send copies with these receive counts, then delete the originals."""
         entries = [
@@ -134,7 +146,7 @@ class AwsQueue:
         await self._send(to, entries)
         await self._by_receipt("delete_message_batch", deliveries, {})
 
-    # ------------------------------------------------------------------------------------------- receiving
+    # ------------------------------------------------------------------------------------ receiving
 
     async def _receive(self, limit: int, lease: float, wait: float) -> list[Delivery]:
         deadline = time.monotonic() + wait
@@ -190,7 +202,7 @@ class AwsQueue:
         with contextlib.suppress(StateError):  # their lease expires
             await self.release(await receiving)
 
-    # -------------------------------------------------------------------------------------------- receipts
+    # ------------------------------------------------------------------------------------- receipts
 
     async def _by_receipt(
         self, operation: str, deliveries: Sequence[Delivery], more: dict[str, Any]
@@ -211,7 +223,9 @@ class AwsQueue:
         lost: list[Delivery] = []
         left = {str(number): delivery for number, delivery in enumerate(deliveries)}
         for pause in pauses():
-            entries = [{"Id": n, "ReceiptHandle": each.receipt[1:], **more} for n, each in left.items()]
+            entries = [
+                {"Id": n, "ReceiptHandle": each.receipt[1:], **more} for n, each in left.items()
+            ]
             answer = await self._call(operation, kind, Entries=entries)
             failed = {each["Id"]: each for each in answer.get("Failed", [])}
             left = {number: delivery for number, delivery in left.items() if number in failed}
@@ -254,7 +268,8 @@ def _entry(message: Outgoing, delay: float, receives: int = 0) -> dict[str, Any]
 def _size(entry: dict[str, Any]) -> int:
     attributes = entry["MessageAttributes"].items()
     return len(entry["MessageBody"].encode()) + sum(
-        len(name) + len(each["DataType"]) + len(each["StringValue"].encode()) for name, each in attributes
+        len(name) + len(each["DataType"]) + len(each["StringValue"].encode())
+        for name, each in attributes
     )
 
 

@@ -7,8 +7,9 @@
 | outcomes of the workers, and their counting | `ledger` |
 | reading records, events, deletes of mirror mode | here |
 
-Most objects have no record before their outcome, so an object that is only enqueued is not found here. A record is
-PENDING if the object was tried before (a redrive), or may be enqueued again in its run (an event, an image).
+Most objects have no record before their outcome, so an object that is only enqueued is not found
+here. A record is PENDING if the object was tried before (a redrive), or may be enqueued again in
+its run (an event, an image).
 """
 
 import asyncio
@@ -41,7 +42,8 @@ SPOOL_PIECE = 1000
 
 
 class AwsRecords:
-    """`ports.Records` over DynamoDB. `writer` names this process; no other live process has this name."""
+    """`ports.Records` over DynamoDB. `writer` names this process; no other live process has this
+    name."""
 
     overlapping = False
 
@@ -51,7 +53,7 @@ class AwsRecords:
         self._ledger = Ledger(dynamo, self._runs, writer)
         self._outbox = Outbox(dynamo, self._runs, self._ledger, queue)
 
-    # ------------------------------------------------------------------------------------------------ runs
+    # ----------------------------------------------------------------------------------------- runs
 
     async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
         return await self._runs.begin(kind, beside)
@@ -77,7 +79,7 @@ class AwsRecords:
     async def paused(self) -> str:
         return await self._runs.paused()
 
-    # ---------------------------------------------------------------------------------------- the finder
+    # ----------------------------------------------------------------------------------- the finder
 
     async def cursors(self, run: int) -> list[Cursor]:
         # The caller continues where the previous caller stopped.
@@ -90,7 +92,10 @@ class AwsRecords:
     async def extras(self, run: int, after: str, limit: int) -> list[str]:
         condition, values = "#pk = :pk", {"pk": f"extra#{run:010d}"}
         if after:
-            condition, values = f"{condition} AND #sk > :after", {**values, "after": key_text(after)}
+            condition, values = (
+                f"{condition} AND #sk > :after",
+                {**values, "after": key_text(after)},
+            )
         found = self._dynamo.query("state", condition, values, limit=limit)
         return [key_of(item, "sk") for item in await _first(found, limit)]
 
@@ -123,7 +128,7 @@ class AwsRecords:
                 return
             ends = [end for end, code in zip(ends, codes[:-1], strict=True) if code == "None"]
 
-    # --------------------------------------------------------------------------------------- the workers
+    # ---------------------------------------------------------------------------------- the workers
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
         return await self._ledger.settle(outcomes)
@@ -154,7 +159,7 @@ class AwsRecords:
         )
         return written.ok
 
-    # -------------------------------------------------------------------------------------------- reading
+    # -------------------------------------------------------------------------------------- reading
 
     async def get(self, keys: Sequence[str]) -> dict[str, Record]:
         floor = await self._runs.floor()
@@ -169,7 +174,8 @@ class AwsRecords:
     async def scan(
         self, run: int | None = None, status: Status | None = None, prefix: str = ""
     ) -> AsyncIterator[Record]:
-        """FAILED and CANCELLED records come from the index; for others the whole table is read, and sorted on disk."""
+        """FAILED and CANCELLED records come from the index; for others the whole table is read, and
+        sorted on disk."""
         found = self._find(run, status, prefix)
         if status in INDEXED:
             async for record in found:
@@ -231,7 +237,8 @@ class AwsRecords:
     async def _find(
         self, run: int | None, status: Status | None, prefix: str, reason: str = "", after: str = ""
     ) -> AsyncIterator[Record]:
-        """Records above `after`: in key order if the index is used, otherwise in the order of the table."""
+        """Records above `after`: in key order if the index is used, otherwise in the order of the
+        table."""
         floor = await self._runs.floor()
         filters = ["attribute_exists(#Status)"]
         values: Item = {}
@@ -240,7 +247,9 @@ class AwsRecords:
                 filters.append(f"#{name} = :{name}")
                 values[name] = wanted
         if status in INDEXED:
-            items = self._attention(status, key_text(prefix), " AND ".join(filters), values, key_text(after))
+            items = self._attention(
+                status, key_text(prefix), " AND ".join(filters), values, key_text(after)
+            )
         else:
             if status is not None:
                 filters.append("#Status = :Status")
@@ -264,7 +273,9 @@ class AwsRecords:
             condition += " AND #ObjectKey > :after"
         elif prefix:
             condition += " AND begins_with(#ObjectKey, :prefix)"
-        found = self._dynamo.query("objects", condition, values, index=ATTENTION.name, filter=filter)
+        found = self._dynamo.query(
+            "objects", condition, values, index=ATTENTION.name, filter=filter
+        )
         async for item in found:
             if not item["ObjectKey"].startswith(prefix):
                 return  # they come in order: there are no more
@@ -277,7 +288,9 @@ class _Spool:
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("CREATE TABLE record (key BLOB PRIMARY KEY, record TEXT) WITHOUT ROWID")
+        self._database.execute(
+            "CREATE TABLE record (key BLOB PRIMARY KEY, record TEXT) WITHOUT ROWID"
+        )
 
     def add(self, records: Sequence[Record]) -> None:
         rows = [(r.key.encode("utf-8", "surrogateescape"), json.dumps(astuple(r))) for r in records]

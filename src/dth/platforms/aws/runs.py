@@ -7,7 +7,7 @@ In the state table:
 | `task` | `runs` | the `last` number, the `open` runs, `floor`: all runs up to it were cancelled |
 | `task` | `pause` | why the task is paused |
 | `run#<run>` | `head` | the run, and what its finder counted |
-| `run#<run>` | `ledger#<writer>` | what one process counted, and the batch that it is writing (`ledger`) |
+| `run#<run>` | `ledger#<writer>` | what a process counted, and the batch it is writing (`ledger`) |
 | `run#<run>` | `note#<hash>` | a note |
 | `cursors#<run>` | the cursor's id | |
 """
@@ -61,7 +61,9 @@ class Runs:
         finished = (*ENDED, *LISTED) if beside else ENDED
         while True:
             state = await self._state()
-            heads = await self._dynamo.get_many("state", [head_key(number) for number in state.open])
+            heads = await self._dynamo.get_many(
+                "state", [head_key(number) for number in state.open]
+            )
             going = [
                 int(head["pk"].removeprefix("run#"))
                 for head in heads
@@ -70,7 +72,12 @@ class Runs:
             if going:
                 return await self.get(max(going)), True
             new = Run(state.last + 1, kind, RunState.LISTING, time.time())
-            head = {**head_key(new.id), "kind": kind.value, "state": new.state.value, "started": new.started}
+            head = {
+                **head_key(new.id),
+                "kind": kind.value,
+                "state": new.state.value,
+                "started": new.started,
+            }
             taken = TransactItem(
                 "state",
                 STATE_KEY,
@@ -84,7 +91,10 @@ class Runs:
     async def find(self, number: int) -> Run | None:
         """The run with the sum of its counters."""
         items = [
-            item async for item in self._dynamo.query("state", "#pk = :pk", {"pk": head_key(number)["pk"]})
+            item
+            async for item in self._dynamo.query(
+                "state", "#pk = :pk", {"pk": head_key(number)["pk"]}
+            )
         ]
         head = next((item for item in items if item["sk"] == "head"), None)
         if head is None:
@@ -127,7 +137,11 @@ class Runs:
 
     async def set(self, number: int, state: RunState, error: str) -> None:
         ended = state in ENDED
-        values = {"state": state.value, "error": line(error), "ended": time.time() if ended else 0.0}
+        values = {
+            "state": state.value,
+            "error": line(error),
+            "ended": time.time() if ended else 0.0,
+        }
         head = TransactItem(
             "state",
             head_key(number),
@@ -153,14 +167,14 @@ class Runs:
         found = self._dynamo.query("state", "#pk = :pk AND begins_with(#sk, :ledger)", values)
         return [item async for item in found]
 
-    # ------------------------------------------------------------------------------------------- cursors
+    # -------------------------------------------------------------------------------------- cursors
 
     async def cursors(self, number: int) -> list[Cursor]:
         values = {"pk": f"cursors#{number:010d}"}
         found = [_cursor(item) async for item in self._dynamo.query("state", "#pk = :pk", values)]
         return sorted(found, key=lambda cursor: (cursor.scope, _bytes(cursor.after)))
 
-    # --------------------------------------------------------------------------------------------- pausing
+    # -------------------------------------------------------------------------------------- pausing
 
     async def pause(self, reason: str) -> None:
         await self._dynamo.put(
@@ -173,22 +187,25 @@ class Runs:
     async def paused(self) -> str:
         return str((await self._dynamo.get("state", PAUSE_KEY)).get("reason", ""))
 
-    # ------------------------------------------------------------------------------------------ cancelling
+    # ----------------------------------------------------------------------------------- cancelling
 
     async def floor(self, *, now: bool = False) -> Floor:
-        """The run up to which everything was cancelled: the value of this moment with `now`, otherwise a value up to
-        `FLOOR_AGE` seconds old."""
+        """The run up to which everything was cancelled: the value of this moment with `now`,
+        otherwise a value up to `FLOOR_AGE` seconds old."""
         if now or time.monotonic() - self._floor_read >= FLOOR_AGE:
             self._floor = (await self._state()).floor
             self._floor_read = time.monotonic()
         return self._floor
 
     async def cancel(self, reason: str) -> list[int]:
-        """End all runs: objects without an outcome are cancelled, and pending deletes are dropped. No record is
-        written: PENDING records are read as cancelled from then on. Returns the runs that were not balanced."""
+        """End all runs: objects without an outcome are cancelled, and pending deletes are dropped.
+        No record is written: PENDING records are read as cancelled from then on. Returns the runs
+        that were not balanced."""
         state = await self._state()
         runs = [
-            run for run in await self.newest(LOOKED_AT) if run.id in state.open or not run.counts.balanced
+            run
+            for run in await self.newest(LOOKED_AT)
+            if run.id in state.open or not run.counts.balanced
         ]
         for run in runs:
             await self._end(run, line(reason))

@@ -1,5 +1,5 @@
-"""Named secrets in Secrets Manager. Values are cached for some seconds, so that a rotation is noticed soon. No name
-can lead outside of the hub's own prefix.
+"""Named secrets in Secrets Manager. Values are cached for some seconds, so that a rotation is
+noticed soon. No name can lead outside of the hub's own prefix.
 """
 
 import re
@@ -19,9 +19,9 @@ NAME = re.compile(r"[\w+=,@-][\w+=,.@-]{0,254}")  # as on the local platform; no
 
 
 class AwsSecrets:
-    """`dth.core.secrets.BoundSecrets`, for use on threads. `prefix`: the prefix that the hub may read, such as
-    `dth/`. `bindings`: the hub's table, which has the bindings of secrets; "": there is no hub, and only the task's
-    creator uses the secrets."""
+    """`dth.core.secrets.BoundSecrets`, for use on threads. `prefix`: the prefix that the hub may
+    read, such as `dth/`. `bindings`: the hub's table, which has the bindings of secrets; "": there
+    is no hub, and only the task's creator uses the secrets."""
 
     def __init__(self, aws: Aws, prefix: str, bindings: str = "") -> None:
         self._aws = aws
@@ -49,8 +49,8 @@ class AwsSecrets:
     def _look(self, name: str) -> tuple[str, tuple[str, ...]]:
         if not NAME.fullmatch(name):
             raise UsageError(
-                f"{name[:80]!r} is not a valid name for a secret: letters, digits and any of _+=,.@- make "
-                "one, up to 255"
+                f"{name[:80]!r} is not a valid name for a secret: letters, digits and any of "
+                "_+=,.@- make one, up to 255"
             )
         with self._lock:
             read, text, bindings = self._kept.get(name, (-KEPT, "", ()))
@@ -73,10 +73,14 @@ class AwsSecrets:
 
     def _read(self, name: str) -> str:
         try:
-            answer = self._aws.call_now("secretsmanager", "get_secret_value", SecretId=self._prefix + name)
+            answer = self._aws.call_now(
+                "secretsmanager", "get_secret_value", SecretId=self._prefix + name
+            )
         except Refused as error:
             if error.code == "ResourceNotFoundException":
-                raise UsageError(f"there is no secret {self._prefix + name!r} in Secrets Manager") from None
+                raise UsageError(
+                    f"there is no secret {self._prefix + name!r} in Secrets Manager"
+                ) from None
             raise UsageError(f"secret {name!r} cannot be read: {error}") from None
         except StateError as error:
             raise UsageError(f"secret {name!r} cannot be read: {error}") from None

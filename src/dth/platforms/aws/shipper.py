@@ -1,7 +1,8 @@
-"""Sends a process's output to CloudWatch Logs: its log, and its metrics as lines of the embedded metric format.
+"""Sends a process's output to CloudWatch Logs: its log, and its metrics as lines of the embedded
+metric format.
 
-Sending never blocks the process and never makes it fail: lines that CloudWatch does not accept for a long time are
-dropped, and a line says how many.
+Sending never blocks the process and never makes it fail: lines that CloudWatch does not accept for
+a long time are dropped, and a line says how many.
 """
 
 import contextlib

@@ -1,11 +1,12 @@
-"""The tables of one task: their keys and indexes, in one place. Tests and the deployment create tables from it.
+"""The tables of one task: their keys and indexes, in one place. Tests and the deployment create
+tables from it.
 
 | table | key | holds |
 |---|---|---|
 | objects | `ObjectKey` | the record of each object; in `r<run>` which batch wrote its outcome |
 | parts | `UploadId`, `PartNumber` | the parts of uploads in progress |
-| images | `Image`, `Tag` | the history of images; `Image` is the image's key, `Tag` the run as ten digits |
-| state | `pk`, `sk` | runs and their ledgers, cursors, pages in transit, notes, limits, live uploads |
+| images | `Image`, `Tag` | the history of images: the image's key, the run as ten digits |
+| state | `pk`, `sk` | runs, ledgers, cursors, pages in transit, notes, limits, live uploads |
 
 All are billed on demand. The state table has a time to live in `expires` (seconds since the epoch).
 """
@@ -56,13 +57,17 @@ TABLES = {
 
 def create_table(name: str, table: Table) -> dict[str, Any]:
     """The arguments of CreateTable."""
-    keys = [(table.partition, table.sort), *((index.partition, index.sort) for index in table.indexes)]
+    keys = [
+        (table.partition, table.sort),
+        *((index.partition, index.sort) for index in table.indexes),
+    ]
     attributes = {each.name: each.type for pair in keys for each in pair if each}
     arguments: dict[str, Any] = {
         "TableName": name,
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [
-            {"AttributeName": attribute, "AttributeType": kind} for attribute, kind in attributes.items()
+            {"AttributeName": attribute, "AttributeType": kind}
+            for attribute, kind in attributes.items()
         ],
         "KeySchema": _schema(table.partition, table.sort),
     }

@@ -1,10 +1,11 @@
-"""The records of giant uploads and their parts. A change of state is one conditional write, so only one
-caller succeeds.
+"""The records of giant uploads and their parts. A change of state is one conditional write, so only
+one caller succeeds.
 
-A live upload is an item of the state table, with `upload` and its key, so that listing live uploads reads nothing else.
-When an upload ends, its item becomes `ended`, and its parts are deleted:
+A live upload is an item of the state table, with `upload` and its key, so that listing live uploads
+reads nothing else. When an upload ends, its item becomes `ended`, and its parts are deleted:
 
-    {"pk": "upload", "sk": KEY, "state": "UPLOADING", "upload_id": ..., "parts": 12, "parts_done": 3, ...}
+    {"pk": "upload", "sk": KEY, "state": "UPLOADING", "upload_id": ..., "parts": 12,
+     "parts_done": 3, ...}
     {"UploadId": ..., "PartNumber": 4, "ETag": ..., "Checksum": ..., "Attempts": 1}
 """
 
@@ -30,8 +31,8 @@ UPLOADING = f"#state = :uploading AND {THIS}"
 
 
 class AwsUploads:
-    """`ports.Uploads` over DynamoDB. Tables are written before messages are sent: a crash in between leaves an upload
-    whose parts the controller sends again."""
+    """`ports.Uploads` over DynamoDB. Tables are written before messages are sent: a crash in
+    between leaves an upload whose parts the controller sends again."""
 
     def __init__(self, dynamo: Dynamo, queue: AwsQueue) -> None:
         self._dynamo = dynamo
@@ -50,7 +51,9 @@ class AwsUploads:
             source_part=upload.source_part,
         )
         item = _head(intent)
-        return await self._dynamo.put("state", item, "attribute_not_exists(#pk) OR #token = :token", item)
+        return await self._dynamo.put(
+            "state", item, "attribute_not_exists(#pk) OR #token = :token", item
+        )
 
     async def start(
         self, key: str, upload_id: str, parts: Sequence[Part], messages: Sequence[Outgoing]
@@ -63,7 +66,10 @@ class AwsUploads:
         await self._dynamo.write_many("parts", [_part_item(upload_id, part) for part in parts])
         begun = await self._change(
             key,
-            "SET #state = :uploading, #upload_id = :upload_id, #parts = :parts, #parts_done = :done, #modified = :now",
+            (
+                "SET #state = :uploading, #upload_id = :upload_id, #parts = :parts, #parts_done = "
+                ":done, #modified = :now"
+            ),
             f"(#state = :intent AND attribute_not_exists(#upload_id)) OR ({UPLOADING})",
             upload_id,
             {"parts": len(parts), "done": sum(1 for part in parts if part.etag)},
@@ -85,16 +91,16 @@ class AwsUploads:
         return await self._parts(upload.upload_id) if upload and upload.upload_id else []
 
     async def part_done(self, key: str, upload_id: str, part: Part) -> GiantUpload | None:
-        """Store the part and increase the count of parts done, in one transaction. If a part is uploaded twice, the
-        store keeps the last bytes and expects the last ETag."""
+        """Store the part and increase the count of parts done, in one transaction. If a part is
+        uploaded twice, the store keeps the last bytes and expects the last ETag."""
         return await unbroken(self._part_done(key, upload_id, part))
 
     async def _part_done(self, key: str, upload_id: str, part: Part) -> GiantUpload | None:
         written = TransactItem(
             "parts",
             {"UploadId": upload_id, "PartNumber": part.number},
-            update="SET #ETag = :etag, #Checksum = :checksum, #Attempts = :attempts, #Verified = :verified, "
-            "#Digests = :digests",
+            update="SET #ETag = :etag, #Checksum = :checksum, #Attempts = :attempts, #Verified "
+            "= :verified, #Digests = :digests",
             condition="attribute_not_exists(#ETag)",
             values={
                 "etag": part.etag,
@@ -105,7 +111,10 @@ class AwsUploads:
             },
         )
         head = TransactItem("state", _key(key), condition=UPLOADING, values=_states(upload_id))
-        head.update, head.values = "SET #modified = :now ADD #parts_done :one", {**head.values, "one": 1}
+        head.update, head.values = (
+            "SET #modified = :now ADD #parts_done :one",
+            {**head.values, "one": 1},
+        )
         codes = await self._dynamo.transact([written, head])
         if codes and codes[1] == "None":  # it was done before
             written.condition, head.update = "", ""
@@ -142,7 +151,9 @@ class AwsUploads:
             return False
         upload.state, upload.modified = state, time.time()
         ended = {**_head(upload), "pk": "ended", "expires": int(time.time()) + KEPT}
-        condition = THIS if upload_id else "attribute_exists(#pk) AND attribute_not_exists(#upload_id)"
+        condition = (
+            THIS if upload_id else "attribute_exists(#pk) AND attribute_not_exists(#upload_id)"
+        )
         gone = TransactItem(
             "state", _key(key), delete=True, condition=condition, values={"upload_id": upload_id}
         )
@@ -153,13 +164,17 @@ class AwsUploads:
         return True
 
     async def live(self) -> list[GiantUpload]:
-        return [_upload(item) async for item in self._dynamo.query("state", "#pk = :pk", {"pk": "upload"})]
+        return [
+            _upload(item)
+            async for item in self._dynamo.query("state", "#pk = :pk", {"pk": "upload"})
+        ]
 
     async def resend(self, key: str, messages: Sequence[Outgoing]) -> None:
-        """Messages in the queue cannot be listed: the caller has checked that it was empty, and a copy does no harm."""
+        """Messages in the queue cannot be listed: the caller has checked that it was empty, and a
+        copy does no harm."""
         await self._queue.send(messages)
 
-    # ------------------------------------------------------------------------------------------- details
+    # -------------------------------------------------------------------------------------- details
 
     async def _live(self, key: str) -> GiantUpload | None:
         item = await self._dynamo.get("state", _key(key))

@@ -1,8 +1,9 @@
-"""What the keeper must do, and when. All of it comes from `hub.db`: a waiting task costs one row and nothing else.
+"""What the keeper must do, and when. All of it comes from `hub.db`: a waiting task costs one row
+and nothing else.
 
-For each task there is the time of its next look (`look_at`), in addition to its schedule (`next_run`). Every change
-of a task sets `look_at` to now, in the same transaction; only a look that finds nothing to do postpones it. So
-nothing is forgotten, whenever the hub is killed.
+For each task there is the time of its next look (`look_at`), in addition to its schedule
+(`next_run`). Every change of a task sets `look_at` to now, in the same transaction; only a look
+that finds nothing to do postpones it. So nothing is forgotten, whenever the hub is killed.
 """
 
 import time
@@ -23,8 +24,8 @@ LONGEST = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Until when a task has nothing to do, in this version of it; None: until it changes. `held`: its schedule does
-    not matter until then, because its window is closed."""
+    """Until when a task has nothing to do, in this version of it; None: until it changes. `held`:
+    its schedule does not matter until then, because its window is closed."""
 
     version: int
     until: float | None = None
@@ -68,9 +69,12 @@ def _due(connection: Connection, now: float) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-# One query per kind, so that many tasks of one kind do not keep the others out. The values of `progress` are
-# literals, not parameters: SQLite must see which index matches.
-LOOK = "SELECT id FROM task WHERE progress = '{}' AND look_at <= :now ORDER BY look_at, rowid LIMIT :most"
+# One query per kind, so that many tasks of one kind do not keep the others out. The values of
+# `progress` are literals, not parameters: SQLite must see which index matches.
+LOOK = (
+    "SELECT id FROM task WHERE progress = '{}' AND look_at <= :now ORDER BY look_at, rowid "
+    "LIMIT :most"
+)
 DUE = (
     LOOK.format("STOPPING"),
     LOOK.format("STARTING"),
@@ -88,10 +92,16 @@ def _next(connection: Connection, now: float) -> float | None:
 NEXT_LOOK = "SELECT min(look_at) FROM task WHERE progress = '{}' AND look_at > :now"
 NEXT = (
     *(NEXT_LOOK.format(progress) for progress in ("STOPPING", "STARTING", "IN_PROGRESS")),
-    "SELECT min(next_run) FROM task WHERE progress = 'IN_PROGRESS' AND held = 0 AND next_run > :now",
+    (
+        "SELECT min(next_run) FROM task WHERE progress = 'IN_PROGRESS' AND held = 0 AND next_run > "
+        ":now"
+    ),
 )
 MARK = "UPDATE task SET look_at = 0, held = 0 WHERE id = ?"
-SET_BACK = "UPDATE task SET look_at = 0, held = 0 WHERE progress = 'IN_PROGRESS' AND held = 1 AND look_at > ?"
+SET_BACK = (
+    "UPDATE task SET look_at = 0, held = 0 WHERE progress = 'IN_PROGRESS' AND held = 1 AND "
+    "look_at > ?"
+)
 
 
 def _rest(connection: Connection, id: str, rest: Rest) -> bool:
@@ -101,6 +111,10 @@ def _rest(connection: Connection, id: str, rest: Rest) -> bool:
 
 
 def _scheduled(connection: Connection, after: str, limit: int) -> list[Task]:
-    waiting = (task.c.progress == Progress.IN_PROGRESS.value) & (task.c.schedule_type == "FIXED_RATE")
-    rows = connection.execute(select(task).where(waiting, task.c.id > after).order_by(task.c.id).limit(limit))
+    waiting = (task.c.progress == Progress.IN_PROGRESS.value) & (
+        task.c.schedule_type == "FIXED_RATE"
+    )
+    rows = connection.execute(
+        select(task).where(waiting, task.c.id > after).order_by(task.c.id).limit(limit)
+    )
     return [task_of(row) for row in rows]

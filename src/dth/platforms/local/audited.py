@@ -1,4 +1,5 @@
-"""Commands on the hub's own machine, which do not use its API, are recorded in its audit log as well."""
+"""Commands on the hub's own machine, which do not use its API, are recorded in its audit log as
+well."""
 
 import contextlib
 import getpass
@@ -57,7 +58,9 @@ class _Audited:
             given = inspect.signature(method).bind(*args, **kwargs).arguments
             target = target_of(what, str(next(iter(given.values()))))
             detail = {name: value for name, value in given.items() if name not in SECRET}
-            number = await self._audit.begin(entry(what, who(), LOCAL, target=target, detail=detail))
+            number = await self._audit.begin(
+                entry(what, who(), LOCAL, target=target, detail=detail)
+            )
             try:
                 answer = await method(*args, **kwargs)
             except BaseException as error:
@@ -77,8 +80,8 @@ def who() -> str:
 
 
 async def note_command(data_dir: Path, what: str, target: str = "") -> None:
-    """Record what a command did with a hub's data directory. A database of another version is left unchanged, because
-    writing would migrate it."""
+    """Record what a command did with a hub's data directory. A database of another version is left
+    unchanged, because writing would migrate it."""
     path = data_dir / "hub.db"
     with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(path)) as found:
         (version,) = found.execute("PRAGMA user_version").fetchone()

@@ -12,11 +12,12 @@ DATABASE = ".db"
 
 
 def back_up(data_dir: Path, target: Path, *, key: bool) -> int:
-    """Copy everything into `target`, a new directory. Databases are copied with SQLite's own function, so each copy
-    is consistent; the key of the secrets is copied only on request. Returns the number of tasks.
+    """Copy everything into `target`, a new directory. Databases are copied with SQLite's own
+    function, so each copy is consistent; the key of the secrets is copied only on request. Returns
+    the number of tasks.
 
-    A task's database is copied after the hub's: a task created after the copy of the hub's database is not in the
-    backup.
+    A task's database is copied after the hub's: a task created after the copy of the hub's database
+    is not in the backup.
     """
     if not (data_dir / "hub.db").exists():
         raise UsageError(f"{data_dir} is not a data directory of a hub")

@@ -1,7 +1,9 @@
-"""Memory that a process shares with all its forks: until when nobody may call a registry, and whose turn is next.
+"""Memory that a process shares with all its forks: until when nobody may call a registry, and whose
+turn is next.
 
-A table of a fixed size with one entry per host. A lock, which the kernel releases when its process dies, guards each
-change; entries are read without it. If there is no room for a host, it is not shared.
+A table of a fixed size with one entry per host. A lock, which the kernel releases when its process
+dies, guards each change; entries are read without it. If there is no room for a host, it is not
+shared.
 """
 
 import fcntl
@@ -21,7 +23,8 @@ _NOBODY = bytes(16)
 
 
 class LocalBoard:
-    """Create it before the first fork. Times are those of `time.monotonic`, which is the same for the whole machine."""
+    """Create it before the first fork. Times are those of `time.monotonic`, which is the same for
+    the whole machine."""
 
     def __init__(self) -> None:
         size = ENTRIES * _ENTRY.size
@@ -36,7 +39,8 @@ class LocalBoard:
         self._places: dict[str, int] = {}
 
     def hold(self, host: str, until: float, rate: float) -> None:
-        """Nobody may call before this time, and from then on nobody faster than `rate` (requests per second)."""
+        """Nobody may call before this time, and from then on nobody faster than `rate` (requests
+        per second)."""
         with self._locked():
             if (place := self._place(host)) >= 0:
                 who, before, known, turn = _ENTRY.unpack_from(self._memory, place)
@@ -56,7 +60,8 @@ class LocalBoard:
         return until, rate
 
     def claim(self, host: str, now: float, spacing: float) -> float:
-        """Returns 0 if it is our turn, because nobody has had one for `spacing` seconds; otherwise the seconds left."""
+        """Returns 0 if it is our turn, because nobody has had one for `spacing` seconds; otherwise
+        the seconds left."""
         with self._locked():
             if (place := self._place(host)) < 0:
                 return 0.0

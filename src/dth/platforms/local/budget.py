@@ -70,11 +70,13 @@ class Budgets:
 
     @asynccontextmanager
     async def turn(self, caller: str) -> AsyncIterator[Spent]:
-        """Holds the caller's turn while a request is answered. The request adds the time that it used to the yielded
-        value. Raises TooMuch."""
+        """Holds the caller's turn while a request is answered. The request adds the time that it
+        used to the yielded value. Raises TooMuch."""
         account = self._of(caller)
         if account.here >= AT_ONCE + IN_LINE:
-            raise TooMuch(f"more than {IN_LINE} of your requests wait already; ask for less at once", 1.0)
+            raise TooMuch(
+                f"more than {IN_LINE} of your requests wait already; ask for less at once", 1.0
+            )
         account.here += 1
         try:
             async with account.turn():
@@ -82,7 +84,8 @@ class Budgets:
                 wait = max(0.0, -account.left / EARNED)
                 if wait > PATIENCE:
                     raise TooMuch(
-                        f"you use more of the hub's time than it has; try again in {wait:.0f} s", wait
+                        f"you use more of the hub's time than it has; try again in {wait:.0f} s",
+                        wait,
                     )
                 await asyncio.sleep(wait)
                 spent = Spent()
@@ -98,6 +101,8 @@ class Budgets:
             for each in self._accounts.values():
                 each.earn()
             self._accounts = {
-                name: each for name, each in self._accounts.items() if each.here or each.left < SAVED
+                name: each
+                for name, each in self._accounts.items()
+                if each.here or each.left < SAVED
             }
         return self._accounts.setdefault(caller, _Account())

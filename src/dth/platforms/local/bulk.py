@@ -1,7 +1,8 @@
 """Many rows per statement, many per step.
 
-`executemany` steps SQLite once per row and releases the GIL each time; with a busy event loop in the other thread,
-every row then waits for its turn. A statement with all rows in its VALUES needs one step.
+`executemany` steps SQLite once per row and releases the GIL each time; with a busy event loop in
+the other thread, every row then waits for its turn. A statement with all rows in its VALUES needs
+one step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,8 @@ def select_in(connection: Connection, statement: str, values: Sequence[Any]) -> 
 
 
 def _chunks(total: int) -> Iterator[tuple[int, int]]:
-    """Yields (start, count). Counts are powers of two, so that a few prepared statements serve every length."""
+    """Yields (start, count). Counts are powers of two, so that a few prepared statements serve
+    every length."""
     start = 0
     while start < total:
         count = min(LARGEST, 1 << (total - start).bit_length() - 1)

@@ -1,9 +1,10 @@
-"""Connections to the hub: how many are allowed, how long each may take, and which one is closed when there are too
-many.
+"""Connections to the hub: how many are allowed, how long each may take, and which one is closed
+when there are too many.
 
-Anybody who can reach the hub can hold a connection open without signing in. So each step of a request has a time
-limit, and a new connection replaces the least useful one instead of being refused: a client that sends its request at
-once is served, however many half-open connections there are.
+Anybody who can reach the hub can hold a connection open without signing in. So each step of a
+request has a time limit, and a new connection replaces the least useful one instead of being
+refused: a client that sends its request at once is served, however many half-open connections there
+are.
 """
 
 import asyncio
@@ -61,8 +62,8 @@ REFUSED = "were refused: there are too many"
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the limit to what this process may have: services start with few descriptors, whatever the machine could
-    handle."""
+    """Raise the limit to what this process may have: services start with few descriptors, whatever
+    the machine could handle."""
     with contextlib.suppress(OSError, ValueError):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -77,8 +78,8 @@ class ConnectionLimits:
 
     @classmethod
     def here(cls, *, behind_proxy: bool) -> "ConnectionLimits":
-        """What this process can handle: half of its descriptors are reserved for everything else. Behind a proxy, all
-        connections come from one address."""
+        """What this process can handle: half of its descriptors are reserved for everything else.
+        Behind a proxy, all connections come from one address."""
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = max(FEWEST, min(MOST, descriptors // 2))
         return cls(most, most if behind_proxy else most // 2)
@@ -95,7 +96,8 @@ class Peer:
     signed_in: bool = False
 
     def enter(self, state: ConnectionState) -> None:
-        """Set the state. The time of a state starts when it is entered, and repeated calls do not restart it."""
+        """Set the state. The time of a state starts when it is entered, and repeated calls do not
+        restart it."""
         if state is not self.state:
             self.state, self.since = state, time.monotonic()
 
@@ -108,7 +110,8 @@ class Peer:
             case ConnectionState.IDLE:
                 return 2 if self.signed_in else 1
             case ConnectionState.BODY | ConnectionState.UNREAD:
-                # Those of the signed-in, too: one viewer could hold all places, and so would keep everybody out.
+                # Those of the signed-in, too: one viewer could hold all places, and so would keep
+                # everybody out.
                 return 4 if self.signed_in else 3
             case ConnectionState.ANSWER:
                 return None if self.signed_in else 4
@@ -190,13 +193,16 @@ class Connections:
             self._end(peer)
 
     def _full(self, address: str) -> object:
-        """What there are too many connections of: the total, or those of this address; None if there is room."""
+        """What there are too many connections of: the total, or those of this address; None if
+        there is room."""
         if self._of[address] >= self.capacity.an_address:
             return address
         return self if len(self._peers) >= self.capacity.connections else None
 
     def _of_least_use(self, address: str | None) -> Peer | None:
-        ranked = [(peer.use, peer.since, peer) for peer in self._peers if address in (None, peer.address)]
+        ranked = [
+            (peer.use, peer.since, peer) for peer in self._peers if address in (None, peer.address)
+        ]
         known = [(use, since, peer) for use, since, peer in ranked if use is not None]
         return min(known, key=lambda each: each[:2])[2] if known else None
 
@@ -252,7 +258,8 @@ class GuardedProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn with our own accept loop. It has no signal handlers: the hub decides in which order things end."""
+    """uvicorn with our own accept loop. It has no signal handlers: the hub decides in which order
+    things end."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         super().__init__(config)
@@ -302,12 +309,16 @@ class Server(uvicorn.Server):
         """Handle a connection until the end of the TLS handshake; then the protocol takes over."""
 
         def protocol() -> GuardedProtocol:
-            return GuardedProtocol(peer, self._all, self.config, self.server_state, self.lifespan.state)
+            return GuardedProtocol(
+                peer, self._all, self.config, self.server_state, self.lifespan.state
+            )
 
         loop, tls = asyncio.get_running_loop(), self.config.ssl
         patience = ConnectionState.HANDSHAKE.seconds if tls else None
         try:
-            await loop.connect_accepted_socket(protocol, taken, ssl=tls, ssl_handshake_timeout=patience)
+            await loop.connect_accepted_socket(
+                protocol, taken, ssl=tls, ssl_handshake_timeout=patience
+            )
         except OSError:
             # It left, speaks no TLS, or was closed to make room.
             self._all.leave(peer)

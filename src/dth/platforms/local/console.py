@@ -1,4 +1,5 @@
-"""The web console as served by the hub: static files; all pages of the console are the same file."""
+"""The web console as served by the hub: static files; all pages of the console are the same
+file."""
 
 import gzip
 import mimetypes
@@ -18,7 +19,8 @@ HASHED = "assets/"  # the build names these by their content
 SILENT = "auth/silent"
 COMPRESSED = (".html", ".js", ".css", ".svg", ".json")
 MISSING = (
-    "Data Transfer Hub. This installation has no web console; its API is at /graphql. See: dth login --help\n"
+    "Data Transfer Hub. This installation has no web console; its API is at /graphql. See: dth "
+    "login --help\n"
 )
 
 
@@ -54,7 +56,9 @@ class Console:
         headers = {
             "etag": file.etag,
             "vary": "accept-encoding",
-            "cache-control": "public, max-age=31536000, immutable" if path.startswith(HASHED) else "no-cache",
+            "cache-control": "public, max-age=31536000, immutable"
+            if path.startswith(HASHED)
+            else "no-cache",
             "content-security-policy": self._policy("'self'" if path == SILENT else "'none'"),
         }
         if path == SILENT:
@@ -63,16 +67,20 @@ class Console:
             return Response(status_code=304, headers=headers)
         if file.compressed and "gzip" in request.headers.get("accept-encoding", ""):
             return Response(
-                file.compressed, headers={**headers, "content-encoding": "gzip"}, media_type=file.media_type
+                file.compressed,
+                headers={**headers, "content-encoding": "gzip"},
+                media_type=file.media_type,
             )
         return Response(file.body, headers=headers, media_type=file.media_type)
 
     def _policy(self, frame_ancestors: str) -> str:
-        """The Content-Security-Policy: only our own files, and requests to the hub and the issuer."""
+        """The Content-Security-Policy: only our own files, and requests to the hub and the
+        issuer."""
         return (
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self' data:; "
-            f"connect-src 'self' {self._issuer}; frame-src 'self' {self._issuer}; "
-            f"frame-ancestors {frame_ancestors}; base-uri 'none'; form-action 'none'"
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+            f"font-src 'self' data:; connect-src 'self' {self._issuer}; frame-src 'self' "
+            f"{self._issuer}; frame-ancestors {frame_ancestors}; base-uri 'none'; form-action "
+            "'none'"
         )
 
 

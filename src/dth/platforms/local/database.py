@@ -1,8 +1,9 @@
-"""A SQLite file, its pragmas, its transactions, and the one thread that uses it. Either a task's database, in plain
-SQL so that a transfer imports little when it starts, or the hub's (`hub_database`).
+"""A SQLite file, its pragmas, its transactions, and the one thread that uses it. Either a task's
+database, in plain SQL so that a transfer imports little when it starts, or the hub's
+(`hub_database`).
 
-SQLite has one writer at a time. Every write transaction is `BEGIN IMMEDIATE`: it waits for its turn before it reads,
-so it never fails half-way because another process wrote in between.
+SQLite has one writer at a time. Every write transaction is `BEGIN IMMEDIATE`: it waits for its turn
+before it reads, so it never fails half-way because another process wrote in between.
 """
 
 import asyncio
@@ -27,7 +28,8 @@ class Connected(Protocol):
     """A connection, of either library."""
 
     def begin(self) -> AbstractContextManager[Any]:
-        """A transaction: committed at the end of the context, or rolled back if the context raises."""
+        """A transaction: committed at the end of the context, or rolled back if the context
+        raises."""
         ...
 
     def close(self) -> None: ...
@@ -57,7 +59,9 @@ READ, WRITE = "BEGIN", "BEGIN IMMEDIATE"
 log = logging.getLogger(__name__)
 
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
-TOO_MANY_FILES = "there are too many open files; raise the limit of the process (ulimit -n, LimitNOFILE)"
+TOO_MANY_FILES = (
+    "there are too many open files; raise the limit of the process (ulimit -n, LimitNOFILE)"
+)
 
 
 class Connection(sqlite3.Connection):
@@ -73,11 +77,12 @@ class Connection(sqlite3.Connection):
 class Database(ABC, Generic[C]):
     """A database, as one process has it open.
 
-    All work runs in a thread of its own, so that the event loop never waits for a disk or another process.
+    All work runs in a thread of its own, so that the event loop never waits for a disk or another
+    process.
     """
 
-    # Pages in the log before a checkpoint writes them to the file (16 MB). A checkpoint syncs the file, and copies a
-    # page that was written often only once.
+    # Pages in the log before a checkpoint writes them to the file (16 MB). A checkpoint syncs the
+    # file, and copies a page that was written often only once.
     log_pages: ClassVar[int] = 4000
     log_limit: ClassVar[int] = 64 * 1024 * 1024  # bytes of the log that stay on disk
     # Errors that the file can cause.
@@ -112,12 +117,17 @@ class Database(ABC, Generic[C]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def read(self, work: Callable[Concatenate[C, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read(
+        self, work: Callable[Concatenate[C, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run `work(connection, ...)` in a transaction that sees one snapshot and takes no lock."""
         return await self._hop(lambda: self._transact(self._reader, work, *args, **kwargs))
 
-    async def write(self, work: Callable[Concatenate[C, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `work(connection, ...)` as the only writer. If it raises, none of its changes are kept."""
+    async def write(
+        self, work: Callable[Concatenate[C, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work(connection, ...)` as the only writer. If it raises, none of its changes are
+        kept."""
         return await self._hop(lambda: self._transact(self._writer, work, *args, **kwargs))
 
     async def _hop(self, job: Callable[[], T]) -> T:
@@ -160,8 +170,8 @@ class Database(ABC, Generic[C]):
         """Create or update the tables, in a transaction."""
 
     def _driver(self, begin: str) -> "Connection":
-        """A connection of the driver. The driver must not begin transactions itself: it would begin them late, and
-        never IMMEDIATE."""
+        """A connection of the driver. The driver must not begin transactions itself: it would begin
+        them late, and never IMMEDIATE."""
         connection = sqlite3.connect(
             self.path,
             isolation_level=None,
@@ -178,7 +188,8 @@ class Database(ABC, Generic[C]):
         return connection
 
     def _crowded(self) -> StateError:
-        """SQLite reports the lack of file descriptors with the same error as any file that cannot be opened."""
+        """SQLite reports the lack of file descriptors with the same error as any file that cannot
+        be opened."""
         log.error("%s: %s", self.path, TOO_MANY_FILES)
         return StateError(f"{self.path}: {TOO_MANY_FILES}")
 
@@ -189,8 +200,8 @@ class Database(ABC, Generic[C]):
                 connection.close()
 
     def _explained(self, error: Exception) -> Exception:
-        """An error that the user can fix becomes a StateError. Any other error is a defect of this program and stays
-        unchanged."""
+        """An error that the user can fix becomes a StateError. Any other error is a defect of this
+        program and stays unchanged."""
         code = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
         if code.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR")) and _no_descriptor_is_left():
             return self._crowded()
@@ -209,8 +220,8 @@ def _no_descriptor_is_left() -> bool:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch a new file to WAL. If several processes do this at the same time, SQLite rejects all but one
-    immediately, whatever the busy timeout; those try again."""
+    """Switch a new file to WAL. If several processes do this at the same time, SQLite rejects all
+    but one immediately, whatever the busy timeout; those try again."""
     deadline = time.monotonic() + BUSY
     while True:
         try:
@@ -237,16 +248,26 @@ class TaskDatabase(Database[Connection]):
         schema.run_all(connection, schema.SCRATCH)
 
 
-def _execute(connection: Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> int:
+def _execute(
+    connection: Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]
+) -> int:
     return connection.execute(statement, values).rowcount
 
 
 EXPLANATIONS = {
     "SQLITE_FULL": "the disk is full; free some space and start the task again, nothing is lost",
-    "SQLITE_IOERR": "the disk failed to read or write; check its space and health, then start the task again",
-    "SQLITE_CORRUPT": "the database is damaged; restore a backup, or remove it and the next run compares again",
-    "SQLITE_NOTADB": "this is not a database; restore a backup, or remove it and the next run compares again",
-    "SQLITE_BUSY": "another process has kept it locked for a minute; look for one that is stopped or hangs",
+    "SQLITE_IOERR": (
+        "the disk failed to read or write; check its space and health, then start the task again"
+    ),
+    "SQLITE_CORRUPT": (
+        "the database is damaged; restore a backup, or remove it and the next run compares again"
+    ),
+    "SQLITE_NOTADB": (
+        "this is not a database; restore a backup, or remove it and the next run compares again"
+    ),
+    "SQLITE_BUSY": (
+        "another process has kept it locked for a minute; look for one that is stopped or hangs"
+    ),
     "SQLITE_READONLY": "the file cannot be written; check its owner and permissions",
     "SQLITE_CANTOPEN": "the file cannot be opened; check its directory, owner and permissions",
 }

@@ -1,4 +1,5 @@
-"""The tasks' databases, open while somebody uses them. Within the hub, all users share one open database per task."""
+"""The tasks' databases, open while somebody uses them. Within the hub, all users share one open
+database per task."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,8 +13,8 @@ from dth.platforms.local.platform import LocalPlatform, open_platform
 
 @dataclass(slots=True)
 class Shared:
-    """A task's platform. Only the holder of the lock opens or closes it, or removes its directory, so a task whose
-    database is busy does not block other tasks."""
+    """A task's platform. Only the holder of the lock opens or closes it, or removes its directory,
+    so a task whose database is busy does not block other tasks."""
 
     platform: LocalPlatform | None = None
     users: int = 0
@@ -39,8 +40,8 @@ class Databases:
 
     @asynccontextmanager
     async def shared(self, id: str, *, make: bool = True) -> AsyncIterator[LocalPlatform]:
-        """A task's platform, shared by all who use it at the same time and closed by the last one. Raises BeingSetUp
-        if it does not exist yet, unless it may `make` it."""
+        """A task's platform, shared by all who use it at the same time and closed by the last one.
+        Raises BeingSetUp if it does not exist yet, unless it may `make` it."""
         state = self.state(id)
         async with self._used(id) as shared:
             async with shared.lock:

@@ -1,7 +1,7 @@
 """How text is stored in SQLite.
 
-Keys are stored as the bytes that the store knows: SQLite compares BLOBs with memcmp, which is the order in which S3
-lists, and bytes that are not UTF-8 (or NUL) are kept unchanged.
+Keys are stored as the bytes that the store knows: SQLite compares BLOBs with memcmp, which is the
+order in which S3 lists, and bytes that are not UTF-8 (or NUL) are kept unchanged.
 """
 
 
@@ -16,5 +16,6 @@ def from_blob(blob: bytes) -> str:
 
 
 def to_line(text: str) -> str:
-    """Text for people. It may quote a key, and TEXT accepts no lone surrogates: they become escapes."""
+    """Text for people. It may quote a key, and TEXT accepts no lone surrogates: they become
+    escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -12,7 +12,8 @@ from typing import Self
 
 from dth.core.errors import FULL, MAKE_ROOM, StateError
 
-# SQLite's WAL needs shared memory and exact locks; on these file systems it loses data sooner or later.
+# SQLite's WAL needs shared memory and exact locks; on these file systems it loses data sooner or
+# later.
 NETWORK_FILE_SYSTEM = re.compile(
     r"9p|afs|beegfs|ceph|cifs|davfs|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs4?|ocfs2|orangefs|smb3|smbfs|vboxsf"
     r"|fuse\.(ceph|davfs|gcsfuse|glusterfs|goofys|juicefs|mfs|mount-s3|mountpoint-s3|rclone|s3fs|sshfs)"
@@ -29,14 +30,15 @@ LOCK_WAIT = 10.0
 
 
 def keep_private(directory: Path) -> None:
-    """Remove the permissions of others from one of our directories and everything in it. Raises StateError if that is
-    not possible: we do not own it, others use it as well, or somebody else has put something there."""
+    """Remove the permissions of others from one of our directories and everything in it. Raises
+    StateError if that is not possible: we do not own it, others use it as well, or somebody else
+    has put something there."""
     found = directory.stat()
     if found.st_mode & OTHERS:
         if found.st_mode & stat.S_ISVTX or not _is_ours(directory):
             raise StateError(
-                f"{directory} can be read or written by others, and has files that are not of Data Transfer Hub;"
-                " choose a directory of its own, or one that is not there yet"
+                f"{directory} can be read or written by others, and has files that are not of "
+                "Data Transfer Hub; choose a directory of its own, or one that is not there yet"
             )
         _close(directory)
     for place, folders, files in os.walk(directory):
@@ -48,7 +50,11 @@ def keep_private(directory: Path) -> None:
                         f"{path} was put there by another user of this machine;"
                         " look at it, then remove it or make it yours (chown)"
                     )
-                if inside.st_mode & OTHERS and not stat.S_ISLNK(inside.st_mode) and path.name != KEY_FILE:
+                if (
+                    inside.st_mode & OTHERS
+                    and not stat.S_ISLNK(inside.st_mode)
+                    and path.name != KEY_FILE
+                ):
                     _close(path)
 
 
@@ -66,8 +72,8 @@ def _close(path: Path) -> None:
         closed = False
     if not closed:
         raise StateError(
-            f"{path} can be read or written by others, and this user cannot change that; choose another directory, such"
-            " as one below it"
+            f"{path} can be read or written by others, and this user cannot change that; choose "
+            "another directory, such as one below it"
         )
 
 
@@ -75,11 +81,14 @@ def refuse_network_file_system(directory: Path) -> None:
     """Raises StateError if the directory is on a network file system."""
     kind = _file_system(directory)
     if NETWORK_FILE_SYSTEM.fullmatch(kind):
-        raise StateError(f"{directory} is on a network file system ({kind}); the state needs a local disk")
+        raise StateError(
+            f"{directory} is on a network file system ({kind}); the state needs a local disk"
+        )
 
 
 def _file_system(directory: Path) -> str:
-    """The type of the file system that holds `directory`; "" if the kernel does not report it (no /proc)."""
+    """The type of the file system that holds `directory`; "" if the kernel does not report it (no
+    /proc)."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -88,7 +97,8 @@ def _file_system(directory: Path) -> str:
 
 
 def _type_of_mount(mounts: str, path: Path) -> str:
-    """`mounts` is as in proc_pid_mountinfo(5): `... root mount-point options [fields] - type source ...`"""
+    """`mounts` is as in proc_pid_mountinfo(5): `... root mount-point options [fields] - type source
+    ...`"""
     best, kind = -1, ""
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
@@ -109,8 +119,9 @@ def _unescape(field: str) -> str:
 class StateLock:
     """An exclusive lock on a state directory.
 
-    The lock belongs to the open file, not to the process. Pass `fileno()` to child processes (`pass_fds`), and it is
-    held until the last of them has ended, so that a new supervisor never runs beside the workers of a dead one.
+    The lock belongs to the open file, not to the process. Pass `fileno()` to child processes
+    (`pass_fds`), and it is held until the last of them has ended, so that a new supervisor never
+    runs beside the workers of a dead one.
     """
 
     def __init__(self, file: int) -> None:
@@ -131,10 +142,11 @@ class StateLock:
 
 
 def lock_state_directory(directory: Path, wait: float = LOCK_WAIT, hint: str = "") -> StateLock:
-    """Lock `directory` (created if missing) for this process and the children that inherit the lock's file.
+    """Lock `directory` (created if missing) for this process and the children that inherit the
+    lock's file.
 
-    Waits `wait` seconds, enough for the workers of a dead supervisor to notice and end. `hint`: what to do if the
-    directory cannot be used for reasons other than lack of space.
+    Waits `wait` seconds, enough for the workers of a dead supervisor to notice and end. `hint`:
+    what to do if the directory cannot be used for reasons other than lack of space.
     """
     deadline = time.monotonic() + wait
     try:
@@ -148,18 +160,22 @@ def lock_state_directory(directory: Path, wait: float = LOCK_WAIT, hint: str = "
     except OSError as error:
         advice = MAKE_ROOM if error.errno in FULL else hint
         more = f"; {advice}" if advice else ""
-        raise StateError(f"The state directory {directory} cannot be used: {error.strerror}{more}") from error
+        raise StateError(
+            f"The state directory {directory} cannot be used: {error.strerror}{more}"
+        ) from error
 
 
 def _locked(path: Path, deadline: float) -> int | None:
-    """The open lock file, locked and with our process id in it. None: the directory was removed in the meantime."""
+    """The open lock file, locked and with our process id in it. None: the directory was removed in
+    the meantime."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         return None
     try:
         _flock(file, path.parent, deadline)
-        # The previous process may have removed the directory, with this file, when it released the lock.
+        # The previous process may have removed the directory, with this file, when it released the
+        # lock.
         if is_at(file, path):
             os.ftruncate(file, 0)
             os.pwrite(file, b"%d\n" % os.getpid(), 0)
@@ -218,8 +234,8 @@ def used_by(directory: Path) -> str:
 
 
 def remove_state_directory(directory: Path) -> None:
-    """Remove a directory that this process has locked. It is renamed first, as a whole: a process that waits for the
-    lock creates a new directory in its place."""
+    """Remove a directory that this process has locked. It is renamed first, as a whole: a process
+    that waits for the lock creates a new directory in its place."""
     removed = directory.with_name(f"{directory.name}.removed-{os.getpid()}")
     with contextlib.suppress(OSError):
         directory.rename(removed)

@@ -27,8 +27,9 @@ ELSEWHERE = "choose another directory with --state or DTH_STATE_DIR"
 
 @dataclass(slots=True)
 class Foreground:
-    """A task that is about to run. `resumed`: it continues a run of an earlier command. `unsettled`: earlier
-    interrupted runs whose last objects settle now. `keep`: whether the state is kept when this command ends."""
+    """A task that is about to run. `resumed`: it continues a run of an earlier command.
+    `unsettled`: earlier interrupted runs whose last objects settle now. `keep`: whether the state
+    is kept when this command ends."""
 
     supervisor: Supervisor
     platform: LocalPlatform
@@ -54,9 +55,9 @@ async def open_foreground(
 ) -> AsyncIterator[Foreground]:
     """Lock the state, store the task, and begin its run or resume the interrupted one.
 
-    `task`: the parameters as the processes read them. `identity`: the parameters that distinguish this task from
-    others. `rates`: the rates over all processes, until somebody changes them. `asked_for`: a user named the state. A
-    state that nobody named is removed if nothing is in it.
+    `task`: the parameters as the processes read them. `identity`: the parameters that distinguish
+    this task from others. `rates`: the rates over all processes, until somebody changes them.
+    `asked_for`: a user named the state. A state that nobody named is removed if nothing is in it.
     """
     with lock_state_directory(state, hint=ELSEWHERE) as lock, _announced(state):
         keep = asked_for or (state / "task.db").exists()
@@ -68,11 +69,20 @@ async def open_foreground(
                 await platform.limits.set_rates(rates)
                 run, resumed = await platform.records.begin_run(RunKind.SYNC)
                 runs = await platform.records.list_runs(KEPT_RUNS)
-                unsettled = [each.id for each in runs if each.id != run.id and not each.counts.balanced]
+                unsettled = [
+                    each.id for each in runs if each.id != run.id and not each.counts.balanced
+                ]
                 supervisor = Supervisor(state, platform, lock, nursery, one_by_one(max_workers))
                 supervisor.follow(run.id)
                 foreground = Foreground(
-                    supervisor, platform, run.id, resumed, unsettled, state, time.monotonic(), time.time()
+                    supervisor,
+                    platform,
+                    run.id,
+                    resumed,
+                    unsettled,
+                    state,
+                    time.monotonic(),
+                    time.time(),
                 )
                 keep = True
                 try:
@@ -109,7 +119,8 @@ def running() -> list[Path]:
 
 @contextmanager
 def _announced(state: Path) -> Iterator[None]:
-    """Make the state visible to `running`. If the entry cannot be written, only those who know the state find it."""
+    """Make the state visible to `running`. If the entry cannot be written, only those who know the
+    state find it."""
     entry = _running_directory() / f"{os.getpid()}"
     with contextlib.suppress(OSError):
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -131,17 +142,23 @@ def _claim_state(state: Path, task: Mapping[str, Any], identity: Mapping[str, An
     try:
         if path.exists():
             before = json.loads(path.read_text("utf-8"))
-            other = [name for name in identity if before.get(name, identity[name]) != identity[name]]
+            other = [
+                name for name in identity if before.get(name, identity[name]) != identity[name]
+            ]
             if other:
                 raise UsageError(
-                    f"the state directory {state} belongs to another task ({other[0]} was {before[other[0]]!r}); "
-                    "give another --state"
+                    f"the state directory {state} belongs to another task ({other[0]} was "
+                    f"{before[other[0]]!r}); give another --state"
                 )
         partial = state / f"{TASK_FILE}.new"
         partial.write_text(json.dumps(task, indent=1), "utf-8")
         partial.replace(path)
     except OSError as error:
         hint = MAKE_ROOM if error.errno in FULL else ELSEWHERE
-        raise StateError(f"The state directory {state} cannot be used: {error.strerror}; {hint}") from None
+        raise StateError(
+            f"The state directory {state} cannot be used: {error.strerror}; {hint}"
+        ) from None
     except ValueError as error:
-        raise StateError(f"The state directory {state} cannot be used: {TASK_FILE}: {error}") from None
+        raise StateError(
+            f"The state directory {state} cannot be used: {TASK_FILE}: {error}"
+        ) from None

@@ -37,5 +37,6 @@ def read_gauges(connection: Connection) -> list[Gauge]:
 NAMES = [field.name for field in fields(Gauge)]
 READ = f"SELECT {', '.join(NAMES)} FROM gauge ORDER BY process"
 WRITE = (
-    f"INSERT OR REPLACE INTO gauge ({', '.join(NAMES)}) VALUES ({', '.join(f':{name}' for name in NAMES)})"
+    f"INSERT OR REPLACE INTO gauge ({', '.join(NAMES)}) VALUES "
+    f"({', '.join(f':{name}' for name in NAMES)})"
 )

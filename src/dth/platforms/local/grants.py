@@ -1,11 +1,13 @@
-"""What the built-in provider issued: codes, refresh tokens, and browser sessions. Only hashes are stored.
+"""What the built-in provider issued: codes, refresh tokens, and browser sessions. Only hashes are
+stored.
 
-Codes and refresh tokens are valid once. A second use means that somebody else has a copy: then everything from that
-sign-in ends, whichever of the two comes next.
+Codes and refresh tokens are valid once. A second use means that somebody else has a copy: then
+everything from that sign-in ends, whichever of the two comes next.
 
-All that comes from one sign-in is a family: the session, its codes, and the tokens from these codes. What comes from
-one code is a chain. Access tokens name their chain, and end with it. A later sign-in of the same user in the same
-browser continues the family, so that signing out ends all of it; a sign-in of another user ends it.
+All that comes from one sign-in is a family: the session, its codes, and the tokens from these
+codes. What comes from one code is a chain. Access tokens name their chain, and end with it. A later
+sign-in of the same user in the same browser continues the family, so that signing out ends all of
+it; a sign-in of another user ends it.
 """
 
 import json
@@ -39,8 +41,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What was granted to whom. `epoch`: the user's epoch at that time; `signed_in`: when a password was last
-    entered."""
+    """What was granted to whom. `epoch`: the user's epoch at that time; `signed_in`: when a
+    password was last entered."""
 
     user: str
     epoch: int
@@ -54,7 +56,8 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """The result of exchanging a code or refresh token. `refresh`: the next refresh token, "" if none was requested."""
+    """The result of exchanging a code or refresh token. `refresh`: the next refresh token, "" if
+    none was requested."""
 
     grant: Grant
     account: Account
@@ -78,18 +81,23 @@ class LocalGrants:
         self._database = database
 
     async def open_session(self, grant: Grant, replaced: str = "") -> tuple[str, str]:
-        """Returns the session's secret and its family. `replaced`: the secret of the browser's session so far."""
+        """Returns the session's secret and its family. `replaced`: the secret of the browser's
+        session so far."""
         return await self._database.write(_open, grant, replaced, time.time() + SESSION_LIFE)
 
     async def give_code(self, grant: Grant, family: str) -> str:
         """Issue a code, which begins a new chain of the family."""
-        return await self._database.write(_give, Kind.CODE, grant, time.time() + CODE_LIFE, family, _name())
+        return await self._database.write(
+            _give, Kind.CODE, grant, time.time() + CODE_LIFE, family, _name()
+        )
 
     async def session(self, secret: str) -> BrowserSession | None:
         """The session with this secret; None if it is not valid."""
         return await self._database.read(_session, secret, time.time())
 
-    async def exchange(self, kind: Kind, secret: str, fits: Callable[[Grant], bool]) -> Exchanged | None:
+    async def exchange(
+        self, kind: Kind, secret: str, fits: Callable[[Grant], bool]
+    ) -> Exchanged | None:
         """Use up a code or refresh token. None if it is not valid, or if `fits` rejects it."""
         return await self._database.write(_exchange, kind, secret, fits, time.time())
 
@@ -102,7 +110,8 @@ class LocalGrants:
         return await self._database.write(_sign_out, session)
 
     async def revoke(self, refresh_token: str) -> str:
-        """End the chain of a refresh token. Returns its user; "" if the token is unknown, and so has ended already."""
+        """End the chain of a refresh token. Returns its user; "" if the token is unknown, and so
+        has ended already."""
         return await self._database.write(_revoke, table.c.hash == _hash(refresh_token))
 
     async def end(self, chain: str) -> str:
@@ -130,11 +139,16 @@ def _open(connection: Connection, grant: Grant, replaced: str, expires: float) -
     return _give(connection, Kind.SESSION, grant, expires, family, family), family
 
 
-def _give(connection: Connection, kind: Kind, grant: Grant, expires: float, family: str, chain: str) -> str:
+def _give(
+    connection: Connection, kind: Kind, grant: Grant, expires: float, family: str, chain: str
+) -> str:
     now = time.time()
     tokens = table.alias()
-    # A session that has expired is kept while tokens of its family are valid: signing out must still find them.
-    needed = select(tokens.c.family).where(tokens.c.kind == Kind.REFRESH.value, tokens.c.expires >= now)
+    # A session that has expired is kept while tokens of its family are valid: signing out must
+    # still find them.
+    needed = select(tokens.c.family).where(
+        tokens.c.kind == Kind.REFRESH.value, tokens.c.expires >= now
+    )
     is_needed = (table.c.kind == Kind.SESSION.value) & table.c.family.in_(needed)
     connection.execute(delete(table).where(table.c.expires < now, ~is_needed))
     secret = secrets.token_urlsafe(32)
@@ -168,15 +182,17 @@ def _exchange(
     connection: Connection, kind: Kind, secret: str, fits: Callable[[Grant], bool], now: float
 ) -> Exchanged | None:
     row = connection.execute(
-        select(table).where(table.c.hash == _hash(secret), table.c.kind == kind.value, table.c.expires > now)
+        select(table).where(
+            table.c.hash == _hash(secret), table.c.kind == kind.value, table.c.expires > now
+        )
     ).first()
     if row is None:
         return None
     if row.used:
         connection.execute(delete(table).where(table.c.family == row.family))
         return None
-    # The used grant is remembered for as long as the access token issued now is valid, so that a second use ends that
-    # token, too.
+    # The used grant is remembered for as long as the access token issued now is valid, so that a
+    # second use ends that token, too.
     kept = max(row.expires, now + ACCESS_LIFE)
     connection.execute(update(table).where(table.c.hash == row.hash).values(used=1, expires=kept))
     grant = Grant(**json.loads(row.data))
@@ -191,8 +207,8 @@ def _exchange(
 
 
 def _holder(connection: Connection, grant: Grant) -> Account | None:
-    """The user of a grant, if it is still valid. A new password ends all earlier grants; a user who must change the
-    password has no valid grants."""
+    """The user of a grant, if it is still valid. A new password ends all earlier grants; a user who
+    must change the password has no valid grants."""
     account = read_account(connection, grant.user)
     good = account is not None and account.epoch == grant.epoch and not account.user.must_change
     return account if good else None
@@ -213,8 +229,12 @@ def _sign_out(connection: Connection, session: str) -> str:
 
 
 def _revoke(connection: Connection, which: ColumnElement[bool]) -> str:
-    row = connection.execute(select(table).where(which, table.c.kind != Kind.SESSION.value).limit(1)).first()
+    row = connection.execute(
+        select(table).where(which, table.c.kind != Kind.SESSION.value).limit(1)
+    ).first()
     if row is None:
         return ""
-    connection.execute(delete(table).where(table.c.chain == row.chain, table.c.kind != Kind.SESSION.value))
+    connection.execute(
+        delete(table).where(table.c.chain == row.chain, table.c.kind != Kind.SESSION.value)
+    )
     return Grant(**json.loads(row.data)).user

@@ -1,4 +1,5 @@
-"""The GraphQL endpoint: `schema.graphql` with the resolvers of `dth.hub`, and the limits of requests."""
+"""The GraphQL endpoint: `schema.graphql` with the resolvers of `dth.hub`, and the limits of
+requests."""
 
 import asyncio
 import logging
@@ -75,7 +76,11 @@ MAX_DEFINITIONS = 30  # operations and fragments
 MAX_TOKENS = 10_000
 # Estimated values in an answer: each takes time during which nobody else is answered.
 MAX_VALUES = 100_000
-META = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef, "__typename": TypeNameMetaFieldDef}
+META = {
+    "__schema": SchemaMetaFieldDef,
+    "__type": TypeMetaFieldDef,
+    "__typename": TypeNameMetaFieldDef,
+}
 # Arguments that set the length of the list in an answer.
 PAGE_SIZES = ("limit", "count")
 # The default if not given, and the limit of every resolver.
@@ -92,8 +97,8 @@ _checks = ThreadPoolExecutor(1, "graphql")
 
 
 def load_schema() -> GraphQLSchema:
-    """The schema, with every root field bound to its resolver. A field without a resolver, or a resolver without a
-    field, is a defect."""
+    """The schema, with every root field bound to its resolver. A field without a resolver, or a
+    resolver without a field, is a defect."""
     schema = build_schema(schema_text())
     assert_valid_schema(schema)
     roots = {False: schema.query_type, True: schema.mutation_type}
@@ -122,10 +127,14 @@ async def _answer(_: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
 
 
 async def answer(
-    schema: GraphQLSchema, ports: HubPorts, caller: Identity, request: object, spent: Spent | None = None
+    schema: GraphQLSchema,
+    ports: HubPorts,
+    caller: Identity,
+    request: object,
+    spent: Spent | None = None,
 ) -> dict[str, Any]:
-    """Answer one request (`query`, `variables`, `operationName`). Never raises: errors are in the answer. Adds the
-    time that checking took to `spent`."""
+    """Answer one request (`query`, `variables`, `operationName`). Never raises: errors are in the
+    answer. Adds the time that checking took to `spent`."""
     loop = asyncio.get_running_loop()
     checked = await loop.run_in_executor(_checks, _checked, schema, request, spent or Spent())
     if isinstance(checked, dict):
@@ -146,8 +155,8 @@ async def answer(
 
 
 class _Execution(ExecutionContext):
-    """Starts each mutation when the one before it has ended. graphql-core creates all of them first, and if one
-    fails, it abandons the others, which Python reports in the log."""
+    """Starts each mutation when the one before it has ended. graphql-core creates all of them
+    first, and if one fails, it abandons the others, which Python reports in the log."""
 
     def execute_fields_serially(
         self,
@@ -181,7 +190,8 @@ class Checked:
 
 
 def _checked(schema: GraphQLSchema, request: object, spent: Spent) -> Checked | dict[str, Any]:
-    """Returns the request, ready to be answered, or what is wrong with it. Blocks until it is checked."""
+    """Returns the request, ready to be answered, or what is wrong with it. Blocks until it is
+    checked."""
     began = time.thread_time()
     try:
         return _check(schema, request)
@@ -196,7 +206,11 @@ def _checked(schema: GraphQLSchema, request: object, spent: Spent) -> Checked | 
 def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
     if not isinstance(request, dict) or not isinstance(request.get("query"), str):
         return failure("a request is JSON with a query", "BAD_INPUT")
-    variables, operation, text = request.get("variables"), request.get("operationName"), request["query"]
+    variables, operation, text = (
+        request.get("variables"),
+        request.get("operationName"),
+        request["query"],
+    )
     if variables is not None and not isinstance(variables, dict):
         return failure("variables are a JSON object", "BAD_INPUT")
     if operation is not None and not isinstance(operation, str):
@@ -212,7 +226,8 @@ def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
     values = _Values(schema, document, variables or {}).most()
     if values > MAX_VALUES:
         raise _limit(
-            f"the answer may have {values} values; {MAX_VALUES} are the most: ask for fewer fields, or smaller pages"
+            f"the answer may have {values} values; {MAX_VALUES} are the most: ask for fewer "
+            "fields, or smaller pages"
         )
     return Checked(document, variables, operation)
 
@@ -248,7 +263,8 @@ def failure(message: str, code: str) -> dict[str, Any]:
 
 
 def _told(error: GraphQLError) -> dict[str, Any]:
-    """An error as clients receive it: our own text, or a number to look up in the log. Never a traceback."""
+    """An error as clients receive it: our own text, or a number to look up in the log. Never a
+    traceback."""
     told: dict[str, Any] = dict(error.formatted)
     cause = error.original_error
     if cause is None or isinstance(cause, GraphQLError):
@@ -266,12 +282,14 @@ def _told(error: GraphQLError) -> dict[str, Any]:
 
 
 def _refuse_excess(document: DocumentNode) -> None:
-    """Refuse requests that are too deep or ask for too much, before anything is resolved. Unused parts count, too,
-    because they are validated."""
+    """Refuse requests that are too deep or ask for too much, before anything is resolved. Unused
+    parts count, too, because they are validated."""
     if len(document.definitions) > MAX_DEFINITIONS:
         raise _limit(f"the request has more than {MAX_DEFINITIONS} operations and fragments")
     fragments = {
-        node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+        node.name.value: node
+        for node in document.definitions
+        if isinstance(node, FragmentDefinitionNode)
     }
     count = _Count(fragments)
     for node in document.definitions:
@@ -292,13 +310,20 @@ class _Count:
     fields: int = 0
 
     def walk(
-        self, selection: SelectionSetNode, depth: int, most: int, lists: int = 0, inside: tuple[str, ...] = ()
+        self,
+        selection: SelectionSetNode,
+        depth: int,
+        most: int,
+        lists: int = 0,
+        inside: tuple[str, ...] = (),
     ) -> None:
-        """`lists`: nested lists of types, in an introspection. `inside`: the fragments on the path to here; a
-        fragment that contains itself has no end."""
+        """`lists`: nested lists of types, in an introspection. `inside`: the fragments on the path
+        to here; a fragment that contains itself has no end."""
         if depth > most or len(inside) > most:
             raise _limit(f"the query is deeper than {most} levels")
-        names = Counter(_answered_as(node) for node in selection.selections if isinstance(node, FieldNode))
+        names = Counter(
+            _answered_as(node) for node in selection.selections if isinstance(node, FieldNode)
+        )
         if names and max(names.values()) > MAX_SAME:
             raise _limit(f"the query has a field more than {MAX_SAME} times at one place")
         for node in selection.selections:
@@ -310,7 +335,9 @@ class _Count:
                 if name in inside:
                     raise _limit(f"the fragment {name} contains itself")
                 if name in self.fragments:
-                    self.walk(self.fragments[name].selection_set, depth, most, lists, (*inside, name))
+                    self.walk(
+                        self.fragments[name].selection_set, depth, most, lists, (*inside, name)
+                    )
             elif isinstance(node, InlineFragmentNode):
                 self.walk(node.selection_set, depth, most, lists, (*inside, ""))
             elif isinstance(node, FieldNode) and node.selection_set:
@@ -322,8 +349,8 @@ class _Count:
                 self.walk(node.selection_set, depth + 1, below, deeper, inside)
 
     def roots(self, selection: SelectionSetNode) -> int:
-        """The number of root fields of an operation, including its fragments. `walk` has checked that none contains
-        itself."""
+        """The number of root fields of an operation, including its fragments. `walk` has checked
+        that none contains itself."""
         found = 0
         for node in selection.selections:
             if isinstance(node, FieldNode):
@@ -336,14 +363,19 @@ class _Count:
 
 
 class _Values:
-    """Estimates how many values the answer to a valid request may have: for lists, as many as were requested."""
+    """Estimates how many values the answer to a valid request may have: for lists, as many as were
+    requested."""
 
-    def __init__(self, schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any]) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any]
+    ) -> None:
         self._schema = schema
         self._document = document
         self._variables = variables
         self._fragments = {
-            node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+            node.name.value: node
+            for node in document.definitions
+            if isinstance(node, FragmentDefinitionNode)
         }
         self._sizes = _sizes(schema)
 

@@ -24,7 +24,12 @@ class HubDatabase(Database[Connection]):
         return _engine(begin).connect()
 
     def _prepare(self, connection: Connection) -> None:
-        migrate(connection, connection.exec_driver_sql, hub_schema.metadata.create_all, hub_migrations.STEPS)
+        migrate(
+            connection,
+            connection.exec_driver_sql,
+            hub_schema.metadata.create_all,
+            hub_migrations.STEPS,
+        )
 
 
 # `database`: whose file this thread is about to open.
@@ -33,8 +38,9 @@ _opening = threading.local()
 
 @cache
 def _engine(begin: str) -> Engine:
-    """One engine for all transactions that begin this way, whatever the file. It caches compiled statements, because
-    compiling costs more than running. It keeps no connection, so it may be used across a fork."""
+    """One engine for all transactions that begin this way, whatever the file. It caches compiled
+    statements, because compiling costs more than running. It keeps no connection, so it may be used
+    across a fork."""
     engine = create_engine(
         "sqlite+pysqlite://", poolclass=NullPool, creator=lambda: _opening.database._driver(begin)
     )

@@ -8,7 +8,8 @@ from dth.platforms.local import hub_schema
 
 
 def own_tokens(connection: Connection) -> None:
-    """API tokens get an owner, with whom they end; tokens whose maker was removed end now. Grants get chains."""
+    """API tokens get an owner, with whom they end; tokens whose maker was removed end now. Grants
+    get chains."""
     connection.exec_driver_sql("ALTER TABLE token ADD COLUMN owner TEXT NOT NULL DEFAULT ''")
     made_by_a_user = "created_by IN (SELECT name FROM user WHERE user.created <= token.created)"
     connection.exec_driver_sql(f"UPDATE token SET owner = created_by WHERE {made_by_a_user}")
@@ -23,7 +24,8 @@ def own_tokens(connection: Connection) -> None:
 
 
 def decide_from_the_hub(connection: Connection) -> None:
-    """What is to be done for a task, and when, is stored with the task. Samples get an index by age."""
+    """What is to be done for a task, and when, is stored with the task. Samples get an index by
+    age."""
     had_tasks = inspect(connection).has_table("task")
     for table in (hub_schema.task, hub_schema.sample):
         table.create(connection, checkfirst=True)
@@ -38,7 +40,9 @@ def decide_from_the_hub(connection: Connection) -> None:
 
 def bind_secrets(connection: Connection) -> None:
     """Secrets get hosts. Existing secrets may still be used with any host."""
-    connection.exec_driver_sql("""ALTER TABLE secret ADD COLUMN hosts TEXT NOT NULL DEFAULT '["*"]'""")
+    connection.exec_driver_sql(
+        """ALTER TABLE secret ADD COLUMN hosts TEXT NOT NULL DEFAULT '["*"]'"""
+    )
 
 
 def name_stores(connection: Connection) -> None:
@@ -49,4 +53,9 @@ def name_stores(connection: Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE task ADD COLUMN stores TEXT NOT NULL DEFAULT '{}'")
 
 
-STEPS: list[Callable[[Connection], None]] = [own_tokens, decide_from_the_hub, bind_secrets, name_stores]
+STEPS: list[Callable[[Connection], None]] = [
+    own_tokens,
+    decide_from_the_hub,
+    bind_secrets,
+    name_stores,
+]

@@ -1,5 +1,5 @@
-"""The tables of the hub: tasks, users, tokens, audit, notifications, metrics. One file, `hub.db`; each task's queue
-and records are in a separate file.
+"""The tables of the hub: tasks, users, tokens, audit, notifications, metrics. One file, `hub.db`;
+each task's queue and records are in a separate file.
 
 A change to a table needs a step in `hub_migrations.py`.
 """
@@ -60,7 +60,7 @@ task = Table(
     Index("task_next_run", "progress", "held", "next_run"),
 )
 
-# ---------------------------------------------------------------------------------------- users and tokens
+# --------------------------------------------------------------------------------- users and tokens
 
 user = Table(
     "user",
@@ -87,8 +87,8 @@ token = Table(
     Column("expires", Float, nullable=False),
     Column("last_used", Float, nullable=False, server_default="0"),
     Column("created_by", Text, nullable=False),
-    # The user who owns the token. It ends with the user, and never permits more than the user's role. "": no owner
-    # known to the hub.
+    # The user who owns the token. It ends with the user, and never permits more than the user's
+    # role. "": no owner known to the hub.
     Column("owner", Text, nullable=False, server_default=""),
 )
 
@@ -126,7 +126,7 @@ setting = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
-# ------------------------------------------------------------------------------------------------- secrets
+# ------------------------------------------------------------------------------------------ secrets
 
 secret = Table(
     "secret",
@@ -139,7 +139,7 @@ secret = Table(
     Column("hosts", Text, nullable=False),
 )
 
-# -------------------------------------------------------------------------------------------------- stores
+# ------------------------------------------------------------------------------------------- stores
 
 store = Table(
     "store",
@@ -149,7 +149,7 @@ store = Table(
     Column("updated", Float, nullable=False),
 )
 
-# --------------------------------------------------------------------------------------------------- audit
+# -------------------------------------------------------------------------------------------- audit
 
 audit = Table(
     "audit",
@@ -165,7 +165,7 @@ audit = Table(
     Index("audit_target", "target", "id"),
 )
 
-# ------------------------------------------------------------------------------------------- notifications
+# ------------------------------------------------------------------------------------ notifications
 
 channel = Table(
     "channel",
@@ -198,9 +198,10 @@ outbox = Table(
     Index("outbox_once", "once", "channel", unique=True),
 )
 
-# ------------------------------------------------------------------------------------------------- metrics
+# ------------------------------------------------------------------------------------------ metrics
 
-# One row per task and step of time, with all metrics: sums and counts by name, so that steps can be combined.
+# One row per task and step of time, with all metrics: sums and counts by name, so that steps can be
+# combined.
 sample = Table(
     "sample",
     metadata,
@@ -212,7 +213,7 @@ sample = Table(
     sqlite_with_rowid=False,
 )
 
-# ---------------------------------------------------------------------------------------------------- jobs
+# --------------------------------------------------------------------------------------------- jobs
 
 job = Table(
     "job",

@@ -60,13 +60,16 @@ class LocalImages:
         }
         given = {condition: value for condition, value in conditions.items() if value is not None}
         query = f"{newest('true') if run is None else READ} WHERE {' AND '.join(given) or 'true'}"
-        return await self._database.read(_read, f"{query} ORDER BY key LIMIT ?", (*given.values(), limit))
+        return await self._database.read(
+            _read, f"{query} ORDER BY key LIMIT ?", (*given.values(), limit)
+        )
 
     async def cancel_pending(self, reason: str) -> None:
         await self._database.execute(CANCEL, (to_line(reason), time.time()))
 
     async def prune(self) -> None:
-        """Delete the history of pruned runs, but keep the newest record of each image and the one of its last copy."""
+        """Delete the history of pruned runs, but keep the newest record of each image and the one
+        of its last copy."""
         await self._database.execute(PRUNE)
 
 
@@ -102,7 +105,9 @@ def _read(connection: Connection, query: str, values: Sequence[Any] = ()) -> lis
 
 def _image(row: Sequence[Any]) -> ImageRecord:
     values = dict(zip(NAMES, row, strict=True))
-    return ImageRecord(**values | {"key": from_blob(values["key"]), "status": Status(values["status"])})
+    return ImageRecord(
+        **values | {"key": from_blob(values["key"]), "status": Status(values["status"])}
+    )
 
 
 def _by_key(images: list[ImageRecord]) -> dict[str, ImageRecord]:

@@ -1,5 +1,5 @@
-"""Work that takes longer than a request. Each preflight, forecast or probe is a process like those of a task, with
-its own directory while it runs.
+"""Work that takes longer than a request. Each preflight, forecast or probe is a process like those
+of a task, with its own directory while it runs.
 """
 
 import asyncio
@@ -36,7 +36,8 @@ KEPT = 86_400.0  # seconds that a result is kept
 
 
 class LocalJobs:
-    """`hub.ports.Jobs`. Jobs that are in progress when the hub ends have failed; users can request them again."""
+    """`hub.ports.Jobs`. Jobs that are in progress when the hub ends have failed; users can request
+    them again."""
 
     def __init__(
         self, database: HubDatabase, folder: Path, nursery: Nursery, prices: Prices | None = None
@@ -49,20 +50,28 @@ class LocalJobs:
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(
-        self, kind: str, parameters: Mapping[str, Any], side: str = "", asked: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        parameters: Mapping[str, Any],
+        side: str = "",
+        asked: Mapping[str, str] | None = None,
     ) -> Job:
         job = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
         given = {**parameters, ASKED: dict(asked or {})}
-        return await self._begin(job, partial(self._result, kind, side or kind, self._folder / job.id, given))
+        return await self._begin(
+            job, partial(self._result, kind, side or kind, self._folder / job.id, given)
+        )
 
     async def certify(self, task: str, run: int, work: Work) -> Job:
-        return await self._begin(Job(id=str(uuid.uuid4()), kind=CERTIFICATE, started=time.time()), work)
+        return await self._begin(
+            Job(id=str(uuid.uuid4()), kind=CERTIFICATE, started=time.time()), work
+        )
 
     async def _begin(self, started: Job, work: Work) -> Job:
         if len(self._running) >= AT_ONCE:
             raise Conflict(
-                f"{AT_ONCE} preflights, forecasts, tests of connections and certificates are being made already;"
-                " try again in a moment"
+                f"{AT_ONCE} preflights, forecasts, tests of connections and certificates are "
+                "being made already; try again in a moment"
             )
         await self._database.write(_begin, started)
         running = asyncio.create_task(self._run(started, work))
@@ -114,7 +123,9 @@ class LocalJobs:
         (state / PRICES_FILE).write_text(json.dumps(self._prices), "utf-8")
         words = state / "words.log"
         with words.open("ab") as errors:
-            child = await self._nursery.spawn([kind, str(state), name], (errors.fileno(), errors.fileno()))
+            child = await self._nursery.spawn(
+                [kind, str(state), name], (errors.fileno(), errors.fileno())
+            )
         try:
             async with asyncio.timeout(LONGEST):
                 await child.wait()
@@ -125,7 +136,9 @@ class LocalJobs:
             await child.wait()
         if child.returncode:
             lines = words.read_text("utf-8", "replace").strip().splitlines()
-            raise HubError(lines[-1] if lines else f"its process ended with code {child.returncode}")
+            raise HubError(
+                lines[-1] if lines else f"its process ended with code {child.returncode}"
+            )
         return read_result(state)
 
 

@@ -1,8 +1,9 @@
 """How a process writes its log: JSON lines in a file of its own, rotated by size.
 
-`NAME.log` is the current file; older files are `NAME.log.1`, `NAME.log.2`, ... in ascending order, so a file keeps
-its number, and a position in the log can be identified by it. Standard output and error of the process go to the same
-file: tracebacks and output of C libraries appear between the lines as plain text.
+`NAME.log` is the current file; older files are `NAME.log.1`, `NAME.log.2`, ... in ascending order,
+so a file keeps its number, and a position in the log can be identified by it. Standard output and
+error of the process go to the same file: tracebacks and output of C libraries appear between the
+lines as plain text.
 """
 
 import contextlib
@@ -22,7 +23,8 @@ from dth.platforms.local.filesystem import is_at
 FILE_SIZE = 2 * 1024 * 1024
 KEPT_FILES = 4  # in addition to the current one
 LINE_SIZE = 16 * 1024  # the most bytes of one line
-# A storm of failures must not push everything else out of the log; the records contain all failures.
+# A storm of failures must not push everything else out of the log; the records contain all
+# failures.
 LINES_A_SECOND = 20
 # The first message of each life of a process.
 BEGINNING = "started"
@@ -34,11 +36,11 @@ NUMBER = re.compile(r"[1-9][0-9]{0,11}")
 
 
 class Journal:
-    """A process's log. Writing never raises, whatever happens to the disk: a transfer must not fail because of its
-    log.
+    """A process's log. Writing never raises, whatever happens to the disk: a transfer must not fail
+    because of its log.
 
-    Each line is one write to a file opened for appending, so lines of several processes never mix. Output printed in
-    pieces may have a line in between.
+    Each line is one write to a file opened for appending, so lines of several processes never mix.
+    Output printed in pieces may have a line in between.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,8 +88,9 @@ class Journal:
                     os.dup2(self._file, standard)
 
     def _rotate(self) -> None:
-        """Begin the next file. If two lives of one process come here, the first one does it: both have the same file
-        open, and so its lock; the other one finds that its file is no longer current."""
+        """Begin the next file. If two lives of one process come here, the first one does it: both
+        have the same file open, and so its lock; the other one finds that its file is no longer
+        current."""
         old, self._file = self._file, -1
         try:
             fcntl.flock(old, fcntl.LOCK_EX)
@@ -103,8 +106,8 @@ class Journal:
 
 @contextlib.contextmanager
 def logging_to(journal: Journal) -> Iterator[None]:
-    """While in this context, the engine and the libraries log only to the journal: handlers inherited through a fork
-    would write everything again, without fields and without end."""
+    """While in this context, the engine and the libraries log only to the journal: handlers
+    inherited through a fork would write everything again, without fields and without end."""
     root, handler = logging.getLogger(), JournalHandler(journal)
     before, root.handlers = root.handlers, [handler]
     logging.getLogger("dth").setLevel(logging.INFO)
@@ -116,7 +119,8 @@ def logging_to(journal: Journal) -> Iterator[None]:
 
 
 class JournalHandler(logging.Handler):
-    """Sends `logging` to a journal; `extra={"fields": {...}}` are the fields. In a storm, most lines are left out."""
+    """Sends `logging` to a journal; `extra={"fields": {...}}` are the fields. In a storm, most
+    lines are left out."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__()
@@ -146,7 +150,8 @@ class JournalHandler(logging.Handler):
 
 
 def encode_line(at: float, level: str, message: str, fields: Mapping[str, object]) -> bytes:
-    """One line, whatever its content: JSON in ASCII has neither line breaks nor control characters."""
+    """One line, whatever its content: JSON in ASCII has neither line breaks nor control
+    characters."""
     named = {f"{name}_" if name in OWN else name: value for name, value in fields.items()}
     for room in (LINE_SIZE, 1000, 100):  # characters; each takes up to 12 bytes
         cut = {name[:room]: _cut(value, room) for name, value in named.items()}
@@ -173,7 +178,8 @@ def numbered(path: Path, number: int) -> Path:
 
 
 def last_words(path: Path) -> str:
-    """The last line that the last life of a process printed rather than logged; "" if there is none."""
+    """The last line that the last life of a process printed rather than logged; "" if there is
+    none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
@@ -190,7 +196,8 @@ def last_words(path: Path) -> str:
 
 
 def parse_line(line: bytes) -> dict[str, object] | None:
-    """A line of a journal as it was written: `at`, `level`, `message` and its fields. None for any other text."""
+    """A line of a journal as it was written: `at`, `level`, `message` and its fields. None for any
+    other text."""
     if not line.startswith(b'{"at"'):
         return None
     try:

@@ -49,7 +49,8 @@ RETRY = 30.0
 class Bounds:
     """What all tasks together may use."""
 
-    # Tasks that work at the same time, a quarter of them reserved for scheduled runs; the others wait.
+    # Tasks that work at the same time, a quarter of them reserved for scheduled runs; the others
+    # wait.
     tasks: int = 20
     workers: int = field(default_factory=lambda: 2 * len(os.sched_getaffinity(0)))
 
@@ -78,10 +79,11 @@ class Keeper:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
 
-    # --------------------------------------------------------------------------------------- hub.ports.Engine
+    # ----------------------------------------------------------------------------- hub.ports.Engine
 
     async def changed(self, id: str) -> None:
-        """In this order, a runner that is about to rest either sees the change, or its rest is undone."""
+        """In this order, a runner that is about to rest either sees the change, or its rest is
+        undone."""
         if id in self._runners:
             self._runners[id].wake()
         await self.agenda.mark(id)
@@ -99,7 +101,8 @@ class Keeper:
                 return
             if code := await run_once(self.nursery, self.state(id), "digester", run):
                 raise HubError(
-                    f"the records of run {run} could not be read: their process ended with code {code}"
+                    f"the records of run {run} could not be read: their process ended with "
+                    f"code {code}"
                 )
 
     async def stack(self, id: str) -> None:
@@ -114,10 +117,11 @@ class Keeper:
         """A task's state directory."""
         return self.databases.state(id)
 
-    # ------------------------------------------------------------------------------------------------ running
+    # -------------------------------------------------------------------------------------- running
 
     async def run(self) -> None:
-        """Start a runner for every task that is due, until cancelled; then end all runners in order."""
+        """Start a runner for every task that is due, until cancelled; then end all runners in
+        order."""
         checking, offset = asyncio.create_task(self._check_schedules()), _clock_offset()
         try:
             while True:
@@ -131,7 +135,9 @@ class Keeper:
                         self._start(due)
                 following = await self.agenda.next(now)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(LOOK, following - time.time()) if following else LOOK):
+                    async with asyncio.timeout(
+                        min(LOOK, following - time.time()) if following else LOOK
+                    ):
                         await self._woken.wait()
         finally:
             running = [checking, *self._running.values()]
@@ -140,8 +146,8 @@ class Keeper:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _check_schedules(self) -> None:
-        """Correct next runs that the schedule does not name: the clock may have been ahead, and is right again. Done
-        slowly, as there may be many tasks."""
+        """Correct next runs that the schedule does not name: the clock may have been ahead, and is
+        right again. Done slowly, as there may be many tasks."""
         await self.agenda.set_back()
         after = ""
         while page := await self.agenda.scheduled(after, CHECKED):
@@ -165,7 +171,8 @@ class Keeper:
         running.add_done_callback(ended)
 
     async def _watched(self, runner: Runner) -> None:
-        """Run it, and retry after errors that the task did not cause, for as long as the task lives."""
+        """Run it, and retry after errors that the task did not cause, for as long as the task
+        lives."""
         while True:
             try:
                 await runner.run()

@@ -7,9 +7,9 @@ from sqlite3 import Connection
 from dth.core.ports.limits import Lease
 from dth.platforms.local.database import TaskDatabase
 
-# A full bucket holds a quarter of a second's worth of tokens. So the tokens granted in any ten seconds stay within
-# the rate plus 2.5 per cent, and data in transit when they are granted has the rest of the five per cent by which a
-# cap may be exceeded.
+# A full bucket holds a quarter of a second's worth of tokens. So the tokens granted in any ten
+# seconds stay within the rate plus 2.5 per cent, and data in transit when they are granted has the
+# rest of the five per cent by which a cap may be exceeded.
 CAPACITY = 0.25
 
 
@@ -31,7 +31,9 @@ class LocalLimits:
 
 def _set_rates(connection: Connection, rates: Mapping[str, float]) -> None:
     now = time.time()
-    connection.executemany(SET_RATE, [(name, rate * CAPACITY, now, rate) for name, rate in rates.items()])
+    connection.executemany(
+        SET_RATE, [(name, rate * CAPACITY, now, rate) for name, rate in rates.items()]
+    )
 
 
 # An existing bucket keeps its tokens, as far as its new size allows.
@@ -47,12 +49,15 @@ def _rates(connection: Connection) -> dict[str, float]:
 
 def _lease(connection: Connection, name: str, wanted: float) -> Lease:
     now = time.time()
-    row = connection.execute("SELECT tokens, filled, rate FROM bucket WHERE name = ?", (name,)).fetchone()
+    row = connection.execute(
+        "SELECT tokens, filled, rate FROM bucket WHERE name = ?", (name,)
+    ).fetchone()
     if row is None or not row[2]:
         return Lease(wanted, 0.0, 0.0)
     left, filled, rate = row
     capacity = rate * CAPACITY
-    # A clock that was set back gives nothing for that time; one that was set forward fills the bucket once.
+    # A clock that was set back gives nothing for that time; one that was set forward fills the
+    # bucket once.
     tokens = min(capacity, left + max(0.0, now - filled) * rate)
     granted = min(wanted, tokens)
     connection.execute(

@@ -1,8 +1,8 @@
 """Reads the logs of a task's processes, one page at a time, from either end.
 
-A position in a log is the number of a file and an offset in it (`journal`): it stays valid while the log grows, and
-when its files are rotated. A page covers the lines between two positions; the tokens of the neighbouring pages name
-these.
+A position in a log is the number of a file and an offset in it (`journal`): it stays valid while
+the log grows, and when its files are rotated. A page covers the lines between two positions; the
+tokens of the neighbouring pages name these.
 """
 
 import asyncio
@@ -82,8 +82,8 @@ class LocalLogs:
         start: float = 0.0,
         end: float = 0.0,
     ) -> LogPage:
-        """A page may have fewer events than `limit`, or none, although more follow: the amount that one call reads is
-        limited. Raises NotFound, and UsageError for an invalid token or limit."""
+        """A page may have fewer events than `limit`, or none, although more follow: the amount that
+        one call reads is limited. Raises NotFound, and UsageError for an invalid token or limit."""
         if not 1 <= limit <= MOST_EVENTS:
             raise UsageError(f"limit: give 1 to {MOST_EVENTS}")
         wanted = _Wanted(limit, search.casefold(), start, end)
@@ -110,7 +110,9 @@ class LocalLogs:
         if token:
             parsed = TOKEN.fullmatch(token)
             if not parsed:
-                raise UsageError(f"nextToken: {token[:50]!r} is not one that a page of this log had")
+                raise UsageError(
+                    f"nextToken: {token[:50]!r} is not one that a page of this log had"
+                )
             direction, place = parsed[1], LogPosition(int(parsed[2]), int(parsed[3]))
         with self._open(task, stream) as log:
             place = log.clamp(place) if place else log.end
@@ -142,7 +144,8 @@ def _page(log: "_LogFiles", place: LogPosition, wanted: _Wanted, *, forward: boo
 
 
 class _LogFiles:
-    """The files of one stream at one moment: open, so that nothing is lost when they are rotated."""
+    """The files of one stream at one moment: open, so that nothing is lost when they are
+    rotated."""
 
     def __init__(self, path: Path, stream: str) -> None:
         self._stack = contextlib.ExitStack()
@@ -203,11 +206,13 @@ class _LogFiles:
         last = next(self.before(self.end), None)
         changed = os.fstat(self._files[self.end.file].fileno()).st_mtime
         begun = first.event.at if first else changed
-        return LogStream(name, begun, begun, last.event.at if last else changed, sum(self._sizes.values()))
+        return LogStream(
+            name, begun, begun, last.event.at if last else changed, sum(self._sizes.values())
+        )
 
     def _open(self, path: Path) -> None:
-        """Open the older files, then the current one, whose number follows from theirs. If it is rotated in between,
-        start over."""
+        """Open the older files, then the current one, whose number follows from theirs. If it is
+        rotated in between, start over."""
         while True:
             current = self._opened(path)
             try:
@@ -262,7 +267,8 @@ class _LogFiles:
         return lines
 
     def _time_before(self, number: int, offset: int) -> float:
-        """When the last journal line before a position was written; without one, when its file was."""
+        """When the last journal line before a position was written; without one, when its file
+        was."""
         for file, end in ((number, offset), (number - 1, self._sizes.get(number - 1, 0))):
             if file in self._files:
                 for raw in reversed(self._read(file, max(0, end - BLOCK), end).splitlines()):

@@ -1,7 +1,8 @@
-"""The time series of the hub: samples in steps of three lengths, each kept as long as its graphs need.
+"""The time series of the hub: samples in steps of three lengths, each kept as long as its graphs
+need.
 
-A sample is added to the steps of all lengths in one transaction. Nothing is aggregated later, so nothing can be
-aggregated twice or forgotten.
+A sample is added to the steps of all lengths in one transaction. Nothing is aggregated later, so
+nothing can be aggregated twice or forgotten.
 """
 
 import json
@@ -18,8 +19,8 @@ from dth.platforms.local.hub_schema import sample
 
 HOUR, DAY = 3600, 86_400
 
-# Seconds of a step, and for how many seconds it is kept: for the graphs of 3 hours, 3 days and 60 days, plus a
-# margin, because the first step of a graph begins before it.
+# Seconds of a step, and for how many seconds it is kept: for the graphs of 3 hours, 3 days and 60
+# days, plus a margin, because the first step of a graph begins before it.
 STEPS = {10: 3.25 * HOUR, 60: 3.25 * DAY, 600: 61.0 * DAY}
 FINEST, COARSEST = min(STEPS), max(STEPS)
 # Seconds for which a last sample counts as current.
@@ -50,13 +51,15 @@ class LocalMetrics:
     async def read(
         self, task: str, names: Sequence[str], start: float, end: float, period: int
     ) -> tuple[list[int], list[Series]]:
-        """Steps begin at multiples of the period, the first at or before `start`. Values that are stored only in
-        longer steps are spread over them evenly."""
+        """Steps begin at multiples of the period, the first at or before `start`. Values that are
+        stored only in longer steps are spread over them evenly."""
         first = math.floor(start / period) * period
         times = list(range(first, max(math.ceil(end), first + 1), period))
         step = _finest_that_covers(first, time.time())
         bins = {name: _Bins(METRICS[name].combine, times, period) for name in names}
-        for at, kept in await self._database.read(_read, task, step, first - step, times[-1] + period):
+        for at, kept in await self._database.read(
+            _read, task, step, first - step, times[-1] + period
+        ):
             for name, series in bins.items():
                 if name in kept:
                     series.add(at, step, *kept[name])
@@ -68,7 +71,9 @@ class LocalMetrics:
         """The cost does not depend on the number of tasks."""
         times = list(range(start, max(math.ceil(end), start + 1), period))
         bins = {name: _Bins(METRICS[name].combine, times, period) for name in names}
-        rows = await self._database.read(_read, EVERYTHING, COARSEST, start - COARSEST, times[-1] + period)
+        rows = await self._database.read(
+            _read, EVERYTHING, COARSEST, start - COARSEST, times[-1] + period
+        )
         for at, kept in rows:
             for name, series in bins.items():
                 if name in kept:
@@ -76,7 +81,8 @@ class LocalMetrics:
         return times, [Series(name, series.values()) for name, series in bins.items()]
 
     async def latest(self) -> dict[tuple[str, str], float]:
-        """The newest values, by task and metric. For a step with two samples, their combined value."""
+        """The newest values, by task and metric. For a step with two samples, their combined
+        value."""
         return await self._database.read(_latest, math.floor(time.time() - RECENT))
 
     async def forget(self, task: str) -> None:
@@ -158,10 +164,14 @@ def _joined(old: Kept, new: Kept) -> Kept:
     return joined
 
 
-def _read(connection: Connection, task: str, step: int, after: int, before: int) -> list[tuple[int, Kept]]:
+def _read(
+    connection: Connection, task: str, step: int, after: int, before: int
+) -> list[tuple[int, Kept]]:
     rows = connection.execute(
         select(sample.c.at, sample.c.data)
-        .where(sample.c.task == task, sample.c.step == step, sample.c.at > after, sample.c.at < before)
+        .where(
+            sample.c.task == task, sample.c.step == step, sample.c.at > after, sample.c.at < before
+        )
         .order_by(sample.c.at)
     )
     return [(at, json.loads(data)) for at, data in rows]

@@ -1,4 +1,5 @@
-"""Migrates an older database to the current schema, one step per version; the version is the file's `user_version`."""
+"""Migrates an older database to the current schema, one step per version; the version is the file's
+`user_version`."""
 
 from collections.abc import Callable, Sequence
 from sqlite3 import Connection
@@ -30,7 +31,13 @@ def know_who_verified(connection: Connection) -> None:
     """Records store who confirmed a copy; runs count this, and copies that lack something."""
     for table in ("record", "part"):
         connection.execute(f"ALTER TABLE {table} ADD COLUMN verified TEXT NOT NULL DEFAULT ''")
-    for column in ("verified_store", "verified_etag", "verified_source", "verified_content", "incomplete"):
+    for column in (
+        "verified_store",
+        "verified_etag",
+        "verified_source",
+        "verified_content",
+        "incomplete",
+    ):
         connection.execute(f"ALTER TABLE run ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
@@ -75,13 +82,14 @@ def migrate(
     create: Callable[[C], None],
     steps: Sequence[Callable[[C], None]],
 ) -> None:
-    """Create or upgrade the tables. The caller holds the write transaction, so only one process does it."""
+    """Create or upgrade the tables. The caller holds the write transaction, so only one process
+    does it."""
     latest = len(steps) + 1
     version: int = execute("PRAGMA user_version").fetchone()[0]
     if version > latest:
         raise StateError(
-            f"The state was written by a newer version of Data Transfer Hub (schema {version}, known here:"
-            f" {latest}); upgrade this installation or use another state directory"
+            f"The state was written by a newer version of Data Transfer Hub (schema {version}, "
+            f"known here: {latest}); upgrade this installation or use another state directory"
         )
     if version == latest:
         return

@@ -1,8 +1,8 @@
 """Notifications on one machine: an outbox in the hub's database, emptied through SMTP and webhooks.
 
-A notice is stored in the outbox first, and marked after it was sent: a crash in between sends it again, but none is
-lost. Notices for one channel within some seconds are sent as one message. While a channel fails, new notices wait for
-its next try.
+A notice is stored in the outbox first, and marked after it was sent: a crash in between sends it
+again, but none is lost. Notices for one channel within some seconds are sent as one message. While
+a channel fails, new notices wait for its next try.
 """
 
 import asyncio
@@ -69,8 +69,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SmtpConfig:
-    """The mail server. `password_secret` names a secret that contains a `password`. Raises ValueError for invalid
-    settings."""
+    """The mail server. `password_secret` names a secret that contains a `password`. Raises
+    ValueError for invalid settings."""
 
     host: str
     sender: str
@@ -103,10 +103,12 @@ class SmtpConfig:
 
 
 class Notifier:
-    """`hub.ports.Notifications`. `run` delivers; only one may run at a time. Without `smtp`, e-mail waits in the
-    outbox."""
+    """`hub.ports.Notifications`. `run` delivers; only one may run at a time. Without `smtp`, e-mail
+    waits in the outbox."""
 
-    def __init__(self, database: HubDatabase, vault: Vault, smtp: SmtpConfig | None, post: Post) -> None:
+    def __init__(
+        self, database: HubDatabase, vault: Vault, smtp: SmtpConfig | None, post: Post
+    ) -> None:
         self._database = database
         self._vault = vault
         self._smtp = smtp
@@ -139,7 +141,10 @@ class Notifier:
             try:
                 check_address(address)
             except UsageError:
-                log.warning("task %s: alarmEmail is not an e-mail address; nobody is notified there", task.id)
+                log.warning(
+                    "task %s: alarmEmail is not an e-mail address; nobody is notified there",
+                    task.id,
+                )
                 address = ""
         await self._database.write(_add, self._vault, new, address, once)
         self._woken.set()
@@ -170,8 +175,8 @@ class Notifier:
 
         # A time further ahead than any pause was set while the clock was ahead.
         ready = [each for each, at in due.items() if at <= now or at > now + LAST_PAUSE]
-        # Not a TaskGroup: in early releases of Python 3.11 (Debian 12 has 3.11.2), a failing task leaves this task
-        # half cancelled, and the next timeout ends it for good.
+        # Not a TaskGroup: in early releases of Python 3.11 (Debian 12 has 3.11.2), a failing task
+        # leaves this task half cancelled, and the next timeout ends it for good.
         for outcome in await asyncio.gather(*map(one, ready), return_exceptions=True):
             if outcome:
                 raise outcome
@@ -187,7 +192,9 @@ class Notifier:
         if not rows:
             return
         if target is None:
-            await self._database.write(_give_up, [row.id for row in rows], "the channel is switched off")
+            await self._database.write(
+                _give_up, [row.id for row in rows], "the channel is switched off"
+            )
             return
         name = hashlib.sha256(f"{id} {[row.id for row in rows]}".encode()).hexdigest()[:32]
         error = await self._try(target, compose([_notice(row) for row in rows]), name)
@@ -198,8 +205,8 @@ class Notifier:
             await self._database.write(_mark_sent, [row.id for row in rows])
 
     async def _try(self, target: Channel, message: Message, name: str) -> str:
-        """Send a message once. Returns "", or one line that says why it did not arrive. `name` is the same for the
-        same message."""
+        """Send a message once. Returns "", or one line that says why it did not arrive. `name` is
+        the same for the same message."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 if target.kind == "email":
@@ -229,7 +236,7 @@ class Notifier:
             await self._database.write(_tidy)
 
 
-# ----------------------------------------------------------------------------------------------- messages
+# ----------------------------------------------------------------------------------------- messages
 
 
 def _mail_of(sender: str, address: str, message: Message, name: str) -> EmailMessage:
@@ -246,7 +253,9 @@ def _mail_of(sender: str, address: str, message: Message, name: str) -> EmailMes
 
 async def _send_mail(smtp: SmtpConfig, password: str, mail: EmailMessage) -> None:
     opened: list[smtplib.SMTP] = []
-    sending = asyncio.get_running_loop().run_in_executor(None, _converse, smtp, password, mail, opened)
+    sending = asyncio.get_running_loop().run_in_executor(
+        None, _converse, smtp, password, mail, opened
+    )
     try:
         await sending
     except asyncio.CancelledError:
@@ -258,7 +267,9 @@ async def _send_mail(smtp: SmtpConfig, password: str, mail: EmailMessage) -> Non
         raise
 
 
-def _converse(smtp: SmtpConfig, password: str, mail: EmailMessage, opened: list[smtplib.SMTP]) -> None:
+def _converse(
+    smtp: SmtpConfig, password: str, mail: EmailMessage, opened: list[smtplib.SMTP]
+) -> None:
     """Runs in a thread."""
     try:
         client = _connect(smtp)
@@ -269,7 +280,8 @@ def _converse(smtp: SmtpConfig, password: str, mail: EmailMessage, opened: list[
             if smtp.user:
                 if smtp.security == "none" and not _is_here(client):
                     raise UsageError(
-                        "no password goes over a connection that is not encrypted; use starttls or tls"
+                        "no password goes over a connection that is not encrypted; use "
+                        "starttls or tls"
                     )
                 client.login(smtp.user, password)
             client.send_message(mail)
@@ -279,7 +291,9 @@ def _converse(smtp: SmtpConfig, password: str, mail: EmailMessage, opened: list[
         finally:
             client.close()
     except smtplib.SMTPResponseException as error:
-        raise HubError(f"{smtp.host} refused: {error.smtp_code} {_said(error.smtp_error)}") from None
+        raise HubError(
+            f"{smtp.host} refused: {error.smtp_code} {_said(error.smtp_error)}"
+        ) from None
     except smtplib.SMTPRecipientsRefused as error:
         code, said = next(iter(error.recipients.values()))
         raise HubError(f"{smtp.host} refused the recipient: {code} {_said(said)}") from None
@@ -315,16 +329,20 @@ def _password(connection: Connection, vault: Vault, smtp: SmtpConfig) -> str:
     return str(found)
 
 
-# --------------------------------------------------------------------------------------------- channels
+# ----------------------------------------------------------------------------------------- channels
 
 
 def _channels(connection: Connection, vault: Vault) -> list[Channel]:
-    return [_channel(row, vault) for row in connection.execute(select(channel).order_by(channel.c.id))]
+    return [
+        _channel(row, vault) for row in connection.execute(select(channel).order_by(channel.c.id))
+    ]
 
 
 def _channel(row: Row[Any], vault: Vault) -> Channel:
     target = vault.decrypt(row.target).decode()
-    return Channel(row.id, row.kind, target, row.name, tuple(json.loads(row.events)), bool(row.enabled))
+    return Channel(
+        row.id, row.kind, target, row.name, tuple(json.loads(row.events)), bool(row.enabled)
+    )
 
 
 def _put_channel(connection: Connection, vault: Vault, new: Channel) -> None:
@@ -348,11 +366,13 @@ def _target(connection: Connection, vault: Vault, id: str) -> Channel | None:
     """The target of a channel in the outbox; None if the channel is disabled or gone."""
     if id.startswith(ALARM):
         return Channel(id, "email", id.removeprefix(ALARM))
-    row = connection.execute(select(channel).where(channel.c.id == id, channel.c.enabled == 1)).first()
+    row = connection.execute(
+        select(channel).where(channel.c.id == id, channel.c.enabled == 1)
+    ).first()
     return _channel(row, vault) if row else None
 
 
-# ----------------------------------------------------------------------------------------------- outbox
+# ------------------------------------------------------------------------------------------- outbox
 
 
 def _add(connection: Connection, vault: Vault, new: Notice, address: str, once: str) -> None:
@@ -363,14 +383,18 @@ def _add(connection: Connection, vault: Vault, new: Notice, address: str, once: 
         to.append(f"{ALARM}{address}")
     row = asdict(new) | {"event": new.event.value, "due": new.at + BATCH, "once": once or None}
     for each in to:
-        connection.execute(sqlite.insert(outbox).values(row | {"channel": each}).on_conflict_do_nothing())
+        connection.execute(
+            sqlite.insert(outbox).values(row | {"channel": each}).on_conflict_do_nothing()
+        )
 
 
 def _due(connection: Connection) -> dict[str, float]:
     """When each channel's next message is due. For a failing channel: the time of its next try."""
     tried = func.max(case((outbox.c.attempts > 0, outbox.c.due)))
     when = func.coalesce(tried, func.min(outbox.c.due))
-    waiting = select(outbox.c.channel, when).where(outbox.c.state == "WAITING").group_by(outbox.c.channel)
+    waiting = (
+        select(outbox.c.channel, when).where(outbox.c.state == "WAITING").group_by(outbox.c.channel)
+    )
     return dict(connection.execute(waiting).all())
 
 
@@ -389,7 +413,9 @@ def _mark_sent(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def _give_up(connection: Connection, ids: Sequence[int], error: str) -> None:
-    connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(state="FAILED", error=error))
+    connection.execute(
+        update(outbox).where(outbox.c.id.in_(ids)).values(state="FAILED", error=error)
+    )
 
 
 def _postpone(connection: Connection, rows: Sequence[Row[Any]], error: str) -> None:

@@ -1,10 +1,12 @@
-"""Where the processes of a task come from: one small process that has imported everything, and forks.
+"""Where the processes of a task come from: one small process that has imported everything, and
+forks.
 
-Starting Python and importing the engine takes most of a second of CPU; a fork takes a hundredth. The supervisor forks
-the nursery before it has threads or an event loop, and the nursery stays single-threaded, so forking it is safe. Each
-request is one datagram with the files that the child keeps: the lock of the state, and its log. When the supervisor
-dies for any reason, its end of the socket closes, and the nursery kills every child and ends. When the nursery dies,
-the kernel kills its children, and the supervisor ends with `LOST`.
+Starting Python and importing the engine takes most of a second of CPU; a fork takes a hundredth.
+The supervisor forks the nursery before it has threads or an event loop, and the nursery stays
+single-threaded, so forking it is safe. Each request is one datagram with the files that the child
+keeps: the lock of the state, and its log. When the supervisor dies for any reason, its end of the
+socket closes, and the nursery kills every child and ends. When the nursery dies, the kernel kills
+its children, and the supervisor ends with `LOST`.
 """
 
 import asyncio
@@ -28,14 +30,15 @@ PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 # Per second: the unit in which Linux counts CPU time.
 TICKS = os.sysconf("SC_CLK_TCK")
 LOST = (
-    "the process that starts the others was killed (perhaps there is too little memory); run the same command again "
-    "to resume"
+    "the process that starts the others was killed (perhaps there is too little memory); run "
+    "the same command again to resume"
 )
 DATAGRAM = 65536  # bytes; a request is far smaller
 
 
 class Child:
-    """A process of the task. `returncode` is None while it runs, and negative if a signal ended it."""
+    """A process of the task. `returncode` is None while it runs, and negative if a signal ended
+    it."""
 
     def __init__(self, nursery: "Nursery", pid: int) -> None:
         self.pid = pid
@@ -171,8 +174,9 @@ class Nursery:
 
 def _serve(theirs: socket.socket, run: Callable[[Sequence[str]], int]) -> None:
     """The main loop of the nursery. Never returns."""
-    # Signals may go to the whole group; the supervisor decides what they mean. Children ignore SIGINT, too. SIGTERM
-    # stays blocked here, so that one that arrives before a child is ready for it is not lost.
+    # Signals may go to the whole group; the supervisor decides what they mean. Children ignore
+    # SIGINT, too. SIGTERM stays blocked here, so that one that arrives before a child is ready for
+    # it is not lost.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     woken, wake = os.pipe()
@@ -233,8 +237,8 @@ def _bury(theirs: socket.socket, children: set[int]) -> None:
 
 
 def _tell(theirs: socket.socket, number: int, pid: int, code: int | None) -> None:
-    """Report that request `number` became the process `pid`, or (with a code) that the process has ended. Without a
-    pid: that it could not be started, with `code` as the error number."""
+    """Report that request `number` became the process `pid`, or (with a code) that the process has
+    ended. Without a pid: that it could not be started, with `code` as the error number."""
     with contextlib.suppress(OSError):
         theirs.send(json.dumps([number, pid, code]).encode())
 

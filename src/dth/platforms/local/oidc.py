@@ -1,8 +1,9 @@
-"""The built-in OpenID Connect provider: authorization code with PKCE, for the console and the command line.
+"""The built-in OpenID Connect provider: authorization code with PKCE, for the console and the
+command line.
 
-Its clients are public: PKCE and the exact redirect address protect a sign-in. A sign-in takes two or three requests,
-and nothing is stored between them: the request travels through the form, sealed, and is valid only together with a
-cookie of the browser that the form was made for.
+Its clients are public: PKCE and the exact redirect address protect a sign-in. A sign-in takes two
+or three requests, and nothing is stored between them: the request travels through the form, sealed,
+and is valid only together with a cookie of the browser that the form was made for.
 """
 
 import base64
@@ -95,8 +96,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The state that travels through a page. `user` and `epoch`: who entered a correct password and must choose a new
-    one; with `signed_in`: who has a session and is asked whether the command line may act for them."""
+    """The state that travels through a page. `user` and `epoch`: who entered a correct password and
+    must choose a new one; with `signed_in`: who has a session and is asked whether the command line
+    may act for them."""
 
     asked: Asked
     browser: str  # hash of the cookie
@@ -138,7 +140,12 @@ class Provider:
 
     @classmethod
     async def open(
-        cls, database: HubDatabase, vault: Vault, users: LocalUsers, issuer: str, origins: Sequence[str]
+        cls,
+        database: HubDatabase,
+        vault: Vault,
+        users: LocalUsers,
+        issuer: str,
+        origins: Sequence[str],
     ) -> Self:
         """The provider with the hub's signing key, which is created at first use."""
         pem = await kept(database, vault, KEY_SETTING, _new_key)
@@ -159,17 +166,19 @@ class Provider:
         ]
 
     async def _holder(self, claims: Claims) -> Identity:
-        """The current user of one of our access tokens: signing out, removing the user or a new password end it at
-        once."""
+        """The current user of one of our access tokens: signing out, removing the user or a new
+        password end it at once."""
         epoch = claims.get("dth_epoch")
-        identity = await self._users.identity(str(claims["sub"]), epoch if isinstance(epoch, int) else -1)
+        identity = await self._users.identity(
+            str(claims["sub"]), epoch if isinstance(epoch, int) else -1
+        )
         # A token of an older version names no chain; it is valid for its ten minutes.
         ended = "dth_grant" in claims and not await self._grants.lives(str(claims["dth_grant"]))
         if identity is None or ended:
             raise Unauthenticated("the session has ended; sign in again")
         return identity
 
-    # ------------------------------------------------------------------------------------- documents
+    # ------------------------------------------------------------------------------------ documents
 
     async def _discovery(self, _: Request) -> Response:
         issuer = self._issuer
@@ -204,10 +213,12 @@ class Provider:
 
     async def _style(self, _: Request) -> Response:
         return Response(
-            sign_in_page.CSS, media_type="text/css", headers={**HEADERS, "cache-control": "max-age=3600"}
+            sign_in_page.CSS,
+            media_type="text/css",
+            headers={**HEADERS, "cache-control": "max-age=3600"},
         )
 
-    # --------------------------------------------------------------------------------------- signing in
+    # ----------------------------------------------------------------------------------- signing in
 
     async def _authorize(self, request: Request) -> Response:
         query = request.query_params
@@ -222,11 +233,13 @@ class Provider:
             return self._return(asked, error=problem)
         prompt = query.get("prompt", "").split()
         session = None if "login" in prompt else await self._session(request)
-        if session and time.time() - session.grant.signed_in <= float(query.get("max_age") or math.inf):
+        if session and time.time() - session.grant.signed_in <= float(
+            query.get("max_age") or math.inf
+        ):
             if client == CONSOLE:
                 return await self._grant(asked, session)
-            # Any program that listens at a port of this machine can ask in the name of the command line (RFC 8252,
-            # 8.6).
+            # Any program that listens at a port of this machine can ask in the name of the command
+            # line (RFC 8252, 8.6).
             if "none" in prompt:
                 return self._return(asked, error="interaction_required")
             return self._ask(request, asked, account=session.account, signed_in=True)
@@ -259,11 +272,15 @@ class Provider:
         if checked.account is None:
             known = await self._users.knows(name)
             await self._failures.note(
-                canonical(name) if known else "(unknown)", address, "LIMIT" if checked.wait else "wrong"
+                canonical(name) if known else "(unknown)",
+                address,
+                "LIMIT" if checked.wait else "wrong",
             )
         if checked.wait:
             wait = math.ceil(checked.wait)
-            response = self._ask(request, form.asked, name=name, word="wait", status=429, seconds=wait)
+            response = self._ask(
+                request, form.asked, name=name, word="wait", status=429, seconds=wait
+            )
             response.headers["retry-after"] = str(wait)
             return response
         if checked.account is None:
@@ -278,7 +295,11 @@ class Provider:
             return self._ask(request, form.asked)
         session = await self._session(request)
         asked_of = session and (session.account.user.name, session.account.epoch)
-        if session is None or asked_of != (form.user, form.epoch) or fields.get("answer") != "continue":
+        if (
+            session is None
+            or asked_of != (form.user, form.epoch)
+            or fields.get("answer") != "continue"
+        ):
             return self._message(request, "expired", 400)
         detail = {"client": form.asked.client, "address": _address(request)}
         await note(self._audit, CONTINUE, form.user, VIA, **detail)
@@ -309,12 +330,14 @@ class Provider:
         status: int = 200,
         seconds: int = 0,
     ) -> Response:
-        """The page to sign in. For a user who has just entered a password that must be changed: the page for that.
-        For a user who is signed in: the page that asks whether to continue."""
+        """The page to sign in. For a user who has just entered a password that must be changed: the
+        page for that. For a user who is signed in: the page that asks whether to continue."""
         browser = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(16)
         form = Form(asked, _digest(browser), time.time() + FORM_LIFE)
         if account:
-            form = Form(asked, form.browser, form.until, account.user.name, account.epoch, signed_in)
+            form = Form(
+                asked, form.browser, form.until, account.user.name, account.epoch, signed_in
+            )
         response = self._page(request, form, name=name, word=word, status=status, seconds=seconds)
         self._set_cookie(response, FORM_COOKIE, browser)
         return response
@@ -323,7 +346,14 @@ class Provider:
         return self._page(request, form, word=word, status=403)
 
     def _page(
-        self, request: Request, form: Form, *, name: str = "", word: str = "", status: int, seconds: int = 0
+        self,
+        request: Request,
+        form: Form,
+        *,
+        name: str = "",
+        word: str = "",
+        status: int,
+        seconds: int = 0,
     ) -> Response:
         language = _language(request)
         problem = sign_in_page.WORDS[language][word].format(seconds=seconds) if word else ""
@@ -371,14 +401,16 @@ class Provider:
         return self._return(asked, code=code)
 
     def _return(self, asked: Asked, **answer: str) -> Response:
-        """Redirect to the client. Includes the issuer (RFC 9207), so that a client of several issuers knows whose
-        answer it is."""
+        """Redirect to the client. Includes the issuer (RFC 9207), so that a client of several
+        issuers knows whose answer it is."""
         fields = answer | ({"state": asked.state} if asked.state else {}) | {"iss": self._issuer}
         return _redirect(f"{asked.redirect_uri}?{urlencode(fields)}")
 
     def _set_cookie(self, response: Response, name: str, value: str) -> None:
         secure = self._issuer.startswith("https:")
-        response.set_cookie(name, value, path=self._base or "/", secure=secure, httponly=True, samesite="lax")
+        response.set_cookie(
+            name, value, path=self._base or "/", secure=secure, httponly=True, samesite="lax"
+        )
 
     def _sealed(self, form: Form) -> str:
         body = base64.urlsafe_b64encode(json.dumps(asdict(form)).encode()).decode()
@@ -388,16 +420,21 @@ class Provider:
         return hmac.new(self._seal_key, body.encode("utf-8", "replace"), "sha256").hexdigest()
 
     def _opened(self, sealed: str, cookie: str) -> Form | None:
-        """The form that we sealed for the browser with this cookie; None for any other form, or when it has expired."""
+        """The form that we sealed for the browser with this cookie; None for any other form, or
+        when it has expired."""
         body, _, seal = sealed.partition(".")
         if not hmac.compare_digest(self._seal(body).encode(), seal.encode("utf-8", "replace")):
             return None
         values = json.loads(base64.urlsafe_b64decode(body))
         form = Form(**{**values, "asked": Asked(**values["asked"])})
-        good = cookie and hmac.compare_digest(form.browser, _digest(cookie)) and form.until > time.time()
+        good = (
+            cookie
+            and hmac.compare_digest(form.browser, _digest(cookie))
+            and form.until > time.time()
+        )
         return form if good else None
 
-    # ------------------------------------------------------------------------------------------ tokens
+    # --------------------------------------------------------------------------------------- tokens
 
     async def _token(self, request: Request) -> Response:
         fields = await _form(request)
@@ -415,11 +452,17 @@ class Provider:
                 )
             case "refresh_token":
                 exchanged = await self._grants.exchange(
-                    Kind.REFRESH, fields.get("refresh_token", ""), lambda grant: grant.client == client
+                    Kind.REFRESH,
+                    fields.get("refresh_token", ""),
+                    lambda grant: grant.client == client,
                 )
             case _:
                 return _json({"error": "unsupported_grant_type"}, 400)
-        return _json({"error": "invalid_grant"}, 400) if exchanged is None else _json(self._tokens(exchanged))
+        return (
+            _json({"error": "invalid_grant"}, 400)
+            if exchanged is None
+            else _json(self._tokens(exchanged))
+        )
 
     def _tokens(self, exchanged: Exchanged) -> dict[str, Any]:
         grant, account = exchanged.grant, exchanged.account
@@ -464,7 +507,9 @@ class Provider:
         if "." in token:
             with contextlib.suppress(Unauthenticated):  # then there is nothing to end
                 await self._left(
-                    await self._grants.end(str((await self.verifier.claims(token)).get("dth_grant")))
+                    await self._grants.end(
+                        str((await self.verifier.claims(token)).get("dth_grant"))
+                    )
                 )
         else:
             await self._left(await self._grants.revoke(token))
@@ -484,7 +529,11 @@ class Provider:
             response.headers["www-authenticate"] = 'Bearer error="invalid_token"'
             return response
         return _json(
-            {"sub": identity.subject, "preferred_username": identity.name, "dth_role": identity.role.value}
+            {
+                "sub": identity.subject,
+                "preferred_username": identity.name,
+                "dth_role": identity.role.value,
+            }
         )
 
     async def _logout(self, request: Request) -> Response:
@@ -496,12 +545,15 @@ class Provider:
             response = _redirect(f"{address}?{urlencode({'state': state})}" if state else address)
         else:
             response = self._message(request, "out")
-        response.delete_cookie(SESSION_COOKIE, path=self._base or "/", httponly=True, samesite="lax")
+        response.delete_cookie(
+            SESSION_COOKIE, path=self._base or "/", httponly=True, samesite="lax"
+        )
         return response
 
 
 class _Failures:
-    """Records failed sign-ins. Anybody can cause them: a few per minute are written, the rest is counted."""
+    """Records failed sign-ins. Anybody can cause them: a few per minute are written, the rest is
+    counted."""
 
     def __init__(self, audit: LocalAudit) -> None:
         self._audit = audit
@@ -531,7 +583,8 @@ def _new_key() -> bytes:
 
 
 def _problem(query: Mapping[str, str]) -> str:
-    """What is wrong with a request whose client and address are valid, as an OAuth error; "" for nothing."""
+    """What is wrong with a request whose client and address are valid, as an OAuth error; "" for
+    nothing."""
     prompt = query.get("prompt", "").split()
     refused = {
         "unsupported_response_type": query.get("response_type") != "code",
@@ -549,7 +602,8 @@ def _problem(query: Mapping[str, str]) -> str:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a submitted form; empty if it is not a form, is too large, or has a field twice."""
+    """The fields of a submitted form; empty if it is not a form, is too large, or has a field
+    twice."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -569,7 +623,9 @@ def _challenge(verifier: str) -> str:
     """The S256 challenge of a verifier; "" for an invalid verifier."""
     if not VERIFIER.fullmatch(verifier):
         return ""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    return (
+        base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    )
 
 
 def _digest(text: str) -> str:

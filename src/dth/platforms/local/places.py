@@ -30,9 +30,10 @@ class TaskPlace:
 class Places:
     """The places of tasks that work at the same time, given in the order of the requests.
 
-    A quarter of them, but at least one if there are two or more, is a reserve for scheduled runs, so that tasks that
-    take days do not stop all schedules. A run that takes longer than `SHORT` no longer counts as part of the reserve.
-    A task gives up its place when others wait: to a scheduled run after `SHORT`, to any run after `TURN`.
+    A quarter of them, but at least one if there are two or more, is a reserve for scheduled runs,
+    so that tasks that take days do not stop all schedules. A run that takes longer than `SHORT` no
+    longer counts as part of the reserve. A task gives up its place when others wait: to a scheduled
+    run after `SHORT`, to any run after `TURN`.
     """
 
     def __init__(self, count: int, clock: Clock = time.monotonic) -> None:
@@ -43,7 +44,8 @@ class Places:
         self._line: list[TaskPlace] = []
 
     def ask(self, *, due: bool) -> TaskPlace:
-        """Get in line. `TaskPlace.taken` is set when we have the place; `give_back` also leaves the line."""
+        """Get in line. `TaskPlace.taken` is set when we have the place; `give_back` also leaves the
+        line."""
         place = TaskPlace(due, self._clock())
         self._line.append(place)
         self._admit()
@@ -68,7 +70,9 @@ class Places:
         leaving = sum(each.wanted for each in self._held)
         if not place.wanted and leaving < len(self._line):
             turn = SHORT if any(each.due for each in self._line) else TURN
-            oldest = min((each for each in self._held if not each.wanted), key=lambda each: each.since)
+            oldest = min(
+                (each for each in self._held if not each.wanted), key=lambda each: each.since
+            )
             place.wanted = place is oldest and self._clock() - place.since >= turn
         return place.wanted
 
@@ -98,8 +102,8 @@ class _Demand:
 
 
 class Workers:
-    """The worker processes of all tasks: never more than `most`, shared evenly between the tasks that want some. If
-    there are more tasks than workers, they take turns."""
+    """The worker processes of all tasks: never more than `most`, shared evenly between the tasks
+    that want some. If there are more tasks than workers, they take turns."""
 
     def __init__(self, most: int, clock: Clock = time.monotonic) -> None:
         self._most = most
@@ -107,8 +111,8 @@ class Workers:
         self._demands: dict[str, _Demand] = {}
 
     def share(self, task: str, wanted: int, held: int, *, busy: bool) -> int:
-        """How many workers this task may have now, of those that it wants. `held`: its processes, including those
-        that are about to end. `busy`: whether there is work for a worker."""
+        """How many workers this task may have now, of those that it wants. `held`: its processes,
+        including those that are about to end. `busy`: whether there is work for a worker."""
         now = self._clock()
         mine = self._demands.setdefault(task, _Demand(0, 0, False, False, now))
         mine.wanted, mine.held, mine.busy = wanted, held, busy
@@ -128,7 +132,9 @@ class Workers:
         shares = dict.fromkeys(self._demands, 0)
         line = sorted(self._demands, key=lambda task: self._rank(self._demands[task], now))
         left = self._most
-        while left > 0 and (line := [task for task in line if shares[task] < self._demands[task].wanted]):
+        while left > 0 and (
+            line := [task for task in line if shares[task] < self._demands[task].wanted]
+        ):
             for task in line[:left]:
                 shares[task] += 1
             left -= len(line)

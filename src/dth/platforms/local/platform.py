@@ -34,7 +34,8 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class LocalPlatform(Platform):
-    """The ports, and what the supervisor needs in addition (`look`, `release_owner`, `set_back`, `prune`)."""
+    """The ports, and what the supervisor needs in addition (`look`, `release_owner`, `set_back`,
+    `prune`)."""
 
     queue: LocalQueue
     records: LocalRecords
@@ -47,19 +48,20 @@ class LocalPlatform(Platform):
         return await self.database.read(_look, runs)
 
     async def release_owner(self, owner: str | None) -> None:
-        """Release at once what the dead process `owner` had taken: messages, and uploads to complete. None: all
-        processes have died."""
+        """Release at once what the dead process `owner` had taken: messages, and uploads to
+        complete. None: all processes have died."""
         await self.queue.release_owner(owner)
         await self.uploads.release_owner(owner)
 
     async def set_back(self) -> None:
-        """Correct times that were written while the clock was ahead, so that nothing waits for them."""
+        """Correct times that were written while the clock was ahead, so that nothing waits for
+        them."""
         await self.queue.wake()
         await self.uploads.set_back()
 
     async def prune(self, keep_runs: int) -> None:
-        """Delete all ended runs except the newest `keep_runs`. Records stay, and for each image its newest record and
-        the one of its last copy."""
+        """Delete all ended runs except the newest `keep_runs`. Records stay, and for each image its
+        newest record and the one of its last copy."""
         if await self.records.prune(keep_runs):
             await self.images.prune()
 

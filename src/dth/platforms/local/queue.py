@@ -1,8 +1,8 @@
 """The queue of one task: messages in a table, with leases that expire.
 
-A lease is a `visible_at` in the future plus a fresh `receipt`. The holder of the latest delivery's receipt may
-extend, release or delete the message. An expired lease needs no cleanup: the message becomes visible again. Times are
-those of the wall clock, which may be set back: see `wake`.
+A lease is a `visible_at` in the future plus a fresh `receipt`. The holder of the latest delivery's
+receipt may extend, release or delete the message. An expired lease needs no cleanup: the message
+becomes visible again. Times are those of the wall clock, which may be set back: see `wake`.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ POLL_LAST = 0.25
 
 
 class LocalQueue:
-    """`ports.Queue` over SQLite. `owner` names this process, so that its leases can be released when it dies."""
+    """`ports.Queue` over SQLite. `owner` names this process, so that its leases can be released
+    when it dies."""
 
     def __init__(self, database: TaskDatabase, owner: str, max_receives: int = 5) -> None:
         self._database = database
@@ -35,7 +36,8 @@ class LocalQueue:
         deadline = time.monotonic() + wait
         pause = POLL_FIRST
         while True:
-            # If the queue was empty before, only read: an idle worker must not take the write lock from busy ones.
+            # If the queue was empty before, only read: an idle worker must not take the write lock
+            # from busy ones.
             if not self._found_empty or await self._database.read(_any_visible):
                 if deliveries := await self._claim(limit, lease):
                     self._found_empty = False
@@ -78,21 +80,23 @@ class LocalQueue:
         await self._database.execute("DELETE FROM message")
 
     async def wake(self) -> int:
-        """Make messages visible whose wait exceeds the longest delay, because the clock was ahead when they were
-        delayed. Returns how many. Leased messages are not touched: their holder extends them by the current clock."""
+        """Make messages visible whose wait exceeds the longest delay, because the clock was ahead
+        when they were delayed. Returns how many. Leased messages are not touched: their holder
+        extends them by the current clock."""
         if not await self._database.read(_any_far_ahead):
             return 0
         now = time.time()
         return await self._database.execute(WAKE, (now, now + LONGEST_DELAY))
 
     async def release_owner(self, owner: str | None) -> int:
-        """Make all messages visible at once that the dead process `owner` had leased; their receive counts stay.
-        Returns how many. None: leases of any owner."""
+        """Make all messages visible at once that the dead process `owner` had leased; their receive
+        counts stay. Returns how many. None: leases of any owner."""
         return await self._database.execute(RELEASE_OWNER, {"now": time.time(), "owner": owner})
 
 
 def enqueue(connection: Connection, messages: Sequence[Outgoing], delay: float = 0.0) -> None:
-    """Insert messages as part of the caller's transaction. A message whose id exists already stays unchanged."""
+    """Insert messages as part of the caller's transaction. A message whose id exists already stays
+    unchanged."""
     if not messages:
         return
     visible_at = time.time() + min(delay, LONGEST_DELAY)
@@ -112,11 +116,19 @@ def _any_visible(connection: Connection) -> bool:
 ANY_VISIBLE = "SELECT 1 FROM message WHERE dead = 0 AND visible_at <= ? LIMIT 1"
 
 
-def _claim(connection: Connection, limit: int, lease: float, owner: str, max_receives: int) -> list[Delivery]:
-    """Lease the messages that have been visible for the longest time. Messages that were received too often become
-    dead letters."""
+def _claim(
+    connection: Connection, limit: int, lease: float, owner: str, max_receives: int
+) -> list[Delivery]:
+    """Lease the messages that have been visible for the longest time. Messages that were received
+    too often become dead letters."""
     now = time.time()
-    values = {"now": now, "until": now + lease, "owner": owner, "limit": limit, "most": max_receives}
+    values = {
+        "now": now,
+        "until": now + lease,
+        "owner": owner,
+        "limit": limit,
+        "most": max_receives,
+    }
     while True:
         taken = connection.execute(CLAIM, values).fetchall()
         alive = sorted(row for row in taken if not row[1])

@@ -1,5 +1,5 @@
-"""The records and run ledgers of one task. The operations on each object (`commit`, `settle`, `get`) are SQL over
-sets.
+"""The records and run ledgers of one task. The operations on each object (`commit`, `settle`,
+`get`) are SQL over sets.
 """
 
 import time
@@ -27,8 +27,8 @@ VERIFIED = {verified.value: verified for verified in Verified}
 
 # The run and the key, followed by the arguments of `Digest.add`. PENDING records are in no digest.
 DIGESTED = (
-    "record.run, record.key, record.size, record.etag, record.dest_etag, record.proof, record.status,"
-    " record.verified, record.attempts"
+    "record.run, record.key, record.size, record.etag, record.dest_etag, record.proof, "
+    "record.status, record.verified, record.attempts"
 )
 FIND_DIGESTED = f"SELECT {DIGESTED} FROM record WHERE record.status <> 'PENDING' AND record.key IN"
 
@@ -143,12 +143,12 @@ class LocalRecords:
         return await self._database.write(_apply_event, key, sequencer)
 
     async def prune(self, keep_runs: int) -> int:
-        """Delete the ledgers, notes and cursors of all ended runs except the newest `keep_runs`. The records stay.
-        Returns the number of runs deleted."""
+        """Delete the ledgers, notes and cursors of all ended runs except the newest `keep_runs`.
+        The records stay. Returns the number of runs deleted."""
         return await self._database.write(_prune, keep_runs)
 
 
-# ------------------------------------------------------------------------------------------------- runs
+# --------------------------------------------------------------------------------------------- runs
 
 SET_RUN = "UPDATE run SET state = ?, error = ?, ended = ? WHERE id = ?"
 ADD_NOTE = "INSERT OR IGNORE INTO note (run, note) VALUES (?, ?)"
@@ -159,7 +159,9 @@ def _begin_run(connection: Connection, kind: RunKind, beside: bool) -> tuple[Run
     finished = (*ENDED, *LISTED) if beside else ENDED
     if going := _unfinished_run(connection, kind, finished):
         return going, True
-    (number,) = connection.execute(BEGIN_RUN, (kind.value, RunState.LISTING.value, time.time())).fetchone()
+    (number,) = connection.execute(
+        BEGIN_RUN, (kind.value, RunState.LISTING.value, time.time())
+    ).fetchone()
     _write_digest(connection, number, Digest(), None)
     return _one_run(connection, number), False
 
@@ -197,7 +199,13 @@ def _read_runs(connection: Connection, query: str, values: tuple[Any, ...]) -> l
     rows = connection.execute(query, values)
     runs = {
         row[0]: Run(
-            row[0], RunKind(row[1]), RunState(row[2]), row[3], row[4], row[5], counts=Counts(*row[6:])
+            row[0],
+            RunKind(row[1]),
+            RunState(row[2]),
+            row[3],
+            row[4],
+            row[5],
+            counts=Counts(*row[6:]),
         )
         for row in rows
     }
@@ -209,7 +217,8 @@ def _read_runs(connection: Connection, query: str, values: tuple[Any, ...]) -> l
 
 
 READ_RUNS = (
-    f"SELECT id, kind, state, started, ended, error, {', '.join(c.name for c in fields(Counts))} FROM run"
+    "SELECT id, kind, state, started, ended, error, "
+    f"{', '.join(c.name for c in fields(Counts))} FROM run"
 )
 READ_NOTES = "SELECT run, note FROM note WHERE run BETWEEN ? AND ? ORDER BY id"
 
@@ -243,12 +252,12 @@ READ_CURSORS = """
 """
 
 
-# ----------------------------------------------------------------------------------------------- digests
+# ------------------------------------------------------------------------------------------ digests
 
 
 def _digest_records(connection: Connection, rows: Iterable[Sequence[Any]], times: int = 1) -> None:
-    """Add records to the digests of their runs, or (-1) remove them, in the transaction that changes them. Pruned
-    runs have no digest."""
+    """Add records to the digests of their runs, or (-1) remove them, in the transaction that
+    changes them. Pruned runs have no digest."""
     digests: dict[int, tuple[Digest, bytes | None] | None] = {}
     for run, key, *more in rows:
         if run not in digests:
@@ -309,7 +318,7 @@ WRITE_DIGEST = """
 """
 
 
-# ------------------------------------------------------------------------------------------- the finder
+# --------------------------------------------------------------------------------------- the finder
 
 
 def _commit(connection: Connection, run: int, page: Page) -> None:
@@ -343,9 +352,12 @@ def _commit(connection: Connection, run: int, page: Page) -> None:
 
 
 def _enqueue_records(connection: Connection, run: int, page: Page) -> tuple[int, int, set[str]]:
-    """Make the records PENDING in this run that are not PENDING yet. Returns how many, their bytes, and the keys of
-    the others: another caller enqueued those and sent a message, or they were copied after they were listed."""
-    first = {item.key: (to_blob(item.key), item.size, item.etag) for item in reversed(page.enqueued)}
+    """Make the records PENDING in this run that are not PENDING yet. Returns how many, their bytes,
+    and the keys of the others: another caller enqueued those and sent a message, or they were
+    copied after they were listed."""
+    first = {
+        item.key: (to_blob(item.key), item.size, item.etag) for item in reversed(page.enqueued)
+    }
     insert_rows(connection, "INSERT INTO enqueued VALUES", sorted(first.values()))
     pending: set[str] = set()
     if page.listed_since:
@@ -398,7 +410,8 @@ ENQUEUE = """
 
 
 def _remember(connection: Connection, records: Sequence[Record]) -> None:
-    """Write records unchanged, except over a PENDING one: its transfer will write a newer record."""
+    """Write records unchanged, except over a PENDING one: its transfer will write a newer
+    record."""
     now = time.time()
     keys = list(dict.fromkeys(to_blob(r.key) for r in records))
     _digest_records(connection, select_in(connection, FIND_DIGESTED, keys), times=-1)
@@ -433,14 +446,20 @@ REMEMBER = """
 
 
 def _extras(connection: Connection, run: int, after: str, limit: int) -> list[str]:
-    return [from_blob(key) for (key,) in connection.execute(READ_EXTRAS, (run, to_blob(after), limit))]
+    return [
+        from_blob(key) for (key,) in connection.execute(READ_EXTRAS, (run, to_blob(after), limit))
+    ]
 
 
 READ_EXTRAS = "SELECT key FROM extra WHERE run = ? AND key > ? ORDER BY key LIMIT ?"
 
 
 def _settle_extras(
-    connection: Connection, run: int, deleted: Sequence[str], kept: Sequence[str], failed: Sequence[str]
+    connection: Connection,
+    run: int,
+    deleted: Sequence[str],
+    kept: Sequence[str],
+    failed: Sequence[str],
 ) -> None:
     def settle(keys: Sequence[str]) -> int:
         if not keys:
@@ -449,11 +468,15 @@ def _settle_extras(
             "DELETE FROM extra WHERE run = ? AND key = ?", [(run, to_blob(key)) for key in keys]
         ).rowcount
 
-    counts = {"deleted": settle(deleted), "delete_kept": settle(kept), "delete_failed": settle(failed)}
+    counts = {
+        "deleted": settle(deleted),
+        "delete_kept": settle(kept),
+        "delete_failed": settle(failed),
+    }
     _add(connection, run, counts)
 
 
-# ------------------------------------------------------------------------------------------ the workers
+# -------------------------------------------------------------------------------------- the workers
 
 
 def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
@@ -481,7 +504,9 @@ def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
         connection.execute(FORGET_OVERTAKEN)
     (found,) = connection.execute(FIND_AWAITED).fetchone()
     awaited = [each.split(" ") for each in found.split(",")] if found else []
-    _digest_records(connection, [_ended(ordered[int(n) - 1], size, etag) for n, size, etag in awaited])
+    _digest_records(
+        connection, [_ended(ordered[int(n) - 1], size, etag) for n, size, etag in awaited]
+    )
     connection.execute(COUNT_OUTCOMES)
     connection.execute(SETTLE, (time.time(),))
     connection.execute("DELETE FROM outcome")
@@ -495,8 +520,9 @@ def _ended(outcome: tuple[Any, ...], size: str, etag: str) -> tuple[Any, ...]:
     return (run, key, int(size), kept, dest_etag, proof, status, verified, attempts)
 
 
-# The outcomes that runs wait for: their row ids, the sizes of their objects, and the record's ETags where the outcome
-# has none. All in one row: between two rows, the thread releases the GIL and waits for the event loop to release it.
+# The outcomes that runs wait for: their row ids, the sizes of their objects, and the record's ETags
+# where the outcome has none. All in one row: between two rows, the thread releases the GIL and
+# waits for the event loop to release it.
 FIND_AWAITED = """
     SELECT group_concat(
         outcome.rowid || ' ' || record.size || ' ' || hex(iif(outcome.etag = '', record.etag, ''))
@@ -594,7 +620,7 @@ APPLY_EVENT = """
 """
 
 
-# ---------------------------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------------------------------ reading
 
 
 def _record(row: Sequence[Any]) -> Record:
@@ -628,17 +654,23 @@ FAILURE_GROUPS = """
     SELECT reason, count(*), max(detail) FROM record WHERE status = 'FAILED'
     GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 100
 """
-FAILURE_EXAMPLES = "SELECT key FROM record WHERE status = 'FAILED' AND reason = ? ORDER BY key LIMIT ?"
+FAILURE_EXAMPLES = (
+    "SELECT key FROM record WHERE status = 'FAILED' AND reason = ? ORDER BY key LIMIT ?"
+)
 
 
 def _scan_statement(
     run: int | None, status: Status | None, prefix: bytes, reason: str = "", limit: int = SCAN_PAGE
 ) -> tuple[str, dict[str, Any]]:
-    """The statement for a page of records, by the index that leaves the fewest rows to read. The caller adds `:after`
-    to the parameters."""
-    # One lower bound: with two, SQLite starts at the first one and reads everything up to the second.
+    """The statement for a page of records, by the index that leaves the fewest rows to read. The
+    caller adds `:after` to the parameters."""
+    # One lower bound: with two, SQLite starts at the first one and reads everything up to the
+    # second.
     conditions = [
-        f"{READ.format(_index(run, status, reason))} >= max(:after, :prefix) AND record.key <> :after"
+        (
+            f"{READ.format(_index(run, status, reason))} >= max(:after, :prefix) AND record.key <> "
+            ":after"
+        )
     ]
     parameters: dict[str, Any] = {"prefix": prefix}
     if end := prefix.rstrip(b"\xff"):
@@ -647,7 +679,8 @@ def _scan_statement(
     if run is not None:
         conditions.append("run = :run")
         parameters["run"] = run
-    # The conditions of partial indexes are literals, not parameters: SQLite must see that they match.
+    # The conditions of partial indexes are literals, not parameters: SQLite must see that they
+    # match.
     if status is not None:
         conditions.append(f"status = '{status.value}'")
     if reason:

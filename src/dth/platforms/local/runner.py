@@ -1,7 +1,8 @@
-"""The life of one task on this machine: a runner looks at the state of the task, and carries out what the steward
-decides.
+"""The life of one task on this machine: a runner looks at the state of the task, and carries out
+what the steward decides.
 
-Nothing important is kept only in memory: a hub that was killed at any moment continues by starting its runners again.
+Nothing important is kept only in memory: a hub that was killed at any moment continues by starting
+its runners again.
 """
 
 import asyncio
@@ -91,7 +92,8 @@ class Runner:
             for action in decide(view):
                 match action:
                     case BeginRun() | RetryFailed() | Continue():
-                        # The work decides for itself; the runner decides again when the work is over.
+                        # The work decides for itself; the runner decides again when the work is
+                        # over.
                         last = await self._work(view)
                         break
                     case SetUp():
@@ -112,11 +114,11 @@ class Runner:
         if isinstance(action, Notify):
             self.told.add(action.key)
 
-    # --------------------------------------------------------------------------------------------- looking
+    # -------------------------------------------------------------------------------------- looking
 
     async def _look(self, last: Snapshot | None) -> View:
-        """`last`: the state in which work has just ended. The task's database is opened only if `hub.db` does not say
-        enough."""
+        """`last`: the state in which work has just ended. The task's database is opened only if
+        `hub.db` does not say enough."""
         view = self._view(await self.ports.tasks.get(self.id))
         if last:
             return replace(view, runs=last.runs, depth=last.depth)
@@ -141,7 +143,8 @@ class Runner:
             return replace(view, refusal=str(error))
 
     async def _rests(self, rest: Rest) -> bool:
-        """Whether the task can be left alone now. Not while somebody has its database open: they may add work."""
+        """Whether the task can be left alone now. Not while somebody has its database open: they
+        may add work."""
         if self._keeper.databases.in_use(self.id):
             await self.sleep(MOMENT)
             return False
@@ -149,7 +152,7 @@ class Runner:
             return False
         return await self._keeper.agenda.rest(self.id, rest)
 
-    # --------------------------------------------------------------------------------------------- working
+    # -------------------------------------------------------------------------------------- working
 
     async def _set_up(self, view: View) -> None:
         try:
@@ -177,7 +180,8 @@ class Runner:
         return last if last.finished else None
 
     async def _take_place(self, view: View) -> TaskPlace | None:
-        """Wait for one of the places for tasks that work. None if the task has nothing to do any more."""
+        """Wait for one of the places for tasks that work. None if the task has nothing to do any
+        more."""
         place = self._keeper.places.ask(due=is_due(view.task, view.now))
         taken = False
         try:
@@ -190,8 +194,8 @@ class Runner:
         return place if taken else None
 
     async def _waits_in_line(self, view: View, place: TaskPlace) -> bool:
-        """Wait for the place, for a change of the task, or for a moment. Returns whether the task still wants the
-        place; it keeps its position in the line."""
+        """Wait for the place, for a change of the task, or for a moment. Returns whether the task
+        still wants the place; it keeps its position in the line."""
         self.was_woken()
         task = await self.ports.tasks.get(self.id)
         view = replace(self._view(task), runs=view.runs, depth=view.depth, in_line=True)
@@ -216,7 +220,7 @@ class Runner:
             for each in waiting:
                 each.cancel()
 
-    # ---------------------------------------------------------------------------------------------- ending
+    # --------------------------------------------------------------------------------------- ending
 
     async def _stop(self) -> None:
         """End all processes of the task, and discard what it began and did not complete."""

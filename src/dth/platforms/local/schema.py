@@ -1,10 +1,10 @@
 """The tables of one task.
 
-A change to a table needs a step in `migrations.py`: a new file is created from these statements, an older file is
-migrated step by step.
+A change to a table needs a step in `migrations.py`: a new file is created from these statements, an
+older file is migrated step by step.
 
-Keys of objects are BLOBs (`encoding`). Tables with one row per object are B-trees in key order, without a second tree
-for row ids.
+Keys of objects are BLOBs (`encoding`). Tables with one row per object are B-trees in key order,
+without a second tree for row ids.
 """
 
 from collections.abc import Iterable
@@ -46,12 +46,16 @@ RECORD = """CREATE TABLE record (
     verified TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID"""
 
-# Each query for records has an index, so that no answer reads all of them. The indexes with a condition are small.
+# Each query for records has an index, so that no answer reads all of them. The indexes with a
+# condition are small.
 _UNFINISHED = "status = 'FAILED' OR status = 'CANCELLED'"
 RECORD_INDEXES = (
     "CREATE INDEX IF NOT EXISTS record_run ON record (run, key)",
     f"CREATE INDEX IF NOT EXISTS record_unfinished ON record (status, key) WHERE {_UNFINISHED}",
-    f"CREATE INDEX IF NOT EXISTS record_run_unfinished ON record (run, status, key) WHERE {_UNFINISHED}",
+    (
+        "CREATE INDEX IF NOT EXISTS record_run_unfinished ON record (run, status, key) WHERE "
+        f"{_UNFINISHED}"
+    ),
     "CREATE INDEX IF NOT EXISTS record_pending ON record (key) WHERE status = 'PENDING'",
     "CREATE INDEX IF NOT EXISTS record_reason ON record (reason, key) WHERE reason <> ''",
 )
@@ -194,8 +198,9 @@ LIMITS_AND_GAUGES = (
     )""",
 )
 
-# Each connection that writes has these in memory: the input of a call is stored here first, to be joined and counted
-# as a set. They have no index, so that SQLite always scans them (100 rows) and looks up `record` (millions).
+# Each connection that writes has these in memory: the input of a call is stored here first, to be
+# joined and counted as a set. They have no index, so that SQLite always scans them (100 rows) and
+# looks up `record` (millions).
 SCRATCH = (
     "CREATE TEMPORARY TABLE enqueued (key BLOB, size INTEGER, etag TEXT)",
     """CREATE TEMPORARY TABLE outcome (
@@ -206,7 +211,9 @@ SCRATCH = (
 
 
 def create(connection: Connection) -> None:
-    run_all(connection, (*QUEUE, RECORD, *RECORD_INDEXES, EVENT, RUN, DIGEST, *OF_A_RUN, PAUSE, *IMAGES))
+    run_all(
+        connection, (*QUEUE, RECORD, *RECORD_INDEXES, EVENT, RUN, DIGEST, *OF_A_RUN, PAUSE, *IMAGES)
+    )
     run_all(connection, (*GIANT_UPLOADS, *LIMITS_AND_GAUGES))
 
 

@@ -1,5 +1,5 @@
-"""Named secrets, encrypted in the hub's database. `LocalSecrets` accepts values; only the hub's own processes read
-them, through `StoredSecrets`. No value appears in a message, a log or a repr.
+"""Named secrets, encrypted in the hub's database. `LocalSecrets` accepts values; only the hub's own
+processes read them, through `StoredSecrets`. No value appears in a message, a log or a repr.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from dth.platforms.local.vault import DATABASE_FILE, Vault, read_only
 
 
 class LocalSecrets:
-    """`hub.ports.Secrets`. `known`: the hosts of secrets that the hub itself uses, by name, so that no creator of
-    tasks can be the first to use them."""
+    """`hub.ports.Secrets`. `known`: the hosts of secrets that the hub itself uses, by name, so that
+    no creator of tasks can be the first to use them."""
 
     def __init__(
         self, database: HubDatabase, vault: Vault, known: Mapping[str, Sequence[str]] | None = None
@@ -36,7 +36,9 @@ class LocalSecrets:
     async def list(self) -> list[SecretInfo]:
         return await self._database.read(_list)
 
-    async def create(self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()) -> None:
+    async def create(
+        self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()
+    ) -> None:
         check_name(name)
         check_value(name, value)
         check_description(name, description)
@@ -44,7 +46,9 @@ class LocalSecrets:
             _create, self._vault, name, value, description, self._bindings(name, hosts)
         )
 
-    async def update(self, name: str, value: str | None = None, description: str | None = None) -> None:
+    async def update(
+        self, name: str, value: str | None = None, description: str | None = None
+    ) -> None:
         if value is not None:
             check_value(name, value)
         if description is not None:
@@ -65,8 +69,8 @@ class LocalSecrets:
 
 
 class StoredSecrets:
-    """`BoundSecrets` for a process of the hub. Every read uses what is stored at that moment, so changes of a secret,
-    its hosts or the key take effect at once."""
+    """`BoundSecrets` for a process of the hub. Every read uses what is stored at that moment, so
+    changes of a secret, its hosts or the key take effect at once."""
 
     def __init__(self, data_dir: Path, hosts: Sequence[str] = ()) -> None:
         self._data_dir = data_dir
@@ -94,11 +98,15 @@ class StoredSecrets:
         check_name(name)
         try:
             with contextlib.closing(read_only(self._path)) as database:
-                row = database.execute("SELECT value, hosts FROM secret WHERE name = ?", (name,)).fetchone()
+                row = database.execute(
+                    "SELECT value, hosts FROM secret WHERE name = ?", (name,)
+                ).fetchone()
         except (sqlite3.Error, StateError) as error:
             raise UsageError(f"secret {name!r} cannot be read: {error}") from None
         if row is None:
-            raise UsageError(f"there is no secret {name!r} in the hub; run: dth secret create {name}")
+            raise UsageError(
+                f"there is no secret {name!r} in the hub; run: dth secret create {name}"
+            )
         return row[0], json.loads(row[1])
 
 
@@ -111,14 +119,22 @@ def value_of(connection: Connection, vault: Vault, name: str) -> str:
 
 
 def _list(connection: Connection) -> list[SecretInfo]:
-    rows = connection.execute(select(secret.c.name, secret.c.description, secret.c.updated, secret.c.hosts))
+    rows = connection.execute(
+        select(secret.c.name, secret.c.description, secret.c.updated, secret.c.hosts)
+    )
     return [
-        SecretInfo(row.name, row.description, row.updated, tuple(json.loads(row.hosts))) for row in rows.all()
+        SecretInfo(row.name, row.description, row.updated, tuple(json.loads(row.hosts)))
+        for row in rows.all()
     ]
 
 
 def _create(
-    connection: Connection, vault: Vault, name: str, value: str, description: str, hosts: Sequence[str]
+    connection: Connection,
+    vault: Vault,
+    name: str,
+    value: str,
+    description: str,
+    hosts: Sequence[str],
 ) -> None:
     row = {
         "name": name,
@@ -158,7 +174,9 @@ def use_secrets(connection: Connection, uses: Sequence[SecretUse]) -> list[str]:
     found = {name: json.loads(hosts) for name, hosts in rows}
     plan = plan_use(found, uses)
     for name, hosts in plan.items():
-        connection.execute(update(secret).where(secret.c.name == name).values(hosts=json.dumps(hosts)))
+        connection.execute(
+            update(secret).where(secret.c.name == name).values(hosts=json.dumps(hosts))
+        )
     return sorted(name for name, hosts in found.items() if is_unbound(hosts))
 
 

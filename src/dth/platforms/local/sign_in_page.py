@@ -1,5 +1,6 @@
 # ruff: noqa: RUF001 - Chinese has commas of its own
-"""The pages of the built-in provider: sign in, choose a new password, and errors. In English and Chinese."""
+"""The pages of the built-in provider: sign in, choose a new password, and errors. In English and
+Chinese."""
 
 import re
 from collections.abc import Mapping
@@ -24,7 +25,10 @@ WORDS: dict[str, dict[str, str]] = {
         "is_name": "The password must not be the user name.",
         "differ": "The two passwords are not the same.",
         "expired": "This page has expired. Go back to where you came from, and sign in again.",
-        "client": "The address that led here is wrong: an unknown application, or one that would be led elsewhere.",
+        "client": (
+            "The address that led here is wrong: an unknown application, or one that would be "
+            "led elsewhere."
+        ),
         "out": "You are signed out.",
         "continue": "Continue as {name}?",
         "asks": "The command line (dth) on this computer, at {place}, asks to act in your name.",
@@ -100,8 +104,8 @@ def language_of(accepted: str) -> str:
 def sign_in(
     language: str, base: str, state: str, *, name: str = "", problem: str = "", command: str = ""
 ) -> str:
-    """`base`: path of the provider; `state`: the sealed state of the form; `problem`: text to show, which is escaped
-    here. `command`: the address of the command line if it asks."""
+    """`base`: path of the provider; `state`: the sealed state of the form; `problem`: text to show,
+    which is escaped here. `command`: the address of the command line if it asks."""
     words = WORDS[language]
     asks = f"<p>{_asks(words, command)}</p>\n" if command else ""
     focus = ("", " autofocus") if name else (" autofocus", "")

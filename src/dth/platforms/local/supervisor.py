@@ -1,5 +1,5 @@
-"""The supervisor: runs one task's finder, workers and controller as processes, restarts those that die, scales the
-workers by the backlog, and reports when there is nothing left to do.
+"""The supervisor: runs one task's finder, workers and controller as processes, restarts those that
+die, scales the workers by the backlog, and reports when there is nothing left to do.
 """
 
 import asyncio
@@ -36,21 +36,22 @@ CONTROLLER_CHECK = 2.0
 CLOCK_CHECK = 10.0
 # Visible messages per worker above which another worker is started.
 BACKLOG_A_WORKER = 4
-# CPU use per worker, as a part of a core. A worker that uses less waits for the stores; another one would only wait,
-# too.
+# CPU use per worker, as a part of a core. A worker that uses less waits for the stores; another one
+# would only wait, too.
 BUSY = 0.7
 BUSY_CHECK = 0.5  # seconds over which it is measured
 
 log = logging.getLogger(__name__)
 
-# The number of workers wanted, from: the queue's depth, the number of workers, the number that is about to end, and
-# the part of a core that each worker uses.
+# The number of workers wanted, from: the queue's depth, the number of workers, the number that is
+# about to end, and the part of a core that each worker uses.
 Scale = Callable[[Depth, int, int, float], int]
 
 
 def one_by_one(most: int) -> Scale:
-    """Start one worker as soon as there is work, and another one as soon as the present ones have enough and are the
-    bottleneck. For a run that somebody waits for. A run that finds nothing to copy starts none."""
+    """Start one worker as soon as there is work, and another one as soon as the present ones have
+    enough and are the bottleneck. For a run that somebody waits for. A run that finds nothing to
+    copy starts none."""
 
     def scale(depth: Depth, workers: int, _leaving: int, busy: float) -> int:
         more = depth.visible > BACKLOG_A_WORKER * workers and (not workers or busy >= BUSY)
@@ -79,7 +80,9 @@ class Snapshot:
 
     def reading(self) -> Reading:
         """The values to measure over time."""
-        return Reading(time.time(), self.gauges, self.runs, self.depth, self.wanted, self.workers, self.parts)
+        return Reading(
+            time.time(), self.gauges, self.runs, self.depth, self.wanted, self.workers, self.parts
+        )
 
 
 @dataclass(slots=True)
@@ -103,7 +106,8 @@ class _Role:
         return self.name.startswith("worker")
 
     def measure(self) -> None:
-        """Measure its CPU use, if a measurement is due. If the system does not report it, the worker counts as busy."""
+        """Measure its CPU use, if a measurement is due. If the system does not report it, the
+        worker counts as busy."""
         now, (then, before) = time.monotonic(), self.measured
         if self.process is None or now - then < BUSY_CHECK:
             return
@@ -117,7 +121,8 @@ class _Role:
 
 @dataclass(slots=True)
 class Supervisor:
-    """The processes of one task. All of them inherit `lock`, so the state is free only when the last one has ended."""
+    """The processes of one task. All of them inherit `lock`, so the state is free only when the
+    last one has ended."""
 
     state: Path
     platform: LocalPlatform
@@ -143,15 +148,15 @@ class Supervisor:
         return self._run_id
 
     def renew(self) -> None:
-        """Make every process read the task's parameters again: workers finish and restart, and a listing resumes
-        where it stopped."""
+        """Make every process read the task's parameters again: workers finish and restart, and a
+        listing resumes where it stopped."""
         for child in self._children.values():
             if child.process and not child.leaving:
                 child.process.terminate()
 
     async def watch(self) -> AsyncIterator[Snapshot]:
-        """Run the task and yield its state, until nothing is left to do, the followed run failed, or the task is
-        paused. Leaving the iteration stops every process."""
+        """Run the task and yield its state, until nothing is left to do, the followed run failed,
+        or the task is paused. Leaving the iteration stops every process."""
         records = self.platform.records
         # We hold the lock, so all of them are dead.
         await self.platform.release_owner(None)
@@ -179,7 +184,8 @@ class Supervisor:
             await self._clear_uploads()
             if await self.platform.uploads.live():
                 raise StateError(
-                    f"{self.state}: an upload is left that could not be discarded; run the command again"
+                    f"{self.state}: an upload is left that could not be discarded; run the "
+                    "command again"
                 )
             for run in snapshot.open_runs:
                 if run.state not in (RunState.FAILED, RunState.DONE):
@@ -195,7 +201,9 @@ class Supervisor:
         found = await self.platform.look()
         runs = found.runs
         # A listing that had to start over continues as a newer run.
-        run = next((run for run in runs if run.id >= self._run_id and run.kind is RunKind.SYNC), None)
+        run = next(
+            (run for run in runs if run.id >= self._run_id and run.kind is RunKind.SYNC), None
+        )
         run = run or next(iter(runs), Run(0, RunKind.EVENTS, RunState.DONE, 0.0))
         finder = self._children.get("finder")
         return Snapshot(
@@ -213,7 +221,8 @@ class Supervisor:
         )
 
     async def stop(self) -> None:
-        """Drain the workers and end the other processes; kill what still runs after `DRAIN` seconds."""
+        """Drain the workers and end the other processes; kill what still runs after `DRAIN`
+        seconds."""
         running = [
             child.process
             for child in self._children.values()
@@ -248,7 +257,7 @@ class Supervisor:
             if child.process and child.process.returncode is None
         }
 
-    # -------------------------------------------------------------------------------------------- details
+    # -------------------------------------------------------------------------------------- details
 
     def _add(self, name: str, *rest: str) -> _Role:
         kind = name.partition("-")[0]
@@ -259,15 +268,20 @@ class Supervisor:
     def _over(self, snapshot: Snapshot) -> bool:
         """The ledgers balance and nothing is in progress."""
         finder = self._children.get("finder")
-        if (finder and not finder.done) or not all(run.counts.balanced for run in snapshot.open_runs):
+        if (finder and not finder.done) or not all(
+            run.counts.balanced for run in snapshot.open_runs
+        ):
             return False
         depth = snapshot.depth
         return not self.to_the_last_message or depth.visible + depth.in_flight + depth.delayed == 0
 
     def _failed(self, run: Run) -> bool:
-        """Whether the followed run failed for good. Not if its finder may be about to restart it."""
+        """Whether the followed run failed for good. Not if its finder may be about to restart
+        it."""
         finder = self._children.get("finder")
-        ended = finder is not None and (finder.process is None or finder.process.returncode is not None)
+        ended = finder is not None and (
+            finder.process is None or finder.process.returncode is not None
+        )
         return ended and run.state is RunState.FAILED
 
     async def _close_settled(self, snapshot: Snapshot) -> None:
@@ -281,7 +295,8 @@ class Supervisor:
         return [child for child in self._children.values() if child.is_worker and not child.leaving]
 
     def _adjust(self, depth: Depth) -> None:
-        """Adjust the number of workers to the number wanted: add new ones, or let the newest leave."""
+        """Adjust the number of workers to the number wanted: add new ones, or let the newest
+        leave."""
         workers = self._workers()
         leaving = sum(child.is_worker and child.leaving for child in self._children.values())
         for worker in workers:
@@ -304,8 +319,8 @@ class Supervisor:
             await self.platform.set_back()
 
     async def _call_controller(self, snapshot: Snapshot) -> None:
-        """Start the controller if it is needed: if there are giant uploads or dead letters, or if a run waits
-        although the queue is empty. Most tasks do not need it."""
+        """Start the controller if it is needed: if there are giant uploads or dead letters, or if a
+        run waits although the queue is empty. Most tasks do not need it."""
         if "controller" in self._children or time.monotonic() < self._controller_due:
             return
         self._controller_due = time.monotonic() + CONTROLLER_CHECK
@@ -317,9 +332,9 @@ class Supervisor:
             self._add("controller")
 
     def _kill_silent(self, gauges: list[Gauge]) -> None:
-        """A worker reports every second. One that hangs ends neither by itself nor on request, and the messages that
-        it holds wait for it. The limit is a number of looks, not seconds: if the whole task was stopped for a while,
-        no worker was silent."""
+        """A worker reports every second. One that hangs ends neither by itself nor on request, and
+        the messages that it holds wait for it. The limit is a number of looks, not seconds: if the
+        whole task was stopped for a while, no worker was silent."""
         reported = {gauge.process: gauge.at for gauge in gauges}
         for child in self._children.values():
             if not child.is_worker or not child.process or child.process.returncode is not None:
@@ -333,7 +348,8 @@ class Supervisor:
                 child.unheard = 0
 
     async def _clear_uploads(self) -> None:
-        """Clear the uploads that are left when everything is settled: their objects failed or were taken over."""
+        """Clear the uploads that are left when everything is settled: their objects failed or were
+        taken over."""
         if not await self.platform.uploads.live():
             return
         child = self._add("sweeper")
@@ -375,8 +391,8 @@ class Supervisor:
             child.start_at = time.monotonic() + min(5.0, 0.1 * 2**child.restarts)
 
     def _fatal(self, child: _Role, code: int | None) -> bool:
-        """Whether a process will not recover: it failed with its own message (exit code 1), immediately and
-        repeatedly."""
+        """Whether a process will not recover: it failed with its own message (exit code 1),
+        immediately and repeatedly."""
         return code == 1 and child.restarts >= 3
 
     async def _start(self, child: _Role) -> None:
@@ -389,7 +405,9 @@ class Supervisor:
         with errors:
             child.unheard = 0
             child.measured, child.busy = (time.monotonic(), 0.0), 0.0
-            child.process = await self.nursery.spawn(child.arguments, (self.lock.fileno(), errors.fileno()))
+            child.process = await self.nursery.spawn(
+                child.arguments, (self.lock.fileno(), errors.fileno())
+            )
 
     def _log(self, name: str) -> Path:
         return self.state / "logs" / f"{name}.log"

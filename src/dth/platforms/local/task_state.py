@@ -1,4 +1,5 @@
-"""A task's state directory in the hub: the files that its processes read, and processes for single operations on it."""
+"""A task's state directory in the hub: the files that its processes read, and processes for single
+operations on it."""
 
 import asyncio
 import contextlib
@@ -27,7 +28,8 @@ def remove_state(state: Path) -> None:
 
 
 def write_task_file(state: Path, task: Task) -> str:
-    """Write the parameters for the task's processes, without those that they do not need. Returns the text written."""
+    """Write the parameters for the task's processes, without those that they do not need. Returns
+    the text written."""
     given = task.model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     live = plugin(task.type).live
     values = {"type": task.type} | {name: each for name, each in given.items() if name not in live}
@@ -46,16 +48,16 @@ def write_task_file(state: Path, task: Task) -> str:
 
 
 async def throw_uploads_away(nursery: Nursery, state: Path, lock: int) -> None:
-    """Let a process abort all uploads that the task began. Uploads that a store does not abort in time stay with the
-    task, for its next start."""
+    """Let a process abort all uploads that the task began. Uploads that a store does not abort in
+    time stay with the task, for its next start."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(ABORTING):
             await run_once(nursery, state, "aborter", lock=lock)
 
 
 async def run_once(nursery: Nursery, state: Path, role: str, run: int = 0, lock: int = -1) -> int:
-    """Let a process of the task do one thing, and wait until it ends. Returns its exit code. `lock`: the lock of the
-    state, if nobody else may work in the meantime."""
+    """Let a process of the task do one thing, and wait until it ends. Returns its exit code.
+    `lock`: the lock of the state, if nobody else may work in the meantime."""
     logs = state / "logs"
     logs.mkdir(exist_ok=True)
     with (logs / f"{role}.log").open("ab") as errors:

@@ -1,4 +1,5 @@
-"""API tokens, for programs. The holder of a token may do what both its role and its owner's role permit."""
+"""API tokens, for programs. The holder of a token may do what both its role and its owner's role
+permit."""
 
 import time
 from dataclasses import asdict
@@ -58,7 +59,9 @@ def _info(row: Row[Any]) -> TokenInfo:
 
 def _list(connection: Connection) -> list[TokenInfo]:
     """Newest first."""
-    return [_info(row) for row in connection.execute(select(*COLUMNS).order_by(table.c.created.desc()))]
+    return [
+        _info(row) for row in connection.execute(select(*COLUMNS).order_by(table.c.created.desc()))
+    ]
 
 
 def _create(connection: Connection, info: TokenInfo, hash: bytes) -> None:

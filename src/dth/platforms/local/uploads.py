@@ -1,5 +1,5 @@
-"""The records of giant uploads and their parts. A change of state is one conditional UPDATE, so only one caller
-succeeds.
+"""The records of giant uploads and their parts. A change of state is one conditional UPDATE, so
+only one caller succeeds.
 """
 
 import time
@@ -51,14 +51,17 @@ class LocalUploads:
         await self._database.execute(UNCLAIM, (to_blob(key), upload_id, owner))
 
     async def release_owner(self, owner: str | None) -> None:
-        """Let others complete at once what the dead process `owner` was completing. None: any owner."""
+        """Let others complete at once what the dead process `owner` was completing. None: any
+        owner."""
         await self._database.execute(RELEASE_OWNER, {"owner": owner})
 
     async def set_back(self) -> None:
-        """Set times in the future to now. They were written while the clock was ahead; code that counts the seconds
-        since then would wait for too long."""
+        """Set times in the future to now. They were written while the clock was ahead; code that
+        counts the seconds since then would wait for too long."""
         now = time.time()
-        if any(max(upload.begun, upload.modified) > now + CLOCK_STEP for upload in await self.live()):
+        if any(
+            max(upload.begun, upload.modified) > now + CLOCK_STEP for upload in await self.live()
+        ):
             await self._database.execute(SET_BACK, {"now": now})
 
     async def end(self, key: str, upload_id: str, state: UploadState) -> bool:
@@ -105,7 +108,11 @@ INTEND = f"""
 
 
 def _start(
-    connection: Connection, key: str, upload_id: str, parts: Sequence[Part], messages: Sequence[Outgoing]
+    connection: Connection,
+    key: str,
+    upload_id: str,
+    parts: Sequence[Part],
+    messages: Sequence[Outgoing],
 ) -> bool:
     done = sum(1 for part in parts if part.etag)
     values = (upload_id, len(parts), done, time.time(), to_blob(key))
@@ -122,7 +129,8 @@ START = """
 """
 PART = [field.name for field in fields(Part)]
 WRITE_PART = (
-    f"INSERT INTO part (key, {', '.join(PART)}) VALUES (:key, {', '.join(f':{name}' for name in PART)})"
+    f"INSERT INTO part (key, {', '.join(PART)}) VALUES (:key, "
+    f"{', '.join(f':{name}' for name in PART)})"
 )
 
 
@@ -139,7 +147,9 @@ def live_uploads(connection: Connection) -> list[GiantUpload]:
 
 
 def _uploads(connection: Connection, which: str, *values: Any) -> list[GiantUpload]:
-    rows = connection.execute(f"SELECT {', '.join(UPLOAD)} FROM upload WHERE {which} ORDER BY key", values)
+    rows = connection.execute(
+        f"SELECT {', '.join(UPLOAD)} FROM upload WHERE {which} ORDER BY key", values
+    )
     found = [dict(zip(UPLOAD, row, strict=True)) for row in rows]
     return [
         GiantUpload(**each | {"key": from_blob(each["key"]), "state": UploadState(each["state"])})
@@ -162,7 +172,8 @@ def _part_done(connection: Connection, key: str, upload_id: str, done: Part) -> 
     if not found:
         return None
     values = _part_values(key, done)
-    # A part that was uploaded twice is counted once, but the store keeps the last bytes and expects the last ETag.
+    # A part that was uploaded twice is counted once, but the store keeps the last bytes and expects
+    # the last ETag.
     if not connection.execute(f"{CHANGE_PART} AND etag = ''", values).rowcount:
         connection.execute(CHANGE_PART, values)
         return found[0]
@@ -178,7 +189,9 @@ COUNT_PART = f"UPDATE upload SET parts_done = parts_done + 1, modified = ? WHERE
 
 def _claim(connection: Connection, key: str, upload_id: str, owner: str, lease: float) -> bool:
     now = time.time()
-    return connection.execute(CLAIM, (owner, now + lease, to_blob(key), upload_id, now)).rowcount == 1
+    return (
+        connection.execute(CLAIM, (owner, now + lease, to_blob(key), upload_id, now)).rowcount == 1
+    )
 
 
 CLAIM = f"""

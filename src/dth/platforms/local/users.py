@@ -28,15 +28,15 @@ MAX_EMAIL = 254
 MIN_PASSWORD = 12  # characters
 MAX_PASSWORD = 1024
 
-# scrypt: 2^15 blocks of 1 KiB (32 MiB), three times: a quarter of a second, the strength that OWASP's cheat sheet
-# recommends.
-# (log2 of the blocks, block size in 128 bytes, passes)
+# scrypt: 2^15 blocks of 1 KiB (32 MiB), three times: a quarter of a second, the strength that
+# OWASP's cheat sheet recommends. (log2 of the blocks, block size in 128 bytes, passes)
 COST = (15, 8, 3)
 # Passwords hashed at the same time: each needs a core, and its memory.
 AT_ONCE = 2
 
-# Free tries, and the longest wait after them, in seconds. The wait doubles with every failure. The limit for a user
-# is short, because anybody can cause it for anybody; an address only causes its own.
+# Free tries, and the longest wait after them, in seconds. The wait doubles with every failure. The
+# limit for a user is short, because anybody can cause it for anybody; an address only causes its
+# own.
 USER_TRIES = (5, 60.0)
 ADDRESS_TRIES = (20, 900.0)
 FORGET_AFTER = 900.0  # seconds without a failure
@@ -61,8 +61,8 @@ WEAKNESSES = {
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user, and the epoch of the password: what was issued in an earlier epoch is no longer valid. No two users
-    ever have the same epoch, not even users of the same name."""
+    """A user, and the epoch of the password: what was issued in an earlier epoch is no longer
+    valid. No two users ever have the same epoch, not even users of the same name."""
 
     user: User
     epoch: int
@@ -70,8 +70,8 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class SignInCheck:
-    """The result of a try to sign in: the account; or the seconds to `wait` before the next try; or neither, if the
-    name or the password is wrong."""
+    """The result of a try to sign in: the account; or the seconds to `wait` before the next try; or
+    neither, if the name or the password is wrong."""
 
     account: Account | None = None
     wait: float = 0.0
@@ -98,21 +98,26 @@ class LocalUsers:
         return new
 
     async def add_first(self, name: str, password: str) -> bool:
-        """Add an admin who must change the password, if there are no users. Returns whether it was added."""
+        """Add an admin who must change the password, if there are no users. Returns whether it was
+        added."""
         if await self.list():
             return False
         new = User(name, Role.ADMIN, created=time.time(), must_change=True)
-        return await self._database.write(_add, new, await self._hash_new(name, password), first=True)
+        return await self._database.write(
+            _add, new, await self._hash_new(name, password), first=True
+        )
 
     async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
-        """Ends every session of the user. Raises NotFound, and UsageError for an invalid password."""
+        """Ends every session of the user. Raises NotFound, and UsageError for an invalid
+        password."""
         name = canonical(name)
         await self._database.read(_require, name)
         hashed = await self._hash_new(name, password)
         await self._database.write(_set_password, name, hashed, must_change=must_change)
 
     async def renew_password(self, name: str, epoch: int, password: str) -> Account | Weakness:
-        """Change the password of that epoch, as the user. Raises Conflict if it was changed in the meantime."""
+        """Change the password of that epoch, as the user. Raises Conflict if it was changed in the
+        meantime."""
         weakness = weakness_of(name, password)
         if weakness:
             return weakness
@@ -128,34 +133,42 @@ class LocalUsers:
         return await self._database.read(_stored, canonical(name)) is not None
 
     async def is_first(self, password: str) -> bool:
-        """Whether this is still the password of the first admin, who has not chosen a new one yet."""
+        """Whether this is still the password of the first admin, who has not chosen a new one
+        yet."""
         stored = await self._database.read(_stored, FIRST_ADMIN)
         account = await self._database.read(read_account, FIRST_ADMIN)
         waiting = stored is not None and account is not None and account.user.must_change
         return waiting and await self._matches(password, stored or "")
 
     async def set_role(self, name: str, role: Role) -> User:
-        """Takes effect at once, also in existing sessions. Raises NotFound, and Conflict for the last admin."""
+        """Takes effect at once, also in existing sessions. Raises NotFound, and Conflict for the
+        last admin."""
         return await self._database.write(_set_role, canonical(name), role)
 
     async def remove(self, name: str) -> None:
-        """Removes the user with all API tokens. Raises NotFound, and Conflict for the last admin."""
+        """Removes the user with all API tokens. Raises NotFound, and Conflict for the last
+        admin."""
         await self._database.write(_remove, canonical(name))
 
     async def identity(self, name: str, epoch: int) -> Identity | None:
-        """The identity of a token of that epoch, with the current role; None if it is no longer valid."""
+        """The identity of a token of that epoch, with the current role; None if it is no longer
+        valid."""
         account = await self._database.read(read_account, name)
         if account is None or account.epoch != epoch:
             return None
-        return Identity(account.user.name, account.user.name, account.user.role, user=account.user.name)
+        return Identity(
+            account.user.name, account.user.name, account.user.role, user=account.user.name
+        )
 
     async def check(self, name: str, password: str, address: str = "") -> SignInCheck:
-        """Try to sign in from an address ("": unknown). Takes the same time whether the user exists or not."""
+        """Try to sign in from an address ("": unknown). Takes the same time whether the user exists
+        or not."""
         name = canonical(name)
         subjects = [(f"address:{network_of(address)}", ADDRESS_TRIES)] if address else []
         if is_name(name):
             subjects.append((f"user:{name}", USER_TRIES))
-        # The failure is counted before the password is checked: a hundred simultaneous tries are still a hundred.
+        # The failure is counted before the password is checked: a hundred simultaneous tries are
+        # still a hundred.
         wait = await self._database.write(_count_try, subjects, time.time())
         if wait > 0:
             return SignInCheck(wait=wait)
@@ -166,7 +179,7 @@ class LocalUsers:
         signed_in = await self._database.write(_sign_in, name, stored, subjects, time.time())
         return SignInCheck(signed_in)
 
-    # ----------------------------------------------------------------------------------------- passwords
+    # ------------------------------------------------------------------------------------ passwords
 
     async def _hash_new(self, name: str, password: str) -> str:
         if weakness := weakness_of(name, password):
@@ -189,8 +202,8 @@ class LocalUsers:
 
 
 async def first_admin(users: LocalUsers, password: str = "") -> str | None:
-    """Create the first user of a new hub, an admin, with this password or a generated one. Returns the password,
-    which must be changed at once; None if there are users."""
+    """Create the first user of a new hub, an admin, with this password or a generated one. Returns
+    the password, which must be changed at once; None if there are users."""
     password = password or secrets.token_urlsafe(15)
     return password if await users.add_first(FIRST_ADMIN, password) else None
 
@@ -205,7 +218,11 @@ def weakness_of(name: str, password: str) -> Weakness | None:
 
 
 def _new_email(email: str) -> str:
-    good = len(email) <= MAX_EMAIL and email.isprintable() and re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", email)
+    good = (
+        len(email) <= MAX_EMAIL
+        and email.isprintable()
+        and re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", email)
+    )
     if email and not good:
         raise UsageError(f"{email!r} is not an e-mail address")
     return email
@@ -224,16 +241,19 @@ def _hash(password: str, salt: bytes, cost: tuple[int, int, int]) -> str:
 
 
 def _nobody() -> str:
-    """A stored password that no password matches, and that takes as long to compare as any other."""
+    """A stored password that no password matches, and that takes as long to compare as any
+    other."""
     zeros = base64.b64encode(bytes(16)).decode(), base64.b64encode(bytes(64)).decode()
     return "$".join(("scrypt", *map(str, COST), *zeros))
 
 
-# ------------------------------------------------------------------------------------------------- the table
+# ---------------------------------------------------------------------------------------- the table
 
 
 def _account(row: Row[Any]) -> Account:
-    known = User(row.name, Role(row.role), row.email, row.created, row.last_login, bool(row.must_change))
+    known = User(
+        row.name, Role(row.role), row.email, row.created, row.last_login, bool(row.must_change)
+    )
     return Account(known, row.epoch)
 
 
@@ -270,7 +290,10 @@ def _add(connection: Connection, new: User, hash: str, *, first: bool = False) -
         "must_change": new.must_change,
         "epoch": secrets.randbits(48),
     }
-    return connection.execute(sqlite.insert(user).values(values).on_conflict_do_nothing()).rowcount == 1
+    return (
+        connection.execute(sqlite.insert(user).values(values).on_conflict_do_nothing()).rowcount
+        == 1
+    )
 
 
 def _set_password(connection: Connection, name: str, hash: str, *, must_change: bool) -> None:
@@ -316,7 +339,7 @@ def _require_other_admin(connection: Connection, name: str) -> None:
         raise Conflict(f"{name!r} is the last admin; make another user an admin first")
 
 
-# -------------------------------------------------------------------------------------------------- guessing
+# ----------------------------------------------------------------------------------------- guessing
 
 Subjects = list[tuple[str, tuple[int, float]]]
 
@@ -348,7 +371,8 @@ def _count_try(connection: Connection, subjects: Subjects, now: float) -> float:
 def _sign_in(
     connection: Connection, name: str, stored: str, subjects: Subjects, now: float
 ) -> Account | None:
-    """Remove the failure that was counted for this try. None: the password was changed during the check."""
+    """Remove the failure that was counted for this try. None: the password was changed during the
+    check."""
     account = read_account(connection, name)
     if account is None or _stored(connection, name) != stored:
         return None
@@ -356,6 +380,8 @@ def _sign_in(
     for subject, _ in subjects:
         # A successful sign-in must not give additional tries at other accounts.
         row = attempt.c.subject == subject
-        connection.execute(update(attempt).where(row).values(failures=attempt.c.failures - 1, until=now))
+        connection.execute(
+            update(attempt).where(row).values(failures=attempt.c.failures - 1, until=now)
+        )
     connection.execute(delete(attempt).where(attempt.c.subject == f"user:{name}"))
     return read_account(connection, name)

@@ -1,13 +1,13 @@
 """The hub's key, and encryption with it: secrets, signing keys, the targets of notifications.
 
-`hub.db` stores all of these encrypted, and never the key. The key comes from the environment (`DTH_KEY`), or from the
-file `key` beside the database, which is created at first use. Both may hold several keys: the first encrypts, all
-decrypt.
+`hub.db` stores all of these encrypted, and never the key. The key comes from the environment
+(`DTH_KEY`), or from the file `key` beside the database, which is created at first use. Both may
+hold several keys: the first encrypts, all decrypt.
 
-The key can be changed while the hub and its workers run. A rotation is a write transaction. Code that encrypts does
-so in the transaction that stores the result, with the key that the file names at that moment: either the rotation
-comes later and encrypts the value again, or its key is there already. Code that decrypts reads the file again if no
-known key fits.
+The key can be changed while the hub and its workers run. A rotation is a write transaction. Code
+that encrypts does so in the transaction that stores the result, with the key that the file names at
+that moment: either the rotation comes later and encrypts the value again, or its key is there
+already. Code that decrypts reads the file again if no known key fits.
 """
 
 import contextlib
@@ -49,8 +49,8 @@ class Vault:
     def __init__(self, data_dir: Path) -> None:
         """Reads nothing until it is needed, and creates nothing: that is up to `open_vault`."""
         self._data_dir = data_dir
-        # The known keys: first the one that encrypts, last those no longer in use, so that values read from the
-        # database just before a rotation can still be decrypted after it.
+        # The known keys: first the one that encrypts, last those no longer in use, so that values
+        # read from the database just before a rotation can still be decrypted after it.
         self._keys: dict[str, Fernet] = {}
 
     @staticmethod
@@ -87,8 +87,9 @@ class Vault:
 
 
 def open_vault(data_dir: Path) -> Vault:
-    """The vault of the hub with this data directory; its key is created at first use. Raises StateError if others can
-    read the key, or if it is damaged, missing, or not the one that the database was encrypted with."""
+    """The vault of the hub with this data directory; its key is created at first use. Raises
+    StateError if others can read the key, or if it is damaged, missing, or not the one that the
+    database was encrypted with."""
     vault = Vault(data_dir)
     values = _encrypted_values(data_dir / DATABASE_FILE)
     if not values and not os.environ.get(KEY_VARIABLE) and not (data_dir / KEY_FILE).exists():
@@ -100,7 +101,8 @@ def open_vault(data_dir: Path) -> Vault:
 
 
 async def kept(database: HubDatabase, vault: Vault, name: str, make: Callable[[], bytes]) -> bytes:
-    """The setting `name`, encrypted at rest. The first caller creates it; all callers get the same value."""
+    """The setting `name`, encrypted at rest. The first caller creates it; all callers get the same
+    value."""
     found = await database.read(_kept, vault, name)
     return found if found is not None else await database.write(_keep, vault, name, make)
 
@@ -139,24 +141,27 @@ def _forget(connection: Connection, name: str) -> None:
     connection.execute(delete(setting).where(setting.c.name == name))
 
 
-# ----------------------------------------------------------------------------------------------- rotation
+# ----------------------------------------------------------------------------------------- rotation
 
 
 async def rotate(data_dir: Path, database: HubDatabase) -> int:
-    """Encrypt everything again: with a new key, which is stored in the file, or if `DTH_KEY` is set, with its first
-    key. Returns the number of values. After a crash at any moment, all values are readable."""
+    """Encrypt everything again: with a new key, which is stored in the file, or if `DTH_KEY` is
+    set, with its first key. Returns the number of values. After a crash at any moment, all values
+    are readable."""
     if os.environ.get(KEY_VARIABLE):
         if len(_read_keys(data_dir)) < 2:
             raise UsageError(
-                f"the key is in {KEY_VARIABLE}: put a new one before it, separated by a comma, start the hub again with"
-                " both, and then run this; to make a key: openssl rand -base64 32 | tr +/ -_"
+                f"the key is in {KEY_VARIABLE}: put a new one before it, separated by a comma, "
+                "start the hub again with both, and then run this; to make a key: openssl rand "
+                "-base64 32 | tr +/ -_"
             )
         rotated = await database.write(_encrypt_anew, data_dir, new=False)
         _sync(database.path)
         return rotated
     open_vault(data_dir)
     rotated = await database.write(_encrypt_anew, data_dir, new=True)
-    # A power failure may undo the last transactions, but never a file that was synced: the old key must outlive them.
+    # A power failure may undo the last transactions, but never a file that was synced: the old key
+    # must outlive them.
     _sync(database.path)
     await database.write(_drop_old_keys, data_dir)
     return rotated
@@ -197,7 +202,8 @@ def _drop_old_keys(connection: Connection, data_dir: Path) -> None:
 
 
 def _sync(database: Path) -> None:
-    """Wait until committed data is on the disk: the log, and what was copied from it into the database."""
+    """Wait until committed data is on the disk: the log, and what was copied from it into the
+    database."""
     for path in (database.with_name(f"{database.name}-wal"), database):
         with contextlib.suppress(FileNotFoundError):
             file = os.open(path, os.O_RDONLY)
@@ -207,7 +213,7 @@ def _sync(database: Path) -> None:
                 os.close(file)
 
 
-# --------------------------------------------------------------------------------------------- the key file
+# ------------------------------------------------------------------------------------- the key file
 
 
 def _place(data_dir: Path) -> str:
@@ -221,7 +227,8 @@ def _read_keys(data_dir: Path) -> list[str]:
     keys = [key for key in re.split(r"[\s,]+", text) if key]
     if not keys or not all(map(KEY.fullmatch, keys)):
         raise StateError(
-            f"the hub's key in {place} is damaged; bring it back from a backup, as nothing else decrypts the secrets"
+            f"the hub's key in {place} is damaged; bring it back from a backup, as nothing "
+            "else decrypts the secrets"
         )
     return keys
 
@@ -230,7 +237,9 @@ def _read_file(path: Path) -> str:
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise StateError(f"the hub's key {path} can be read by others; run: chmod 600 {path}")
+                raise StateError(
+                    f"the hub's key {path} can be read by others; run: chmod 600 {path}"
+                )
             return file.read(65_536)
     except FileNotFoundError:
         raise StateError(
@@ -242,7 +251,8 @@ def _read_file(path: Path) -> str:
 
 
 def _write_keys(data_dir: Path, keys: list[str], *, replace: bool = True) -> None:
-    """Write the whole file, safe on the disk before this returns. Without `replace`, the first writer wins."""
+    """Write the whole file, safe on the disk before this returns. Without `replace`, the first
+    writer wins."""
     path = data_dir / KEY_FILE
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -273,7 +283,9 @@ def _encrypted_values(path: Path) -> list[bytes]:
     """All encrypted values in the database; empty if there is no database."""
     if not path.exists():
         return []
-    columns = " UNION ALL ".join(f"SELECT {column.name} FROM {column.table.name}" for _, column in ENCRYPTED)
+    columns = " UNION ALL ".join(
+        f"SELECT {column.name} FROM {column.table.name}" for _, column in ENCRYPTED
+    )
     try:
         with contextlib.closing(read_only(path)) as database:
             return [value for (value,) in database.execute(columns) if value.startswith(TOKEN)]
@@ -285,4 +297,6 @@ def _encrypted_values(path: Path) -> list[bytes]:
 
 def read_only(path: Path) -> sqlite3.Connection:
     """A separate connection to a database that others write."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5, isolation_level=None)
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5, isolation_level=None
+    )

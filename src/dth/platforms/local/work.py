@@ -1,5 +1,5 @@
-"""One continuous period of a task's work: from when there is something to do until nothing is left or something stops
-it.
+"""One continuous period of a task's work: from when there is something to do until nothing is left
+or something stops it.
 """
 
 import contextlib
@@ -53,7 +53,8 @@ SUMMARY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a task's parameters say about its work. They are read again when somebody changes them."""
+    """What a task's parameters say about its work. They are read again when somebody changes
+    them."""
 
     plugin: Plugin
     parameters: Any
@@ -145,7 +146,7 @@ class TaskWork:
         self._waits_for_worker = busy and not granted
         return granted
 
-    # -------------------------------------------------------------------------------------------- looking
+    # -------------------------------------------------------------------------------------- looking
 
     async def _look(self, snapshot: Snapshot) -> bool:
         """Returns whether to continue."""
@@ -159,7 +160,9 @@ class TaskWork:
                     await self._begin_run(note, next_run)
                 case RetryFailed():
                     await self._orders.plugin.redrive(self._platform, self._orders.parameters)
-                    self._task = await tasks.note(self._ports, self._task.id, redrive_requested=False)
+                    self._task = await tasks.note(
+                        self._ports, self._task.id, redrive_requested=False
+                    )
                 case SetNextRun() | Say() | Notify() | Pause():
                     await self._runner.carry_out(self._task, action)
                     self._task = await self._ports.tasks.get(self._task.id)
@@ -186,7 +189,8 @@ class TaskWork:
         )
 
     async def _read_changes(self, now: float) -> None:
-        """Read requests and edits that came in the meantime, and the bandwidth limit that applies now."""
+        """Read requests and edits that came in the meantime, and the bandwidth limit that applies
+        now."""
         cap_changed = self._orders.cap_at(now) != self._cap
         asked = self._task.run_requested or self._task.redrive_requested or is_due(self._task, now)
         if not (self._runner.was_woken() or asked or cap_changed):
@@ -202,23 +206,26 @@ class TaskWork:
                 self._supervisor.renew()
 
     async def _read(self, task: Task) -> None:
-        """Write the task's parameters, and the current rates, to the file that its processes read."""
+        """Write the task's parameters, and the current rates, to the file that its processes
+        read."""
         self._orders = Orders.of(task)
         self._cap = self._orders.cap_at(time.time())
         self._written = write_task_file(self._state, task)
         self._meter.cap = float(self._cap or 0)
-        await self._platform.limits.set_rates(self._orders.plugin.rates(self._orders.parameters, self._cap))
+        await self._platform.limits.set_rates(
+            self._orders.plugin.rates(self._orders.parameters, self._cap)
+        )
 
     async def _begin_run(self, note: str, next_run: float | None) -> None:
-        """Requests are cleared only when the run is in the task's own database. After a crash in between, the run
-        that was begun is continued."""
+        """Requests are cleared only when the run is in the task's own database. After a crash in
+        between, the run that was begun is continued."""
         run, _ = await self._platform.records.begin_run(RunKind.SYNC, beside=True)
         if note:
             await self._platform.records.add_note(run.id, note)
         self._supervisor.follow(run.id)
         self._task = await tasks.begun(self._ports, self._task.id, next_run)
 
-    # ---------------------------------------------------------------------------------------- writing down
+    # --------------------------------------------------------------------------------- writing down
 
     async def _write_down(self, snapshot: Snapshot, now: float) -> None:
         """Write the state of the task for lists and graphs, as often as users need it."""

@@ -14,7 +14,8 @@ from dth_echo.processes import find, say
 
 
 def say_all(event: dict[str, Any], context: Any) -> None:
-    """One run. {"plan": false}: only what is in the queue already, such as lines that are tried again."""
+    """One run. {"plan": false}: only what is in the queue already, such as lines that are tried
+    again."""
     asyncio.run(_say_all(event.get("plan") is not False, context.aws_request_id))
 
 
@@ -34,7 +35,11 @@ async def _say_all(lists: bool, request: str) -> None:
 def set_up(event: dict[str, Any], context: Any) -> None:
     """A custom resource. Creating it begins the first run."""
     given = event["ResourceProperties"]
-    answer(event, context, lambda: asyncio.run(_set_up(event["RequestType"], given, context.aws_request_id)))
+    answer(
+        event,
+        context,
+        lambda: asyncio.run(_set_up(event["RequestType"], given, context.aws_request_id)),
+    )
 
 
 async def _set_up(kind: str, given: Mapping[str, Any], request: str) -> None:
@@ -43,4 +48,6 @@ async def _set_up(kind: str, given: Mapping[str, Any], request: str) -> None:
             await write_parameters(platform.dynamo, PLUGIN.type, given["Parameters"])
         if kind == "Create":
             machine = given["StateMachine"]
-            await platform.aws.call("stepfunctions", "start_execution", stateMachineArn=machine, input="{}")
+            await platform.aws.call(
+                "stepfunctions", "start_execution", stateMachineArn=machine, input="{}"
+            )

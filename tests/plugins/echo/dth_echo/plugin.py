@@ -20,8 +20,12 @@ class EchoParameters(TaskParameters):
     )
     voice: str = parameter("plain", "destination", "Voice", "Who says it.", what=True)
     schedule_rate: str = parameter("", "schedule", "Rate", "How often runs begin.", what=False)
-    ec2_cron_expression: str = parameter("", "schedule", "Cron expression", "When runs begin.", what=False)
-    transfer_window: str = parameter("", "schedule", "Window", "When lines may be said.", what=False)
+    ec2_cron_expression: str = parameter(
+        "", "schedule", "Cron expression", "When runs begin.", what=False
+    )
+    transfer_window: str = parameter(
+        "", "schedule", "Window", "When lines may be said.", what=False
+    )
 
 
 class EchoPlugin(Plugin):
@@ -46,7 +50,12 @@ class EchoPlugin(Plugin):
         return Ends(f"{len(parameters.lines)} lines", voice, voice)
 
     async def redrive(
-        self, platform: Platform, parameters: EchoParameters, *, keys: Sequence[str] = (), reason: str = ""
+        self,
+        platform: Platform,
+        parameters: EchoParameters,
+        *,
+        keys: Sequence[str] = (),
+        reason: str = "",
     ) -> int:
         failed = await platform.records.page(status=Status.FAILED, reason=reason, limit=1000)
         chosen = [record.key for record in failed if not keys or record.key in keys]
@@ -61,8 +70,12 @@ def page_of(run: int, lines: Sequence[str]) -> Page:
     """The lines as messages of a run."""
     return Page(
         Counts(listed=len(lines)),
-        enqueued=[Enqueued(line, len(line), "", f"{run}.{number}") for number, line in enumerate(lines)],
-        messages=[Outgoing(f"{run}.{number}", f"{run} {line}") for number, line in enumerate(lines)],
+        enqueued=[
+            Enqueued(line, len(line), "", f"{run}.{number}") for number, line in enumerate(lines)
+        ],
+        messages=[
+            Outgoing(f"{run}.{number}", f"{run} {line}") for number, line in enumerate(lines)
+        ],
     )
 
 

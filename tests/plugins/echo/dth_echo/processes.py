@@ -62,7 +62,9 @@ async def say(platform: Platform, voice: str, taken: Sequence[Delivery]) -> int:
         run, line = delivery.body.split(" ", 1)
         log.info("%s says %s", voice, line)
         if line == REFUSED:
-            refused = Outcome(line, int(run), Status.FAILED, reason="TooQuiet", detail="nobody hears it")
+            refused = Outcome(
+                line, int(run), Status.FAILED, reason="TooQuiet", detail="nobody hears it"
+            )
             outcomes.append(refused)
         else:
             outcomes.append(Outcome(line, int(run), Status.DONE, len(line)))

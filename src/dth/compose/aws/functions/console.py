@@ -84,4 +84,6 @@ def _keys(aws: Aws, bucket: str) -> set[str]:
 def _remove(aws: Aws, bucket: str, names: list[str]) -> None:
     for first in range(0, len(names), AT_ONCE):
         objects = [{"Key": name} for name in names[first : first + AT_ONCE]]
-        aws.call_now("s3", "delete_objects", Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+        aws.call_now(
+            "s3", "delete_objects", Bucket=bucket, Delete={"Objects": objects, "Quiet": True}
+        )

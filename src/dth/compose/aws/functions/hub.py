@@ -45,7 +45,7 @@ def _hub() -> AwsHub:
     return open_hub(HubSettings.from_environment())
 
 
-# ------------------------------------------------------------------------------------------------ the API
+# ------------------------------------------------------------------------------------------ the API
 
 
 def resolve(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -60,7 +60,9 @@ async def _resolve(event: Mapping[str, Any]) -> dict[str, Any]:
     hub = _hub()
     try:
         caller = _caller(hub, event.get("identity") or {})
-        return {"data": await answer(hub.ports, caller, event["info"]["fieldName"], event["arguments"])}
+        return {
+            "data": await answer(hub.ports, caller, event["info"]["fieldName"], event["arguments"])
+        }
     except HubError as error:
         return {"error": {"message": str(error), "code": code_of(error)}}
     except Exception:
@@ -78,14 +80,20 @@ def _caller(hub: AwsHub, told: Mapping[str, Any]) -> Identity | None:
     """
     if given := told.get("resolverContext"):
         return Identity(
-            given["subject"], given["name"], Role(given["role"]), via="token", user=given.get("user", "")
+            given["subject"],
+            given["name"],
+            Role(given["role"]),
+            via="token",
+            user=given.get("user", ""),
         )
     if claims := told.get("claims"):
         audience = hub.issuer.audience
         if audience and audience not in _texts(claims.get("aud")):
             raise Forbidden("the token is for somebody else (audience)")
         if not is_access_token(claims, hub.issuer):
-            raise Unauthenticated("this is not an access token (perhaps an ID token); send the access token")
+            raise Unauthenticated(
+                "this is not an access token (perhaps an ID token); send the access token"
+            )
         identity = identity_of(claims, hub.issuer)
         return replace(identity, user=identity.name) if hub.ports.users else identity
     if arn := told.get("userArn"):
@@ -116,7 +124,7 @@ async def _authorize(header: str) -> dict[str, Any]:
     return {"isAuthorized": True, "resolverContext": told, "ttlOverride": TOKEN_KEPT}
 
 
-# --------------------------------------------------------------------------------------------- the workflow
+# ------------------------------------------------------------------------------------- the workflow
 
 
 def step(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -143,12 +151,12 @@ async def _watch() -> None:
         raise HubError(f"{len(failed)} tasks could not be checked: {', '.join(sorted(failed))}")
 
 
-# ----------------------------------------------------------------------------------------------- the jobs
+# ----------------------------------------------------------------------------------------- the jobs
 
 
 def job(event: dict[str, Any], context: Any) -> None:
-    """Run a job with `job`, `kind`, and `parameters` from the hub's jobs, `side` for a probe or a look, and
-    `asked` for a look."""
+    """Run a job with `job`, `kind`, and `parameters` from the hub's jobs, `side` for a probe or a
+    look, and `asked` for a look."""
     asyncio.run(_job(event))
 
 

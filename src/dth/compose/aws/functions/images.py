@@ -94,7 +94,9 @@ async def _plan(resume: bool, lists: bool, request: str) -> dict[str, Any]:
             return await _look(platform, _Before(fresh=True))
         parameters = await _parameters(platform)
         run, resumed = await records.begin_run(RunKind.SYNC, beside=True)
-        log.info("run %s", "resumed: it is being planned" if resumed else "begun", extra={"run": run.id})
+        log.info(
+            "run %s", "resumed: it is being planned" if resumed else "begun", extra={"run": run.id}
+        )
         try:
             await _find(platform, parameters, run)
         except StateError:
@@ -119,7 +121,9 @@ async def _tick(event: Mapping[str, Any], request: str) -> dict[str, Any]:
     confine_by_environment()
     async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
         told = event.get("run")
-        before = _Before(told["id"], event["idle"], event["settled"], counts=told) if told else _Before()
+        before = (
+            _Before(told["id"], event["idle"], event["settled"], counts=told) if told else _Before()
+        )
         return await _look(platform, before)
 
 
@@ -158,7 +162,8 @@ async def _look(platform: AwsPlatform, before: _Before) -> dict[str, Any]:
         _report(run, before.counts, depth)
     tasks: list[int] = []
     if paused:
-        # It stopped in the middle: a person must know why. What begins while it is paused is not reported.
+        # It stopped in the middle: a person must know why. What begins while it is paused is not
+        # reported.
         follows = NextStep.DONE if before.fresh or not run else NextStep.TELL
     elif waiting and (before.fresh or depth.visible):
         follows = NextStep.COPY
@@ -233,7 +238,7 @@ async def _parameters(platform: AwsPlatform) -> EcrParameters:
     return model
 
 
-# ----------------------------------------------------------------------------------------- custom resource
+# ---------------------------------------------------------------------------------- custom resource
 
 
 async def _resource(event: dict[str, Any], request: str) -> None:
@@ -259,12 +264,18 @@ async def _resource(event: dict[str, Any], request: str) -> None:
 
 
 async def _end(aws: Aws, given: Mapping[str, str]) -> None:
-    """Stop everything and wait until it has stopped: a cluster with containers cannot be deleted."""
+    """Stop everything and wait until it has stopped: a cluster with containers cannot be
+    deleted."""
     running = await aws.call(
-        "stepfunctions", "list_executions", stateMachineArn=given["StateMachine"], statusFilter="RUNNING"
+        "stepfunctions",
+        "list_executions",
+        stateMachineArn=given["StateMachine"],
+        statusFilter="RUNNING",
     )
     for each in running["executions"]:
-        await aws.call("stepfunctions", "stop_execution", executionArn=each["executionArn"], cause="deleted")
+        await aws.call(
+            "stepfunctions", "stop_execution", executionArn=each["executionArn"], cause="deleted"
+        )
     cluster = given["Cluster"]
     found = await aws.call("ecs", "list_tasks", cluster=cluster, family=given["Family"])
     for task in found["taskArns"]:

@@ -67,7 +67,9 @@ async def _start(resume: bool, request: str) -> dict[str, Any]:
         if resume:
             await platform.records.resume()
         run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
-        log.info("run %s", "resumed: it is being listed" if resumed else "begun", extra={"run": run.id})
+        log.info(
+            "run %s", "resumed: it is being listed" if resumed else "begun", extra={"run": run.id}
+        )
     return await _tick(request)
 
 
@@ -107,7 +109,9 @@ class Control:
                 await records.set_run(run.id, RunState.DONE)
                 log.info("run over", extra={"run": run.id})
         listing = any(
-            run.kind is RunKind.SYNC and run.state is RunState.LISTING and not self._held_up(run, runs)
+            run.kind is RunKind.SYNC
+            and run.state is RunState.LISTING
+            and not self._held_up(run, runs)
             for run in runs
         )
         if not paused and not listing and await self._is_lost(runs, depth, memory):
@@ -127,7 +131,12 @@ class Control:
             "paused": paused,
             "waiting": depth.visible + depth.delayed,
             "inFlight": depth.in_flight,
-            "run": {"id": newest.id, "state": newest.state, "error": newest.error, **asdict(newest.counts)},
+            "run": {
+                "id": newest.id,
+                "state": newest.state,
+                "error": newest.error,
+                **asdict(newest.counts),
+            },
         }
 
     def _held_up(self, run: Run, runs: list[Run]) -> bool:
@@ -168,11 +177,14 @@ class Control:
     async def _depth_of(self, url: str) -> int:
         """Return the number of messages in a queue of letters that were given up."""
         answer = await self.platform.aws.call(
-            "sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"]
+            "sqs",
+            "get_queue_attributes",
+            QueueUrl=url,
+            AttributeNames=["ApproximateNumberOfMessages"],
         )
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
-    # ------------------------------------------------------------------------------------------ machines
+    # ------------------------------------------------------------------------------------- machines
 
     async def _set_finder(self, wanted: bool) -> None:
         group = await self._group(os.environ["DTH_FINDER_GROUP"])
@@ -231,7 +243,9 @@ class Settled:
     failed_runs: int = 0
 
 
-def measure(settled: Settled, depth: Depth, *, dead: int, missed: int, paused: bool) -> dict[str, float]:
+def measure(
+    settled: Settled, depth: Depth, *, dead: int, missed: int, paused: bool
+) -> dict[str, float]:
     """Return the metrics of one look.
 
     `dead`: messages that crashed their workers; `missed`: starts that the schedule could not make.
@@ -269,7 +283,12 @@ class _Memory:
 
     async def write(self, dynamo: Dynamo) -> bool:
         """Save the memory. False if another look has written since this one was read."""
-        values = {"quiet": self.quiet, "counts": self.counts, "idle": self.idle, "settled": self.settled}
+        values = {
+            "quiet": self.quiet,
+            "counts": self.counts,
+            "idle": self.idle,
+            "settled": self.settled,
+        }
         return await dynamo.put(
             "state",
             {**MEMORY_KEY, "json": json.dumps(values), "version": self.version + 1},
@@ -304,7 +323,7 @@ def _settled(run: Run) -> int:
     )  # fmt: skip
 
 
-# ----------------------------------------------------------------------------------------- custom resource
+# ---------------------------------------------------------------------------------- custom resource
 
 
 async def _resource(event: dict[str, Any], request: str) -> None:
@@ -344,7 +363,9 @@ def _subscription(given: dict[str, str]) -> dict[str, Any]:
         events.append("s3:ObjectRemoved:*")
     described: dict[str, Any] = {"QueueArn": given["QueueArn"], "Events": events}
     if given.get("Prefix"):
-        described["Filter"] = {"Key": {"FilterRules": [{"Name": "prefix", "Value": given["Prefix"]}]}}
+        described["Filter"] = {
+            "Key": {"FilterRules": [{"Name": "prefix", "Value": given["Prefix"]}]}
+        }
     return described
 
 
@@ -370,7 +391,7 @@ async def _follow(aws: Aws, bucket: str, subscription: dict[str, Any] | None) ->
         )
 
 
-# ------------------------------------------------------------------------------------------------- opening
+# ------------------------------------------------------------------------------------------ opening
 
 
 @asynccontextmanager

@@ -1,1 +1,2 @@
-"""A folder of this machine as a store: its files are objects, and their paths below the folder are the keys."""
+"""A folder of this machine as a store: its files are objects, and their paths below the folder are
+the keys."""

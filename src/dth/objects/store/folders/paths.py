@@ -1,7 +1,8 @@
 """Keys as paths below one folder.
 
-Whoever writes the keys of a bucket also chooses these paths. So a path is opened name by name, without following
-symbolic links, and names that could lead outside are refused. Nothing outside of the folder is read or written.
+Whoever writes the keys of a bucket also chooses these paths. So a path is opened name by name,
+without following symbolic links, and names that could lead outside are refused. Nothing outside of
+the folder is read or written.
 """
 
 import os
@@ -40,7 +41,8 @@ def place_of(bucket: str) -> str:
 
 
 def names_of(key: str) -> list[str]:
-    """The names in the path of a key. Raises ObjectRefused if the key is not a path below a folder."""
+    """The names in the path of a key. Raises ObjectRefused if the key is not a path below a
+    folder."""
     if key.endswith("/"):
         raise refusal(key, "ends in a slash, so it is not the name of a file", "NameRefused")
     names = key.split("/")
@@ -79,8 +81,8 @@ class Root:
 
     @contextmanager
     def parent(self, key: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        """The open folder that the file of this key is in, and the file's name. `make`: folders that are missing are
-        made. Raises OSError or ObjectRefused."""
+        """The open folder that the file of this key is in, and the file's name. `make`: folders
+        that are missing are made. Raises OSError or ObjectRefused."""
         *folders, name = names_of(key)
         with self.folder(key, folders, make=make) as found:
             if make:
@@ -131,7 +133,8 @@ class Root:
         os.fsync(parent)
 
     def _refuse_other_case(self, key: str, parent: int, name: str) -> None:
-        """Refuse a name that another file or folder has in other letters, where the system takes them for the same."""
+        """Refuse a name that another file or folder has in other letters, where the system takes
+        them for the same."""
         if self._folds is None:
             self._folds = folds_case(parent)
         if not self._folds:
@@ -149,7 +152,8 @@ class Root:
 
 
 def folds_case(folder: int) -> bool:
-    """Whether the file system of an open folder takes names for the same that differ only in case."""
+    """Whether the file system of an open folder takes names for the same that differ only in
+    case."""
     probe = f".dth-{os.urandom(8).hex()}.part"
     os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder))
     try:
@@ -162,14 +166,16 @@ def folds_case(folder: int) -> bool:
 
 
 def refuse_link(key: str, parent: int, name: str) -> int:
-    """What kind of file has this name, as in `st_mode`; 0 if there is none. Raises ObjectRefused for a symbolic
-    link."""
+    """What kind of file has this name, as in `st_mode`; 0 if there is none. Raises ObjectRefused
+    for a symbolic link."""
     try:
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return 0
     if stat.S_ISLNK(mode):
-        raise refusal(key, f"leads through the symbolic link {name!r}, which is not followed", "SymbolicLink")
+        raise refusal(
+            key, f"leads through the symbolic link {name!r}, which is not followed", "SymbolicLink"
+        )
     return mode
 
 

@@ -1,8 +1,9 @@
 """Answers requests to a store from a folder: the lowest layer, in the place of signing and HTTP.
 
-A file's ETag consists of its time and size. So it says whether the file has changed, and nothing about its bytes. A
-file is written under a temporary name in its folder, synced, and renamed. The ETag of the object that it is a copy of
-is kept beside it in an extended attribute, together with the file's own, so that it ends with the next change.
+A file's ETag consists of its time and size. So it says whether the file has changed, and nothing
+about its bytes. A file is written under a temporary name in its folder, synced, and renamed. The
+ETag of the object that it is a copy of is kept beside it in an extended attribute, together with
+the file's own, so that it ends with the next change.
 """
 
 import asyncio
@@ -35,7 +36,14 @@ from dth.core.errors import (
 )
 from dth.core.transport import Body, Pipe, Response, Transport
 from dth.objects.store.etags import SOURCE_ETAG
-from dth.objects.store.folders.paths import ATTRIBUTE, Root, is_marked, names_of, refusal, refuse_link
+from dth.objects.store.folders.paths import (
+    ATTRIBUTE,
+    Root,
+    is_marked,
+    names_of,
+    refusal,
+    refuse_link,
+)
 from dth.objects.store.folders.tree import LINK, Found, Tree
 from dth.objects.store.request import Request
 
@@ -64,7 +72,11 @@ CODES: dict[int, tuple[type[TransferError], str, str]] = {
     errno.ENOTEMPTY: (ObjectRefused, "NameIsFolder", "a folder has this name"),
     errno.EEXIST: (ObjectRefused, "NameIsFile", "a file has the name of a folder in its path"),
     errno.ENOTDIR: (ObjectRefused, "NameIsFile", "a file has the name of a folder in its path"),
-    errno.ELOOP: (ObjectRefused, "SymbolicLink", "a symbolic link is in its path, which is not followed"),
+    errno.ELOOP: (
+        ObjectRefused,
+        "SymbolicLink",
+        "a symbolic link is in its path, which is not followed",
+    ),
     errno.ENAMETOOLONG: (
         ObjectRefused,
         "NameRefused",
@@ -100,7 +112,9 @@ class Folder:
         found = []
         for kind, number in self._tree.skipped.items():
             cure = "; --links follow copies what they lead to" if kind == LINK else ""
-            found.append(f"skipped in {self.path}: {number} {kind}{'s' if number > 1 else ''}{cure}")
+            found.append(
+                f"skipped in {self.path}: {number} {kind}{'s' if number > 1 else ''}{cure}"
+            )
         return found
 
     def sweep(self) -> None:
@@ -148,9 +162,11 @@ class Folder:
                 return self._complete(request)
             case "DELETE":
                 return self._delete(request)
-        raise NotSupported(f"{self._where(request)}: a folder cannot do this", code="NotImplemented")
+        raise NotSupported(
+            f"{self._where(request)}: a folder cannot do this", code="NotImplemented"
+        )
 
-    # -------------------------------------------------------------------------------------------- errors
+    # --------------------------------------------------------------------------------------- errors
 
     def _where(self, request: Request) -> str:
         return f"folder {self.path}" + (f", key {request.key!r}" if request.key else "")
@@ -162,12 +178,21 @@ class Folder:
             said = full_disk(OSError(number, os.strerror(number)))
             return EndpointRefused(f"{where}: {said}", code="DiskFull")
         if number == errno.EFBIG:
-            return ObjectRefused(f"{where}: the file system takes no file of this size", code="FileTooLarge")
-        kind, code, why = CODES.get(number, (Transient, "InputOutput", error.strerror or str(error)))
+            return ObjectRefused(
+                f"{where}: the file system takes no file of this size", code="FileTooLarge"
+            )
+        kind, code, why = CODES.get(
+            number, (Transient, "InputOutput", error.strerror or str(error))
+        )
         reads = request.method in ("GET", "HEAD")
         if not request.key and reads and kind is not Transient:
-            # The key of a folder in it that cannot be read is not in the request, but its path is in the error.
-            why = f"{error.filename}: {why}" if error.filename and error.filename != self.path else why
+            # The key of a folder in it that cannot be read is not in the request, but its path is
+            # in the error.
+            why = (
+                f"{error.filename}: {why}"
+                if error.filename and error.filename != self.path
+                else why
+            )
             why = why.replace("such file", "such folder")
             return EndpointRefused(f"folder {self.path}: {why}", code="FolderUnreadable")
         if kind is SourceGone and not reads:
@@ -183,7 +208,7 @@ class Folder:
                 )
         return kind(f"{where}: {why}", code=code)
 
-    # ----------------------------------------------------------------------------------------- the folder
+    # ----------------------------------------------------------------------------------- the folder
 
     def _about_folder(self, query: Mapping[str, str]) -> Response:
         if "uploads" in query:
@@ -193,7 +218,9 @@ class Folder:
         if not query:
             os.stat(self.path)
             return Response(200, {})
-        raise SourceGone(f"folder {self.path}: a folder has no such setting", code="NoSuchConfiguration")
+        raise SourceGone(
+            f"folder {self.path}: a folder has no such setting", code="NoSuchConfiguration"
+        )
 
     def _list(self, query: Mapping[str, str]) -> Response:
         prefix, limit = query.get("prefix", ""), int(query.get("max-keys", "1000"))
@@ -201,7 +228,11 @@ class Folder:
         after = token or query.get("start-after", "") or query.get("marker", "")
         found, more = self._tree.page(prefix, after, limit, flat="delimiter" in query)
         rows = "".join(map(self._row, found))
-        end = f"<NextContinuationToken>{_quoted(found[-1].key)}</NextContinuationToken>" if more else ""
+        end = (
+            f"<NextContinuationToken>{_quoted(found[-1].key)}</NextContinuationToken>"
+            if more
+            else ""
+        )
         text = (
             f"<ListBucketResult><Prefix>{_encoded(prefix)}</Prefix><KeyCount>{len(found)}</KeyCount>"
             f"<EncodingType>url</EncodingType><IsTruncated>{'true' if more else 'false'}</IsTruncated>{end}{rows}"
@@ -223,7 +254,7 @@ class Folder:
         """The time of a file. As a destination, a store states when the object was written."""
         return max(state.st_mtime, state.st_ctime) if self._writes else state.st_mtime
 
-    # -------------------------------------------------------------------------------------------- reading
+    # -------------------------------------------------------------------------------------- reading
 
     @contextmanager
     def _opened(self, request: Request) -> Iterator[tuple[int, os.stat_result]]:
@@ -236,7 +267,9 @@ class Folder:
         try:
             state = os.fstat(file)
             if not stat.S_ISREG(state.st_mode):
-                raise SourceGone(f"{self._where(request)}: this is not a file any more", code="NoSuchKey")
+                raise SourceGone(
+                    f"{self._where(request)}: this is not a file any more", code="NoSuchKey"
+                )
             wanted = (request.options or {}).get("if-match", "").strip('"')
             if wanted and wanted != etag_of(state):
                 raise self._changed(request)
@@ -261,8 +294,12 @@ class Folder:
             first, last = _span(request, state.st_size)
             data = _read(file, first, last - first + 1)
             self._check_unchanged(request, file, state)
-            headers = self._headers(request.key, file, state) | _range(request, first, last, state.st_size)
-            return Response(206 if "content-range" in headers else 200, headers, [data] if data else [])
+            headers = self._headers(request.key, file, state) | _range(
+                request, first, last, state.st_size
+            )
+            return Response(
+                206 if "content-range" in headers else 200, headers, [data] if data else []
+            )
 
     async def _read_into(self, request: Request, sink: Pipe) -> Response:
         """Read into a pipe. The file is opened by name once, so that all bytes are of one file."""
@@ -278,10 +315,14 @@ class Folder:
                 if request.valve:
                     await request.valve.let(length)
                 if not await sink.feed(data):
-                    raise Transient(f"{self._where(request)}: the other side gave up", code="Aborted")
+                    raise Transient(
+                        f"{self._where(request)}: the other side gave up", code="Aborted"
+                    )
                 self._transport.count(received=length)
             self._check_unchanged(request, file, state)
-            headers = self._headers(request.key, file, state) | _range(request, first, last, state.st_size)
+            headers = self._headers(request.key, file, state) | _range(
+                request, first, last, state.st_size
+            )
             return Response(206, headers)
         finally:
             await asyncio.to_thread(opened.__exit__, None, None, None)
@@ -308,7 +349,7 @@ class Folder:
             headers[SOURCE_ETAG] = source
         return headers
 
-    # -------------------------------------------------------------------------------------------- writing
+    # -------------------------------------------------------------------------------------- writing
 
     def _put(self, request: Request) -> Response:
         key, body = request.key, request.body
@@ -328,7 +369,9 @@ class Folder:
     def _make_folder(self, request: Request) -> Response:
         """An empty object whose key ends in a slash is a folder."""
         if request.size:
-            raise refusal(request.key, "ends in a slash, so it is not the name of a file", "NameRefused")
+            raise refusal(
+                request.key, "ends in a slash, so it is not the name of a file", "NameRefused"
+            )
         with self._root.folder(request.key, names_of(request.key[:-1]), make=True) as folder:
             self._keep_source(folder, FOLDER_ETAG, (request.headers or {}).get(SOURCE_ETAG, "-"))
             return Response(200, _folder_headers(folder))
@@ -344,7 +387,8 @@ class Folder:
     def _place(
         self, folder: int, file: int, temporary: str, name: str, modified: int | None, source: str
     ) -> Response:
-        """Give a complete file its time and its name, so that a crash leaves the old file or the new one."""
+        """Give a complete file its time and its name, so that a crash leaves the old file or the
+        new one."""
         if modified is not None:
             with suppress(OverflowError):
                 os.utime(file, ns=(modified, modified))
@@ -362,7 +406,8 @@ class Folder:
             os.setxattr(file, ATTRIBUTE, f"{etag} {source}".encode())
         except (OSError, AttributeError):
             self._note(
-                f"the file system of {self.path} keeps no attributes: later runs compare its files by size and time"
+                f"the file system of {self.path} keeps no attributes: later runs compare its "
+                "files by size and time"
             )
 
     async def _write_from(self, request: Request, pipe: Pipe) -> Response:
@@ -376,7 +421,9 @@ class Folder:
             left = len(pipe)
             while left:
                 if not (data := await pipe.draw(min(left, STEP))):
-                    raise Transient(f"{self._where(request)}: the other side gave up", code="Aborted")
+                    raise Transient(
+                        f"{self._where(request)}: the other side gave up", code="Aborted"
+                    )
                 if request.valve:
                     await request.valve.let(len(data))
                 await asyncio.to_thread(_write, file, data, offset)
@@ -387,7 +434,7 @@ class Folder:
             await asyncio.to_thread(opened.__exit__, None, None, None)
         return Response(200, {"etag": f'"{number}"'})
 
-    # -------------------------------------------------------------------------------------------- uploads
+    # -------------------------------------------------------------------------------------- uploads
 
     def _create_upload(self, request: Request) -> Response:
         headers = request.headers or {}
@@ -409,7 +456,9 @@ class Folder:
             try:
                 file = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
             except FileNotFoundError:
-                raise NoSuchUpload(f"key {key!r}: this upload is gone", code="NoSuchUpload") from None
+                raise NoSuchUpload(
+                    f"key {key!r}: this upload is gone", code="NoSuchUpload"
+                ) from None
             try:
                 yield file, folder, temporary, name
             finally:
@@ -440,7 +489,7 @@ class Folder:
         """Files of uploads in the folder of this key. Which key each belongs to is not known."""
         raise NoSuchUpload(f"folder {self.path}: uploads are not listed", code="NoSuchUpload")
 
-    # ------------------------------------------------------------------------------------------- deleting
+    # ------------------------------------------------------------------------------------- deleting
 
     def _delete(self, request: Request) -> Response:
         key, query = request.key, request.query or {}
@@ -465,7 +514,8 @@ class Folder:
             os.removexattr(folder, ATTRIBUTE)
 
     def _remove_empty(self, key: str, names: list[str]) -> None:
-        """Remove a folder, and the folders it is in, as long as nothing else is in them and they are not objects."""
+        """Remove a folder, and the folders it is in, as long as nothing else is in them and they
+        are not objects."""
         while names:
             with self._root.folder(key, names) as folder:
                 if is_marked(folder):
@@ -491,7 +541,8 @@ def etag_of(state: os.stat_result) -> str:
 
 
 def written_time(headers: Mapping[str, str]) -> str:
-    """The time that a copy of an object in a folder has if the object states none of a file: when it was written."""
+    """The time that a copy of an object in a folder has if the object states none of a file: when
+    it was written."""
     try:
         return str(int(parsedate_to_datetime(headers.get("last-modified", "")).timestamp()))
     except ValueError:
@@ -499,7 +550,8 @@ def written_time(headers: Mapping[str, str]) -> str:
 
 
 def _time_of(headers: Mapping[str, str]) -> int | None:
-    """The time of a file in nanoseconds, from its metadata; None if there is none that can be right."""
+    """The time of a file in nanoseconds, from its metadata; None if there is none that can be
+    right."""
     found = SECONDS.fullmatch(headers.get(MTIME, "").strip())
     if not found:
         return None
@@ -517,7 +569,9 @@ def _seconds(nanoseconds: int) -> str:
 
 def _iso(moment: float) -> str:
     # Four digits for the year, whatever the file says.
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(min(max(moment, 0.0), 253402300799.0)))
+    return time.strftime(
+        "%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(min(max(moment, 0.0), 253402300799.0))
+    )
 
 
 def _encoded(key: str) -> str:
@@ -567,7 +621,10 @@ def _span(request: Request, size: int) -> tuple[int, int]:
 def _range(request: Request, first: int, last: int, size: int) -> dict[str, str]:
     if not (request.headers or {}).get("range"):
         return {}
-    return {"content-range": f"bytes {first}-{last}/{size}", "content-length": str(max(0, last - first + 1))}
+    return {
+        "content-range": f"bytes {first}-{last}/{size}",
+        "content-length": str(max(0, last - first + 1)),
+    }
 
 
 def _read(file: int, first: int, length: int) -> bytes:
@@ -594,8 +651,9 @@ def _write(file: int, data: bytes, offset: int) -> None:
 
 @contextmanager
 def _temporary(folder: int) -> Iterator[tuple[int, str]]:
-    """A new file in an open folder, and its temporary name, which is removed if something goes wrong. Where the system
-    can do that, the file has no name ("") before it is complete, so that a killed process leaves nothing."""
+    """A new file in an open folder, and its temporary name, which is removed if something goes
+    wrong. Where the system can do that, the file has no name ("") before it is complete, so that a
+    killed process leaves nothing."""
     name = ""
     file = _open_nameless(folder)
     if file < 0:
@@ -631,8 +689,8 @@ def _new_name() -> str:
 
 
 def _lock(file: int) -> None:
-    """Show that a file with a temporary name is in use. Some file systems have no locks; there, a listing may remove
-    it, and it is written again."""
+    """Show that a file with a temporary name is in use. Some file systems have no locks; there, a
+    listing may remove it, and it is written again."""
     with suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -655,7 +713,8 @@ def _link(folder: int, file: int, name: str) -> None:
 
 
 def _fields(upload: str) -> tuple[str, int, str, str]:
-    """What the id of an upload holds: its number, the size of its parts, the time of the file, the source's ETag."""
+    """What the id of an upload holds: its number, the size of its parts, the time of the file, the
+    source's ETag."""
     number, size, modified, source = upload.split(":")
     return number, int(size), unquote(modified), unquote(source)
 
@@ -672,7 +731,8 @@ def _temporary_of(upload: str) -> str:
 
 
 def _kept_source(file: int, etag: str) -> str:
-    """The ETag of the object that this file is a copy of; "" if it is none, or has changed since."""
+    """The ETag of the object that this file is a copy of; "" if it is none, or has changed
+    since."""
     try:
         own, _, source = os.getxattr(file, ATTRIBUTE).decode("ascii").partition(" ")
     except (OSError, AttributeError, UnicodeDecodeError):

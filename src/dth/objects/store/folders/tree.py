@@ -1,7 +1,9 @@
-"""Lists the files of a folder in the order in which stores list keys: by code point of the whole path.
+"""Lists the files of a folder in the order in which stores list keys: by code point of the whole
+path.
 
-A folder sorts as its name with a slash, so `a-b` comes before `a/x`, and that before `a0`. The names of one folder at
-a time are in memory for each level. A page continues where the walk of the page before stopped.
+A folder sorts as its name with a slash, so `a-b` comes before `a/x`, and that before `a0`. The
+names of one folder at a time are in memory for each level. A page continues where the walk of the
+page before stopped.
 """
 
 import fcntl
@@ -22,7 +24,8 @@ from dth.objects.store.folders.paths import TEMPORARY, is_marked
 WALKS = 64
 # Folders whose names are kept, and the most names of one.
 KEPT, MOST_KEPT = 16, 200_000
-# Seconds for which a folder must have been unchanged before its names are kept: file systems count in coarse steps.
+# Seconds for which a folder must have been unchanged before its names are kept: file systems count
+# in coarse steps.
 SETTLED = 2.0
 # Seconds after which an upload in parts that nobody continues counts as abandoned.
 ABANDONED = 7 * 86400.0
@@ -33,8 +36,8 @@ LINK, SPECIAL, LOOP = "symbolic link", "special file", "symbolic link that leads
 
 
 class Found(NamedTuple):
-    """A file, or a folder that is an object of its own, whose key ends in a slash. `state` None: a folder below which
-    nothing is shown."""
+    """A file, or a folder that is an object of its own, whose key ends in a slash. `state` None: a
+    folder below which nothing is shown."""
 
     key: str
     state: os.stat_result | None
@@ -50,7 +53,8 @@ class _Names(NamedTuple):
 
 
 class Tree:
-    """The files below `root`. `follow`: symbolic links are followed. `may_lack`: a root that is not there is empty."""
+    """The files below `root`. `follow`: symbolic links are followed. `may_lack`: a root that is not
+    there is empty."""
 
     def __init__(self, root: str, *, follow: bool = False, may_lack: bool = False) -> None:
         # Whether what a writer left that was killed is removed on the way.
@@ -70,7 +74,8 @@ class Tree:
         return Counter(self._skipped.values())
 
     def page(self, prefix: str, after: str, limit: int, *, flat: bool) -> tuple[list[Found], bool]:
-        """Up to `limit` entries above `after`, and whether more follow. `flat`: only one level is shown."""
+        """Up to `limit` entries above `after`, and whether more follow. `flat`: only one level is
+        shown."""
         with self._lock:
             walk = self._walks.pop((prefix, flat, after), None) if after else None
             if walk is None:
@@ -78,7 +83,8 @@ class Tree:
             found = list(islice(walk, limit))
             if len(found) < limit:
                 return found, False
-            # A page that happens to end with the last file is followed by an empty one, as in some stores.
+            # A page that happens to end with the last file is followed by an empty one, as in some
+            # stores.
             self._walks[prefix, flat, found[-1].key] = walk
             if len(self._walks) > WALKS:
                 self._walks.popitem(last=False)
@@ -193,8 +199,8 @@ def _behind(names: list[str], folder: str, after: str) -> list[str]:
 
 
 def _remove_if_abandoned(path: str) -> None:
-    """Remove a file that nobody writes any more. A writer holds a lock, which ends with its process. Uploads in parts
-    have none, because they continue after their process ended."""
+    """Remove a file that nobody writes any more. A writer holds a lock, which ends with its
+    process. Uploads in parts have none, because they continue after their process ended."""
     try:
         if path.endswith(".upload") and time.time() - os.stat(path).st_mtime < ABANDONED:
             return

@@ -1,1 +1,2 @@
-"""The hub on AWS: `dth.hub.ports` over DynamoDB, CloudWatch, Secrets Manager, Cognito and CloudFormation."""
+"""The hub on AWS: `dth.hub.ports` over DynamoDB, CloudWatch, Secrets Manager, Cognito and
+CloudFormation."""

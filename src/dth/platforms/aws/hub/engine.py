@@ -1,5 +1,5 @@
-"""The resources of a task on AWS: its tables and its log group, which exist as long as the task, and its stack, which
-exists while the task works.
+"""The resources of a task on AWS: its tables and its log group, which exist as long as the task,
+and its stack, which exists while the task works.
 """
 
 import asyncio
@@ -79,7 +79,8 @@ class TaskNames:
         return f"templates/{self.kind.name}.json"
 
     def names(self, outputs: Mapping[str, str]) -> AwsNames:
-        """For the adapters of the task's ports. Without outputs (there is no stack), the queue is left out."""
+        """For the adapters of the task's ports. Without outputs (there is no stack), the queue is
+        left out."""
         objects, parts, images, state = (
             self.tables.get(name, "") for name in ("objects", "parts", "images", "state")
         )
@@ -87,8 +88,8 @@ class TaskNames:
         return AwsNames(self.task, self.settings.region, queue, dead, objects, parts, images, state)
 
     def parameters(self, task: Task) -> dict[str, str]:
-        """The parameters of the task's template. Texts that are too long for CloudFormation are only in the task's
-        own parameters: no template needs them."""
+        """The parameters of the task's template. Texts that are too long for CloudFormation are
+        only in the task's own parameters: no template needs them."""
         settings = self.settings
         given = {
             name: value
@@ -117,7 +118,9 @@ class TaskNames:
     def _schedule(self, task: Task) -> dict[str, str]:
         """The stack begins the runs. For a one-time task, it begins only the first one."""
         schedule = schedule_of(task)
-        return dict.fromkeys(SCHEDULES, "") | ({schedule.parameter: schedule.text} if schedule else {})
+        return dict.fromkeys(SCHEDULES, "") | (
+            {schedule.parameter: schedule.text} if schedule else {}
+        )
 
 
 class AwsEngine:
@@ -138,8 +141,8 @@ class AwsEngine:
         return f"{place.stack}-{place.kind.workers}" if place and place.kind.workers else ""
 
     async def changed(self, id: str) -> None:
-        """Start the workflow, which brings the task to its desired state. If two executions do so at the same time,
-        each finds what the other has done."""
+        """Start the workflow, which brings the task to its desired state. If two executions do so
+        at the same time, each finds what the other has done."""
         await self._aws.call(
             "stepfunctions",
             "start_execution",
@@ -169,10 +172,12 @@ class AwsEngine:
             raise BeingSetUp(f"task {id} has no records yet: it is being set up") from None
 
     async def discard(self, id: str) -> None:
-        """Raises Conflict while there is a stack, which nobody would delete afterwards, or while tables are being
-        created."""
+        """Raises Conflict while there is a stack, which nobody would delete afterwards, or while
+        tables are being created."""
         if await self.stack(id):
-            raise Conflict("the task's CloudFormation stack is being deleted; try again in a minute")
+            raise Conflict(
+                "the task's CloudFormation stack is being deleted; try again in a minute"
+            )
         item = await self._dynamo.get("tasks", {"Id": id})
         if not item:
             return
@@ -185,8 +190,8 @@ class AwsEngine:
             await self._dynamo.delete("hub", {"pk": kind, "sk": id})
 
     async def _forget(self, service: str, operation: str, **arguments: Any) -> bool:
-        """Returns False if the resource is still being created. A resource that is gone, or is being deleted, counts
-        as deleted."""
+        """Returns False if the resource is still being created. A resource that is gone, or is
+        being deleted, counts as deleted."""
         try:
             await self._aws.call(service, operation, **arguments)
         except Refused as error:
@@ -200,10 +205,11 @@ class AwsEngine:
         item = await self._dynamo.get("hub", {"pk": STACK, "sk": id})
         return TaskStackState(**json.loads(item["json"])) if item else None
 
-    # ------------------------------------------------------------------------------------ for the steward
+    # ------------------------------------------------------------------------------ for the steward
 
     async def keep_stack(self, id: str, stack: TaskStackState | None) -> None:
-        """Store the state of the stack. A stack may have no outputs while it changes: the previous ones are kept."""
+        """Store the state of the stack. A stack may have no outputs while it changes: the previous
+        ones are kept."""
         before, key = await self.stack(id), {"pk": STACK, "sk": id}
         if stack is None:
             if before:
@@ -219,8 +225,8 @@ class AwsEngine:
         return [item["sk"] async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": STACK})]
 
     async def template(self, place: TaskNames) -> str:
-        """The address of the template of the task, as it was published with this hub, and of no other version of it.
-        Raises UsageError if somebody changed it."""
+        """The address of the template of the task, as it was published with this hub, and of no
+        other version of it. Raises UsageError if somebody changed it."""
         settings, address = self._settings, f"{self._settings.asset_url}/{place.template}"
         digest = settings.template_digest(place.kind.name)
         if not digest:
@@ -230,22 +236,24 @@ class AwsEngine:
         body = await asyncio.to_thread(found["Body"].read)
         if hashlib.sha256(body).hexdigest() != digest:
             raise UsageError(
-                f"s3://{settings.asset_bucket}/{key} is not the template that was published with this hub: an "
-                "administrator publishes it again"
+                f"s3://{settings.asset_bucket}/{key} is not the template that was published "
+                "with this hub: an administrator publishes it again"
             )
         version = found.get("VersionId", "null")
         return address if version == "null" else f"{address}?versionId={version}"
 
     async def make_memory(self, place: TaskNames) -> bool:
-        """Create the tables and the log group of a task, which outlive its stacks. Returns False while they are being
-        created."""
+        """Create the tables and the log group of a task, which outlive its stacks. Returns False
+        while they are being created."""
         for name, table in place.tables.items():
             await self._make_table(table, name, place.task)
         group: dict[str, str] = {"logGroupName": place.log_group}
         if self._settings.kms_key:
             group["kmsKeyId"] = self._settings.kms_key
         with suppress_code("ResourceAlreadyExistsException"):
-            await self._aws.call("logs", "create_log_group", **group, tags={"DataTransferHub": place.task})
+            await self._aws.call(
+                "logs", "create_log_group", **group, tags={"DataTransferHub": place.task}
+            )
         await self._aws.call(
             "logs", "put_retention_policy", logGroupName=place.log_group, retentionInDays=RETENTION
         )

@@ -42,7 +42,8 @@ class AwsHub:
 
 
 def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
-    """Open the hub, for many calls one after the other. `endpoint`: URL of all services; "" = those of the region."""
+    """Open the hub, for many calls one after the other. `endpoint`: URL of all services; "" = those
+    of the region."""
     aws = Aws(settings.region, endpoint)
     dynamo = Dynamo(aws, {"tasks": settings.tasks_table, "hub": settings.hub_table})
     engine = AwsEngine(aws, dynamo, settings)
@@ -58,7 +59,10 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         stack = await engine.stack(task.id)
         queue = stack.outputs.get("QueueArn", "") if stack else ""
         raise UsageError(
-            "on AWS events come into the task's queue: let the bucket send its event notifications to "
+            (
+                "on AWS events come into the task's queue: let the bucket send its event "
+                "notifications to "
+            )
             + (queue or "the queue that the task has once it is set up")
         )
 
@@ -83,7 +87,9 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
     )
     return AwsHub(
         ports=ports,
-        steward=Steward(ports, engine, Stacks(aws, settings.service_role), Measures(ports, dynamo, aws), aws),
+        steward=Steward(
+            ports, engine, Stacks(aws, settings.service_role), Measures(ports, dynamo, aws), aws
+        ),
         notifications=notifications,
         jobs=jobs,
         tokens=tokens,
@@ -94,13 +100,15 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
 
 
 def issuer_config(settings: HubSettings) -> IssuerConfig:
-    """The issuer whose tokens the API accepts. Only administrators create users in the hub's own pool, so each of
-    them is at least a viewer. Raises UsageError for invalid settings."""
+    """The issuer whose tokens the API accepts. Only administrators create users in the hub's own
+    pool, so each of them is at least a viewer. Raises UsageError for invalid settings."""
     default = Role.VIEWER.value if settings.user_pool else settings.default_role or NO_ROLE
     try:
         roles = json.loads(settings.roles or "{}")
     except ValueError:
-        raise UsageError('the roles of groups are not JSON; give them as {"hub-admins": "admin"}') from None
+        raise UsageError(
+            'the roles of groups are not JSON; give them as {"hub-admins": "admin"}'
+        ) from None
     return IssuerConfig(
         settings.issuer,
         settings.client,
@@ -120,11 +128,13 @@ def prices_of(settings: HubSettings) -> Prices:
         return read_prices(**given)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f'the prices of stores are not JSON such as {{"store.example.com": {{"gb": 0.01, "requests": 0}}}}: {error}'
+            'the prices of stores are not JSON such as {"store.example.com": {"gb": 0.01, '
+            f'"requests": 0}}}}: {error}'
         ) from None
 
 
 async def _signing_key(aws: Aws, name: str) -> bytes:
-    """The key that signs certificates, derived from the deployment's random secret: any 32 bytes are a valid key."""
+    """The key that signs certificates, derived from the deployment's random secret: any 32 bytes
+    are a valid key."""
     answer = await aws.call("secretsmanager", "get_secret_value", SecretId=name)
     return sha256(answer["SecretString"].encode()).digest()

@@ -1,5 +1,5 @@
-"""Preflights, forecasts and probes: each is an invocation of a function with the permissions of workers. Another
-function, which may read the records of tasks, makes certificates.
+"""Preflights, forecasts and probes: each is an invocation of a function with the permissions of
+workers. Another function, which may read the records of tasks, makes certificates.
 """
 
 import json
@@ -23,8 +23,8 @@ LATE = 60.0
 
 
 class AwsJobs:
-    """`hub.ports.Jobs`. `function`: the name of the function that runs the jobs; `certifies`: of the function that
-    makes certificates. They call `end`."""
+    """`hub.ports.Jobs`. `function`: the name of the function that runs the jobs; `certifies`: of
+    the function that makes certificates. They call `end`."""
 
     def __init__(self, aws: Aws, dynamo: Dynamo, function: str, certifies: str) -> None:
         self._aws = aws
@@ -33,12 +33,23 @@ class AwsJobs:
         self._certifies = certifies
 
     async def start(
-        self, kind: str, parameters: Mapping[str, Any], side: str = "", asked: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        parameters: Mapping[str, Any],
+        side: str = "",
+        asked: Mapping[str, str] | None = None,
     ) -> Job:
-        event = {"kind": kind, "parameters": dict(parameters), "side": side, "asked": dict(asked or {})}
+        event = {
+            "kind": kind,
+            "parameters": dict(parameters),
+            "side": side,
+            "asked": dict(asked or {}),
+        }
         return await self._invoke(self._function, kind, event)
 
-    async def certify(self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
+    async def certify(
+        self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> Job:
         """An invocation ends with its answer, so another function does the work."""
         return await self._invoke(self._certifies, CERTIFICATE, {"task": task, "run": run})
 
@@ -63,7 +74,11 @@ class AwsJobs:
     async def end(self, id: str, result: dict[str, Any] | None, error: str = "") -> None:
         """Store that a job is done, or has failed with an error."""
         ended = await self.get(id)
-        ended.state, ended.result, ended.error = ("FAILED" if error else "DONE"), result or {}, error
+        ended.state, ended.result, ended.error = (
+            ("FAILED" if error else "DONE"),
+            result or {},
+            error,
+        )
         ended.ended = time.time()
         await self._dynamo.put("hub", _item(ended))
 

@@ -1,4 +1,5 @@
-"""The output of a task's functions, machines and containers, from CloudWatch Logs: one log group per task."""
+"""The output of a task's functions, machines and containers, from CloudWatch Logs: one log group
+per task."""
 
 from typing import Any
 
@@ -14,8 +15,8 @@ END = "s/end"
 
 
 class AwsLogs:
-    """`hub.ports.Logs`. A search starts at the oldest event, as in CloudWatch, and its pages only go forward.
-    `prefix`: of the names of log groups."""
+    """`hub.ports.Logs`. A search starts at the oldest event, as in CloudWatch, and its pages only
+    go forward. `prefix`: of the names of log groups."""
 
     def __init__(self, aws: Aws, prefix: str) -> None:
         self._aws = aws
@@ -81,7 +82,9 @@ class AwsLogs:
         events = [_event(each) for each in answer["events"]]
         return LogPage(events, answer["nextForwardToken"], answer["nextBackwardToken"])
 
-    async def _search(self, arguments: dict[str, Any], stream: str, token: str, text: str) -> LogPage:
+    async def _search(
+        self, arguments: dict[str, Any], stream: str, token: str, text: str
+    ) -> LogPage:
         """Filters here, because case does not matter here but does in CloudWatch."""
         arguments["logStreamNames"] = [stream]
         if token == END:
@@ -91,7 +94,9 @@ class AwsLogs:
         events: list[LogEvent] = []
         for _ in range(PAGES):
             answer = await self._aws.call("logs", "filter_log_events", **arguments)
-            events += (event for event in map(_event, answer["events"]) if text in event.message.casefold())
+            events += (
+                event for event in map(_event, answer["events"]) if text in event.message.casefold()
+            )
             if "nextToken" not in answer:
                 return LogPage(events, END, "")
             arguments["nextToken"] = answer["nextToken"]

@@ -1,4 +1,5 @@
-"""The state of a task on AWS: read from its records, queue and machines, and stored for the next look."""
+"""The state of a task on AWS: read from its records, queue and machines, and stored for the next
+look."""
 
 import json
 import time
@@ -32,8 +33,11 @@ class Measures:
     dynamo: Dynamo
     aws: Aws
 
-    async def take(self, platform: AwsPlatform, task: Task, stack: StackState) -> tuple[Sequence[Run], Depth]:
-        """Store the state and the cost of the task. Returns its newest runs and the depth of its queue."""
+    async def take(
+        self, platform: AwsPlatform, task: Task, stack: StackState
+    ) -> tuple[Sequence[Run], Depth]:
+        """Store the state and the cost of the task. Returns its newest runs and the depth of its
+        queue."""
         # The order matters: see `Reading`.
         gauges = await platform.gauges.all()
         uploads = await platform.uploads.live()
@@ -53,8 +57,8 @@ class Measures:
         return runs, depth
 
     async def _meter(self, task: Task, now: Reading) -> Meter:
-        """A meter that was given the stored reading of the previous look, and then this one. Adds the difference to
-        the totals of all tasks."""
+        """A meter that was given the stored reading of the previous look, and then this one. Adds
+        the difference to the totals of all tasks."""
         key = {"pk": "look", "sk": task.id}
         item = await self.dynamo.get("hub", key)
         before = _reading(item["reading"]) if "reading" in item else None
@@ -81,7 +85,9 @@ class Measures:
         )
         groups: list[dict[str, Any]] = told["AutoScalingGroups"]
         return sum(
-            each["LifecycleState"] == "InService" for found in groups for each in found.get("Instances", [])
+            each["LifecycleState"] == "InService"
+            for found in groups
+            for each in found.get("Instances", [])
         )
 
 

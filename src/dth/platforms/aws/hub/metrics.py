@@ -1,7 +1,8 @@
-"""The graphs of a task, from the metrics that its functions and machines write to CloudWatch. The hub counts the
-activity of all tasks, including deleted ones, in its own table.
+"""The graphs of a task, from the metrics that its functions and machines write to CloudWatch. The
+hub counts the activity of all tasks, including deleted ones, in its own table.
 
-In the hub table: `total`, ten minutes as ten digits: the sums of these ten minutes. It expires with its graphs.
+In the hub table: `total`, ten minutes as ten digits: the sums of these ten minutes. It expires with
+its graphs.
 """
 
 import math
@@ -38,7 +39,8 @@ STATISTICS = {Combine.SUM: "Sum", Combine.MEAN: "Average", Combine.MAX: "Maximum
 
 
 class AwsMetrics:
-    """`hub.ports.Metrics`. `group_of`: the Auto Scaling group of a task's workers, "" if it has none."""
+    """`hub.ports.Metrics`. `group_of`: the Auto Scaling group of a task's workers, "" if it has
+    none."""
 
     def __init__(self, aws: Aws, dynamo: Dynamo, group_of: Callable[[str], Awaitable[str]]) -> None:
         self._aws = aws
@@ -50,7 +52,9 @@ class AwsMetrics:
         added = {name: samples[name] for name in COUNTED if samples.get(name)}
         if added:
             begin = math.floor(at / TEN_MINUTES) * TEN_MINUTES
-            update = "SET #expires = :expires ADD " + ", ".join(f"#{name} :{name}" for name in added)
+            update = "SET #expires = :expires ADD " + ", ".join(
+                f"#{name} :{name}" for name in added
+            )
             await self._dynamo.update(
                 "hub", _total_key(begin), update, values={"expires": begin + KEPT, **added}
             )
@@ -58,8 +62,8 @@ class AwsMetrics:
     async def read(
         self, task: str, names: Sequence[str], start: float, end: float, period: int
     ) -> tuple[list[int], list[Series]]:
-        """Steps begin at multiples of the period. CloudWatch has a resolution of minutes: shorter steps share the
-        value of their minute."""
+        """Steps begin at multiples of the period. CloudWatch has a resolution of minutes: shorter
+        steps share the value of their minute."""
         first = math.floor(start / period) * period
         times = list(range(first, max(math.ceil(end), first + 1), period))
         asked = max(MINUTE, math.ceil(period / MINUTE) * MINUTE)
@@ -69,7 +73,9 @@ class AwsMetrics:
         for name in names:
             summed = METRICS[name].combine is Combine.SUM
             values = [known[name].get(math.floor(at / asked) * asked) for at in times]
-            series.append(Series(name, [v * share if v is not None and summed else v for v in values]))
+            series.append(
+                Series(name, [v * share if v is not None and summed else v for v in values])
+            )
         return times, series
 
     async def read_all(
@@ -92,7 +98,8 @@ class AwsMetrics:
     async def _ask(
         self, task: str, names: Sequence[str], start: int, end: int, period: int
     ) -> dict[str, dict[int, float]]:
-        """Values by name and by the start time of each step. CloudWatch's steps begin at multiples of the period."""
+        """Values by name and by the start time of each step. CloudWatch's steps begin at multiples
+        of the period."""
         found: dict[str, dict[int, float]] = {name: {} for name in names}
         group = "" if GROUPS.keys().isdisjoint(names) else await self._group_of(task)
         asked = [name for name in names if name in OURS or group]

@@ -1,4 +1,5 @@
-"""Notifications on AWS: an outbox in the hub's table, emptied every minute through webhooks and the hub's topic.
+"""Notifications on AWS: an outbox in the hub's table, emptied every minute through webhooks and the
+hub's topic.
 
 In the hub table:
 
@@ -8,8 +9,8 @@ In the hub table:
 | `outbox` | channel and number | a notice waiting to be sent |
 | `told` | a notification with `once` | prevents repetition; expires |
 
-An e-mail address is a subscription of the topic. It receives only the messages of its channel, after its owner has
-confirmed it.
+An e-mail address is a subscription of the topic. It receives only the messages of its channel,
+after its owner has confirmed it.
 """
 
 import hashlib
@@ -24,7 +25,16 @@ from typing import Any
 
 from dth.core.errors import Conflict, HubError, NotFound
 from dth.hub.model import Task
-from dth.hub.notifications import Message, Notice, NotifiedEvent, check_channel, compose, line, notice, trial
+from dth.hub.notifications import (
+    Message,
+    Notice,
+    NotifiedEvent,
+    check_channel,
+    compose,
+    line,
+    notice,
+    trial,
+)
 from dth.hub.ports import Channel
 from dth.hub.webhooks import Post, post_once, post_webhook
 from dth.platforms.aws.client import Aws, Refused
@@ -43,7 +53,8 @@ log = logging.getLogger(__name__)
 
 
 class AwsNotifications:
-    """`hub.ports.Notifications`. `topic`: ARN of the hub's topic. `deliver` is called every minute."""
+    """`hub.ports.Notifications`. `topic`: ARN of the hub's topic. `deliver` is called every
+    minute."""
 
     def __init__(self, aws: Aws, dynamo: Dynamo, topic: str, post: Post = post_once) -> None:
         self._aws = aws
@@ -62,7 +73,10 @@ class AwsNotifications:
         if (before.get("kind"), before.get("target")) != (channel.kind, channel.target):
             await self._unsubscribe(subscription)
             subscription = await self._subscribe(channel) if channel.kind == "email" else ""
-        values = asdict(channel) | {"events": json.dumps(channel.events), "subscription": subscription}
+        values = asdict(channel) | {
+            "events": json.dumps(channel.events),
+            "subscription": subscription,
+        }
         await self._dynamo.put("hub", {**_channel_key(channel.id), **values})
 
     async def remove_channel(self, id: str) -> None:
@@ -91,13 +105,18 @@ class AwsNotifications:
         waiting = [TransactItem("hub", item=_outbox_item(each.id, new)) for each in wanting]
         if once:
             expires = int(time.time() + TOLD_ONCE)
-            told = {"pk": "told", "sk": hashlib.sha256(once.encode()).hexdigest(), "expires": expires}
+            told = {
+                "pk": "told",
+                "sk": hashlib.sha256(once.encode()).hexdigest(),
+                "expires": expires,
+            }
             waiting.insert(0, TransactItem("hub", item=told, condition="attribute_not_exists(#pk)"))
         if waiting:
             await self._dynamo.transact(waiting)  # refused if sent before
 
     async def deliver(self) -> None:
-        """Send the waiting notices, one message per channel. A message that does not arrive waits for its next try."""
+        """Send the waiting notices, one message per channel. A message that does not arrive waits
+        for its next try."""
         now = time.time()
         waiting: dict[str, list[Item]] = defaultdict(list)
         async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": "outbox"}):
@@ -120,12 +139,16 @@ class AwsNotifications:
         old = [item for item in items if now - item["at"] >= GIVE_UP]
         await self._drop(old)
         kept = [item for item in items if item not in old]
-        pause = min(LAST_PAUSE, FIRST_PAUSE * 2 ** max([item["attempts"] for item in kept], default=0))
+        pause = min(
+            LAST_PAUSE, FIRST_PAUSE * 2 ** max([item["attempts"] for item in kept], default=0)
+        )
         again = [{**item, "attempts": item["attempts"] + 1, "due": now + pause} for item in kept]
         await self._dynamo.write_many("hub", puts=again)
 
     async def _drop(self, items: Sequence[Item]) -> None:
-        await self._dynamo.write_many("hub", deletes=[{"pk": item["pk"], "sk": item["sk"]} for item in items])
+        await self._dynamo.write_many(
+            "hub", deletes=[{"pk": item["pk"], "sk": item["sk"]} for item in items]
+        )
 
     async def _try(self, channel: Channel, message: Message, name: str) -> str:
         """Send a message once. Returns "", or one line that says why it did not arrive."""
@@ -138,7 +161,7 @@ class AwsNotifications:
             return line(str(error))
         return ""
 
-    # ------------------------------------------------------------------------------------------- the topic
+    # ------------------------------------------------------------------------------------ the topic
 
     async def _publish(self, channel: str, message: Message) -> None:
         subject = message.subject.encode("ascii", "replace").decode()[:MAX_SUBJECT]
@@ -165,7 +188,9 @@ class AwsNotifications:
             )
         except Refused as error:
             if "already exists" in str(error):
-                raise Conflict(f"target: {channel.target} is another channel's; change that one") from None
+                raise Conflict(
+                    f"target: {channel.target} is another channel's; change that one"
+                ) from None
             raise
         return str(answer["SubscriptionArn"])
 
@@ -185,7 +210,9 @@ def _channel_key(id: str) -> Item:
 
 def _channel(item: Item) -> Channel:
     texts: dict[str, Any] = {name: item.get(name, "") for name in ("kind", "target", "name")}
-    return Channel(item["sk"], **texts, events=tuple(json.loads(item["events"])), enabled=item["enabled"])
+    return Channel(
+        item["sk"], **texts, events=tuple(json.loads(item["events"])), enabled=item["enabled"]
+    )
 
 
 def _outbox_item(channel: str, new: Notice) -> Item:

@@ -1,4 +1,5 @@
-"""Named secrets in Secrets Manager: those with the hub's tag. Tasks read them through `platforms.aws.secrets`."""
+"""Named secrets in Secrets Manager: those with the hub's tag. Tasks read them through
+`platforms.aws.secrets`."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -38,7 +39,9 @@ class AwsHubSecrets:
                 return list(await self._with_hosts(sorted(found, key=lambda info: info.name)))
             arguments["NextToken"] = answer["NextToken"]
 
-    async def create(self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()) -> None:
+    async def create(
+        self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()
+    ) -> None:
         check_name(name)
         check_value(name, value)
         check_description(name, description)
@@ -63,8 +66,8 @@ class AwsHubSecrets:
                 raise exists(name) from None
 
     async def _keep_hosts(self, name: str, hosts: Sequence[str]) -> TransactItem:
-        """Store the hosts of a new secret. Returns the action that removes this entry, but not one that others wrote.
-        Raises Conflict if the secret exists."""
+        """Store the hosts of a new secret. Returns the action that removes this entry, but not one
+        that others wrote. Raises Conflict if the secret exists."""
         item = {**binding_key(name), "Hosts": hosts_text(hosts), "Made": uuid.uuid4().hex}
         if not await self._dynamo.put("hub", item, "attribute_not_exists(#pk)"):
             if await self._is_there(name):
@@ -74,10 +77,16 @@ class AwsHubSecrets:
             if not await self._dynamo.put("hub", item, "attribute_not_exists(#pk)"):
                 raise exists(name)
         return TransactItem(
-            "hub", binding_key(name), delete=True, condition="#Made = :made", values={"made": item["Made"]}
+            "hub",
+            binding_key(name),
+            delete=True,
+            condition="#Made = :made",
+            values={"made": item["Made"]},
         )
 
-    async def update(self, name: str, value: str | None = None, description: str | None = None) -> None:
+    async def update(
+        self, name: str, value: str | None = None, description: str | None = None
+    ) -> None:
         if value is not None:
             check_value(name, value)
         if description is not None:
@@ -139,8 +148,8 @@ class AwsHubSecrets:
             return False
 
     async def _bring_back(self, name: str, value: str, description: str) -> bool:
-        """Restore a secret that was deleted some days ago: it keeps its name until it is gone for good. Returns False
-        if it was not deleted."""
+        """Restore a secret that was deleted some days ago: it keeps its name until it is gone for
+        good. Returns False if it was not deleted."""
         told = await self._call("describe_secret", SecretId=name)
         if "DeletedDate" not in told or not self._is_ours(told):
             return False
@@ -174,4 +183,6 @@ def _described(description: str) -> dict[str, str]:
 
 def _info(told: dict[str, Any]) -> SecretInfo:
     changed = told.get("LastChangedDate") or told.get("CreatedDate")
-    return SecretInfo(told["Name"], told.get("Description", ""), changed.timestamp() if changed else 0.0)
+    return SecretInfo(
+        told["Name"], told.get("Description", ""), changed.timestamp() if changed else 0.0
+    )

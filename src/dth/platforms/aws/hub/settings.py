@@ -32,11 +32,12 @@ OPTIONAL = {
 class HubSettings:
     """Each field is a variable: DTH_ and the name in capitals.
 
-    `table_prefix`: the tables of a task are named with this prefix, a hyphen, the task's id, a hyphen and their
-    content. `log_prefix`: the log group of a task is named with this prefix, a slash and the id. `stack_prefix`: the
-    stack of a task, with a hyphen in between. `asset_url`: the https address of the asset prefix, from which
-    CloudFormation reads templates. `subnets`: comma-separated. `allowed_networks`: where tasks may connect to besides
-    public addresses, comma-separated. `secret_tag`: the key of the tag that marks secrets of the hub.
+    `table_prefix`: the tables of a task are named with this prefix, a hyphen, the task's id, a
+    hyphen and their content. `log_prefix`: the log group of a task is named with this prefix, a
+    slash and the id. `stack_prefix`: the stack of a task, with a hyphen in between. `asset_url`:
+    the https address of the asset prefix, from which CloudFormation reads templates. `subnets`:
+    comma-separated. `allowed_networks`: where tasks may connect to besides public addresses,
+    comma-separated. `secret_tag`: the key of the tag that marks secrets of the hub.
     """
 
     region: str
@@ -105,6 +106,10 @@ class HubSettings:
         """Raises UsageError for missing settings."""
         given = {each.name: environment.get(f"DTH_{each.name.upper()}", "") for each in fields(cls)}
         given["region"] = given["region"] or environment.get("AWS_REGION", "")
-        if missing := [f"DTH_{name.upper()}" for name in given if not given[name] and name not in OPTIONAL]:
-            raise UsageError(f"the environment does not say which hub this is: {', '.join(missing)} missing")
+        if missing := [
+            f"DTH_{name.upper()}" for name in given if not given[name] and name not in OPTIONAL
+        ]:
+            raise UsageError(
+                f"the environment does not say which hub this is: {', '.join(missing)} missing"
+            )
         return cls(**given)

@@ -58,14 +58,22 @@ class Stacks:
             found["StackId"],
             {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])},
             {each["OutputKey"]: each.get("Description", "") for each in found.get("Outputs", [])},
-            {each["ParameterKey"]: each.get("ParameterValue", "") for each in found.get("Parameters", [])},
+            {
+                each["ParameterKey"]: each.get("ParameterValue", "")
+                for each in found.get("Parameters", [])
+            },
         )
 
-    async def create(self, name: str, template: str, parameters: Mapping[str, str], task: str) -> None:
+    async def create(
+        self, name: str, template: str, parameters: Mapping[str, str], task: str
+    ) -> None:
         tags = [{"Key": "DataTransferHub", "Value": task}]
         try:
             await self._call(
-                "create_stack", **self._asked(name, template, parameters), Tags=tags, OnFailure="ROLLBACK"
+                "create_stack",
+                **self._asked(name, template, parameters),
+                Tags=tags,
+                OnFailure="ROLLBACK",
             )
         except Refused as error:
             if error.code != "AlreadyExistsException":  # another look was faster
@@ -85,8 +93,8 @@ class Stacks:
         await self._call("delete_stack", StackName=name, RoleARN=self._role)
 
     async def first_failure(self, stack: str) -> str:
-        """Why the last operation on the stack failed, by the stack's id: the first resource that failed, and its
-        reason."""
+        """Why the last operation on the stack failed, by the stack's id: the first resource that
+        failed, and its reason."""
         events: list[dict[str, Any]] = []
         arguments = {"StackName": stack}
         while True:

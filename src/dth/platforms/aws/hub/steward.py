@@ -1,8 +1,9 @@
-"""Brings tasks on AWS to their desired state: carries out what the rules of a task's life (`dth.hub.steward`) decide,
-with stacks, records and executions.
+"""Brings tasks on AWS to their desired state: carries out what the rules of a task's life
+(`dth.hub.steward`) decide, with stacks, records and executions.
 
-Every step starts from the current state, never from earlier steps: a step that was lost or repeated does no harm. The
-workflow makes steps while a stack changes, and a look every minute makes one for every live task.
+Every step starts from the current state, never from earlier steps: a step that was lost or repeated
+does no harm. The workflow makes steps while a stack changes, and a look every minute makes one for
+every live task.
 """
 
 import time
@@ -67,7 +68,8 @@ class Steward:
     aws: Aws
 
     async def step(self, id: str) -> float | None:
-        """Make one step. Returns the seconds until the next step, or None if only time or a user changes anything."""
+        """Make one step. Returns the seconds until the next step, or None if only time or a user
+        changes anything."""
         try:
             task = await self.ports.tasks.get(id)
         except NotFound:
@@ -81,9 +83,11 @@ class Steward:
                 view = await self._look(view, place)
         return await self._carry_out(decide(view), view, place)
 
-    async def _carry_out(self, actions: Sequence[Action], view: View, place: TaskNames) -> float | None:
-        """Carry out the actions in order. Returns the seconds until the next step: the shortest that an action asks
-        for."""
+    async def _carry_out(
+        self, actions: Sequence[Action], view: View, place: TaskNames
+    ) -> float | None:
+        """Carry out the actions in order. Returns the seconds until the next step: the shortest
+        that an action asks for."""
         waits = [await self._act(action, view, place) for action in actions]
         return min((wait for wait in waits if wait is not None), default=None)
 
@@ -112,7 +116,7 @@ class Steward:
                 return SOON if isinstance(action, Pause | Fail | Finish) else None
         return None
 
-    # --------------------------------------------------------------------------------------------- looking
+    # -------------------------------------------------------------------------------------- looking
 
     async def _look_at_start(self, view: View) -> View:
         """The runs matter only if one was due while the task was paused."""
@@ -131,7 +135,9 @@ class Steward:
         if not stack.status:
             return replace(view, refusal=GONE)
         try:
-            view = replace(view, terms=terms_of(task), trouble=await self._change(task, place, stack))
+            view = replace(
+                view, terms=terms_of(task), trouble=await self._change(task, place, stack)
+            )
         except UsageError as error:
             return replace(view, refusal=str(error))
         async with self.engine.open(task.id) as platform:
@@ -141,7 +147,8 @@ class Steward:
         return replace(view, now=time.time(), runs=runs, depth=depth, paused=paused)
 
     async def _change(self, task: Task, place: TaskNames, stack: StackState) -> str:
-        """Apply new parameters to a running task, as far as its stack accepts them. Returns why it does not."""
+        """Apply new parameters to a running task, as far as its stack accepts them. Returns why it
+        does not."""
         if stack.stands and self._differs(stack, task, place):
             # A newer hub may call for a log group or a table that is not there yet.
             if not await self.engine.make_memory(place):
@@ -170,11 +177,13 @@ class Steward:
     async def _look_at_stack(self, place: TaskNames) -> StackState:
         """Read the state of the stack. The API shows this state from then on."""
         found = await self.stacks.look(place.stack)
-        told = TaskStackState(found.id, place.stack, found.status, found.outputs, found.descriptions)
+        told = TaskStackState(
+            found.id, place.stack, found.status, found.outputs, found.descriptions
+        )
         await self.engine.keep_stack(place.task, told if found.status else None)
         return found
 
-    # ------------------------------------------------------------------------------------------- setting up
+    # ----------------------------------------------------------------------------------- setting up
 
     async def _set_up(self, view: View, place: TaskNames) -> float | None:
         task = view.task
@@ -239,7 +248,7 @@ class Steward:
         await platform.limits.set_rates(chosen.rates(parameters, cap))
         await write_parameters(platform.dynamo, task.type, task.resolved)
 
-    # --------------------------------------------------------------------------------------------- working
+    # -------------------------------------------------------------------------------------- working
 
     async def _begin_run(self, task: Task, note: str, next_run: float | None) -> float:
         """Requests are cleared only when the run is in the records."""
@@ -259,11 +268,14 @@ class Steward:
         return 0.0
 
     async def _execute_run(self, task: Task, given: str) -> None:
-        """Start an execution, for a kind of task whose runs are executions. Others notice a new run themselves."""
+        """Start an execution, for a kind of task whose runs are executions. Others notice a new run
+        themselves."""
         stack = await self.engine.stack(task.id)
         if stack and self.engine.place(task.id, task.type).kind.executes_runs:
             machine = stack.outputs["StateMachine"]
-            await self.aws.call("stepfunctions", "start_execution", stateMachineArn=machine, input=given)
+            await self.aws.call(
+                "stepfunctions", "start_execution", stateMachineArn=machine, input=given
+            )
 
     async def _hold(self, task: Task, reason: str) -> None:
         """Trouble that its workers reported stays visible until the task is resumed."""
@@ -281,7 +293,7 @@ class Steward:
             await platform.records.resume()
         await self._execute_run(task, QUEUED_ONLY)
 
-    # ---------------------------------------------------------------------------------------------- ending
+    # --------------------------------------------------------------------------------------- ending
 
     async def _stop(self, task: Task, place: TaskNames) -> float | None:
         """The stack aborts uploads while it is deleted. What it had in progress ends with it."""
@@ -313,8 +325,8 @@ class Steward:
 
 
 async def watch(steward: Steward) -> dict[str, str]:
-    """Make a step for every task that is live or still has a stack; the workflow makes the steps that follow soon.
-    Returns the failures by task; they do not affect other tasks."""
+    """Make a step for every task that is live or still has a stack; the workflow makes the steps
+    that follow soon. Returns the failures by task; they do not affect other tasks."""
     failed: dict[str, str] = {}
 
     async def step(id: str) -> None:

@@ -60,7 +60,9 @@ class AwsTokens:
         identity = identity_of(info, now, of_owner)
         if info and identity and not info.last_used:
             maker = info.owner or info.created_by
-            await note(AwsAudit(self._dynamo), USE_TOKEN, maker, "token", target=info.id, name=info.name)
+            await note(
+                AwsAudit(self._dynamo), USE_TOKEN, maker, "token", target=info.id, name=info.name
+            )
         if info and identity and not is_use_noted(info, now):
             await self._dynamo.update(
                 "hub", _key(token), "SET #last_used = :now", "attribute_exists(#pk)", {"now": now}
@@ -68,7 +70,8 @@ class AwsTokens:
         return identity
 
     async def _role_of_owner(self, info: TokenInfo) -> Role | None:
-        """The owner's current role; None if the owner is gone, even if a new user has the same name."""
+        """The owner's current role; None if the owner is gone, even if a new user has the same
+        name."""
         owner = await self._users.find(info.owner) if self._users else None
         return owner.role if owner and owner.created <= info.created else None
 

@@ -13,15 +13,16 @@ from dth.platforms.aws.client import Aws, Refused
 
 
 class AwsUsers:
-    """`hub.ports.Users`. `pool`: the id of the pool, which has the groups "viewer", "operator" and "admin"."""
+    """`hub.ports.Users`. `pool`: the id of the pool, which has the groups "viewer", "operator" and
+    "admin"."""
 
     def __init__(self, aws: Aws, pool: str) -> None:
         self._aws = aws
         self._pool = pool
 
     async def list(self) -> list[User]:
-        """By name. Users without a group have no role, and are listed as viewers: everybody counts at least as a
-        viewer."""
+        """By name. Users without a group have no role, and are listed as viewers: everybody counts
+        at least as a viewer."""
         roles: dict[str, Role] = {}
         for role in ROLES:
             for member in await self._pages("list_users_in_group", GroupName=role.value):
@@ -40,7 +41,9 @@ class AwsUsers:
                 return None
             raise
         named = {each["GroupName"] for each in groups["Groups"]}
-        role = max((role for role in ROLES if role.value in named), key=ROLES.index, default=Role.VIEWER)
+        role = max(
+            (role for role in ROLES if role.value in named), key=ROLES.index, default=Role.VIEWER
+        )
         return _user(told, role) if told.get("Enabled", True) else None
 
     async def add(
@@ -58,7 +61,9 @@ class AwsUsers:
                 UserAttributes=[{"Name": each, "Value": value} for each, value in attributes],
             )
             if not must_change:
-                await self._call("admin_set_user_password", Username=name, Password=password, Permanent=True)
+                await self._call(
+                    "admin_set_user_password", Username=name, Password=password, Permanent=True
+                )
             await self._call("admin_add_user_to_group", Username=name, GroupName=role.value)
         return replace(_user(made["User"], role), must_change=must_change)
 
@@ -66,7 +71,10 @@ class AwsUsers:
         name = (await self._known(name)).name
         with _told(name):
             await self._call(
-                "admin_set_user_password", Username=name, Password=password, Permanent=not must_change
+                "admin_set_user_password",
+                Username=name,
+                Password=password,
+                Permanent=not must_change,
             )
 
     async def set_role(self, name: str, role: Role) -> User:
@@ -78,7 +86,9 @@ class AwsUsers:
             await self._call("admin_add_user_to_group", Username=name, GroupName=role.value)
             for other in ROLES:
                 if other is not role:
-                    await self._call("admin_remove_user_from_group", Username=name, GroupName=other.value)
+                    await self._call(
+                        "admin_remove_user_from_group", Username=name, GroupName=other.value
+                    )
         return replace(user, role=role)
 
     async def remove(self, name: str) -> None:
@@ -88,8 +98,8 @@ class AwsUsers:
             await self._call("admin_delete_user", Username=name)
 
     async def _known(self, name: str) -> User:
-        """The user with that name or its canonical form: others than the hub may have created one with capital
-        letters. Raises NotFound."""
+        """The user with that name or its canonical form: others than the hub may have created one
+        with capital letters. Raises NotFound."""
         users = {user.name: user for user in await self.list()}
         found = users.get(name) or users.get(canonical(name))
         if found is None:
