@@ -147,7 +147,7 @@ def test_a_small_screen_has_it_all(tasks: Console) -> None:
     page = tasks.page
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.get_by_role("button", name="Create task")).to_be_visible()
-    card = page.get_by_role("listitem").filter(has_text="transfer 09999")
+    card = page.locator("li").filter(has_text="transfer 09999")
     expect(card.get_by_text("Done")).to_be_visible()
     wide = page.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -47,7 +47,13 @@ export function Jump({ onClose }: { onClose: () => void }) {
     ...(pages.length ? [{ label: t('nav.label'), options: pages }] : []),
   ];
   return (
-    <Modal visible header={t('top.jump')} closeAriaLabel={t('common.close')} onDismiss={onClose}>
+    <Modal
+      visible
+      position="top"
+      header={t('top.jump')}
+      closeAriaLabel={t('common.close')}
+      onDismiss={onClose}
+    >
       <Autosuggest
         ref={field}
         value={typed}

@@ -79,6 +79,7 @@ const BUSY: HomeQuery = {
     items: [
       task('nightly', { progress: 'PAUSED', reason: 'the bucket <b>is</b> missing' }),
       withFailed('photos', 2, { progress: 'DONE' }),
+      task('films', { lastRun: { id: 3, result: 'FAILED', endedAt: '2026-11-24T10:00:00Z', seconds: 5 } }),
     ],
   },
   recent: { total: 2, items: [withFailed('photos', 2, { progress: 'DONE' }), task('videos')] },
@@ -154,6 +155,7 @@ test('what needs attention says why, and can be helped from here', async () => {
   const table = within(await screen.findByRole('table', { name: 'Needs attention' }));
   expect(table.getByText('the bucket <b>is</b> missing')).toBeVisible();
   expect(table.getByText('2 objects failed')).toBeVisible();
+  expect(table.getByText('Last run: Failed')).toBeVisible();
   expect(table.getByRole('button', { name: 'Retry failed: photos' })).toBeVisible();
   expect(screen.getByRole('link', { name: 'All tasks that need attention (9)' })).toHaveAttribute(
     'href',

@@ -104,15 +104,23 @@ function useColumns({ can, act, busy }: Actions): TableProps.ColumnDefinition<Ta
   ];
 }
 
+/** Why a task is here: what it says itself, what failed in it, or else how its last run ended. */
 function Reason({ task }: { task: Task }) {
+  const { t } = useTranslation();
   const words = useWords(pluginOf(task.type));
   const failed = task.progressInfo?.failed ?? 0;
+  const last = task.lastRun?.result;
+  const missed = last === 'FAILED' || last === 'INCOMPLETE';
   return (
-    <span className="dth-break">
-      <HubText>{task.reason}</HubText>
-      {task.reason && failed > 0 && <br />}
-      {failed > 0 && words('home.failed', { count: failed })}
-      {!task.reason && failed === 0 && '-'}
-    </span>
+    <div className="dth-break">
+      {task.reason && (
+        <div>
+          <HubText>{task.reason}</HubText>
+        </div>
+      )}
+      {failed > 0 && <div>{words('home.failed', { count: failed })}</div>}
+      {missed && <div>{t('home.lastRun', { result: t(`runResult.${last}`) })}</div>}
+      {!task.reason && failed === 0 && !missed && '-'}
+    </div>
   );
 }

@@ -63,12 +63,12 @@ export function Reason({ task, plugin, reason }: { task: Task; plugin: TaskPlugi
         {failed && <TabLink to={path('logs')}>{t('detail.todo.logs')}</TabLink>}
         <SpaceBetween direction="horizontal" size="xs">
           {may('operator') && (
-            <>
-              <Button loading={preflight.running} onClick={preflight.run}>
-                {t('detail.todo.preflight')}
-              </Button>
-              <Button onClick={() => void navigate(`/tasks/${task.id}/edit`)}>{t('action.edit')}</Button>
-            </>
+            <Button loading={preflight.running} onClick={preflight.run}>
+              {t('detail.todo.preflight')}
+            </Button>
+          )}
+          {may('operator') && (
+            <Button onClick={() => void navigate(`/tasks/${task.id}/edit`)}>{t('action.edit')}</Button>
           )}
           {actions.can('retry', [task]) && (
             <Button loading={actions.busy} onClick={() => actions.act('retry', [task])}>

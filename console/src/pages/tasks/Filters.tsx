@@ -41,7 +41,9 @@ export function Filters({
   ];
   return (
     <SpaceBetween direction="horizontal" size="xs" alignItems="center">
-      <Text text={query.text} onChange={(text) => onChange({ text })} />
+      <div className="dth-find">
+        <Text text={query.text} onChange={(text) => onChange({ text })} />
+      </div>
       <Multiselect
         ariaLabel={t('tasks.filterStatusLabel')}
         placeholder={
@@ -73,16 +75,16 @@ export function Filters({
       <Toggle checked={query.attention} onChange={({ detail }) => onChange({ attention: detail.checked })}>
         {t('tasks.attention')}
       </Toggle>
+      {isFiltered(query) && total !== undefined && (
+        <span aria-live="polite">{t('tasks.matches', { count: total })}</span>
+      )}
       {isFiltered(query) && (
-        <>
-          {total !== undefined && <span aria-live="polite">{t('tasks.matches', { count: total })}</span>}
-          <Button
-            variant="inline-link"
-            onClick={() => onChange({ text: '', statuses: [], type: '', scheduleType: '', attention: false })}
-          >
-            {t('common.clear')}
-          </Button>
-        </>
+        <Button
+          variant="inline-link"
+          onClick={() => onChange({ text: '', statuses: [], type: '', scheduleType: '', attention: false })}
+        >
+          {t('common.clear')}
+        </Button>
       )}
     </SpaceBetween>
   );
