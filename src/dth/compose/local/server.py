@@ -51,7 +51,7 @@ from dth.hub.auth import Authenticator, IssuerConfig, Verifier
 from dth.hub.model import Identity, Progress, Task
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
-from dth.platforms.local import graphql
+from dth.platforms.local import graphql, vitals
 from dth.platforms.local.agenda import Agenda
 from dth.platforms.local.budget import Budgets, TooMuch
 from dth.platforms.local.connections import ConnectionLimits, Connections, Server
@@ -216,6 +216,7 @@ class Hub:
     """All parts of a running hub."""
 
     url: str
+    data_dir: Path
     nursery: Nursery
     ports: HubPorts
     keeper: Keeper
@@ -374,6 +375,7 @@ async def open_hub(
         keeper.ports, keeper.agenda = ports, Agenda(database)
         hub = Hub(
             url=url,
+            data_dir=data_dir,
             nursery=nursery,
             ports=ports,
             keeper=keeper,
@@ -482,6 +484,7 @@ def application(hub: Hub) -> Starlette:
         counts = await hub.ports.tasks.count()
         now = await hub.metrics.latest()
         text = monitoring.prometheus(counts, hub.keeper.totals, now)
+        text += vitals.exposition(hub.data_dir)
         return PlainTextResponse(text, headers={"content-type": monitoring.EXPOSITION})
 
     async def config(_: Request) -> Response:
