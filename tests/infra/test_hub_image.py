@@ -17,13 +17,12 @@ import pytest
 from dth.infra import debian, hub_image
 from dth.infra.bundle import _lock
 from dth.infra.oci import Layer, LayerCache, Layout
-from tests.conftest import made_once
-from tests.servers.podman import Podman, skip_without_podman
 from tests.servers.process import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.servers.podman import Podman
 
 MACHINE = platform.machine()
 needs_debian = pytest.mark.skipif(
@@ -31,23 +30,6 @@ needs_debian = pytest.mark.skipif(
     reason="there are no packages of Debian here",
 )
 LOCKED_DOWN = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, image_layers: Path) -> Path:
-    """The folder with the image for this machine."""
-    return made_once(
-        tmp_path_factory,
-        "hub-image",
-        lambda folder: hub_image.make_image(folder, [MACHINE], image_layers),
-    )
-
-
-@pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    skip_without_podman()
-    with Podman(tmp_path_factory.mktemp("podman")) as containers:
-        yield containers
 
 
 def blob(layout: Path, described: dict[str, Any]) -> Path:
@@ -62,8 +44,7 @@ def get(url: str, token: str = "") -> str:
 
 @needs_debian
 @pytest.mark.xdist_group("podman")
-def test_a_container_without_any_rights_is_a_hub(made: Path, podman: Podman) -> None:
-    image = podman.run("pull", "--quiet", f"oci:{made / 'oci'}").strip()
+def test_a_container_without_any_rights_is_a_hub(made: Path, podman: Podman, image: str) -> None:
     up = ("--volume=data:/var/lib/dth", image, "up", "--port=0")
     hub = podman.run("run", "--detach", *LOCKED_DOWN, *up).strip()
     said = podman.wait_for(hub, "change it")

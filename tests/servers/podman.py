@@ -1,8 +1,8 @@
 """Containers by podman from Debian, with storage of their own, in the network of this machine.
 
 podman runs as root in a mount namespace that has version 2 of cgroups alone, because crun refuses
-machines that have both. It leaves cgroups alone, and asks for no more open files than there may be:
-so it runs inside a container, too, if that may mount.
+machines that have both. crun leaves cgroups alone: pods need their names, and nobody their limits.
+So podman runs inside a container, too, if that may mount.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import os
 import resource
 import shutil
 import subprocess
+import tempfile
 import time
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
 import pytest
 
 from .process import Process
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAMESPACE = """
 umount /sys/fs/cgroup/unified 2>/dev/null
@@ -27,12 +26,29 @@ mount -t cgroup2 none /sys/fs/cgroup && echo ready && exec sleep infinity
 """
 SETTINGS = """
 [containers]
-cgroups = "disabled"
+cgroups = "enabled"
 netns = "host"
+log_driver = "k8s-file"
 default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "none"
+runtime = "crun"
+[engine.runtimes]
+crun = ["{runtime}"]
+"""
+# What needs rights that a container does not have: cgroups and their rules for devices.
+RUNTIME = """#!/usr/bin/python3
+import json, os, sys
+
+if "create" in sys.argv:
+    file = os.path.join(sys.argv[sys.argv.index("--bundle") + 1], "config.json")
+    with open(file) as stream:
+        config = json.load(stream)
+    config["linux"].pop("resources", None)
+    with open(file, "w") as stream:
+        json.dump(config, stream)
+os.execvp("crun", ["crun", "--cgroup-manager=disabled", *sys.argv[1:]])
 """
 
 
@@ -49,18 +65,27 @@ def skip_without_podman() -> None:
 class Podman:
     """`run` runs a command of podman; `.start` a container that goes on."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
+        # podman takes no long path.
+        self._folder = tempfile.TemporaryDirectory(prefix="dth-podman-", ignore_cleanup_errors=True)
+        folder = Path(self._folder.name)
         self._settings = folder / "containers.conf"
         files, processes = (
             min(4096, resource.getrlimit(each)[1])
             for each in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
         )
-        self._settings.write_text(SETTINGS.format(files=files, processes=processes))
+        runtime = folder / "runtime"
+        runtime.write_text(RUNTIME)
+        runtime.chmod(0o755)
+        self._settings.write_text(
+            SETTINGS.format(files=files, processes=processes, runtime=runtime)
+        )
         self._storage = ["--root", str(folder / "root"), "--runroot", str(folder / "run")]
         self._namespace = Process(["unshare", "--mount", "sh", "-c", NAMESPACE])
         self._namespace.wait_for_line("ready")
 
-    def run(self, *arguments: str, code: int = 0) -> str:
+    def run(self, *arguments: str, code: int = 0, errors: bool = False) -> str:
+        """What it printed: as an error if it fails as it should, and with `errors` both."""
         ran = subprocess.run(
             [
                 *("nsenter", "--mount", "--target", str(self._namespace.pid)),
@@ -73,12 +98,14 @@ class Podman:
             timeout=120,
         )
         assert ran.returncode == code, ran.stdout + ran.stderr
+        if errors:
+            return ran.stdout + ran.stderr
         return ran.stdout if code == 0 else ran.stderr
 
     def wait_for(self, container: str, words: str, seconds: float = 60.0) -> str:
         """What the container printed, once these words are in it."""
         deadline = time.monotonic() + seconds
-        while words not in (printed := self.run("logs", container)):
+        while words not in (printed := self.run("logs", container, errors=True)):
             assert time.monotonic() < deadline, printed
             time.sleep(0.1)
         return printed
@@ -88,6 +115,7 @@ class Podman:
         self.run("rm", "--all", "--force", "--time", "1")
         self.run("rmi", "--all", "--force")
         self._namespace.stop()
+        self._folder.cleanup()
 
     def __enter__(self) -> Self:
         return self

@@ -20,6 +20,11 @@ from dth.platforms.local.nursery import Nursery
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the hub keeps everything. [default: DTH_DATA_DIR, or ~/.local/share/dth]",
 )
+@click.option(
+    "--settings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the settings. [default: hub.yaml in the data directory]",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option(
     "--port",
@@ -55,6 +60,7 @@ from dth.platforms.local.nursery import Nursery
 )
 def up(
     data_dir: Path | None,
+    settings: Path | None,
     host: str,
     port: int,
     tls_cert: Path | None,
@@ -95,10 +101,10 @@ def up(
             say(f"  {hub.first_password}")
 
     async def serve(nursery: Nursery) -> int:
-        await server.serve(folder, listen, nursery, announce, password)
+        await server.serve(folder, listen, nursery, announce, password, settings)
         return 0
 
-    with server.start_nursery(folder) as nursery:
+    with server.start_nursery(folder, settings) as nursery:
         return run_work(serve(nursery))
 
 

@@ -147,6 +147,8 @@ def extension(
 
 
 def main(arguments: list[str]) -> None:
+    if not arguments:
+        raise StateError("name the folder for the image")
     folder, *machines = arguments
     made = make_image(Path(folder), machines or list(ARCHITECTURES))
     print(f"The image is oci:{made}:{TAG}")
