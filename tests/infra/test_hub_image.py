@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.core import native
 from dth.infra import debian, hub_image
 from dth.infra.bundle import _lock
 from dth.infra.oci import Layer, LayerCache, Layout
@@ -65,7 +66,7 @@ os.open("/opt/dth/new", os.O_CREAT | os.O_WRONLY)
 """
     run = ("python3", "-c", program, f"/{hub_image.BILL}")
     assert "Read-only file system" in podman.run("exec", hub, *run, code=1)
-    built = hub_image.extension(MACHINE) is not None
+    built = native.BUILT
     [bill] = made.glob("sbom-*.cdx.json")
     looked = podman.run("exec", hub, *(word.replace("os.open", "#") for word in run))
     assert looked == f"10001 {built} True {bill.stat().st_size}\n"
