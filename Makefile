@@ -20,7 +20,8 @@ MODULES := console/node_modules/.ready
 
 # Tools that tests start and PyPI does not have, as command:debian-package.
 SYSTEM_TOOLS := nginx:nginx-light chromium-headless-shell:chromium-headless-shell skopeo:skopeo \
-    docker-registry:docker-registry ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw \
+    docker-registry:docker-registry podman:podman crun:crun catatonit:catatonit caddy:caddy \
+    promtool:prometheus systemd-analyze:systemd ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw \
     ceph-authtool:ceph-common monmaptool:ceph-base pg_ctlcluster:postgresql
 # Fonts for browser tests, by a file of theirs.
 SYSTEM_FONTS := NotoSansCJK-Regular.ttc:fonts-noto-cjk LiberationSans-Regular.ttf:fonts-liberation
@@ -196,6 +197,11 @@ wheels: $(READY) console ## Build the wheels for Linux on x86-64 and arm64 into 
 	@$(PYTHON) -m venv build/compiler
 	@build/compiler/bin/python -m pip install -qq "$(ZIGLANG)"
 	@$(BIN)/python native/wheels.py build/wheels "$(CURDIR)/build/compiler/bin/python" -m ziglang cc
+
+# Where `make wheels` ran before, the image for each processor has the extension.
+.PHONY: image
+image: $(READY) console native ## Build the container image of a hub for x86-64 and arm64 into build/image
+	@$(BIN)/python -m dth.infra.hub_image build/image
 
 .PHONY: console
 console: $(READY) ## Build the console where its sources changed

@@ -46,19 +46,31 @@ IMAGES = """query ($id: ID!, $run: Int) { listImages(id: $id, run: $run, limit: 
 class Hub:
     """One data directory, and the process that runs it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str, **env: str) -> None:
+        """`options` and `env` are of `dth up`, at its first start."""
         self.folder = folder
+        self.options = options
         self.data = folder / "data"
         self.process: subprocess.Popen[str]
         self.client: HubClient
         self.output = folder / "up.log"
-        self.start()
+        self.start(**env)
 
     def start(self, **env: str) -> None:
         (self.data / ADDRESS_FILE).unlink(missing_ok=True)
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "dth", "up", "--data-dir", str(self.data), "--port", "0"],
+                [
+                    sys.executable,
+                    "-m",
+                    "dth",
+                    "up",
+                    "--data-dir",
+                    str(self.data),
+                    "--port",
+                    "0",
+                    *self.options,
+                ],
                 env={
                     **os.environ,
                     "HOME": str(self.folder),

@@ -20,7 +20,7 @@ import boto3
 import pytest
 
 from dth.core.errors import EndpointRefused, StateError
-from dth.infra import image
+from dth.infra import debian, image, oci
 from tests.conftest import made_once
 from tests.servers.registry import NEEDED, PASSWORD, USER, EcrServer, RegistryServer
 
@@ -41,11 +41,11 @@ NOT_THERE = {
 
 
 @pytest.fixture(scope="module")
-def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def layout(tmp_path_factory: pytest.TempPathFactory, image_layers: Path) -> Path:
     return made_once(
         tmp_path_factory,
         "layout",
-        lambda folder: image.make_image(MACHINE, folder, lambda line: None),
+        lambda folder: image.make_image(MACHINE, folder, lambda line: None, image_layers),
     )
 
 
@@ -121,14 +121,14 @@ def test_the_image_runs_as_it_comes_from_the_registry(
     looked = run(
         "skopeo", "inspect", "--tls-verify=false", f"--creds={USER}:{PASSWORD}", f"docker://{uri}"
     )
-    assert json.loads(looked)["Architecture"] == image.ARCHITECTURES[MACHINE]
+    assert json.loads(looked)["Architecture"] == oci.ARCHITECTURES[MACHINE]
     program = """
 import os, ssl, dth.compose.aws.copy_images
 assert len(ssl.create_default_context().get_ca_certs()) > 100
 assert os.access("/tmp", os.W_OK) and not os.access("/opt/dth", os.W_OK)
 print(os.getuid())
 """
-    assert run("python3", "-c", program) == f"{image.USER}\n"
+    assert run("python3", "-c", program) == f"{debian.USER}\n"
     assert run(*config["Entrypoint"], code=1).startswith(
         "the environment does not say which task this is"
     )
@@ -162,14 +162,12 @@ def test_layers_are_what_the_configuration_says_they_are(layout: Path) -> None:
 
 def test_another_processor_and_the_same_bytes_every_time(tmp_path: Path) -> None:
     other = "x86_64" if MACHINE == "aarch64" else "aarch64"
-    some = [
-        each
-        for each in image._download(other, tmp_path)
-        if re.match(r"skopeo|(lib)?python3", each.name)
-    ]
-    pythons = {image._write_system(some, tmp_path / name) for name in ("one", "two")}
+    apt = debian.Apt(other, tmp_path)
+    python = apt.look().python
+    some = [each for each in apt.download() if re.match(r"skopeo|(lib)?python3", each.name)]
+    for name in ("one", "two"):
+        debian.write_system(some, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    [python] = pythons
     with tarfile.open(tmp_path / "one") as files:
         for name in ("skopeo", f"python{python}"):
             program = files.extractfile(f"usr/bin/{name}")
@@ -193,7 +191,7 @@ def test_what_the_registry_refuses_is_told_in_one_line(ecr: EcrServer, session: 
 def test_without_debian_packages_one_line_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image, "PACKAGES", ("no-such-package",))
+    monkeypatch.setattr(debian, "PACKAGES", ("no-such-package",))
     with pytest.raises(
         StateError,
         match=r"are not available: Unable to locate package no-such-package; with docker, ",

@@ -50,6 +50,21 @@ def test_a_newer_one_is_refused_in_one_line(dth: Dth) -> None:
     assert "newer version" in done.err
 
 
+def test_a_backup_from_before_the_upgrade_is_the_way_back(tmp_path: Path, dth: Dth) -> None:
+    """The old version refuses what the new one wrote, and takes the backup."""
+    with Hub(tmp_path) as hub:
+        dth.run("backup", tmp_path / "backup", "--data-dir", hub.data, "--with-key")
+        hub.stop()
+        with sqlite3.connect(hub.data / "hub.db") as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        assert dth.run("up", "--data-dir", hub.data, "--port", "0").code == 1
+        hub.data.rename(tmp_path / "refused")
+        shutil.copytree(tmp_path / "backup", hub.data)
+        hub.start()
+        assert hub.request("/readyz") == (200, "ready\n")
+
+
 def test_a_backup_of_a_running_hub_can_be_restored(
     tmp_path: Path, dth: Dth, source: Side, dest: Side
 ) -> None:

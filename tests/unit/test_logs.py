@@ -21,6 +21,7 @@ from dth.platforms.local.journal import (
     LINE_SIZE,
     LINES_A_SECOND,
     Journal,
+    JsonFormatter,
     encode_line,
     last_words,
     logging_to,
@@ -570,3 +571,19 @@ def test_what_is_logged_is_written_once(tmp_path: Path, capfd: pytest.CaptureFix
     failed = [line for line in told if line["message"] == "object failed"]
     assert all(line["key"] for line in failed)
     assert len(failed) <= LINES_A_SECOND * 3
+
+
+def test_a_log_as_json_is_one_object_per_line() -> None:
+    record = logging.LogRecord(
+        "dth.up", logging.WARNING, "", 0, "two\nlines of %s", ("text",), None
+    )
+    record.created, record.fields = 1_700_000_000.25, {"task": "a"}
+    line = JsonFormatter().format(record)
+    assert json.loads(line) == {
+        "at": 1_700_000_000.25,
+        "level": "warning",
+        "message": "two\nlines of text",
+        "logger": "dth.up",
+        "task": "a",
+    }
+    assert "\n" not in line

@@ -1,6 +1,8 @@
 """`dth up`: run a hub."""
 
 import logging
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -8,6 +10,7 @@ import click
 from dth.cli.running import run_work
 from dth.core.config import data_directory
 from dth.core.errors import UsageError
+from dth.platforms.local.journal import JsonFormatter
 from dth.platforms.local.nursery import Nursery
 
 
@@ -16,6 +19,11 @@ from dth.platforms.local.nursery import Nursery
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the hub keeps everything. [default: DTH_DATA_DIR, or ~/.local/share/dth]",
+)
+@click.option(
+    "--settings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the settings. [default: hub.yaml in the data directory]",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option(
@@ -41,14 +49,25 @@ from dth.platforms.local.nursery import Nursery
     show_envvar=True,
     help="File with the first password of the user admin, for a new hub.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="DTH_LOG_FORMAT",
+    show_envvar=True,
+    help="json: everything that the hub prints is one JSON object per line, on standard output.",
+)
 def up(
     data_dir: Path | None,
+    settings: Path | None,
     host: str,
     port: int,
     tls_cert: Path | None,
     tls_key: Path | None,
     public_url: str,
     admin_password_file: Path | None,
+    log_format: str,
 ) -> int:
     """Run a hub on this machine, until Ctrl-C.
 
@@ -70,25 +89,39 @@ def up(
             f"the data directory {folder} cannot be made: {error.strerror}; choose another one "
             "with --data-dir or DTH_DATA_DIR"
         ) from None
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING
-    )
+    say = _set_up_log(log_format)
 
     def announce(hub: server.Hub) -> None:
-        click.echo(f"Data Transfer Hub runs at {hub.url} (data: {folder})")
+        say(f"Data Transfer Hub runs at {hub.url} (data: {folder})")
         if hub.first_password:
-            click.echo(
+            say(
                 "Nobody has signed in yet. Sign in as admin with this password (you will have "
                 "to change it):"
             )
-            click.echo(f"  {hub.first_password}")
+            say(f"  {hub.first_password}")
 
     async def serve(nursery: Nursery) -> int:
-        await server.serve(folder, listen, nursery, announce, password)
+        await server.serve(folder, listen, nursery, announce, password, settings)
         return 0
 
-    with server.start_nursery(folder) as nursery:
+    with server.start_nursery(folder, settings) as nursery:
         return run_work(serve(nursery))
+
+
+def _set_up_log(log_format: str) -> Callable[[str], None]:
+    """Returns what prints the announcements. Text: they go to standard output, the log to standard
+    error."""
+    if log_format == "text":
+        logging.basicConfig(
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING
+        )
+        return click.echo
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    announcements = logging.getLogger("dth.up")
+    announcements.setLevel(logging.INFO)
+    return announcements.info
 
 
 def _first_line(path: Path) -> str:

@@ -94,17 +94,27 @@ def make_tree(target: Target, directory: Path) -> None:
     """Put our package, the plugins, and their dependencies into the directory. Raises StateError if
     a wheel is not available.
     """
+    install_dependencies(target, directory)
+    copy_packages(directory)
+
+
+def install_dependencies(target: Target, directory: Path) -> None:
+    """Put what our package and the plugins depend on into the directory. Raises StateError."""
     names = needed(target)
     _install(target, directory, pinned(names).splitlines(), "--require-hashes")
     if others := unpinned(names):
         _install(target, directory, others)
+
+
+def copy_packages(directory: Path) -> None:
+    """Put our package and the plugins into the directory."""
     for path, name in package_files():
         copy = directory / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     for each in map(distribution, distributions()):
         about = directory / f"{each.name.replace('-', '_')}-{each.version}.dist-info"
-        about.mkdir(exist_ok=True)
+        about.mkdir(parents=True, exist_ok=True)
         for name in ("METADATA", "entry_points.txt"):  # needed to find the plugins
             (about / name).write_text(each.read_text(name) or "", "utf-8")
 

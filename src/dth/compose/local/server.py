@@ -51,7 +51,7 @@ from dth.hub.auth import Authenticator, IssuerConfig, Verifier
 from dth.hub.model import Identity, Progress, Task
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
-from dth.platforms.local import graphql
+from dth.platforms.local import graphql, vitals
 from dth.platforms.local.agenda import Agenda
 from dth.platforms.local.budget import Budgets, TooMuch
 from dth.platforms.local.connections import ConnectionLimits, Connections, Server
@@ -175,6 +175,14 @@ class Settings:
         return cls(**found, confinement=Confinement(**confining))
 
 
+def _settings(data_dir: Path, file: Path | None) -> Settings:
+    """Return the settings in the file: that of the data directory, unless another one is given. A
+    file that is given has to be there."""
+    if file and not file.is_file():
+        raise UsageError(f"{file} is not a file")
+    return Settings.read(file or data_dir / SETTINGS_FILE)
+
+
 def _ca_bundles(given: object) -> dict[str, str]:
     """Return names of CA bundles and their files. Raises UsageError."""
     if not isinstance(given, dict) or not all(
@@ -216,6 +224,7 @@ class Hub:
     """All parts of a running hub."""
 
     url: str
+    data_dir: Path
     nursery: Nursery
     ports: HubPorts
     keeper: Keeper
@@ -227,12 +236,12 @@ class Hub:
     ready: bool = False
 
 
-def start_nursery(data_dir: Path) -> Nursery:
+def start_nursery(data_dir: Path, settings_file: Path | None = None) -> Nursery:
     """Start the nursery, before any event loop.
 
     Confines this process and its descendants to what the settings allow.
     """
-    confine(Settings.read(data_dir / SETTINGS_FILE).confinement)
+    confine(_settings(data_dir, settings_file).confinement)
     for each in plugins().values():
         process.load(each)
     return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
@@ -244,10 +253,12 @@ async def serve(
     nursery: Nursery,
     announce: Callable[[Hub], None],
     admin_password: str = "",
+    settings_file: Path | None = None,
 ) -> None:
     """Run the hub until SIGINT or SIGTERM.
 
     Calls `announce` once the hub answers. `admin_password`: the first user's; "" = generate one.
+    `settings_file`: if it is not in the data directory.
 
     Without its nursery the hub cannot work, and a process with threads cannot safely fork another
     one. It then raises StateError, so the service manager restarts it.
@@ -258,7 +269,7 @@ async def serve(
             sockets = [_listening(listen)]
             port = sockets[0].getsockname()[1]
             hub = await stack.enter_async_context(
-                open_hub(data_dir, listen.url(port), nursery, admin_password)
+                open_hub(data_dir, listen.url(port), nursery, admin_password, settings_file)
             )
             proxied = bool(listen.public_url) and not listen.tls_certificate
             server = Server(
@@ -318,12 +329,16 @@ def _listening(listen: Listen) -> Any:
 
 @asynccontextmanager
 async def open_hub(
-    data_dir: Path, url: str, nursery: Nursery, admin_password: str = ""
+    data_dir: Path,
+    url: str,
+    nursery: Nursery,
+    admin_password: str = "",
+    settings_file: Path | None = None,
 ) -> AsyncIterator[Hub]:
     """Assemble the parts. On exit they end in order: tasks drain, messages are sent, databases
     close.
     """
-    settings = Settings.read(data_dir / SETTINGS_FILE)
+    settings = _settings(data_dir, settings_file)
     vault = open_vault(data_dir)
     with HubDatabase.open(data_dir / "hub.db") as database:
         keeper = Keeper(data_dir / "tasks", nursery, settings.bounds)
@@ -374,6 +389,7 @@ async def open_hub(
         keeper.ports, keeper.agenda = ports, Agenda(database)
         hub = Hub(
             url=url,
+            data_dir=data_dir,
             nursery=nursery,
             ports=ports,
             keeper=keeper,
@@ -482,6 +498,7 @@ def application(hub: Hub) -> Starlette:
         counts = await hub.ports.tasks.count()
         now = await hub.metrics.latest()
         text = monitoring.prometheus(counts, hub.keeper.totals, now)
+        text += vitals.exposition(hub.data_dir)
         return PlainTextResponse(text, headers={"content-type": monitoring.EXPOSITION})
 
     async def config(_: Request) -> Response:

@@ -137,16 +137,28 @@ class JournalHandler(logging.Handler):
         if self._lines > LINES_A_SECOND:
             self._left_out += 1
             return
-        fields = dict(getattr(record, "fields", {}))
-        if record.exc_info:
-            fields["error"] = logging.Formatter().formatException(record.exc_info)
-        self._journal.write(record.levelname.lower(), record.getMessage(), fields)
+        self._journal.write(record.levelname.lower(), record.getMessage(), _fields(record))
 
     def flush(self) -> None:
         """Write how many lines were left out."""
         left_out, self._left_out = self._left_out, 0
         if left_out:
             self._journal.warning("lines left out", count=left_out)
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats `logging` as the lines of a journal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level, fields = record.levelname.lower(), {"logger": record.name, **_fields(record)}
+        return encode_line(record.created, level, record.getMessage(), fields).decode().rstrip()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields = dict(getattr(record, "fields", {}))
+    if record.exc_info:
+        fields["error"] = logging.Formatter().formatException(record.exc_info)
+    return fields
 
 
 def encode_line(at: float, level: str, message: str, fields: Mapping[str, object]) -> bytes:

@@ -1,0 +1,51 @@
+"""The layers that our images share: Debian's packages, and the dependencies of our package."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dth.infra import debian
+from dth.infra.bundle import Target, install_dependencies, needed, pinned, unpinned, write_tar
+from dth.infra.oci import LayerCache
+
+CODE = "opt/dth"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The shared layers for one processor, the lowest first."""
+
+    system: debian.System
+    packages: Path
+    dependencies: Path
+
+    @property
+    def layers(self) -> list[Path]:
+        return [self.packages, self.dependencies]
+
+
+def make_base(machine: str, cache: LayerCache, scratch: Path) -> Base:
+    """Make what the cache does not have, for a processor by its Linux name. `scratch` is an empty
+    directory. Raises StateError if packages are not available.
+    """
+    # If root starts apt, apt reads and writes as another user.
+    scratch.chmod(0o755)
+    apt = debian.Apt(machine, scratch)
+    system = apt.look()
+    target = Target(machine, system.python)
+    names = needed(target)
+    return Base(
+        system,
+        cache.layer(
+            f"packages {system.made_of}", lambda file: debian.write_system(apt.download(), file)
+        ),
+        cache.layer(
+            f"dependencies {target} {pinned(names)} {unpinned(names)}",
+            lambda file: _write_dependencies(target, scratch / "dependencies", file),
+        ),
+    )
+
+
+def _write_dependencies(target: Target, tree: Path, file: Path) -> None:
+    tree.mkdir()
+    install_dependencies(target, tree)
+    write_tar(tree, file, f"{CODE}/")
