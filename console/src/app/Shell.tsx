@@ -26,6 +26,9 @@ export interface Handle {
     | 'create'
     | 'quick'
     | 'edit'
+    | 'comparisons'
+    | 'compare'
+    | 'comparison'
     | 'stores'
     | 'secrets'
     | 'users'
@@ -186,6 +189,7 @@ function Navigation({ onFollow }: { onFollow: () => void }) {
       | 'tasks'
       | 'create'
       | 'quick'
+      | 'comparisons'
       | 'stores'
       | 'secrets'
       | 'users'
@@ -211,6 +215,7 @@ function Navigation({ onFollow }: { onFollow: () => void }) {
     link('home', '/'),
     link('tasks', '/tasks'),
     ...(may('operator') ? [link('create', '/tasks/create'), link('quick', '/tasks/quick')] : []),
+    link('comparisons', '/comparisons'),
     link('stores', '/stores'),
     { type: 'divider' },
     { type: 'section-group', title: t('nav.administration'), items: administration },
