@@ -59,7 +59,7 @@ def compare(
     code 0: the same; 1: different; 2: could not tell.
     """
     parameters = pair(src, dst, given)
-    asked = how(parameters, "", sample)
+    asked = how(parameters, parameters.compare_policy.value, sample)
     if report:
         check_report(report)
     if hub_url:

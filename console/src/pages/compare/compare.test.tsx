@@ -8,6 +8,7 @@ import { exportFindings } from './exportFindings';
 import { StartComparison } from './StartComparison';
 
 const ID = '0b0a6a8e-0000-4000-8000-000000000001';
+const SLOW = { timeout: 10_000 };
 const TASK = '0b0a6a8e-0000-4000-8000-000000000002';
 const DONE = {
   id: ID,
@@ -79,7 +80,7 @@ test('says what it found, and copies what is missing after asking', async () => 
 
 test('copies only the chosen ones', async () => {
   const { calls } = detail();
-  await screen.findByText('a/2');
+  await screen.findByText('a/2', {}, SLOW);
   await userEvent.click(screen.getByRole('checkbox', { name: 'Select a/2' }));
   expect(screen.getByRole('checkbox', { name: 'Select b/=x' })).toBeDisabled();
   await userEvent.click(screen.getByRole('button', { name: 'Copy 1 selected object' }));
@@ -93,13 +94,13 @@ test('copies only the chosen ones', async () => {
 
 test('a folder leads to what is below it', async () => {
   const { calls } = detail();
-  await userEvent.click(await screen.findByText('a/'));
+  await userEvent.click(await screen.findByText('a/', {}, SLOW));
   await waitFor(() =>
     expect(calls.findLast((call) => call.name === 'Findings')?.variables).toMatchObject({ prefix: 'a/' }),
   );
   expect(await screen.findByText('No folders here')).toBeInTheDocument();
   await userEvent.click(screen.getByRole('button', { name: 'One folder up' }));
-  expect(await screen.findByText('a/')).toBeInTheDocument();
+  expect(await screen.findByText('a/', {}, SLOW)).toBeInTheDocument();
 });
 
 test.each([
