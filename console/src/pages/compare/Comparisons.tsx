@@ -4,7 +4,7 @@ import SpaceBetween from '@cloudscape-design/components/space-between';
 import Table, { type TableProps } from '@cloudscape-design/components/table';
 import { useTranslation } from 'react-i18next';
 import { useNavigate, useSearchParams } from 'react-router';
-import { ComparisonHubDocument, ComparisonsDocument } from '../../api/generated';
+import { ComparisonsDocument } from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { InfoLink } from '../../app/help';
 import { useSession } from '../../app/session';
@@ -14,6 +14,7 @@ import { HubText } from '../../components/HubText';
 import { PageLink } from '../../components/PageLink';
 import { useFormat } from '../../format';
 import { type Comparison, objectsIn, ResultOf, STATES } from './states';
+import { useCompares } from './useCompares';
 
 const MOST = 100; // comparisons that the hub keeps
 const QUICK = 2_000; // milliseconds between looks while one runs
@@ -82,11 +83,6 @@ export function Comparisons() {
       />
     </SpaceBetween>
   );
-}
-
-/** Whether the hub compares at all; undefined until it has said so. */
-export function useCompares(): boolean | undefined {
-  return useData(ComparisonHubDocument, {}, { staleTime: Infinity }).data?.hubInfo.compares;
 }
 
 function useColumns(): TableProps.ColumnDefinition<Comparison>[] {

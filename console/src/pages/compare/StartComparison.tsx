@@ -29,7 +29,7 @@ import { kindsOf, pluginOf } from '../../plugins/registry';
 import { useTexts } from '../../plugins/texts';
 import type { Kind, Problem, TaskForm } from '../../plugins/types';
 import { WithKind } from '../create/CreateTask';
-import { useCompares } from './Comparisons';
+import { useCompares } from './useCompares';
 
 const TYPE = kindsOf().find((type) => pluginOf(type).compares) ?? '';
 const POLICIES = ['', 'size', 'size+time', 'etag', 'checksum', 'content'] as const;

@@ -14,7 +14,9 @@ import { ACTIONS, type Action, useTaskActions } from '../../components/taskActio
 import { TaskStatus } from '../../components/TaskStatus';
 import { printable } from '../../components/visible';
 import { pretty, saveFile } from '../../components/saveFile';
+import { pluginOf } from '../../plugins/registry';
 import type { Task } from '../../plugins/types';
+import { useCompares } from '../compare/useCompares';
 
 /** What a user most likely wants next: the first of these that the status allows. */
 const FIRST: readonly Action[] = ['pause', 'resume', 'run'];
@@ -29,6 +31,7 @@ export function TaskHeader({ task }: { task: Task }) {
   const actions = useTaskActions((action) => {
     if (action === 'delete') void navigate('/tasks');
   });
+  const compares = useCompares() && Boolean(pluginOf(task.type).compares);
   const first = FIRST.find((action) => actions.can(action, [task]));
 
   async function download() {
@@ -44,6 +47,8 @@ export function TaskHeader({ task }: { task: Task }) {
     if (item === 'edit') void navigate(`/tasks/${task.id}/edit`);
     else if (item === 'clone') void navigate(`/tasks/create?clone=${task.id}`);
     else if (item === 'export') void download();
+    else if (item === 'compare') void navigate(`/comparisons/create?task=${task.id}`);
+    else if (item === 'comparisons') void navigate(`/comparisons?task=${task.id}`);
     else actions.act(item as Action, [task]);
   }
 
@@ -56,6 +61,12 @@ export function TaskHeader({ task }: { task: Task }) {
           { id: 'edit', text: t('action.edit') },
           { id: 'clone', text: t('action.clone') },
           { id: 'export', text: t('action.export') },
+          ...(compares
+            ? [
+                { id: 'compare', text: t('compare.startTask') },
+                { id: 'comparisons', text: t('nav.comparisons') },
+              ]
+            : []),
           {
             text: t('common.actions'),
             items: ACTIONS.map((action) => ({
