@@ -29,7 +29,7 @@ import { pretty, saveFile } from '../../components/saveFile';
 import { useFormat } from '../../format';
 import { Findings } from './Findings';
 import { Folders } from './Folders';
-import { type Comparison, objectsIn, ResultOf, StateOf, STATES, VERDICT } from './states';
+import { type Comparison, objectsIn, StateOf, STATES, VERDICT } from './states';
 
 const QUICK = 1_000; // milliseconds between looks while it runs
 
@@ -104,7 +104,6 @@ function Title({ comparison }: { comparison: Comparison }) {
     <>
       <Header
         variant="h1"
-        description={<ResultOf comparison={comparison} />}
         actions={
           <SpaceBetween direction="horizontal" size="xs">
             {may('operator') && state === 'RUNNING' && (
@@ -253,7 +252,7 @@ function useStateColumns(): TableProps.ColumnDefinition<Comparison['counts'][num
       header: t('common.status'),
       cell: (row) => <StateOf state={row.state} />,
       isRowHeader: true,
-      minWidth: 200,
+      minWidth: 240,
     },
     { id: 'objects', header: t('compare.objects'), cell: (row) => number(row.objects), minWidth: 100 },
     { id: 'bytes', header: t('compare.bytes'), cell: (row) => bytes(row.bytes), minWidth: 100 },

@@ -296,7 +296,7 @@ function useColumns(): TableProps.ColumnDefinition<Finding>[] {
     {
       id: 'state',
       header: t('common.status'),
-      minWidth: 170,
+      minWidth: 240,
       cell: (item) => <StateOf state={item.state} />,
     },
     { id: 'size', header: t('compare.size'), minWidth: 110, cell: (item) => bytes(item.size) },

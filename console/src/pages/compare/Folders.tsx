@@ -21,11 +21,11 @@ type Folder = ComparedFoldersQuery['listComparedFolders'][number];
 const PAGE = 20;
 const MOST = 1000; // folders that the hub gives at once
 const COLUMNS: readonly (readonly [id: string, states: readonly FindingState[]])[] = [
-  ['same', ['SAME', 'UNPROVEN']],
   ['missing', ['MISSING']],
   ['different', ['DIFFERENT']],
   ['extra', ['EXTRA']],
   ['notCompared', NOT_COMPARED],
+  ['same', ['SAME', 'UNPROVEN']],
 ];
 
 /** The folders in one, with what was found in each. The folder is in the address, and the list of objects follows it. */
@@ -111,7 +111,7 @@ function useColumns(parent: string, open: (prefix: string) => void): TableProps.
     {
       id: 'folder',
       header: t('compare.folder'),
-      minWidth: 220,
+      minWidth: 160,
       isRowHeader: true,
       cell: ({ path }) => (
         <Link

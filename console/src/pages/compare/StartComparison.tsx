@@ -32,7 +32,8 @@ import { WithKind } from '../create/CreateTask';
 import { useCompares } from './useCompares';
 
 const TYPE = kindsOf().find((type) => pluginOf(type).compares) ?? '';
-const POLICIES = ['', 'size', 'size+time', 'etag', 'checksum', 'content'] as const;
+const POLICIES = ['size', 'size+time', 'etag', 'checksum', 'content'] as const;
+const AS_TASK = ''; // as the task compares
 const WHOLE = '100';
 
 /** Begins a comparison: of the sides of a task (`?task=ID`), or of two that are named here. */
@@ -51,11 +52,7 @@ function OfTask({ id }: { id: string }) {
   const { data, error, refetch } = useData(ComparisonTaskDocument, { id });
   const task = data?.getTask;
   return (
-    <HowToCompare
-      about={t('compare.aboutTask')}
-      usual={t('compare.policies.task')}
-      ask={() => ({ task: id })}
-    >
+    <HowToCompare about={t('compare.aboutTask')} ofTask ask={() => ({ task: id })}>
       <ErrorAlert error={error} retry={() => void refetch()} />
       <Container header={<Header variant="h2">{t('compare.sides')}</Header>}>
         <KeyValuePairs
@@ -117,7 +114,6 @@ function OfSides({ kind }: { kind: Kind }) {
     <FormContext value={state}>
       <HowToCompare
         about={t('compare.aboutSides')}
-        usual={t('compare.policies.usual')}
         ask={() => (state.complete(names) ? { input: taskInput(form, kind) } : null)}
         onRefused={(message) => setSaid(saidOf(message, kind))}
       >
@@ -140,13 +136,13 @@ function OfSides({ kind }: { kind: Kind }) {
 /** How closely is looked, and the button that begins it. `ask`: what to compare; null where that is not complete. */
 function HowToCompare({
   about,
-  usual,
+  ofTask = false,
   ask,
   onRefused,
   children,
 }: {
   about: string;
-  usual: string;
+  ofTask?: boolean;
   ask: () => Pick<CompareMutationVariables, 'task' | 'input'> | null;
   onRefused?: (message: string) => void;
   children: ReactNode;
@@ -154,7 +150,7 @@ function HowToCompare({
   const { t } = useTranslation();
   const navigate = useNavigate();
   const compare = useChange(CompareDocument, [ComparisonsDocument]);
-  const [policy, setPolicy] = useState('');
+  const [policy, setPolicy] = useState<string>(ofTask ? AS_TASK : 'etag');
   const [sample, setSample] = useState(WHOLE);
   const share = Number(sample);
   const wrong = policy === 'content' && !(share > 0 && share <= 100);
@@ -202,10 +198,10 @@ function HowToCompare({
               <RadioGroup
                 value={policy}
                 onChange={({ detail }) => setPolicy(detail.value)}
-                items={POLICIES.map((each) => ({
+                items={(ofTask ? [AS_TASK, ...POLICIES] : POLICIES).map((each) => ({
                   value: each,
-                  label: each ? t(`compare.policies.${each}`) : usual,
-                  description: each ? t(`compare.policyAbout.${each}`) : t('compare.policyAbout.usual'),
+                  label: t(`compare.policies.${(each || 'task') as 'etag'}`),
+                  description: t(`compare.policyAbout.${(each || 'task') as 'etag'}`),
                 }))}
               />
             </FormField>
