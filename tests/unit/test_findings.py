@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.core.ports.findings import Finding, Folder, State, Tally, Verdict
+from dth.core.ports.findings import ComparisonVerdict, Finding, FolderTally, State, StateTally
 from dth.core.ports.runs import Counts
 from dth.objects.compare.comparison import Decided
-from dth.objects.compare.findings import Summary, findings_of, leave_unjudged
+from dth.objects.compare.findings import FolderSummary, findings_of, leave_unjudged
 from dth.objects.compare.merge import Pick, Refusal, Unjudged
 from dth.objects.compare.merge import Verdict as Judged
 from dth.objects.listing.pages import KeyMap, ListedObject
@@ -33,9 +33,9 @@ def missing(*keys: str) -> list[Finding]:
     return [Finding(key, MISSING, 2) for key in keys]
 
 
-def summed(summary: Summary, path: str = "") -> Tally:
+def summed(summary: FolderSummary, path: str = "") -> StateTally:
     """What the folders say in all, and what lies beside them."""
-    tally = Tally()
+    tally = StateTally()
     for folder in summary.folders().get(path, []):
         tally.merge(folder.tally)
     return tally
@@ -85,44 +85,44 @@ def test_each_object_that_is_not_the_same_is_found_once_with_its_state() -> None
 @pytest.mark.parametrize(
     ("states", "verdict"),
     [
-        ((), Verdict.EMPTY),
-        ((SAME,), Verdict.SAME),
-        ((SAME, State.UNPROVEN), Verdict.UNPROVEN),
-        ((SAME, State.UNPROVEN, State.UNREADABLE), Verdict.UNDECIDED),
-        ((SAME, State.UNVERIFIED), Verdict.UNDECIDED),
-        ((SAME, State.ARCHIVED), Verdict.UNDECIDED),
-        ((SAME, State.UNREADABLE, EXTRA), Verdict.DIFFERENT),
-        ((MISSING,), Verdict.DIFFERENT),
-        ((State.DIFFERENT,), Verdict.DIFFERENT),
+        ((), ComparisonVerdict.EMPTY),
+        ((SAME,), ComparisonVerdict.SAME),
+        ((SAME, State.UNPROVEN), ComparisonVerdict.UNPROVEN),
+        ((SAME, State.UNPROVEN, State.UNREADABLE), ComparisonVerdict.UNDECIDED),
+        ((SAME, State.UNVERIFIED), ComparisonVerdict.UNDECIDED),
+        ((SAME, State.ARCHIVED), ComparisonVerdict.UNDECIDED),
+        ((SAME, State.UNREADABLE, EXTRA), ComparisonVerdict.DIFFERENT),
+        ((MISSING,), ComparisonVerdict.DIFFERENT),
+        ((State.DIFFERENT,), ComparisonVerdict.DIFFERENT),
     ],
 )
 def test_what_cannot_be_read_is_never_called_the_same(
-    states: tuple[State, ...], verdict: Verdict
+    states: tuple[State, ...], verdict: ComparisonVerdict
 ) -> None:
-    tally = Tally()
+    tally = StateTally()
     for state in states:
         tally.add(state, 1, 0)
     assert tally.verdict is verdict
-    assert Tally.read(tally.as_dict()) == tally
+    assert StateTally.read(tally.as_dict()) == tally
 
 
 # ------------------------------------------------------------------------------------- the summary
 
 
 def test_folders_count_what_is_below_them_and_differences_come_first() -> None:
-    summary = Summary()
+    summary = FolderSummary()
     summary.add(page("a/1", "a/b/2", "c/3", "top"), missing("c/d/4", "c/d/5"))
     folders = summary.folders()
     assert [(each.path, each.parts) for each in folders[""]] == [("c/", True), ("a/", True)]
     c, a = folders[""]
-    assert c.tally == Tally({SAME: 1, MISSING: 2}, {SAME: 1, MISSING: 4})
-    assert a.tally == Tally({SAME: 2}, {SAME: 2})
-    assert folders["c/"] == [Folder("c/d/", Tally({MISSING: 2}, {MISSING: 4}))]
-    assert summary.total == Tally({SAME: 4, MISSING: 2}, {SAME: 4, MISSING: 4})
+    assert c.tally == StateTally({SAME: 1, MISSING: 2}, {SAME: 1, MISSING: 4})
+    assert a.tally == StateTally({SAME: 2}, {SAME: 2})
+    assert folders["c/"] == [FolderTally("c/d/", StateTally({MISSING: 2}, {MISSING: 4}))]
+    assert summary.total == StateTally({SAME: 4, MISSING: 2}, {SAME: 4, MISSING: 4})
 
 
 def test_the_widest_folder_is_counted_as_a_whole() -> None:
-    summary = Summary(limit=100)
+    summary = FolderSummary(limit=100)
     for number in range(1000):
         summary.add(page(f"logs/{number}/x", f"photos/{number % 5}/y"), [])
     top = {each.path: each for each in summary.folders()[""]}
@@ -135,7 +135,7 @@ def test_the_widest_folder_is_counted_as_a_whole() -> None:
 
 
 def test_too_many_folders_at_the_top_are_grouped_by_their_first_letters() -> None:
-    summary = Summary(limit=100)
+    summary = FolderSummary(limit=100)
     for number in range(5000):
         summary.add(page(f"user-{number:07}/x"), [])
     summary.add(page(), missing("user-0004321/z"))
@@ -153,7 +153,7 @@ def test_too_many_folders_at_the_top_are_grouped_by_their_first_letters() -> Non
 def test_nothing_is_lost_or_counted_twice_however_little_room_there_is(
     keys: list[tuple[str, bool]], limit: int
 ) -> None:
-    summary = Summary(limit)
+    summary = FolderSummary(limit)
     for key, differs in keys:
         summary.add(page() if differs else page(key), missing(key) if differs else [])
     assert summary.total.items.get(SAME, 0) == sum(not differs for _, differs in keys)
@@ -184,11 +184,13 @@ async def test_findings_are_read_as_they_were_written(findings: LocalFindings) -
         Finding("b/1", EXTRA, -1, 7),
         odd,
     ]
-    await findings.add(written[:2], Tally({MISSING: 1}, {MISSING: 5}))
-    assert await findings.tally() == Tally({MISSING: 1}, {MISSING: 5})
-    await findings.add(written[2:], Tally({MISSING: 2}, {MISSING: 9}))
-    await findings.add(written[:1], Tally({MISSING: 2}, {MISSING: 9}))  # found twice, kept once
-    assert await findings.tally() == Tally({MISSING: 2}, {MISSING: 9})
+    await findings.add(written[:2], StateTally({MISSING: 1}, {MISSING: 5}))
+    assert await findings.tally() == StateTally({MISSING: 1}, {MISSING: 5})
+    await findings.add(written[2:], StateTally({MISSING: 2}, {MISSING: 9}))
+    await findings.add(
+        written[:1], StateTally({MISSING: 2}, {MISSING: 9})
+    )  # found twice, kept once
+    assert await findings.tally() == StateTally({MISSING: 2}, {MISSING: 9})
     found = await findings.page()
     assert [each.key for each in found] == ["a", "b/1", "b/2", "k\udcff"]
     assert found[:3] == [written[1], written[2], written[0]]
@@ -198,7 +200,7 @@ async def test_findings_are_read_as_they_were_written(findings: LocalFindings) -
 async def test_pages_go_on_after_a_key_by_state_prefix_and_keys(findings: LocalFindings) -> None:
     states = (MISSING, State.DIFFERENT, EXTRA)
     written = [Finding(f"{n % 2}/{n:02}", states[n % 3], n) for n in range(30)]
-    await findings.add(written, Tally())
+    await findings.add(written, StateTally())
     wanted = sorted(each.key for each in written if each.state is not EXTRA)
     seen: list[str] = []
     while found := await findings.page(
@@ -213,8 +215,8 @@ async def test_pages_go_on_after_a_key_by_state_prefix_and_keys(findings: LocalF
 
 
 async def test_folders_stay_in_their_order(findings: LocalFindings) -> None:
-    tally = Tally({SAME: 1}, {SAME: 10})
-    kept = [Folder("z/", tally, True), Folder("a\udcff/", tally)]
+    tally = StateTally({SAME: 1}, {SAME: 10})
+    kept = [FolderTally("z/", tally, True), FolderTally("a\udcff/", tally)]
     await findings.end({"": kept, "z/": []})
     assert await findings.folders("", 10) == kept
     assert await findings.folders("", 1) == kept[:1]

@@ -13,7 +13,7 @@ from dth.cli.display import INCOMPLETE, amount, counted, shown, table, verified_
 from dth.cli.report import text_of_cell
 from dth.core.errors import UsageError
 from dth.core.plugins import verifies
-from dth.core.ports.findings import State, Verdict
+from dth.core.ports.findings import ComparisonVerdict, State
 from dth.hub.certificate import COMPARISON_FORMAT, digest_of, digested, fingerprint, read, verify
 
 MAX_CERTIFICATE = 16 * 1024 * 1024  # bytes
@@ -101,7 +101,7 @@ def _comparison(document: dict[str, Any], *, pinned: bool) -> list[tuple[str, st
     about, objects = document["comparison"], document["objects"]
     share = "" if about["sample_percent"] == "100" else f" of {about['sample_percent']}%"
     number = sum(objects.values())
-    result = VERDICTS[Verdict(document["verdict"])].removesuffix(".")
+    result = VERDICTS[ComparisonVerdict(document["verdict"])].removesuffix(".")
     rows = [
         ("result", f"{result[:1].lower()}{result[1:]}"),
         ("compared by", f"{about['policy']}{share}, {counted(number, 'object')}"),

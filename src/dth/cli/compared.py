@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import click
 
 from dth.cli.display import amount, columns, counted, shown
-from dth.core.ports.findings import Folder, State, Tally, Verdict
+from dth.core.ports.findings import ComparisonVerdict, FolderTally, State, StateTally
 
 WORDS = {
     State.SAME: "same",
@@ -18,30 +18,30 @@ WORDS = {
     State.UNREADABLE: "could not be read",
 }
 VERDICTS = {
-    Verdict.SAME: "Both sides are the same.",
-    Verdict.UNPROVEN: "Both sides are the same, as far as was compared.",
-    Verdict.DIFFERENT: "The sides differ.",
-    Verdict.UNDECIDED: "No difference was found, but some objects could not be compared.",
-    Verdict.EMPTY: "Nothing was compared: there is no such object on either side.",
+    ComparisonVerdict.SAME: "Both sides are the same.",
+    ComparisonVerdict.UNPROVEN: "Both sides are the same, as far as was compared.",
+    ComparisonVerdict.DIFFERENT: "The sides differ.",
+    ComparisonVerdict.UNDECIDED: "No difference was found, but some objects could not be compared.",
+    ComparisonVerdict.EMPTY: "Nothing was compared: there is no such object on either side.",
 }
 # Exit codes, as those of `dth s3 diff`.
 CODES = {
-    Verdict.SAME: 0,
-    Verdict.UNPROVEN: 0,
-    Verdict.DIFFERENT: 1,
-    Verdict.UNDECIDED: 2,
-    Verdict.EMPTY: 2,
+    ComparisonVerdict.SAME: 0,
+    ComparisonVerdict.UNPROVEN: 0,
+    ComparisonVerdict.DIFFERENT: 1,
+    ComparisonVerdict.UNDECIDED: 2,
+    ComparisonVerdict.EMPTY: 2,
 }
 FOLDERS = 20  # shown at most
 OTHERS = (State.ARCHIVED, State.UNVERIFIED, State.UNREADABLE)
 
 
 def print_summary(
-    tally: Tally,
+    tally: StateTally,
     filtered: int,
     notes: Iterable[str],
     policy: str,
-    folders: Callable[[str], Sequence[Folder]],
+    folders: Callable[[str], Sequence[FolderTally]],
 ) -> int:
     """Print what was found by a comparison that has seen everything. `folders`: those in one, the
     worst first. Returns the exit code."""
@@ -61,7 +61,7 @@ def print_summary(
     return CODES[tally.verdict]
 
 
-def _print_folders(folders: Callable[[str], Sequence[Folder]]) -> None:
+def _print_folders(folders: Callable[[str], Sequence[FolderTally]]) -> None:
     found = folders("")
     # A folder that has everything in it says nothing.
     while len(found) == 1 and found[0].parts:
@@ -81,7 +81,7 @@ def _print_folders(folders: Callable[[str], Sequence[Folder]]) -> None:
     click.echo()
 
 
-def _row(folder: Folder) -> tuple[str, ...]:
+def _row(folder: FolderTally) -> tuple[str, ...]:
     items = folder.tally.items
     numbers = (
         items.get(State.SAME, 0) + items.get(State.UNPROVEN, 0),

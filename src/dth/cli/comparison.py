@@ -19,7 +19,7 @@ from dth.cli.task import as_text, follow
 from dth.cli.task_ids import find
 from dth.core.errors import NotFound, UsageError
 from dth.core.parameters import TaskParameters
-from dth.core.ports.findings import COPYABLE, Folder, State, Tally, Verdict
+from dth.core.ports.findings import COPYABLE, ComparisonVerdict, FolderTally, State, StateTally
 from dth.hub.client import HubClient
 
 Connect = Callable[[], HubClient]
@@ -150,7 +150,7 @@ def _show(
     if certificate:
         _write_certificate(client, found["id"], certificate)
     if as_json:
-        return CODES[Verdict(found["verdict"])]
+        return CODES[ComparisonVerdict(found["verdict"])]
     return print_summary(
         _tally(found),
         int(found["filtered"]),
@@ -312,18 +312,18 @@ def _get(client: HubClient, id: str) -> dict[str, Any]:
     return dict(client.call(query, {"id": id})["getComparison"])
 
 
-def _tally(found: Mapping[str, Any]) -> Tally:
-    tally = Tally()
+def _tally(found: Mapping[str, Any]) -> StateTally:
+    tally = StateTally()
     for each in found["counts"]:
         tally.add(State(each["state"]), int(each["objects"]), int(each["bytes"]))
     return tally
 
 
-def _folders(client: HubClient, id: str, path: str) -> list[Folder]:
+def _folders(client: HubClient, id: str, path: str) -> list[FolderTally]:
     query = """query ($id: ID!, $path: String) { listComparedFolders(id: $id, path: $path) {
         path folders counts { state objects bytes } } }"""
     found = client.call(query, {"id": id, "path": path})["listComparedFolders"]
-    return [Folder(each["path"], _tally(each), each["folders"]) for each in found]
+    return [FolderTally(each["path"], _tally(each), each["folders"]) for each in found]
 
 
 async def _rows(client: HubClient, id: str) -> AsyncIterator[Row]:

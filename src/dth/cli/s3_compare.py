@@ -21,7 +21,7 @@ from dth.cli.s3 import aimed, compared, pair
 from dth.cli.s3_options import key_file_options
 from dth.core.errors import HubError, UsageError
 from dth.core.ports.findings import Finding
-from dth.objects.compare.findings import Summary, findings_of, leave_unjudged
+from dth.objects.compare.findings import FolderSummary, findings_of, leave_unjudged
 from dth.objects.compare.job import comparable, how
 from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import PLUGIN
@@ -91,7 +91,7 @@ async def _compare(
     *,
     as_json: bool,
 ) -> int:
-    summary, notes, filtered = Summary(), list[str](), 0
+    summary, notes, filtered = FolderSummary(), list[str](), 0
     parameters = await aimed(parameters, src, quiet=as_json)
     progress = _Progress(quiet=as_json)
 

@@ -30,11 +30,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from dth.core.digest import ALGORITHM, Digest, framed
 from dth.core.errors import Conflict, UsageError
 from dth.core.plugins import verifies
-from dth.core.ports.findings import State, Tally
+from dth.core.ports.findings import State, StateTally
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.hub.model import Task
-from dth.hub.ports import Comparison
+from dth.hub.ports import ComparisonJob
 
 FORMAT = "dth-certificate-3"
 SECOND_FORMAT = "dth-certificate-2"
@@ -187,7 +187,7 @@ def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
     return _signed(content, key)
 
 
-def of_comparison(comparison: Comparison, key: bytes) -> dict[str, Any]:
+def of_comparison(comparison: ComparisonJob, key: bytes) -> dict[str, Any]:
     """The certificate of a comparison: what it compared, how, and what it found. Raises Conflict
     for one that did not see everything."""
     if comparison.state != "DONE":
@@ -195,7 +195,7 @@ def of_comparison(comparison: Comparison, key: bytes) -> dict[str, Any]:
             f"this comparison is {comparison.state}; a certificate is of one that is DONE"
         )
     public = public_key(key)
-    tally = Tally.read(comparison.result["tally"])
+    tally = StateTally.read(comparison.result["tally"])
     content = {
         "format": COMPARISON_FORMAT,
         "issued": _time(time.time()),

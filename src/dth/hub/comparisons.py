@@ -11,7 +11,7 @@ from dth.core.plugins import plugin
 from dth.core.ports.findings import COPYABLE, Finding, State
 from dth.hub import stores, tasks
 from dth.hub.model import ScheduleType, Task
-from dth.hub.ports import Comparison, Comparisons, HubPorts
+from dth.hub.ports import ComparisonJob, Comparisons, HubPorts
 
 BATCH = 1000  # findings sent in one transaction
 
@@ -34,7 +34,7 @@ async def start(
     policy: str = "",
     sample: float | None = None,
     created_by: str = "",
-) -> Comparison:
+) -> ComparisonJob:
     """Compare the two sides that these parameters name. `task`: the task that has them."""
     chosen, comparisons = plugin(type), of(ports)
     parameters = await stores.complete(ports, type, given)
@@ -42,7 +42,7 @@ async def start(
     tasks.check(ports, type, parameters)
     await ports.secrets.use(chosen.secret_uses(parameters))
     ends = chosen.ends(parameters)
-    comparison = Comparison(
+    comparison = ComparisonJob(
         id=str(uuid.uuid4()),
         type=type,
         source=ends.source,
@@ -59,7 +59,7 @@ async def start(
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FindingFilter:
     """Which findings of a comparison are meant: those in these states (empty: all that can be
     copied), with this prefix, and with these keys (empty: with any key)."""
 
@@ -69,7 +69,7 @@ class Choice:
 
 
 async def copy(
-    ports: HubPorts, comparison: Comparison, choice: Choice, *, created_by: str = ""
+    ports: HubPorts, comparison: ComparisonJob, choice: FindingFilter, *, created_by: str = ""
 ) -> Task:
     """Copy what was found, in a run of the comparison's task. If it has none, make one that runs
     once."""
@@ -85,7 +85,7 @@ async def copy(
     return await tasks.copy(ports, task.id, _found(of(ports), comparison.id, filters))
 
 
-async def _task(ports: HubPorts, comparison: Comparison, created_by: str) -> Task:
+async def _task(ports: HubPorts, comparison: ComparisonJob, created_by: str) -> Task:
     if comparison.task:
         try:
             return await ports.tasks.get(comparison.task)

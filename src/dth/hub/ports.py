@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from dth.core.ports.findings import Finding, Folder, State, Tally
+from dth.core.ports.findings import Finding, FolderTally, State, StateTally
 from dth.core.ports.platform import Platform
 from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
@@ -468,7 +468,7 @@ class Jobs(Protocol):
 
 
 @dataclass(slots=True)
-class Comparison:
+class ComparisonJob:
     """A job that compares two sides item by item. `task`: the task whose sides they are, or "".
     `parameters`: as given for a task. `asked`: how they are compared (`Plugin.comparison`).
 
@@ -493,16 +493,16 @@ class Comparison:
 class Comparisons(Protocol):
     """Starts comparisons, and keeps what they find for 30 days: at most the newest hundred."""
 
-    async def start(self, comparison: Comparison, parameters: Mapping[str, Any]) -> None:
+    async def start(self, comparison: ComparisonJob, parameters: Mapping[str, Any]) -> None:
         """Start it where the workers run, with their permissions. `parameters`: for its process.
         Raises Conflict if too many are running."""
         ...
 
-    async def get(self, id: str) -> Comparison:
+    async def get(self, id: str) -> ComparisonJob:
         """Raises NotFound."""
         ...
 
-    async def find(self, task: str = "", count: int = 20) -> list[Comparison]:
+    async def find(self, task: str = "", count: int = 20) -> list[ComparisonJob]:
         """Newest first; only those of a task, or all."""
         ...
 
@@ -514,11 +514,11 @@ class Comparisons(Protocol):
         """Delete it with what it found, and end it first."""
         ...
 
-    async def tally(self, id: str) -> Tally:
+    async def tally(self, id: str) -> StateTally:
         """The counts, so far if it is running."""
         ...
 
-    async def folders(self, id: str, parent: str, limit: int) -> list[Folder]:
+    async def folders(self, id: str, parent: str, limit: int) -> list[FolderTally]:
         """The folders in this one, those with differences first. Empty until it is DONE."""
         ...
 

@@ -23,7 +23,7 @@ class State(StrEnum):
     UNREADABLE = "UNREADABLE"  # a side refused it
 
 
-class Verdict(StrEnum):
+class ComparisonVerdict(StrEnum):
     """What a comparison that has seen everything says about both sides."""
 
     SAME = "SAME"
@@ -56,7 +56,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class StateTally:
     """Items and their bytes, by state."""
 
     items: dict[State, int] = field(default_factory=dict)
@@ -86,15 +86,15 @@ class Tally:
         return sum(self.items.values())
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ComparisonVerdict:
         """Only of a comparison that has seen everything."""
         if any(self.items.get(state) for state in DIFFERENCES):
-            return Verdict.DIFFERENT
+            return ComparisonVerdict.DIFFERENT
         if self.differs:
-            return Verdict.UNDECIDED
+            return ComparisonVerdict.UNDECIDED
         if self.items.get(State.UNPROVEN):
-            return Verdict.UNPROVEN
-        return Verdict.SAME if self.total else Verdict.EMPTY
+            return ComparisonVerdict.UNPROVEN
+        return ComparisonVerdict.SAME if self.total else ComparisonVerdict.EMPTY
 
     @property
     def differs(self) -> bool:
@@ -103,23 +103,23 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class FolderTally:
     """A part of the keys with what is in it, at any depth. `path` is a prefix of keys; it ends with
     a slash, except where a folder has too many others in it and they are grouped by their first
     letters. `parts`: whether it has folders of its own."""
 
     path: str
-    tally: Tally
+    tally: StateTally
     parts: bool = False
 
 
 class Findings(Protocol):
     """Where a comparison writes what it finds."""
 
-    async def add(self, findings: Sequence[Finding], tally: Tally) -> None:
+    async def add(self, findings: Sequence[Finding], tally: StateTally) -> None:
         """Keep these items, and the counts so far. What is found twice is kept once."""
         ...
 
-    async def end(self, folders: Mapping[str, Iterable[Folder]]) -> None:
+    async def end(self, folders: Mapping[str, Iterable[FolderTally]]) -> None:
         """Keep the summary: the folders by the path of the folder that they are in."""
         ...

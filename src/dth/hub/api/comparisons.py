@@ -4,7 +4,7 @@ import json
 from typing import Any, Self
 
 from dth.core.errors import UsageError
-from dth.core.ports.findings import Finding, Folder, State, Tally, Verdict
+from dth.core.ports.findings import ComparisonVerdict, Finding, FolderTally, State, StateTally
 from dth.hub import certificate
 from dth.hub import comparisons as rules
 from dth.hub.api.answers import answers
@@ -12,7 +12,7 @@ from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.tasks import MAX_KEYS, NewTask, TaskAnswer
 from dth.hub.api.text import REPLACED, cursor, iso, key_of, text_of, within
 from dth.hub.model import Role
-from dth.hub.ports import Comparison, Comparisons
+from dth.hub.ports import ComparisonJob, Comparisons
 
 MAX_COMPARISONS = 100
 MAX_FINDINGS = MAX_FOLDERS = 1000
@@ -25,7 +25,7 @@ class ComparedCount:
     bytes: int
 
     @classmethod
-    def all_of(cls, tally: Tally) -> list[Self]:
+    def all_of(cls, tally: StateTally) -> list[Self]:
         return [
             cls(state, tally.items[state], tally.bytes[state])
             for state in State
@@ -44,7 +44,7 @@ class ComparisonAnswer:
     sample: float
     created_by: str
     state: str
-    verdict: Verdict | None
+    verdict: ComparisonVerdict | None
     started_at: str | None
     ended_at: str | None
     error: str
@@ -60,7 +60,7 @@ class ComparedFolder:
     counts: list[ComparedCount]
 
     @classmethod
-    def of(cls, folder: Folder) -> Self:
+    def of(cls, folder: FolderTally) -> Self:
         return cls(text_of(folder.path), folder.parts, ComparedCount.all_of(folder.tally))
 
 
@@ -199,7 +199,7 @@ async def copy_findings(
         raise UsageError(f"keys: {MAX_KEYS} are the most at once; copy by state and prefix")
     comparisons = rules.of(call.ports)
     comparison = await comparisons.get(id)
-    choice = rules.Choice(
+    choice = rules.FindingFilter(
         tuple(State(state) for state in states or ()),
         prefix,
         tuple(await _as_kept(comparisons, id, keys or [])),
@@ -220,9 +220,9 @@ async def _as_kept(comparisons: Comparisons, id: str, shown: list[str]) -> list[
     return sorted(found or odd)
 
 
-async def _answer(comparisons: Comparisons, of: Comparison) -> ComparisonAnswer:
+async def _answer(comparisons: Comparisons, of: ComparisonJob) -> ComparisonAnswer:
     done = of.state == "DONE"
-    tally = Tally.read(of.result["tally"]) if done else await comparisons.tally(of.id)
+    tally = StateTally.read(of.result["tally"]) if done else await comparisons.tally(of.id)
     return ComparisonAnswer(
         id=of.id,
         task=of.task,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from dth.core.ports.findings import Finding, Folder, State, Tally
+from dth.core.ports.findings import Finding, FolderTally, State, StateTally
 from dth.objects.compare.comparison import Decided
 from dth.objects.compare.merge import Verdict
 from dth.objects.listing.pages import KeyMap
@@ -48,7 +48,7 @@ def findings_of(decided: Decided, keys: KeyMap) -> Iterator[Finding]:
         yield Finding(keys.to_source(entry.key), State.EXTRA, -1, entry.size)
 
 
-class Summary:
+class FolderSummary:
     """Counts by folder, in bounded memory, however many folders there are.
 
     If there are too many, the folders with the most folders in them are closed: each is then
@@ -56,10 +56,10 @@ class Summary:
     """
 
     def __init__(self, limit: int = FOLDERS) -> None:
-        self.total = Tally()
+        self.total = StateTally()
         self._limit = limit
         # What lies directly in each folder, and what lies below it if it is closed.
-        self._tallies: dict[str, Tally] = {"": Tally()}
+        self._tallies: dict[str, StateTally] = {"": StateTally()}
         self._closed: set[str] = set()
         # By how many letters the folders at the top are grouped. None: they are not.
         self._letters: int | None = None
@@ -83,31 +83,31 @@ class Summary:
             self.total.add(state, items, size)
             self._tally(folder).add(state, items, size)
 
-    def folders(self) -> dict[str, list[Folder]]:
+    def folders(self) -> dict[str, list[FolderTally]]:
         """The folders by the path of the folder that they are in, with the worst first. The counts
         of each include the folders in it."""
-        sums: dict[str, Tally] = {}
+        sums: dict[str, StateTally] = {}
         parents: dict[str, str] = {}
         for path, tally in self._tallies.items():
             for parent, each in self._way(path):
                 parents[each] = parent
-                sums.setdefault(each, Tally()).merge(tally)
-        found: dict[str, list[Folder]] = {}
+                sums.setdefault(each, StateTally()).merge(tally)
+        found: dict[str, list[FolderTally]] = {}
         inside = Counter(parents.values())
         for path, parent in parents.items():
-            found.setdefault(parent, []).append(Folder(path, sums[path], inside[path] > 0))
+            found.setdefault(parent, []).append(FolderTally(path, sums[path], inside[path] > 0))
         for folders in found.values():
             folders.sort(key=lambda each: (not each.tally.differs, each.path))
         return found
 
-    def _tally(self, path: str) -> Tally:
+    def _tally(self, path: str) -> StateTally:
         path = self._known(path)
         if path not in self._tallies and len(self._tallies) >= self._limit:
             # Much at once, because it takes a while.
             while len(self._tallies) > self._limit // 2:
                 self._narrow()
             path = self._known(path)
-        return self._tallies.setdefault(path, Tally())
+        return self._tallies.setdefault(path, StateTally())
 
     def _known(self, path: str) -> str:
         """The folder in which this one is counted."""
@@ -145,9 +145,9 @@ class Summary:
                 most = LETTERS if self._letters is None else self._letters - 1
                 fitting = (n for n in range(most, 0, -1) if len({e[:n] for e in top}) <= room)
                 self._letters = next(fitting, 0)
-        before, self._tallies = self._tallies, {"": Tally()}
+        before, self._tallies = self._tallies, {"": StateTally()}
         for path, tally in before.items():
-            self._tallies.setdefault(self._known(path), Tally()).merge(tally)
+            self._tallies.setdefault(self._known(path), StateTally()).merge(tally)
         self._closed &= self._tallies.keys()
 
 

@@ -8,12 +8,12 @@ from dth.core.errors import UsageError
 from dth.core.plugin import Process
 from dth.core.ports.findings import Finding
 from dth.objects.compare.comparison import Comparison
-from dth.objects.compare.findings import Summary, findings_of, leave_unjudged
+from dth.objects.compare.findings import FolderSummary, findings_of, leave_unjudged
 from dth.objects.compare.merge import Policy
 from dth.objects.parameters import S3Parameters
 from dth.objects.task import opened, shared_rates
 
-# The counts are written at least this often, and the findings at most so many at once.
+# The counts are written at least this often, and at most this many findings at once.
 SECONDS = 1.0
 AT_ONCE = 5000
 
@@ -22,7 +22,7 @@ async def compare(process: Process) -> dict[str, Any]:
     """The notes and the counts of a comparison. `process.asked` is from `how`."""
     parameters = comparable(process.parameters, process.asked)
     sample = float(process.asked["sample"])
-    summary, waiting, written = Summary(), list[Finding](), time.monotonic()
+    summary, waiting, written = FolderSummary(), list[Finding](), time.monotonic()
     with process.open_platform() as platform, process.open_findings() as findings:
         await platform.limits.set_rates(shared_rates(parameters))
         async with opened(parameters, process.secrets, platform.limits) as route:

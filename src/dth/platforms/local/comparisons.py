@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from dth.core.errors import Conflict, HubError, NotFound, full_disk
-from dth.core.ports.findings import Finding, Folder, State, Tally
-from dth.hub.ports import Comparison
+from dth.core.ports.findings import Finding, FolderTally, State, StateTally
+from dth.hub.ports import ComparisonJob
 from dth.platforms.local.findings import FINDINGS_FILE, LocalFindings
 from dth.platforms.local.foreground import ASKED
 from dth.platforms.local.hub_database import HubDatabase
@@ -40,46 +40,50 @@ class LocalComparisons:
         self._database = database
         self._folder = folder
         self._nursery = nursery
-        self._running: dict[str, asyncio.Task[None]] = {}
+        # By id: the process, and what follows when it has ended, which nothing interrupts.
+        self._running: dict[str, tuple[asyncio.Task[dict[str, Any]], asyncio.Task[None]]] = {}
+        self._closing = False
         self._reading = asyncio.Semaphore(OPEN)
 
-    async def start(self, started: Comparison, parameters: Mapping[str, Any]) -> None:
+    async def start(self, started: ComparisonJob, parameters: Mapping[str, Any]) -> None:
         if len(self._running) >= AT_ONCE:
             raise Conflict(
                 f"{AT_ONCE} comparisons are running already; wait for one, or cancel one"
             )
         await self._prune()
         await self._database.write(_add, started)
-        given = {**parameters, ASKED: started.asked}
-        running = asyncio.create_task(self._run(started, given), name=f"comparison {started.id}")
-        self._running[started.id] = running
-        running.add_done_callback(lambda _: self._running.pop(started.id, None))
+        process = JobProcess(self._nursery, self._folder / started.id, KIND, KIND, {})
+        work = asyncio.create_task(process.result({**parameters, ASKED: started.asked}))
+        ending = asyncio.create_task(self._follow(started, work))
+        self._running[started.id] = work, ending
+        ending.add_done_callback(lambda _: self._running.pop(started.id, None))
 
-    async def get(self, id: str) -> Comparison:
+    async def get(self, id: str) -> ComparisonJob:
         found = await self._database.read(_get, id)
         if found is None:
             raise NotFound(f"there is no comparison {id!r}; they are kept for 30 days")
         return found
 
-    async def find(self, task: str = "", count: int = 20) -> list[Comparison]:
+    async def find(self, task: str = "", count: int = 20) -> list[ComparisonJob]:
         return await self._database.read(_find, task, count)
 
     async def cancel(self, id: str) -> None:
         await self.get(id)
-        if running := self._running.get(id):
-            running.cancel("cancelled")
-            await asyncio.gather(running, return_exceptions=True)
+        if id in self._running:
+            work, ending = self._running[id]
+            work.cancel()
+            await asyncio.shield(ending)
 
     async def remove(self, id: str) -> None:
         await self.cancel(id)
         await asyncio.to_thread(shutil.rmtree, self._folder / id, ignore_errors=True)
         await self._database.write(_remove, id)
 
-    async def tally(self, id: str) -> Tally:
+    async def tally(self, id: str) -> StateTally:
         async with self._findings(id) as findings:
-            return await findings.tally() if findings else Tally()
+            return await findings.tally() if findings else StateTally()
 
-    async def folders(self, id: str, parent: str, limit: int) -> list[Folder]:
+    async def folders(self, id: str, parent: str, limit: int) -> list[FolderTally]:
         async with self._findings(id) as findings:
             return await findings.folders(parent, limit) if findings else []
 
@@ -105,10 +109,11 @@ class LocalComparisons:
         await self._database.write(_interrupt)
 
     async def close(self) -> None:
+        self._closing = True
         running = list(self._running.values())
-        for each in running:
-            each.cancel("closed")
-        await asyncio.gather(*running, return_exceptions=True)
+        for work, _ in running:
+            work.cancel()
+        await asyncio.gather(*(ending for _, ending in running))
 
     @asynccontextmanager
     async def _findings(self, id: str) -> AsyncIterator[LocalFindings | None]:
@@ -125,17 +130,14 @@ class LocalComparisons:
             finally:
                 await asyncio.to_thread(findings.close)
 
-    async def _run(self, started: Comparison, parameters: Mapping[str, Any]) -> None:
-        state = self._folder / started.id
-        process = JobProcess(self._nursery, state, KIND, KIND, {})
+    async def _follow(self, started: ComparisonJob, work: asyncio.Task[dict[str, Any]]) -> None:
+        """Keep what becomes of a comparison."""
         try:
-            started.result = await process.result(parameters)
+            started.result = await work
             started.state = "DONE"
-        except asyncio.CancelledError as ended:
-            if ended.args == ("closed",):
-                started.state, started.error = "INTERRUPTED", INTERRUPTED
-            else:
-                started.state = "CANCELLED"
+        except asyncio.CancelledError:
+            started.state = "INTERRUPTED" if self._closing else "CANCELLED"
+            started.error = INTERRUPTED if self._closing else ""
         except HubError as error:
             started.state, started.error = "FAILED", str(error)
         except Exception as error:
@@ -144,7 +146,7 @@ class LocalComparisons:
                 log.exception("comparison %s failed by a defect", started.id)
                 name = type(error).__name__
                 started.error = f"internal error: {name}; see the hub's log"
-        await asyncio.to_thread(_keep_findings, state)
+        await asyncio.to_thread(_keep_findings, self._folder / started.id)
         started.ended = time.time()
         await self._database.write(_end, started)
 
@@ -162,20 +164,20 @@ def _keep_findings(state: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _add(connection: Connection, started: Comparison) -> None:
+def _add(connection: Connection, started: ComparisonJob) -> None:
     connection.execute(insert(comparison).values(_row(started)))
 
 
-def _end(connection: Connection, ended: Comparison) -> None:
+def _end(connection: Connection, ended: ComparisonJob) -> None:
     connection.execute(update(comparison).where(comparison.c.id == ended.id).values(_row(ended)))
 
 
-def _get(connection: Connection, id: str) -> Comparison | None:
+def _get(connection: Connection, id: str) -> ComparisonJob | None:
     row = connection.execute(select(comparison).where(comparison.c.id == id)).first()
     return _comparison(row) if row else None
 
 
-def _find(connection: Connection, task: str, count: int) -> list[Comparison]:
+def _find(connection: Connection, task: str, count: int) -> list[ComparisonJob]:
     query = select(comparison).order_by(comparison.c.started.desc()).limit(count)
     if task:
         query = query.where(comparison.c.task == task)
@@ -198,12 +200,12 @@ def _interrupt(connection: Connection) -> None:
     connection.execute(update(comparison).where(comparison.c.state == "RUNNING").values(values))
 
 
-def _row(of: Comparison) -> dict[str, Any]:
+def _row(of: ComparisonJob) -> dict[str, Any]:
     jsons = {name: json.dumps(getattr(of, name)) for name in ("parameters", "asked", "result")}
     return asdict(of) | jsons
 
 
-def _comparison(row: Any) -> Comparison:
+def _comparison(row: Any) -> ComparisonJob:
     values = dict(row._mapping)
     jsons = {name: json.loads(values[name]) for name in ("parameters", "asked", "result")}
-    return Comparison(**values | jsons)
+    return ComparisonJob(**values | jsons)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from dth.core.ports.findings import KEPT, Finding, Folder, State, Tally
+from dth.core.ports.findings import KEPT, Finding, FolderTally, State, StateTally
 from dth.platforms.local.bulk import insert_rows
 from dth.platforms.local.database import Connection, Database
 from dth.platforms.local.encoding import from_blob, to_blob, to_line
@@ -58,13 +58,13 @@ class LocalFindings:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def add(self, findings: Sequence[Finding], tally: Tally) -> None:
+    async def add(self, findings: Sequence[Finding], tally: StateTally) -> None:
         await self._database.write(_add, findings, tally)
 
-    async def end(self, folders: Mapping[str, Iterable[Folder]]) -> None:
+    async def end(self, folders: Mapping[str, Iterable[FolderTally]]) -> None:
         await self._database.write(_end, folders)
 
-    async def tally(self) -> Tally:
+    async def tally(self) -> StateTally:
         """The counts so far."""
         return await self._database.read(_tally)
 
@@ -81,12 +81,12 @@ class LocalFindings:
         these."""
         return await self._database.read(_page, states or KEPT, prefix, keys, after, limit)
 
-    async def folders(self, parent: str, limit: int) -> list[Folder]:
+    async def folders(self, parent: str, limit: int) -> list[FolderTally]:
         """The folders in this one, the worst first. Empty until the comparison has ended."""
         return await self._database.read(_folders, parent, limit)
 
 
-def _add(connection: Connection, findings: Sequence[Finding], tally: Tally) -> None:
+def _add(connection: Connection, findings: Sequence[Finding], tally: StateTally) -> None:
     insert_rows(
         connection,
         "INSERT OR REPLACE INTO finding (key, state, size, dest_size, etag, why) VALUES",
@@ -98,7 +98,7 @@ def _add(connection: Connection, findings: Sequence[Finding], tally: Tally) -> N
     connection.execute("INSERT OR REPLACE INTO tally VALUES (1, ?)", (json.dumps(tally.as_dict()),))
 
 
-def _end(connection: Connection, folders: Mapping[str, Iterable[Folder]]) -> None:
+def _end(connection: Connection, folders: Mapping[str, Iterable[FolderTally]]) -> None:
     connection.execute("DELETE FROM folder")
     connection.executemany(
         "INSERT INTO folder VALUES (?, ?, ?, ?, ?)",
@@ -116,9 +116,9 @@ def _end(connection: Connection, folders: Mapping[str, Iterable[Folder]]) -> Non
     )
 
 
-def _tally(connection: Connection) -> Tally:
+def _tally(connection: Connection) -> StateTally:
     row = connection.execute("SELECT tally FROM tally").fetchone()
-    return Tally.read(json.loads(row[0])) if row else Tally()
+    return StateTally.read(json.loads(row[0])) if row else StateTally()
 
 
 def _page(
@@ -156,12 +156,12 @@ def _after_all(prefix: bytes) -> bytes:
     return rest[:-1] + bytes([rest[-1] + 1]) if rest else b""
 
 
-def _folders(connection: Connection, parent: str, limit: int) -> list[Folder]:
+def _folders(connection: Connection, parent: str, limit: int) -> list[FolderTally]:
     rows = connection.execute(
         "SELECT path, tally, parts FROM folder WHERE parent = ? ORDER BY place LIMIT ?",
         (to_blob(parent), limit),
     )
     return [
-        Folder(from_blob(path), Tally.read(json.loads(tally)), bool(parts))
+        FolderTally(from_blob(path), StateTally.read(json.loads(tally)), bool(parts))
         for path, tally, parts in rows
     ]
