@@ -101,6 +101,8 @@ def test_what_differs_is_found_by_state_folder_and_prefix(
     assert findings(hub, found["id"], prefix="in/", states=["DIFFERENT", "EXTRA"]) == {
         "in/other": "DIFFERENT"
     }
+    twice = hub.call(FINDINGS, id=found["id"], states=["EXTRA", "EXTRA"])["items"]
+    assert [each["key"] for each in twice] == ["extra/x"]
     [other] = hub.call(FINDINGS, id=found["id"], prefix="in/o")["items"]
     assert (other["size"], other["destSize"], other["reason"]) == (2, 1, "size")
     [extra] = hub.call(FINDINGS, id=found["id"], prefix="extra")["items"]

@@ -491,7 +491,8 @@ class ComparisonJob:
 
 
 class Comparisons(Protocol):
-    """Starts comparisons, and keeps what they find for 30 days: at most the newest hundred."""
+    """Starts comparisons, and keeps what they find for 30 days: at most the newest hundred. Only a
+    hub on one machine has them."""
 
     async def start(self, comparison: ComparisonJob, parameters: Mapping[str, Any]) -> None:
         """Start it where the workers run, with their permissions. `parameters`: for its process.

@@ -125,7 +125,7 @@ async def list_findings(
     most = within("limit", limit, MAX_FINDINGS)
     found = await rules.of(call.ports).page(
         id,
-        states=[State(state) for state in states or ()],
+        states=_states(states),
         prefix=prefix,
         after=key_of(next_token),
         limit=most,
@@ -200,7 +200,7 @@ async def copy_findings(
     comparisons = rules.of(call.ports)
     comparison = await comparisons.get(id)
     choice = rules.FindingFilter(
-        tuple(State(state) for state in states or ()),
+        _states(states),
         prefix,
         tuple(await _as_kept(comparisons, id, keys or [])),
     )
@@ -241,6 +241,10 @@ async def _answer(comparisons: Comparisons, of: ComparisonJob) -> ComparisonAnsw
         filtered=of.result.get("filtered", 0),
         counts=ComparedCount.all_of(tally),
     )
+
+
+def _states(given: list[str] | None) -> tuple[State, ...]:
+    return tuple(State(state) for state in dict.fromkeys(given or ()))
 
 
 def _known(size: int) -> int | None:
