@@ -35,7 +35,7 @@ const QUICK = 1_000; // milliseconds between looks while it runs
 
 /** One comparison: what it says, where the differences are, and what can be done about them. */
 export function ComparisonDetail() {
-  const { id = '' } = useParams();
+  const { comparison: id = '' } = useParams();
   return <Detail key={id} id={id} />;
 }
 

@@ -56,7 +56,7 @@ const answers = (comparison: object = {}, more: Answers = {}): Answers => ({
 });
 const detail = (comparison: object = {}, role: 'viewer' | 'admin' = 'admin') =>
   renderPage(
-    { path: '/comparisons/:id', element: <ComparisonDetail /> },
+    { path: '/comparisons/:comparison', element: <ComparisonDetail /> },
     `/comparisons/${ID}`,
     answers(comparison),
     role,
