@@ -8,6 +8,7 @@ of their own.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,10 @@ PAGES = (
         for tab in ("details", "engine", "runs", "objects", "monitoring", "options")
     ),
     "/tasks/IMAGES/edit",
+    "/comparisons",
+    "/comparisons/create",
+    "/comparisons/create?task=TASK",
+    "/comparisons/COMPARISON",
     "/stores",
     "/secrets",
     "/users",
@@ -164,4 +169,8 @@ def pages(console: Console, source: Side, dest: Side) -> Iterator[list[str]]:
         )
         console.hub.wait(task, "DONE")
         console.hub.wait(images, "DONE")
-        yield [path.replace("TASK", task).replace("IMAGES", images) for path in PAGES]
+        compared = console.hub.call(
+            "mutation ($task: ID) { compare(task: $task) { id } }", task=task
+        )["id"]
+        names = {"TASK": task, "IMAGES": images, "COMPARISON": compared}
+        yield [re.sub(r"[A-Z]{4,}", lambda name: names[name[0]], path) for path in PAGES]

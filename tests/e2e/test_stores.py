@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tests.e2e.console import Console
 
 
-def picture(page: Page, name: str) -> None:
+def picture(page: Page, name: str, *, whole: bool = False) -> None:
     """A screenshot, where somebody wants to look at it."""
     if folder := os.environ.get("DTH_PICTURES"):
-        page.screenshot(path=Path(folder) / f"{name}.png")
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
 
 
 def make_store(console: Console, name: str, side: Side) -> None:

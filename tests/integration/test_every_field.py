@@ -46,6 +46,7 @@ class World:
         hub.wait(self.done, "DONE")
         self.waiting = self.task()
         self.following = self.task(srcEvent="Create")
+        self.comparison = self.compared()
         self.job = hub.call(
             "mutation ($i: CreateTaskInput!) { preflight(input: $i) { id } }", i=self.input()
         )["id"]
@@ -80,6 +81,14 @@ class World:
         made = self.task()
         self.hub.do("stopTask", made)
         self.hub.wait(made, "STOPPED")
+        return made
+
+    def compared(self) -> str:
+        """A comparison that found something and has ended."""
+        _wait_for_comparisons(self)
+        query = "mutation ($i: CreateTaskInput!) { compare(input: $i) { id } }"
+        made = str(self.hub.call(query, i=self.input())["id"])
+        _wait_for_comparisons(self)
         return made
 
     def secret(self) -> str:
@@ -191,6 +200,11 @@ ROWS: dict[str, Row] = {
     "imageHistory": Row(VIEWER, lambda w: {"id": w.done, "key": "a:v1"}),
     "failureGroups": Row(VIEWER, lambda w: {"id": w.done}),
     "getJob": Row(VIEWER, lambda w: {"id": w.job}),
+    "listComparisons": Row(VIEWER, lambda w: {"task": w.done}, bad={"count": 101}),
+    "getComparison": Row(VIEWER, lambda w: {"id": w.comparison}),
+    "listComparedFolders": Row(VIEWER, lambda w: {"id": w.comparison, "path": "a/"}),
+    "listFindings": Row(VIEWER, lambda w: {"id": w.comparison}, bad={"nextToken": "?"}),
+    "getComparisonCertificate": Row(VIEWER, lambda w: {"id": w.comparison}),
     "getCertificate": Row(VIEWER, lambda w: {"id": w.done, "run": 1}),
     "listTaskParameters": Row(VIEWER, lambda w: {"type": "S3EC2"}),
     "exportTask": Row(VIEWER, lambda w: {"id": w.done}),
@@ -231,6 +245,15 @@ ROWS: dict[str, Row] = {
     "forecast": Row(OPERATOR, lambda w: {"input": w.input()}, bad=NO_TYPE),
     "testConnection": Row(OPERATOR, lambda w: {"input": w.input(), "side": "SOURCE"}, bad=NO_TYPE),
     "certify": Row(VIEWER, lambda w: {"id": w.done, "run": 1}, bad={"run": 9}),
+    "compare": Row(
+        OPERATOR,
+        lambda w: {"input": w.input(), "policy": "size"},
+        {"task": NOBODY, "input": None},
+        {"policy": "always"},
+    ),
+    "cancelComparison": Row(OPERATOR, lambda w: {"id": w.comparison}),
+    "deleteComparison": Row(OPERATOR, lambda w: {"id": w.compared()}),
+    "copyFindings": Row(OPERATOR, lambda w: {"id": w.compared()}, bad={"states": ["EXTRA"]}),
     "createSecret": Row(
         OPERATOR, lambda w: {"name": w.name(), "value": KEYS}, bad={"value": "no JSON"}
     ),
@@ -329,6 +352,8 @@ def _succeeds(world: World, name: str, row: Row, role: Role) -> None:
     given = row.good(world)
     if name in JOBS:
         _wait_for_jobs(world)
+    if name == "compare":
+        _wait_for_comparisons(world)
     before, _ = world.audited()
     answer = world.ask(name, given, role)
     assert "errors" not in answer, (name, role, answer)
@@ -441,3 +466,8 @@ def _anything(name: str) -> dict[str, Any]:
 def _wait_for_jobs(world: World) -> None:
     """Only some run at one time."""
     wait_for(lambda: not list((world.hub.data / "jobs").glob("*")))
+
+
+def _wait_for_comparisons(world: World) -> None:
+    query = "{ listComparisons(count: 100) { state } }"
+    wait_for(lambda: all(each["state"] != "RUNNING" for each in world.hub.call(query)))

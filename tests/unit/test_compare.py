@@ -194,7 +194,7 @@ def test_the_merge_equals_a_naive_one(
     assert {p.source.key for p in batch.doubtful} == {
         k for k, v in verdicts.items() if v is Verdict.DOUBT
     }
-    assert set(batch.extra) == {
+    assert {entry.key for entry in batch.extra} == {
         "to/" + k for k in dest.keys() - source.keys() if keep is None or "a" not in k
     }
     counts = batch.counts

@@ -15,6 +15,7 @@ import pytest
 from dth.core.errors import BeingSetUp, HubError, StateError
 from dth.platforms.local import databases
 from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.job_process import JobProcess
 from dth.platforms.local.jobs import LocalJobs
 from dth.platforms.local.keeper import Bounds, Keeper
 from dth.platforms.local.platform import open_platform
@@ -99,7 +100,7 @@ async def test_a_job_that_ends_by_a_defect_has_failed(
         async def broken(*_: object) -> dict[str, Any]:
             raise RuntimeError("a defect")
 
-        monkeypatch.setattr(jobs, "_result", broken)
+        monkeypatch.setattr(JobProcess, "result", broken)
         started = await jobs.start("preflight", {})
         await asyncio.gather(*jobs._running)
         job = await jobs.get(started.id)

@@ -42,7 +42,7 @@ class Result:
     def commit(self, batch: Batch) -> None:
         self.batches += 1
         self.transfer += [pick.source.key for pick in batch.transfer]
-        self.extra += batch.extra
+        self.extra += [entry.key for entry in batch.extra]
         self.cursors |= {cursor.id: cursor for cursor in batch.cursors}
         self.listed += batch.counts.listed
         self.same += batch.counts.same

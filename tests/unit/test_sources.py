@@ -108,7 +108,7 @@ def test_overlapping_prefixes_hold_every_key_once(
         transfer, extra = [], []
         async for batch in sweep:
             transfer += [p.source.key for p in batch.transfer]
-            extra += batch.extra
+            extra += [entry.key for entry in batch.extra]
         spool.close()
 
         def wanted(key: str) -> bool:

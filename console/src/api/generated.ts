@@ -84,6 +84,39 @@ export type RecordStatus =
   | 'FAILED'
   | 'CANCELLED';
 
+export type ComparisonState =
+  | 'RUNNING'
+  | 'DONE'
+  | 'FAILED'
+  | 'CANCELLED'
+  /** The hub ended while it ran. */
+  | 'INTERRUPTED';
+
+export type ComparisonVerdict =
+  | 'SAME'
+  /** The same, but of some objects only size or time was compared. */
+  | 'UNPROVEN'
+  | 'DIFFERENT'
+  /** No difference was found, but some objects could not be compared. */
+  | 'UNDECIDED'
+  /** There was nothing to compare. */
+  | 'EMPTY';
+
+export type FindingState =
+  | 'SAME'
+  /** The same by size or time; what the policy asks for was not compared. */
+  | 'UNPROVEN'
+  | 'MISSING'
+  | 'DIFFERENT'
+  /** Only at the destination. */
+  | 'EXTRA'
+  /** Missing or different, and archived at the source. */
+  | 'ARCHIVED'
+  /** On both sides, but it could not be compared as the policy asks. */
+  | 'UNVERIFIED'
+  /** A side refused it. */
+  | 'UNREADABLE';
+
 export type Side =
   | 'SOURCE'
   | 'DESTINATION';
@@ -258,6 +291,95 @@ export type AdminAuditQueryVariables = Exact<{
 
 
 export type AdminAuditQuery = { listAudit: { total: number, items: Array<{ id: number, at: string | null, who: string, via: string, what: string, target: string, detail: string, outcome: string }> } };
+
+export type ComparisonRowFragment = { id: string, task: string, type: TaskType | null, source: string, destination: string, policy: string, sample: number, createdBy: string, state: ComparisonState, verdict: ComparisonVerdict | null, startedAt: string | null, endedAt: string | null, error: string, notes: Array<string>, filtered: number, counts: Array<{ state: FindingState, objects: number, bytes: number }> };
+
+export type ComparisonsQueryVariables = Exact<{
+  task?: string | number | null | undefined;
+  count?: number | null | undefined;
+}>;
+
+
+export type ComparisonsQuery = { hubInfo: { compares: boolean }, listComparisons: Array<{ id: string, task: string, type: TaskType | null, source: string, destination: string, policy: string, sample: number, createdBy: string, state: ComparisonState, verdict: ComparisonVerdict | null, startedAt: string | null, endedAt: string | null, error: string, notes: Array<string>, filtered: number, counts: Array<{ state: FindingState, objects: number, bytes: number }> }> };
+
+export type ComparisonHubQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type ComparisonHubQuery = { hubInfo: { compares: boolean } };
+
+export type ComparisonDetailQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type ComparisonDetailQuery = { getComparison: { id: string, task: string, type: TaskType | null, source: string, destination: string, policy: string, sample: number, createdBy: string, state: ComparisonState, verdict: ComparisonVerdict | null, startedAt: string | null, endedAt: string | null, error: string, notes: Array<string>, filtered: number, counts: Array<{ state: FindingState, objects: number, bytes: number }> } };
+
+export type ComparedFoldersQueryVariables = Exact<{
+  id: string | number;
+  path?: string | null | undefined;
+}>;
+
+
+export type ComparedFoldersQuery = { listComparedFolders: Array<{ path: string, folders: boolean, counts: Array<{ state: FindingState, objects: number, bytes: number }> }> };
+
+export type FindingsQueryVariables = Exact<{
+  id: string | number;
+  states?: Array<FindingState> | FindingState | null | undefined;
+  prefix?: string | null | undefined;
+  limit?: number | null | undefined;
+  nextToken?: string | null | undefined;
+}>;
+
+
+export type FindingsQuery = { listFindings: { nextToken: string | null, items: Array<{ key: string, state: FindingState, size: number | null, destSize: number | null, etag: string, reason: string }> } };
+
+export type ComparisonCertificateQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type ComparisonCertificateQuery = { getComparisonCertificate: string };
+
+export type ComparisonTaskQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type ComparisonTaskQuery = { getTask: { id: string, type: TaskType | null, description: string | null, source: string | null, destination: string | null } | null };
+
+export type CompareMutationVariables = Exact<{
+  task?: string | number | null | undefined;
+  input?: CreateTaskInput | null | undefined;
+  policy?: string | null | undefined;
+  sample?: number | null | undefined;
+}>;
+
+
+export type CompareMutation = { compare: { id: string } };
+
+export type CancelComparisonMutationVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type CancelComparisonMutation = { cancelComparison: { id: string, state: ComparisonState } };
+
+export type DeleteComparisonMutationVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type DeleteComparisonMutation = { deleteComparison: { id: string } };
+
+export type CopyFindingsMutationVariables = Exact<{
+  id: string | number;
+  states?: Array<FindingState> | FindingState | null | undefined;
+  prefix?: string | null | undefined;
+  keys?: Array<string> | string | null | undefined;
+}>;
+
+
+export type CopyFindingsMutation = { copyFindings: { id: string } | null };
 
 export type CreateHubQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -682,6 +804,30 @@ export const TaskRowFragmentDoc = new TypedDocumentString(`
   }
 }
     `, {"fragmentName":"TaskRow"}) as unknown as TypedDocumentString<TaskRowFragment, unknown>;
+export const ComparisonRowFragmentDoc = new TypedDocumentString(`
+    fragment ComparisonRow on Comparison {
+  id
+  task
+  type
+  source
+  destination
+  policy
+  sample
+  createdBy
+  state
+  verdict
+  startedAt
+  endedAt
+  error
+  notes
+  filtered
+  counts {
+    state
+    objects
+    bytes
+  }
+}
+    `, {"fragmentName":"ComparisonRow"}) as unknown as TypedDocumentString<ComparisonRowFragment, unknown>;
 export const LedgerFragmentDoc = new TypedDocumentString(`
     fragment Ledger on Counts {
   listed
@@ -904,6 +1050,151 @@ export const AdminAuditDocument = new TypedDocumentString(`
   }
 }
     `) as unknown as TypedDocumentString<AdminAuditQuery, AdminAuditQueryVariables>;
+export const ComparisonsDocument = new TypedDocumentString(`
+    query Comparisons($task: ID, $count: Int) {
+  hubInfo {
+    compares
+  }
+  listComparisons(task: $task, count: $count) {
+    ...ComparisonRow
+  }
+}
+    fragment ComparisonRow on Comparison {
+  id
+  task
+  type
+  source
+  destination
+  policy
+  sample
+  createdBy
+  state
+  verdict
+  startedAt
+  endedAt
+  error
+  notes
+  filtered
+  counts {
+    state
+    objects
+    bytes
+  }
+}`) as unknown as TypedDocumentString<ComparisonsQuery, ComparisonsQueryVariables>;
+export const ComparisonHubDocument = new TypedDocumentString(`
+    query ComparisonHub {
+  hubInfo {
+    compares
+  }
+}
+    `) as unknown as TypedDocumentString<ComparisonHubQuery, ComparisonHubQueryVariables>;
+export const ComparisonDetailDocument = new TypedDocumentString(`
+    query ComparisonDetail($id: ID!) {
+  getComparison(id: $id) {
+    ...ComparisonRow
+  }
+}
+    fragment ComparisonRow on Comparison {
+  id
+  task
+  type
+  source
+  destination
+  policy
+  sample
+  createdBy
+  state
+  verdict
+  startedAt
+  endedAt
+  error
+  notes
+  filtered
+  counts {
+    state
+    objects
+    bytes
+  }
+}`) as unknown as TypedDocumentString<ComparisonDetailQuery, ComparisonDetailQueryVariables>;
+export const ComparedFoldersDocument = new TypedDocumentString(`
+    query ComparedFolders($id: ID!, $path: String) {
+  listComparedFolders(id: $id, path: $path) {
+    path
+    folders
+    counts {
+      state
+      objects
+      bytes
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<ComparedFoldersQuery, ComparedFoldersQueryVariables>;
+export const FindingsDocument = new TypedDocumentString(`
+    query Findings($id: ID!, $states: [FindingState!], $prefix: String, $limit: Int, $nextToken: String) {
+  listFindings(
+    id: $id
+    states: $states
+    prefix: $prefix
+    limit: $limit
+    nextToken: $nextToken
+  ) {
+    nextToken
+    items {
+      key
+      state
+      size
+      destSize
+      etag
+      reason
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<FindingsQuery, FindingsQueryVariables>;
+export const ComparisonCertificateDocument = new TypedDocumentString(`
+    query ComparisonCertificate($id: ID!) {
+  getComparisonCertificate(id: $id)
+}
+    `) as unknown as TypedDocumentString<ComparisonCertificateQuery, ComparisonCertificateQueryVariables>;
+export const ComparisonTaskDocument = new TypedDocumentString(`
+    query ComparisonTask($id: ID!) {
+  getTask(id: $id) {
+    id
+    type
+    description
+    source
+    destination
+  }
+}
+    `) as unknown as TypedDocumentString<ComparisonTaskQuery, ComparisonTaskQueryVariables>;
+export const CompareDocument = new TypedDocumentString(`
+    mutation Compare($task: ID, $input: CreateTaskInput, $policy: String, $sample: Float) {
+  compare(task: $task, input: $input, policy: $policy, sample: $sample) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<CompareMutation, CompareMutationVariables>;
+export const CancelComparisonDocument = new TypedDocumentString(`
+    mutation CancelComparison($id: ID!) {
+  cancelComparison(id: $id) {
+    id
+    state
+  }
+}
+    `) as unknown as TypedDocumentString<CancelComparisonMutation, CancelComparisonMutationVariables>;
+export const DeleteComparisonDocument = new TypedDocumentString(`
+    mutation DeleteComparison($id: ID!) {
+  deleteComparison(id: $id) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<DeleteComparisonMutation, DeleteComparisonMutationVariables>;
+export const CopyFindingsDocument = new TypedDocumentString(`
+    mutation CopyFindings($id: ID!, $states: [FindingState!], $prefix: String, $keys: [String!]) {
+  copyFindings(id: $id, states: $states, prefix: $prefix, keys: $keys) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<CopyFindingsMutation, CopyFindingsMutationVariables>;
 export const CreateHubDocument = new TypedDocumentString(`
     query CreateHub {
   hubInfo {

@@ -1,7 +1,7 @@
 import type { Role } from '../api/generated';
 import type { Handle } from './handle';
 
-type Page = Exclude<Handle['crumb'], 'edit' | 'task'>;
+type Page = Exclude<Handle['crumb'], 'edit' | 'task' | 'comparison'>;
 
 /** The pages that have an address of their own, for the navigation and the search. */
 export const PAGES: readonly { page: Page; href: string; role?: Role; administration?: true }[] = [
@@ -9,6 +9,7 @@ export const PAGES: readonly { page: Page; href: string; role?: Role; administra
   { page: 'tasks', href: '/tasks' },
   { page: 'create', href: '/tasks/create', role: 'operator' },
   { page: 'quick', href: '/tasks/quick', role: 'operator' },
+  { page: 'comparisons', href: '/comparisons' },
   { page: 'stores', href: '/stores' },
   { page: 'secrets', href: '/secrets', administration: true },
   { page: 'users', href: '/users', role: 'admin', administration: true },

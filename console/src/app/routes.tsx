@@ -47,6 +47,30 @@ export const pages: RouteObject[] = [
     ],
   },
   {
+    path: 'comparisons',
+    handle: handle('comparisons'),
+    children: [
+      {
+        index: true,
+        lazy: async () => ({ Component: (await import('../pages/compare/Comparisons')).Comparisons }),
+      },
+      {
+        path: 'create',
+        handle: handle('compare', 'operator'),
+        lazy: async () => ({
+          Component: (await import('../pages/compare/StartComparison')).StartComparison,
+        }),
+      },
+      {
+        path: ':comparison',
+        handle: handle('comparison'),
+        lazy: async () => ({
+          Component: (await import('../pages/compare/ComparisonDetail')).ComparisonDetail,
+        }),
+      },
+    ],
+  },
+  {
     path: 'stores',
     handle: handle('stores'),
     lazy: async () => ({ Component: (await import('../pages/Stores')).Stores }),

@@ -30,6 +30,8 @@ export interface TaskPlugin {
   tabs: Readonly<Record<string, ComponentType<TabProps>>>;
   /** The page of the stores that its tasks name, where they name stores. */
   Stores?: ComponentType;
+  /** Where both sides of its tasks can be compared: the parameters that two places have besides those of `quick`. */
+  compares?: Readonly<Record<string, string>>;
   /** Counts of a run that mean something for this kind, beside those of all kinds. */
   counts: readonly ('archived' | 'verified')[];
 }

@@ -8,11 +8,13 @@ from typing import Any, TextIO
 
 import click
 
-from dth.cli.display import INCOMPLETE, amount, shown, table, verified_words
+from dth.cli.compared import VERDICTS, WORDS
+from dth.cli.display import INCOMPLETE, amount, counted, shown, table, verified_words
 from dth.cli.report import text_of_cell
 from dth.core.errors import UsageError
 from dth.core.plugins import verifies
-from dth.hub.certificate import digest_of, digested, fingerprint, read, verify
+from dth.core.ports.findings import ComparisonVerdict, State
+from dth.hub.certificate import COMPARISON_FORMAT, digest_of, digested, fingerprint, read, verify
 
 MAX_CERTIFICATE = 16 * 1024 * 1024  # bytes
 PUBLIC_KEY_HELP = "The hub's public key, as you know it from elsewhere (base64)."
@@ -34,13 +36,20 @@ def verify_certificate(file: Path, public_key: str | None, report: Path | None) 
     """
     document = read(_bytes_of(file))
     problem = verify(document, public_key=public_key)
+    compares = document["format"] == COMPARISON_FORMAT
+    if compares and report:
+        raise UsageError("--report: this is the certificate of a comparison, which has no digest")
     if not problem and report:
         problem = _compare(document, report)
     if problem:
         click.echo(f"dth: {shown(str(file))} does not hold: {shown(problem)}", err=True)
         return 1
     click.echo("The certificate holds.")
-    table(_summary(document, pinned=public_key is not None, compared=report is not None))
+    pinned = public_key is not None
+    if compares:
+        table(_comparison(document, pinned=pinned))
+    else:
+        table(_summary(document, pinned=pinned, compared=report is not None))
     if public_key is None:
         click.echo(
             "Anybody can sign with a key of their own: compare it with the hub's, or give that "
@@ -62,7 +71,6 @@ def _bytes_of(file: Path) -> bytes:
 
 def _summary(document: dict[str, Any], *, pinned: bool, compared: bool) -> list[tuple[str, str]]:
     counts, records, run, task = (document[name] for name in ("counts", "records", "run", "task"))
-    key = document["public_key"]
     rows = [
         (
             "copied",
@@ -77,11 +85,7 @@ def _summary(document: dict[str, Any], *, pinned: bool, compared: bool) -> list[
         ("to", document["destination"]),
         ("task", f"{task['id']} {task['description']}".rstrip()),
         ("run", f"{run['id']}, from {run['started']} to {run['ended']}"),
-        ("issued", f"{document['issued']} by hub {fingerprint(key)}"),
-        (
-            "signed with",
-            f"{key}, {'as given' if pinned else 'which is the key in the certificate itself'}",
-        ),
+        *_signer(document, pinned=pinned),
         (
             "objects",
             f"{records['count']} in the digest{', the same as in the report' if compared else ''}",
@@ -90,6 +94,33 @@ def _summary(document: dict[str, Any], *, pinned: bool, compared: bool) -> list[
     if records["superseded"]:
         rows.append(("", f"{records['superseded']} were enqueued again since and are not in it"))
     return [(name, shown(value)) for name, value in rows]
+
+
+def _comparison(document: dict[str, Any], *, pinned: bool) -> list[tuple[str, str]]:
+    """What the certificate of a comparison says."""
+    about, objects = document["comparison"], document["objects"]
+    share = "" if about["sample_percent"] == "100" else f" of {about['sample_percent']}%"
+    number = sum(objects.values())
+    result = VERDICTS[ComparisonVerdict(document["verdict"])].removesuffix(".")
+    rows = [
+        ("result", f"{result[:1].lower()}{result[1:]}"),
+        ("compared by", f"{about['policy']}{share}, {counted(number, 'object')}"),
+        *(("", f"{objects[state]:,} {WORDS[state]}") for state in State if objects[state]),
+        ("from", document["source"]),
+        ("to", document["destination"]),
+        ("comparison", f"{about['id']}, from {about['started']} to {about['ended']}"),
+        *_signer(document, pinned=pinned),
+    ]
+    return [(name, shown(value)) for name, value in rows]
+
+
+def _signer(document: dict[str, Any], *, pinned: bool) -> list[tuple[str, str]]:
+    key = document["public_key"]
+    how = "as given" if pinned else "which is the key in the certificate itself"
+    return [
+        ("issued", f"{document['issued']} by hub {fingerprint(key)}"),
+        ("signed with", f"{key}, {how}"),
+    ]
 
 
 def _verified(document: dict[str, Any]) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from dth.core.errors import HubError, TransferError, UsageError, full_disk
 GROUPS = {
     "aws": "dth.cli.aws:aws",
     "backup": "dth.cli.backup:backup",
+    "comparison": "dth.cli.comparison:comparison",
     "completion": "dth.cli.completion:completion",
     "demo": "dth.cli.demo:demo",
     "doctor": "dth.cli.doctor:doctor",

@@ -1,4 +1,4 @@
-"""Reports: one row per object, as CSV or Parquet by the file's name.
+"""Reports: one row per object, as CSV, JSON or Parquet by the file's name.
 
 Whoever may write to a source chooses its keys, and a spreadsheet takes a cell that begins with =
 for a formula. Such a text, and one with characters that cannot be seen, is marked by a quote before
@@ -7,6 +7,7 @@ meant.
 """
 
 import csv
+import json
 import re
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
@@ -40,8 +41,9 @@ IMAGE_COLUMNS = (
     "reason",
     "detail",
 )
+COMPARISON_COLUMNS = ("key", "state", "size", "dest_size", "etag", "reason")
 Row = tuple[str | int | float, ...]
-NUMBERS = ("bytes", "attempts", "size", "moved")
+NUMBERS = ("bytes", "attempts", "size", "dest_size", "moved")
 BATCH = 10_000
 MARK = "'"
 # At the beginning of a cell; some spreadsheets take semicolons for separators, and find one within
@@ -59,8 +61,8 @@ ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 def check_report(path: Path) -> None:
     """Refuse what could not be written in the end, before anything starts."""
-    if path.suffix not in (".csv", ".parquet"):
-        raise UsageError(f"--report {path}: the name must end in .csv or .parquet")
+    if path.suffix not in (".csv", ".json", ".parquet"):
+        raise UsageError(f"--report {path}: the name must end in .csv, .json or .parquet")
     try:
         existed = path.exists()
         path.open("ab").close()
@@ -90,6 +92,13 @@ async def write_report(
                     writer.writerow(
                         [cell_of(value) if isinstance(value, str) else value for value in row]
                     )
+        elif path.suffix == ".json":
+            with path.open("w", encoding="utf-8") as file:
+                before = "[\n"
+                async for row in rows:
+                    file.write(before + json.dumps(dict(zip(columns, row, strict=True))))
+                    before = ",\n"
+                file.write("\n]\n" if before != "[\n" else "[]\n")
         else:
             await _write_parquet(path, rows, columns)
     except OSError as error:

@@ -26,7 +26,7 @@ def output_options(command: Any) -> Any:
     command = click.option(
         "--report",
         type=click.Path(path_type=Path),
-        help="Write one row per object or image: .csv or .parquet.",
+        help="Write one row per object or image: .csv, .json or .parquet.",
     )(command)
     return click.option(
         "--json",

@@ -58,6 +58,7 @@ IDENTITY = ("srcBucket", "srcPrefix", "srcEndpoint", "destBucket", "destPrefix",
 
 
 COMMANDS = {
+    "compare": "dth.cli.s3_compare:compare",
     "cp": "dth.cli.s3_cp:cp",
     "diff": "dth.cli.s3_diff:diff",
     "du": "dth.cli.s3_look:du",
@@ -379,8 +380,8 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
             for refused in decided.refused:
                 click.echo(f"refuse  {shown(refused.source.key)}  ({refused.detail})", err=as_json)
             if parameters.delete_mode is DeleteMode.MIRROR and not as_json:
-                for key in decided.extra:
-                    click.echo(f"delete  {shown(key)}")
+                for entry in decided.extra:
+                    click.echo(f"delete  {shown(entry.key)}")
         notes = list(comparison.notes)
         deletes = counts.extra if parameters.delete_mode is DeleteMode.MIRROR else 0
         if deletes and (refusal := refuse_deletes(counts, parameters.delete_max_percent)):
@@ -484,11 +485,14 @@ async def _route(parameters: S3Parameters) -> AsyncIterator[ObjectRoute]:
 
 @contextlib.asynccontextmanager
 async def compared(
-    parameters: S3Parameters, sample: float = 100.0
+    parameters: S3Parameters, sample: float = 100.0, *, names_same: bool = False
 ) -> AsyncIterator[tuple[ObjectRoute, Comparison]]:
     with tempfile.TemporaryDirectory(prefix="dth-") as workdir:
         async with _route(parameters) as route:
-            yield route, Comparison(route, Path(workdir), sample=sample)
+            yield (
+                route,
+                Comparison(route, Path(workdir), sample=sample, names_same=names_same),
+            )
 
 
 def add_counts(total: Counts, more: Counts) -> None:

@@ -19,10 +19,19 @@ from dth.cli.running import output_options, run_work, verbose_option
 from dth.cli.s3 import add_counts, aimed, compared, pair
 from dth.cli.s3_options import key_file_options
 from dth.core.errors import HubError, UsageError
+from dth.core.ports.findings import State
 from dth.core.ports.runs import Counts
-from dth.objects.compare.comparison import Decided
+from dth.objects.compare.findings import findings_of, leave_unjudged
 from dth.objects.compare.merge import Policy
 from dth.objects.parameters import S3Parameters
+
+SIGNS = {
+    State.MISSING: ("+", "missing"),
+    State.DIFFERENT: ("*", "different"),
+    State.EXTRA: ("-", "extra"),
+    State.UNVERIFIED: ("?", "unjudged"),
+    State.UNREADABLE: ("!", "unknown"),
+}
 
 
 @click.command(cls=OrderedPatterns)
@@ -80,16 +89,22 @@ async def _diff(
     parameters = await aimed(parameters, src, quiet=as_json)
 
     async def rows() -> AsyncIterator[Row]:
-        async with compared(parameters, sample) as (_, comparison):
+        async with compared(parameters, sample) as (route, comparison):
             async for decided in comparison:
-                _leave_unjudged(decided)
+                leave_unjudged(decided)
                 reasons.update(why for _, why in decided.unjudged)
                 add_counts(counts, decided.counts)
-                for sign, kind, key, size, etag, why in _differences(decided):
+                for each in findings_of(decided, route.keys):
+                    if each.state is State.ARCHIVED:
+                        continue  # only counted
+                    sign, kind = SIGNS[each.state]
                     found[kind] += 1
+                    extra = each.state is State.EXTRA
+                    key = route.keys.to_dest(each.key) if extra else each.key
                     if not as_json:
-                        click.echo(f"{sign} {shown(key)}" + (f"  ({why})" if why else ""))
-                    yield (key, kind, size, etag, "", "", "", 0, why, "")
+                        click.echo(f"{sign} {shown(key)}" + (f"  ({each.why})" * bool(each.why)))
+                    size = 0 if extra else max(each.size, 0)
+                    yield (key, kind, size, each.etag, "", "", "", 0, each.why, "")
             notes.extend(comparison.notes)
 
     notes: list[str] = []
@@ -146,38 +161,7 @@ def _remarks(counts: Counts, reasons: Counter[str], policy: Policy, sample: floa
         yield "--compare content reads and compares the bytes"
 
 
-def _leave_unjudged(decided: Decided) -> None:
-    """Take what could not be judged out of what is the same or different by other signs."""
-    keys = {pick.source.key for pick, _ in decided.unjudged}
-    decided.transfer = [pick for pick in decided.transfer if pick.source.key not in keys]
-    taken = sum(not pick.verdict.transfers for pick, _ in decided.unjudged)
-    decided.counts.same -= taken
-    decided.counts.unproven -= taken
-
-
 def _nothing_compared(counts: Counts) -> str:
     if counts.filtered:
         return "nothing was compared: no object passes the filters"
     return "nothing was compared: there is no object on either side"
-
-
-def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
-    found = []
-    for pick in decided.transfer:
-        missing = pick.dest is None
-        sign, kind = ("+", "missing") if missing else ("*", "different")
-        why = "" if missing else str(pick.verdict)
-        found.append((sign, kind, pick.source.key, pick.source.size, pick.source.etag, why))
-    found += [
-        ("!", "unknown", refused.source.key, refused.source.size, "", refused.detail)
-        for refused in decided.refused
-    ]
-    found += [
-        ("?", "unjudged", pick.source.key, pick.source.size, pick.source.etag, why)
-        for pick, why in decided.unjudged
-    ]
-    found += [
-        ("!", "unknown", entry.key, 0, "", "not found at the source") for entry in decided.absent
-    ]
-    found += [("-", "extra", key, 0, "", "") for key in decided.extra]
-    return found

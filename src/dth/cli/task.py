@@ -50,6 +50,7 @@ Connect = Callable[[], HubClient]
 
 
 MODULES = {
+    "compare": "dth.cli.comparison:compare_task",
     "failures": "dth.cli.task_look:failures",
     "logs": "dth.cli.task_look:logs",
     "parameters": "dth.cli.task_look:parameters",

@@ -8,13 +8,14 @@ that it has.
 
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from dth.core.errors import UsageError
+from dth.core.ports.findings import Finding, Findings
 from dth.core.ports.platform import Platform
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.runs import Counts
@@ -82,9 +83,10 @@ class Process:
 
     `kind`: "finder", "worker", "controller", "sweeper" (one pass of the controller when everything
     is settled), "aborter" (the task stops: discard what it began), or a job that returns a result:
-    "preflight", "forecast", "probe", or a look into a store. `name`: of the process. For a probe or
-    a look, the side ("source" or "destination"). `asked`: what a look is for. `run`: the run that a
-    finder lists for. `folder`: for the process's own files while it runs.
+    "preflight", "forecast", "probe", "compare", or a look into a store. `name`: of the process. For
+    a probe or a look, the side ("source" or "destination"). `asked`: what a look is for, or how to
+    compare. `run`: the run that a finder lists for. `folder`: for the process's own files while it
+    runs.
     """
 
     kind: str
@@ -94,6 +96,7 @@ class Process:
     secrets: SecretStore
     folder: Path
     open_platform: Callable[[], AbstractContextManager[Platform]]
+    open_findings: Callable[[], AbstractContextManager[Findings]]
     prices: Callable[[], Prices]
     board: Board | None = None
     asked: Mapping[str, str] = field(default_factory=dict)
@@ -154,6 +157,19 @@ class Plugin(ABC):
         how many."""
 
     # ------------------------------------------------------------------------------------ abilities
+
+    # Whether the two sides of a task can be compared item by item.
+    compares: ClassVar[bool] = False
+
+    def comparison(self, parameters: Any, policy: str, sample: float | None) -> dict[str, str]:
+        """How a job compares the two sides, as `Process.asked`. `policy`: "" for that of the task.
+        `sample`: the percentage of items that are read, if the policy reads them. Raises
+        UsageError."""
+        raise UsageError(f"tasks for {self.things} are not compared item by item")
+
+    async def copy(self, platform: Platform, chosen: AsyncIterator[Sequence[Finding]]) -> int:
+        """Send what a comparison found to be copied, in a run of its own. Returns how many."""
+        raise UsageError(f"tasks for {self.things} are not compared item by item")
 
     # The kinds of job that look into the store of one side.
     looks: ClassVar[frozenset[str]] = frozenset()

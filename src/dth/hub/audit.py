@@ -28,6 +28,7 @@ OF_TASKS = (
     "retryFailed",
     "redriveDeadLetters",
     "deleteTask",
+    "copyFindings",
 )
 
 OF_USERS = ("createUser", "setUserPassword", "setUserRole", "deleteUser")

@@ -10,6 +10,9 @@ For objects, `verified` says how many copies were confirmed in which way
 (`core.ports.status.Verified`), and how many were not. Certificates of the first format do not say
 this, and their digest does not include it. The first two formats use a digest in the order of the
 keys, which cannot be computed while the run proceeds. They can still be verified.
+
+A comparison gets a certificate, too (`of_comparison`): it says how both sides were compared, and
+how many objects are in which state.
 """
 
 import base64
@@ -27,13 +30,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from dth.core.digest import ALGORITHM, Digest, framed
 from dth.core.errors import Conflict, UsageError
 from dth.core.plugins import verifies
+from dth.core.ports.findings import State, StateTally
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.hub.model import Task
+from dth.hub.ports import ComparisonJob
 
 FORMAT = "dth-certificate-3"
 SECOND_FORMAT = "dth-certificate-2"
 FIRST_FORMAT = "dth-certificate-1"
+COMPARISON_FORMAT = "dth-comparison-1"
 
 
 def new_key() -> bytes:
@@ -181,6 +187,47 @@ def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
             "digest": digest.hexdigest(),
         },
     }
+    return _signed(content, key)
+
+
+def of_comparison(comparison: ComparisonJob, key: bytes) -> dict[str, Any]:
+    """The certificate of a comparison: what it compared, how, and what it found. Raises Conflict
+    for one that did not see everything."""
+    if comparison.state != "DONE":
+        raise Conflict(
+            f"this comparison is {comparison.state}; a certificate is of one that is DONE"
+        )
+    public = public_key(key)
+    tally = StateTally.read(comparison.result["tally"])
+    content = {
+        "format": COMPARISON_FORMAT,
+        "issued": _time(time.time()),
+        "hub": fingerprint(public),
+        "public_key": public,
+        "task": {"id": comparison.task, "type": comparison.type, "description": ""},
+        "source": _text(comparison.source),
+        "destination": _text(comparison.destination),
+        "comparison": {
+            "id": comparison.id,
+            "policy": comparison.asked["policy"],
+            "sample_percent": comparison.asked["sample"],
+            "started": _time(comparison.started),
+            "ended": _time(comparison.ended),
+            "notes": [_text(note) for note in comparison.result["notes"]],
+            # All that may change what was compared, such as filters.
+            "parameters": {
+                _text(name): _text(value) for name, value in comparison.parameters.items()
+            },
+        },
+        "verdict": tally.verdict.value,
+        "objects": {state.value: tally.items.get(state, 0) for state in State},
+        "bytes": {state.value: tally.bytes.get(state, 0) for state in State},
+        "filtered": comparison.result["filtered"],
+    }
+    return _signed(content, key)
+
+
+def _signed(content: dict[str, Any], key: bytes) -> dict[str, Any]:
     signature = Ed25519PrivateKey.from_private_bytes(key).sign(_canonical(content))
     return {**content, "signature": _encoded(signature)}
 
@@ -195,9 +242,10 @@ def verify(document: dict[str, Any], *, public_key: str | None = None) -> str:
             _decoded(public_key, 32)
         except ValueError:
             raise UsageError("the public key is not 32 bytes in base64") from None
-    if document.get("format") not in (FORMAT, SECOND_FORMAT, FIRST_FORMAT):
+    if document.get("format") not in (FORMAT, SECOND_FORMAT, FIRST_FORMAT, COMPARISON_FORMAT):
         raise UsageError(
-            f"this is not a certificate of the format {FORMAT}, {SECOND_FORMAT} or {FIRST_FORMAT}"
+            f"this is not a certificate of the format {FORMAT}, {SECOND_FORMAT}, {FIRST_FORMAT} "
+            f"or {COMPARISON_FORMAT}"
         )
     content = {name: value for name, value in document.items() if name != "signature"}
     try:
@@ -238,7 +286,22 @@ SHAPE: dict[str, Any] = {
 }
 
 
+COMPARISON_SHAPE: dict[str, Any] = {
+    "issued": str,
+    "source": str,
+    "destination": str,
+    "task": {"id": str, "type": str, "description": str},
+    "comparison": dict.fromkeys(("id", "policy", "sample_percent", "started", "ended"), str),
+    "verdict": str,
+    "objects": dict.fromkeys(State, int),
+    "bytes": dict.fromkeys(State, int),
+    "filtered": int,
+}
+
+
 def _shape(document: dict[str, Any]) -> dict[str, Any]:
+    if document["format"] == COMPARISON_FORMAT:
+        return COMPARISON_SHAPE
     if document["format"] == FIRST_FORMAT:
         return SHAPE
     shape = {**SHAPE, "counts": {**SHAPE["counts"], "incomplete": int}}

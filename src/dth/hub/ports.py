@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dth.core.ports.findings import Finding, FolderTally, State, StateTally
 from dth.core.ports.platform import Platform
 from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
@@ -97,8 +98,8 @@ class Engine(Protocol):
         without it, the engine notices the change later."""
         ...
 
-    def open(self, id: str) -> AbstractAsyncContextManager[Platform]:
-        """Open the task's queue, records and ledgers."""
+    def open(self, id: str, *, make: bool = False) -> AbstractAsyncContextManager[Platform]:
+        """Open the task's queue, records and ledgers. `make`: even if it was never set up."""
         ...
 
     async def stack(self, id: str) -> TaskStackState | None:
@@ -478,6 +479,80 @@ class Jobs(Protocol):
         ...
 
 
+# -------------------------------------------------------------------------------------- comparisons
+
+
+@dataclass(slots=True)
+class ComparisonJob:
+    """A job that compares two sides item by item. `task`: the task whose sides they are, or "".
+    `parameters`: as given for a task. `asked`: how they are compared (`Plugin.comparison`).
+
+    Only a comparison that is DONE has seen everything. `result` is what its process returned.
+    """
+
+    id: str
+    type: str
+    source: str
+    destination: str
+    parameters: dict[str, str]
+    asked: dict[str, str]
+    task: str = ""
+    created_by: str = ""
+    state: str = "RUNNING"  # or "DONE", "FAILED", "CANCELLED", "INTERRUPTED"
+    started: float = 0.0
+    ended: float = 0.0
+    error: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+class Comparisons(Protocol):
+    """Starts comparisons, and keeps what they find for 30 days: at most the newest hundred. Only a
+    hub on one machine has them."""
+
+    async def start(self, comparison: ComparisonJob, parameters: Mapping[str, Any]) -> None:
+        """Start it where the workers run, with their permissions. `parameters`: for its process.
+        Raises Conflict if too many are running."""
+        ...
+
+    async def get(self, id: str) -> ComparisonJob:
+        """Raises NotFound."""
+        ...
+
+    async def find(self, task: str = "", count: int = 20) -> list[ComparisonJob]:
+        """Newest first; only those of a task, or all."""
+        ...
+
+    async def cancel(self, id: str) -> None:
+        """End it. What it found so far stays. One that has ended stays as it is."""
+        ...
+
+    async def remove(self, id: str) -> None:
+        """Delete it with what it found, and end it first."""
+        ...
+
+    async def tally(self, id: str) -> StateTally:
+        """The counts, so far if it is running."""
+        ...
+
+    async def folders(self, id: str, parent: str, limit: int) -> list[FolderTally]:
+        """The folders in this one, those with differences first. Empty until it is DONE."""
+        ...
+
+    async def page(
+        self,
+        id: str,
+        *,
+        states: Sequence[State] = (),
+        prefix: str = "",
+        keys: Sequence[str] = (),
+        after: str = "",
+        limit: int = 100,
+    ) -> list[Finding]:
+        """The items that are not the same, after a key, in the order of their keys. `keys`: only
+        these."""
+        ...
+
+
 # ---------------------------------------------------------------------------------------- all ports
 
 
@@ -497,6 +572,7 @@ class HubPorts:
     metrics: Metrics
     logs: Logs
     jobs: Jobs
+    comparisons: Comparisons | None  # None: this hub cannot compare
     signing_key: Callable[[], Awaitable[bytes]]  # signs certificates
     webhook: Callable[[Task], Awaitable[dict[str, str]]]  # where events go: url, token
     # Buckets that the hub itself runs and displays: no task may write to them.

@@ -13,6 +13,7 @@ from typing import Any
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.core.parameters import check_confined
 from dth.core.plugins import plugin
+from dth.core.ports.findings import Finding
 from dth.core.secrets import unbound_warning
 from dth.core.stores import Store
 from dth.hub import budget, lifecycle, stores
@@ -50,8 +51,10 @@ async def create(
     description: str = "",
     created_by: str = "",
     id: str = "",
+    stopped: bool = False,
 ) -> Task:
-    """Create a task that is about to start. With an `id`, a repeated call returns the same task."""
+    """Create a task that is about to start, unless it is `stopped`. With an `id`, a repeated call
+    returns the same task."""
     now = time.time()
     task = Task(
         id=id or str(uuid.uuid4()),
@@ -62,8 +65,10 @@ async def create(
         created=now,
         created_by=created_by,
         updated=now,
-        run_requested=True,
+        run_requested=not stopped,
     )
+    if stopped:
+        task.progress, task.stopped = Progress.STOPPED, now
     task.stores = await stores.named(ports, type, task.parameters)
     _fill_in(task, ports)
     task.spent = budget.spent(task, [], ports.prices)
@@ -139,6 +144,19 @@ async def retry_failed(
         task.redrive_requested = task.redrive_requested or not (keys or reason)
 
     return await _change(ports, id, change)
+
+
+async def copy(ports: HubPorts, id: str, chosen: AsyncIterator[Sequence[Finding]]) -> Task:
+    """Copy what a comparison found, in a run of its own."""
+    task = await ports.tasks.get(id)
+    await _use_secrets(ports, task)
+    lifecycle.after(task.progress, TaskEvent.START)
+    async with ports.engine.open(id, make=True) as platform:
+        # A hub that ends in between finds what was begun.
+        await ports.engine.changed(id)
+        await plugin(task.type).copy(platform, chosen)
+
+    return await _change(ports, id, lambda task: _begin(task, TaskEvent.START))
 
 
 async def edit(

@@ -135,7 +135,7 @@ class ObjectFinder:
             for entry in decided.absent
         ]
         if self._route.parameters.delete_mode is DeleteMode.MIRROR:
-            page.extras = decided.extra
+            page.extras = [entry.key for entry in decided.extra]
         page.same = [
             Record(here.key, Status.DONE, run.id, here.etag, here.size, there.etag)
             for here, there in decided.remembered

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from dth.core.errors import UsageError
 from dth.core.hosts import host_of
 from dth.core.plugin import SIDES, AwsTask, Capacity, Ends, Notification, Plugin
+from dth.core.ports.findings import Finding
 from dth.core.ports.platform import Platform
 from dth.core.ports.records import Enqueued, Page, Record, Records
 from dth.core.ports.runs import Counts, RunKind, RunState
@@ -52,6 +53,7 @@ class ObjectsPlugin(Plugin):
         }
     )
     verifies = True
+    compares = True
     looks = frozenset({"buckets", "browse", "object", "createBucket"})
     aws = AwsTask(
         "s3",
@@ -104,6 +106,16 @@ class ObjectsPlugin(Plugin):
         reason: str = "",
     ) -> int:
         return await redrive(platform, keys=keys, reason=reason)
+
+    def comparison(
+        self, parameters: S3Parameters, policy: str, sample: float | None
+    ) -> dict[str, str]:
+        from dth.objects.compare.job import how
+
+        return how(parameters, policy, sample)
+
+    async def copy(self, platform: Platform, chosen: AsyncIterator[Sequence[Finding]]) -> int:
+        return await copy(platform, chosen)
 
     def secret_uses(
         self, parameters: S3Parameters, sides: Sequence[str] = SIDES
@@ -222,6 +234,27 @@ async def redrive(platform: Platform, *, keys: Sequence[str] = (), reason: str =
         sent += len(batch)
     if run:
         await records.set_run(run, RunState.TRANSFERRING)
+    return sent
+
+
+async def copy(platform: Platform, chosen: AsyncIterator[Sequence[Finding]]) -> int:
+    """Send objects in a separate run, whatever is known of them. Returns how many. The run counts
+    those that are in flight as pending."""
+    run = sent = 0
+    async for batch in chosen:
+        if not run:
+            run = (await platform.records.begin_run(RunKind.CHOSEN))[0].id
+        messages = [ownership.again(run, finding.key) for finding in batch]
+        enqueued = [
+            Enqueued(finding.key, max(finding.size, 0), "", message.id)
+            for finding, message in zip(batch, messages, strict=True)
+        ]
+        await platform.records.commit(
+            run, Page(Counts(listed=len(batch)), enqueued=enqueued, messages=messages)
+        )
+        sent += len(batch)
+    if run:
+        await platform.records.set_run(run, RunState.TRANSFERRING)
     return sent
 
 

@@ -132,9 +132,16 @@ async def _look(process: Process) -> dict[str, Any]:
     return await look(process)
 
 
+async def _compare(process: Process) -> dict[str, Any]:
+    from dth.objects.compare.job import compare
+
+    return await compare(process)
+
+
 JOBS: dict[str, Callable[[Process], Awaitable[dict[str, Any]]]] = {
     "preflight": _preflight,
     "forecast": _forecast,
     "probe": _probe,
+    "compare": _compare,
     **dict.fromkeys(("buckets", "browse", "object", "createBucket"), _look),
 }

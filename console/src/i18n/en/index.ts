@@ -1,6 +1,7 @@
 import { byFolder } from '../plugins';
 import admin from './admin.json';
 import common from './common.json';
+import compare from './compare.json';
 import create from './create.json';
 import detail from './detail.json';
 import home from './home.json';
@@ -9,5 +10,5 @@ import tasks from './tasks.json';
 
 const plugins = import.meta.glob<object>('../../plugins/*/en.json', { eager: true, import: 'default' });
 
-export const own = { ...common, admin, create, detail, home, stores, tasks };
+export const own = { ...common, admin, compare, create, detail, home, stores, tasks };
 export default { ...own, ...byFolder(plugins) };

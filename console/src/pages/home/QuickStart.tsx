@@ -33,6 +33,7 @@ export function QuickStart({ links }: { links: boolean }) {
           <SpaceBetween direction="horizontal" size="xs">
             <Button onClick={() => void navigate('/tasks/create')}>{t('home.quick.task')}</Button>
             <Button onClick={() => void navigate('/secrets')}>{t('home.quick.secret')}</Button>
+            <Button onClick={() => void navigate('/comparisons')}>{t('compare.start')}</Button>
           </SpaceBetween>
         )}
         {commands.map(([key, command]) => (

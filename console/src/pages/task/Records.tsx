@@ -173,7 +173,7 @@ export function Records<Row extends { key: string; status: string }>({
 }
 
 /** Pages of a list that knows only its next one: the tokens of those before are kept, to go back by. */
-function usePages(shown: URLSearchParams, change: (changes: Record<string, string>) => void) {
+export function usePages(shown: URLSearchParams, change: (changes: Record<string, string>) => void) {
   const [tokens, setTokens] = useState(() => ['', ...(shown.get('after') ? [shown.get('after') ?? ''] : [])]);
   return {
     number: tokens.length,

@@ -15,7 +15,9 @@ import { TaskStatus } from '../../components/TaskStatus';
 import { taskName } from '../../components/taskName';
 import { printable } from '../../components/visible';
 import { pretty, saveFile } from '../../components/saveFile';
+import { pluginOf } from '../../plugins/registry';
 import type { Task } from '../../plugins/types';
+import { useCompares } from '../compare/useCompares';
 
 /** What a user most likely wants next: the first of these that the status allows. */
 const FIRST: readonly Action[] = ['pause', 'resume', 'run'];
@@ -31,6 +33,7 @@ export function TaskHeader({ task }: { task: Task }) {
     if (action === 'delete') void navigate('/tasks');
   });
   const name = printable(taskName(task));
+  const compares = useCompares() && Boolean(pluginOf(task.type).compares);
   const first = FIRST.find((action) => actions.can(action, [task]));
 
   async function download() {
@@ -46,6 +49,8 @@ export function TaskHeader({ task }: { task: Task }) {
     if (item === 'edit') void navigate(`/tasks/${task.id}/edit`);
     else if (item === 'clone') void navigate(`/tasks/create?clone=${task.id}`);
     else if (item === 'export') void download();
+    else if (item === 'compare') void navigate(`/comparisons/create?task=${task.id}`);
+    else if (item === 'comparisons') void navigate(`/comparisons?task=${task.id}`);
     else actions.act(item as Action, [task]);
   }
 
@@ -58,6 +63,12 @@ export function TaskHeader({ task }: { task: Task }) {
           { id: 'edit', text: t('action.edit') },
           { id: 'clone', text: t('action.clone') },
           { id: 'export', text: t('action.export') },
+          ...(compares
+            ? [
+                { id: 'compare', text: t('compare.startTask') },
+                { id: 'comparisons', text: t('nav.comparisons') },
+              ]
+            : []),
           {
             text: t('common.actions'),
             items: ACTIONS.map((action) => actions.item(action, [task])),

@@ -15,5 +15,6 @@ export const plugin: TaskPlugin = {
   wizard: async () => (await import('./wizard')).wizard,
   tabs: { events: lazy(async () => ({ default: (await import('./Events')).Events })) },
   Stores: lazy(async () => ({ default: (await import('./stores/Stores')).Stores })),
+  compares: { destKeepsSrcPrefix: 'false' },
   counts: ['archived', 'verified'],
 };

@@ -27,6 +27,7 @@ from dth.core.prices import Prices, read_prices
 from dth.core.secrets import SecretStore
 from dth.objects.store.credentials import FileSecrets
 from dth.platforms.local.board import LocalBoard
+from dth.platforms.local.findings import LocalFindings
 from dth.platforms.local.foreground import ASKED, PRICES_FILE, TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.platforms.local.platform import open_platform
@@ -91,6 +92,7 @@ async def _run(
         secrets=secrets,
         folder=state,
         open_platform=partial(open_platform, state, name),
+        open_findings=partial(LocalFindings.open, state),
         prices=partial(_prices, state),
         board=BOARD,
         asked=asked,

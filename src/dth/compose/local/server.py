@@ -54,6 +54,7 @@ from dth.hub.webhooks import post_over
 from dth.platforms.local import graphql, vitals
 from dth.platforms.local.agenda import Agenda
 from dth.platforms.local.budget import Budgets, TooMuch
+from dth.platforms.local.comparisons import LocalComparisons
 from dth.platforms.local.connections import ConnectionLimits, Connections, Server
 from dth.platforms.local.console import Console
 from dth.platforms.local.filesystem import lock_state_directory
@@ -353,6 +354,8 @@ async def open_hub(
         notifier = Notifier(database, vault, settings.smtp, partial(post_over, transport))
         jobs = LocalJobs(database, data_dir / "jobs", nursery, settings.prices)
         await jobs.fail_unfinished()
+        comparisons = LocalComparisons(database, data_dir / "comparisons", nursery)
+        await comparisons.end_unfinished()
         provider = await Provider.open(database, vault, users, f"{url}/oidc", [url])
         verifier = Verifier(settings.issuer) if settings.issuer else provider.verifier
         webhook_key = await kept(database, vault, "webhook", lambda: secrets.token_bytes(32))
@@ -374,6 +377,7 @@ async def open_hub(
             metrics=metrics,
             logs=LocalLogs(keeper.state),
             jobs=jobs,
+            comparisons=comparisons,
             signing_key=partial(_signing_key, database, vault),
             webhook=webhook,
             prices=settings.prices,
@@ -411,6 +415,7 @@ async def open_hub(
                 each.cancel()
                 await asyncio.gather(each, return_exceptions=True)
             await jobs.close()
+            await comparisons.close()
             transport.close()
 
 

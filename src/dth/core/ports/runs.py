@@ -7,11 +7,13 @@ from dth.core.ports.status import Verified
 
 
 class RunKind(StrEnum):
-    """What started a run: a sync, sending failed objects again, or events of the source."""
+    """What started a run: a sync, sending failed objects again, events of the source, or objects
+    that somebody chose from a comparison."""
 
     SYNC = "sync"
     REDRIVE = "redrive"
     EVENTS = "events"
+    CHOSEN = "chosen"
 
 
 class RunState(StrEnum):

@@ -7,6 +7,7 @@ A root field returns a dataclass of `answers`; `resolve` converts it to JSON.
 from dth.hub.api import (
     audit,
     channels,
+    comparisons,
     graphs,
     hub,
     jobs,
@@ -23,6 +24,7 @@ __all__ = ["FIELDS", "code_of", "resolve"]
 __all__ += [
     "audit",
     "channels",
+    "comparisons",
     "graphs",
     "hub",
     "jobs",

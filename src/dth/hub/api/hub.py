@@ -20,6 +20,7 @@ class HubInfo:
     tasks: str
     plugins: list[str]
     limits: str
+    compares: bool
     certificate_key: str
 
 
@@ -41,6 +42,7 @@ async def hub_info(call: Call) -> HubInfo:
         tasks=json.dumps({progress.value: number for progress, number in counts.items()}),
         plugins=list(plugins()),
         limits=json.dumps(info.get("limits", {})),
+        compares=call.ports.comparisons is not None,
         certificate_key=certificate.public_key(await call.ports.signing_key()),
     )
 

@@ -77,7 +77,11 @@ class Decided:
     transfer: list[Pick] = field(default_factory=list)
     archived: list[ListedObject] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
-    extra: list[str] = field(default_factory=list)  # destination keys
+    # With destination keys.
+    extra: list[ListedObject] = field(default_factory=list)
+    # Only if the comparison names what is the same.
+    same: list[ListedObject] = field(default_factory=list)
+    unproven: list[ListedObject] = field(default_factory=list)
     # Policies `checksum` and `content`: objects that they could not judge. They are also counted
     # elsewhere.
     unjudged: list[Unjudged] = field(default_factory=list)
@@ -100,9 +104,10 @@ class Comparison:
         cursors: Sequence[Cursor] = (),
         whole_source: bool = False,
         sample: float = 100.0,
+        names_same: bool = False,
     ) -> None:
         """`sample`: the percentage of objects that policy `content` reads. The others count as the
-        same by size."""
+        same by size. `names_same`: what is the same is not only counted."""
         self._route = route
         self._workdir = workdir
         self._records = records
@@ -119,7 +124,7 @@ class Comparison:
         self._beginning = parameters.src_prefix + only_key(wanted)
         self._watch = Watch(wanted, parameters.src_prefix)
         keep = self._watch.watching(build(wanted, parameters.src_prefix))
-        self._rules = Rules(policy, route.keys, keep)
+        self._rules = Rules(policy, route.keys, keep, names_same)
         self._stores: list[PrefixListing] = []
         self._listed = self._filtered = 0
         self._absent: list[str] = []
@@ -297,6 +302,7 @@ class Comparison:
             list(batch.archived),
             list(batch.refused),
             batch.extra,
+            batch.same,
         )
         if batch.bare:
             found = await self._each(self._look, batch.bare, decided)
@@ -330,6 +336,9 @@ class Comparison:
             if pick.verdict is Verdict.SAME or pick.verdict is Verdict.UNPROVEN:
                 decided.counts.same += 1
                 decided.counts.unproven += pick.verdict is Verdict.UNPROVEN
+                if self._rules.names_same:
+                    named = decided.same if pick.verdict is Verdict.SAME else decided.unproven
+                    named.append(pick.source)
                 if pick.dest and pick.verdict is Verdict.SAME:
                     decided.remembered.append((pick.source, pick.dest))
             elif pick.verdict is Verdict.ARCHIVED:

@@ -276,11 +276,13 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a task compares. `keep` None keeps every object."""
+    """How a task compares. `keep` None keeps every object. `names_same`: what is the same is not
+    only counted."""
 
     policy: Policy = Policy.ETAG
     rename: KeyMap = field(default_factory=KeyMap)
     keep: Callable[[ListedObject], bool] | None = None
+    names_same: bool = False
 
 
 @dataclass(slots=True)
@@ -301,8 +303,9 @@ class Batch:
     bare: list[Pick] = field(default_factory=list)
     archived: list[ListedObject] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
-    # Destination keys without a source object.
-    extra: list[str] = field(default_factory=list)
+    # Destination objects without a source object. Their keys are the destination's.
+    extra: list[ListedObject] = field(default_factory=list)
+    same: list[ListedObject] = field(default_factory=list)  # if the rules want them
     cursors: list[Cursor] = field(default_factory=list)
 
 
@@ -318,18 +321,25 @@ def compare(rules: Rules, source: list[ListedObject], dest: Iterable[ListedObjec
     plain = policy is Policy.ETAG or policy is Policy.SIZE
     take = there.pop
     same = filtered = 0
+    names_same = rules.names_same
     for entry in source:
         twin = take(entry[0], None)
         if keep is not None and entry[1] >= 0 and not keep(entry):
             filtered += 1
         elif plain and twin is not None and entry[1] == twin[1] and entry[2] == twin[2] != "":
             same += 1
+            if names_same:
+                batch.same.append(entry)
         else:
             _sort(rules, batch, entry, twin)
     batch.counts.same += same
     batch.counts.filtered += filtered
     to_dest = rules.rename.to_dest
-    batch.extra = [to_dest(key) for key, entry in there.items() if keep is None or keep(entry)]
+    batch.extra = [
+        entry._replace(key=to_dest(key))
+        for key, entry in there.items()
+        if keep is None or keep(entry)
+    ]
     batch.counts.extra = len(batch.extra)
     return batch
 
@@ -341,6 +351,8 @@ def _sort(rules: Rules, batch: Batch, source: ListedObject, dest: ListedObject |
     verdict = decide(rules.policy, source, dest)
     if verdict is Verdict.SAME:
         batch.counts.same += 1
+        if rules.names_same:
+            batch.same.append(source)
     elif verdict is Verdict.ARCHIVED:
         batch.counts.archived += 1
         batch.archived.append(source)

@@ -53,9 +53,15 @@ def name_stores(connection: Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE task ADD COLUMN stores TEXT NOT NULL DEFAULT '{}'")
 
 
+def keep_comparisons(connection: Connection) -> None:
+    """Comparisons of two sides are kept."""
+    hub_schema.comparison.create(connection, checkfirst=True)
+
+
 STEPS: list[Callable[[Connection], None]] = [
     own_tokens,
     decide_from_the_hub,
     bind_secrets,
     name_stores,
+    keep_comparisons,
 ]

@@ -226,3 +226,24 @@ job = Table(
     Column("error", Line, nullable=False, server_default=""),
     Column("result", Text, nullable=False, server_default="{}"),
 )
+
+# -------------------------------------------------------------------------------------- comparisons
+
+comparison = Table(
+    "comparison",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("task", Text, nullable=False, server_default=""),
+    Column("type", Text, nullable=False),
+    Column("source", Line, nullable=False),
+    Column("destination", Line, nullable=False),
+    Column("parameters", Text, nullable=False),
+    Column("asked", Text, nullable=False),
+    Column("created_by", Text, nullable=False, server_default=""),
+    Column("state", Text, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("ended", Float, nullable=False, server_default="0"),
+    Column("error", Line, nullable=False, server_default=""),
+    Column("result", Text, nullable=False, server_default="{}"),
+    Index("comparison_started", "started"),
+)

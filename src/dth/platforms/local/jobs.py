@@ -19,11 +19,11 @@ from sqlalchemy import Connection, delete, insert, select, update
 from dth.core.errors import Conflict, HubError, NotFound
 from dth.core.prices import Prices
 from dth.hub.ports import CERTIFICATE, Job
-from dth.platforms.local.foreground import ASKED, PRICES_FILE, TASK_FILE
+from dth.platforms.local.foreground import ASKED
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import job
+from dth.platforms.local.job_process import JobProcess
 from dth.platforms.local.nursery import Nursery
-from dth.platforms.local.result import read_result
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class LocalJobs:
         self._database = database
         self._folder = folder
         self._nursery = nursery
-        self._prices = {host: asdict(price) for host, price in (prices or {}).items()}
+        self._prices = prices or {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(
@@ -58,9 +58,9 @@ class LocalJobs:
     ) -> Job:
         job = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
         given = {**parameters, ASKED: dict(asked or {})}
-        return await self._begin(
-            job, partial(self._result, kind, side or kind, self._folder / job.id, given)
-        )
+        state = self._folder / job.id
+        process = JobProcess(self._nursery, state, kind, side or kind, self._prices)
+        return await self._begin(job, partial(process.result, given, LONGEST))
 
     async def certify(self, task: str, run: int, work: Work) -> Job:
         return await self._begin(
@@ -114,32 +114,6 @@ class LocalJobs:
             await asyncio.to_thread(shutil.rmtree, state, ignore_errors=True)
         started.ended = time.time()
         await self._database.write(_end, started)
-
-    async def _result(
-        self, kind: str, name: str, state: Path, parameters: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        state.mkdir(mode=0o700, parents=True)
-        (state / TASK_FILE).write_text(json.dumps(parameters), "utf-8")
-        (state / PRICES_FILE).write_text(json.dumps(self._prices), "utf-8")
-        words = state / "words.log"
-        with words.open("ab") as errors:
-            child = await self._nursery.spawn(
-                [kind, str(state), name], (errors.fileno(), errors.fileno())
-            )
-        try:
-            async with asyncio.timeout(LONGEST):
-                await child.wait()
-        except TimeoutError:
-            raise HubError(f"it took longer than {LONGEST / 60:.0f} minutes") from None
-        finally:
-            child.kill()
-            await child.wait()
-        if child.returncode:
-            lines = words.read_text("utf-8", "replace").strip().splitlines()
-            raise HubError(
-                lines[-1] if lines else f"its process ended with code {child.returncode}"
-            )
-        return read_result(state)
 
 
 def _begin(connection: Connection, started: Job) -> None:

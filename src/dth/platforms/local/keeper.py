@@ -90,8 +90,8 @@ class Keeper:
         self._woken.set()
 
     @asynccontextmanager
-    async def open(self, id: str) -> AsyncIterator[Platform]:
-        async with self._requests, self.databases.shared(id, make=False) as platform:
+    async def open(self, id: str, *, make: bool = False) -> AsyncIterator[Platform]:
+        async with self._requests, self.databases.shared(id, make=make) as platform:
             yield platform
 
     async def read_digest(self, id: str, run: int) -> None:

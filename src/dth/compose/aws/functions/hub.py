@@ -199,6 +199,7 @@ async def _result(hub: AwsHub, event: Mapping[str, Any]) -> dict[str, Any]:
             secrets=AwsSecrets(hub.aws, "", hub.table),
             folder=Path(folder),
             open_platform=_no_platform,
+            open_findings=_no_findings,
             prices=lambda: hub.ports.prices,
             asked=event.get("asked", {}),
         )
@@ -208,3 +209,7 @@ async def _result(hub: AwsHub, event: Mapping[str, Any]) -> dict[str, Any]:
 
 def _no_platform() -> NoReturn:
     raise StateError("a job has no queue and no records")
+
+
+def _no_findings() -> NoReturn:
+    raise StateError("a job on AWS has no place for what a comparison finds")

@@ -156,8 +156,8 @@ class AwsEngine:
         """The digest is computed on demand."""
 
     @asynccontextmanager
-    async def open(self, id: str) -> AsyncIterator[AwsPlatform]:
-        """Raises BeingSetUp while the task has no tables yet."""
+    async def open(self, id: str, *, make: bool = False) -> AsyncIterator[AwsPlatform]:
+        """Raises BeingSetUp while the task has no tables yet. Only its steward makes them."""
         item = await self._dynamo.get("tasks", {"Id": id})
         if not item:
             raise NotFound(f"there is no task {id!r}")

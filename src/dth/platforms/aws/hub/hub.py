@@ -78,6 +78,8 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         metrics=AwsMetrics(aws, dynamo, engine.worker_group),
         logs=AwsLogs(aws, settings.log_prefix),
         jobs=jobs,
+        # A function ends after minutes, and what a comparison finds needs a disk.
+        comparisons=None,
         signing_key=signing_key,
         webhook=webhook,
         prices=prices_of(settings),
