@@ -8,7 +8,7 @@ from dth.core.ports.findings import ComparisonVerdict, Finding, FolderTally, Sta
 from dth.hub import certificate
 from dth.hub import comparisons as rules
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, mutation, query
+from dth.hub.api.resolve import Call, mutation, query
 from dth.hub.api.tasks import MAX_KEYS, NewTask, TaskAnswer
 from dth.hub.api.text import REPLACED, cursor, iso, key_of, text_of, within
 from dth.hub.model import Role
