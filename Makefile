@@ -11,6 +11,8 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(if $(PATH),$(PATH),/usr/local/bin:/usr/bin:/bin):/usr/local/sbin:/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
+# Tests start thousands of Python processes, and each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,8 +30,11 @@ SYSTEM_FONTS := NotoSansCJK-Regular.ttc:fonts-noto-cjk LiberationSans-Regular.tt
 
 # Extra words for pytest: make test PYTEST_ARGS="-k listing -x"
 PYTEST_ARGS ?=
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # Tests wait more than they compute: for servers, leases and limits of time.
-PYTEST_WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$(( n + (n + 1) / 2 )))
+PYTEST_WORKERS ?= $(shell echo $$(( 2 * $(CORES) + 1 )))
+# Unit tests and browsers compute, and each process first collects all tests.
+BUSY_WORKERS ?= $(shell echo $$(( $(CORES) + ($(CORES) + 1) / 2 )))
 # Where the tests leave their reports as JUnit XML: REPORTS=folder make test
 REPORTS ?=
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
@@ -54,9 +59,11 @@ demo: $(READY) console ## Copy objects between two stores on this machine and sh
 ##@ Develop
 
 # The browser tests are a call of their own: Playwright leaves an event loop running.
+# Those of the fallback mostly wait, while those of the console compute.
 .PHONY: test
-test: $(READY) system-tools console native ## Run all tests
-	@failed=; for kind in python fallback console e2e; do $(MAKE) test-$$kind || failed="$$failed $$kind"; done; \
+test: $(READY) system-tools console native $(MODULES) ## Run all tests
+	@failed=; for targets in test-python "-k -j2 -Otarget test-fallback test-console" test-e2e; do \
+	    $(MAKE) $$targets || failed="$$failed $${targets#*-Otarget }"; done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 .PHONY: test-python
@@ -65,7 +72,7 @@ test-python: $(READY) system-tools console native ## Run the tests without a bro
 
 .PHONY: test-quick
 test-quick: $(READY) native ## Run the quick tests alone, for while you work (PYTEST_ARGS as above)
-	@$(BIN)/python -m pytest -m "quick and not slow" -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "quick and not slow" -n $(BUSY_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 # What goes over HTTP in the worker, and the faults there: test-python runs them with the extension.
 HTTP_TESTS := $(addprefix tests/integration/test_,client.py faults.py live_limits.py sync.py trailers.py)
@@ -80,7 +87,7 @@ EXAMPLES ?= 200
 
 .PHONY: fuzz
 fuzz: $(READY) ## Ask the API what nobody would ask, for a long time (EXAMPLES=1000 for longer)
-	@DTH_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(call junit,fuzz) \
+	@DTH_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n $(BUSY_WORKERS) $(call junit,fuzz) \
 	    tests/integration/test_fuzz_api.py $(PYTEST_ARGS)
 
 # How long it goes on, and which modules (words of their paths).
@@ -97,7 +104,7 @@ test-console: $(MODULES) ## Run the tests of the console's components
 
 .PHONY: test-e2e
 test-e2e: $(READY) system-tools console $(MODULES) ## Run the tests in a browser (PYTEST_ARGS as above)
-	@$(BIN)/python -m pytest -m e2e tests/e2e -n $(PYTEST_WORKERS) --dist loadscope $(call junit,e2e) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m e2e tests/e2e -n $(BUSY_WORKERS) --dist loadgroup $(call junit,e2e) $(PYTEST_ARGS)
 
 # Each check is a target of its own, so that CI can run and count them one by one.
 LINT_CHECKS := lint-style lint-format types lint-imports console-lint console-format console-types console-codegen

@@ -6,6 +6,8 @@ export default defineConfig({
   test: {
     environment: 'jsdom',
     testTimeout: 30_000,
+    // All cores: the default leaves one to the watcher, which is half of a small machine.
+    maxWorkers: '100%',
     setupFiles: ['./src/test/setup.ts'],
     css: false,
     env: { TZ: 'UTC' },

@@ -44,8 +44,10 @@ def pytest_configure() -> None:
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests and the contract on this machine alone are `quick`, as are modules that say so."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Unit tests and the contract on this machine alone are `quick`, as are modules that say so.
+
+    Tests of one group go to one process (`--dist loadgroup`)."""
     for item in items:
         folder = item.path.parent.name
         has_server = folder == "contract" and any(
@@ -53,6 +55,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
         if folder in ("unit", "contract") and not has_server:
             item.add_marker("quick")
+        if config.getoption("loadgroup", False) and (group := _group(item)):
+            # xdist 3.8 puts it into `_nodeid`, which pytest 9.2 does not read any more.
+            item._id = type(item._id).parse(f"{item.nodeid}@{group}")
+
+
+def _group(item: pytest.Item) -> str:
+    """The tests that share what is expensive to make: Ceph, or what their module makes once."""
+    if marker := item.get_closest_marker("xdist_group"):
+        return str(marker.args[0])
+    fixtures = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+    shares = any(found[-1].scope == "module" for found in fixtures.values() if found)
+    return item.nodeid.partition("::")[0] if shares else ""
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

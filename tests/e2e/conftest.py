@@ -152,25 +152,26 @@ def newcomer(
     assert console.problems == []
 
 
-@pytest.fixture
-def pages(console: Console, source: Side, dest: Side) -> Iterator[list[str]]:
-    """Paths, with tasks that have something to show: objects, images."""
+@pytest.fixture(scope="session")
+def pages(e2e_hub: Hub, s3_a: MiniStack, s3_b: MiniStack) -> Iterator[list[str]]:
+    """Paths, with tasks that have something to show: objects, images. Tests only look at them."""
+    source, dest = Side(s3_a, s3_a.bucket("shown")), Side(s3_b, s3_b.bucket("shown"))
     source.put(bodies("ab"))
-    task = console.hub.create(source, dest, description="For every page")
+    task = e2e_hub.create(source, dest, description="For every page")
     with RegistryServer() as here, RegistryServer() as there:
         for tag in ("v1", "v2"):
             here.push("team/api", tag, image(tag, [layer("every-page", 1000)]))
-        images = console.hub.create_images(
+        images = e2e_hub.create_images(
             sourceType="Registry",
             srcRegistry=here.host,
             srcImageList="team/api:v1,team/api:v2",
             destType="Registry",
             destRegistry=there.host,
         )
-        console.hub.wait(task, "DONE")
-        console.hub.wait(images, "DONE")
-        compared = console.hub.call(
-            "mutation ($task: ID) { compare(task: $task) { id } }", task=task
-        )["id"]
+        e2e_hub.wait(task, "DONE")
+        e2e_hub.wait(images, "DONE")
+        compared = e2e_hub.call("mutation ($task: ID) { compare(task: $task) { id } }", task=task)[
+            "id"
+        ]
         names = {"TASK": task, "IMAGES": images, "COMPARISON": compared}
         yield [re.sub(r"[A-Z]{4,}", lambda name: names[name[0]], path) for path in PAGES]

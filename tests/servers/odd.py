@@ -355,6 +355,9 @@ class OddStore(S3Server):
         self._server.server_close()
         self._server.disconnect()
         self._thread.join()
+        # The cache of boto clients keeps the store. It must not keep gigabytes of bodies.
+        self.buckets.clear()
+        self.requests.clear()
         if self._faults:
             raise self._faults.pop()
 
