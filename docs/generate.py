@@ -5,6 +5,7 @@ A test compares the pages with what this makes, so a changed option cannot leave
 
 import inspect
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -12,12 +13,14 @@ from typing import Any, get_args
 import click
 from annotated_types import Ge, Gt, Le
 
+from docs import deployer_policy
 from dth.cli.main import cli
 from dth.cli.options import TASKS_ONLY
 from dth.core import parameters
 from dth.core.parameters import TaskParameters
 from dth.images.parameters import EcrParameters
 from dth.images.registry.registries import KNOWN, OTHER, KnownRegistry
+from dth.infra.app import synth
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.endpoints import PROFILES, Profile
 
@@ -77,8 +80,15 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> None:
-    for path, text in pages().items():
+    for path, text in {**pages(), **template_pages()}.items():
         path.write_text(text, "utf-8")
+
+
+def template_pages() -> dict[Path, str]:
+    """The pages that follow from the templates, which take seconds to make."""
+    with tempfile.TemporaryDirectory(prefix="dth-templates-") as folder:
+        templates = deployer_policy.read_templates(synth(Path(folder)))
+    return {deployer_policy.PAGE: deployer_policy.page(templates)}
 
 
 # ------------------------------------------------------------------------------------- command line

@@ -30,6 +30,7 @@ from dth.images.skopeo import command as skopeo
 from dth.infra.bundle import Target, make_tree, write_tar
 
 REPOSITORY = "data-transfer-hub"
+TOOLS = ("apt-get", "skopeo")
 # Linux names, and those of Debian and OCI.
 ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
 PACKAGES = (
@@ -70,9 +71,11 @@ ETC = {
 OCI = "application/vnd.oci.image"
 
 Say = Callable[[str], None]
+# Puts our code for a platform into a directory.
+Code = Callable[[Target, Path], None]
 
 
-def make_image(machine: str, layout: Path, say: Say) -> None:
+def make_image(machine: str, layout: Path, say: Say, code: Code = make_tree) -> None:
     """Write the image for a processor, "aarch64" or "x86_64", into the directory, as an OCI layout.
 
     Raises StateError if packages are not available.
@@ -86,7 +89,7 @@ def make_image(machine: str, layout: Path, say: Say) -> None:
         packages = _download(machine, scratch)
         python = _write_system(packages, scratch / "system")
         say(f"packing the code for Python {python}")
-        make_tree(Target(machine, python), scratch / "tree")
+        code(Target(machine, python), scratch / "tree")
         write_tar(scratch / "tree", scratch / "code", f"{CODE}/")
         layers = [scratch / "system", scratch / "code"]
         config = {
@@ -109,30 +112,47 @@ def make_image(machine: str, layout: Path, say: Say) -> None:
     (layout / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
 
 
-def publish_images(session: Any, version: str, say: Say) -> str:
+def publish_images(session: Any, version: str, say: Say, code: Code = make_tree) -> str:
     """Publish the image for each processor in the account's own registry.
 
     Returns their URI as the template takes it: without the processor at the end of the tags.
     """
     uris = [
-        publish_image(session, machine, f"{version}-{name}", say)
+        publish_image(session, machine, f"{version}-{name}", say, code)
         for machine, name in ARCHITECTURES.items()
     ]
     return uris[0].removesuffix(f"-{next(iter(ARCHITECTURES.values()))}")
 
 
+def find_images(session: Any, version: str, say: Say) -> tuple[str, bool]:
+    """Return the URI that `publish_images` would return, and whether all images are there.
+
+    Creates the repository if it does not exist.
+    """
+    ecr = session.client("ecr")
+    repository = _repository(ecr, say)
+    there = all(_is_there(ecr, f"{version}-{name}") for name in ARCHITECTURES.values())
+    return f"{repository}:{version}", there
+
+
+def missing_tools() -> list[str]:
+    """Return what an image is built and pushed with and is not on this machine."""
+    return [tool for tool in TOOLS if not shutil.which(tool)]
+
+
 def _need_tools() -> None:
     """Raises StateError if an image cannot be built and pushed here."""
-    if missing := [tool for tool in ("apt-get", "skopeo") if not shutil.which(tool)]:
+    if missing := missing_tools():
         raise StateError(
             "the image of tasks that copy images is made with apt-get and skopeo, and "
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not here: deploy "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not here: build it "
+            "in the account with --build account, or deploy "
             "with -p taskImage=URI of an image made elsewhere (by dth aws publish, or from the "
             "Dockerfile in dth/infra); a hub takes -p taskImage= for none"
         )
 
 
-def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
+def publish_image(session: Any, machine: str, tag: str, say: Say, code: Code = make_tree) -> str:
     """Build and push the image for a processor to the account's own registry, unless it exists.
 
     Returns its URI. `session`: from boto3. Raises StateError, and TransferError if the registry
@@ -145,7 +165,7 @@ def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
     else:
         _need_tools()
         with tempfile.TemporaryDirectory(prefix="dth-layout-") as layout:
-            make_image(machine, Path(layout), say)
+            make_image(machine, Path(layout), say, code)
             say(f"{repository}:{tag}")
             granted = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
             user, _, password = base64.b64decode(granted).decode().partition(":")
