@@ -137,7 +137,7 @@ def _resources(service: str) -> Any:
 
 
 def _roles(actions: set[str]) -> list[Statement]:
-    """Rights on roles: of ours only, which all have one path, and of AWS's own."""
+    """Rights on the roles that the templates make, which all have one path, and on those of AWS."""
     ours = [f"arn:{PARTITION}:iam::*:{kind}/dth/*" for kind in ("role", "instance-profile")] + [
         f"arn:{PARTITION}:iam::*:policy/*"
     ]

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import click
 from annotated_types import Ge, Gt, Le
 
-from docs import deployer_policy
+from docs import cost, deployer_policy
 from dth.cli.main import cli
 from dth.cli.options import TASKS_ONLY
 from dth.core import parameters
@@ -76,7 +76,8 @@ def pages() -> dict[Path, str]:
         "stores.md": stores_page(),
         "registries.md": registries_page(),
     }
-    return {REFERENCE / name: NOTE + text for name, text in made.items()}
+    made_here = {REFERENCE / name: NOTE + text for name, text in made.items()}
+    return {**made_here, cost.PAGE: cost.page()}
 
 
 def main() -> None:

@@ -279,6 +279,55 @@ def destroy(stack: str, yes: bool, region: str | None, profile: str | None) -> i
     return 0
 
 
+@aws.command()
+@click.option(
+    "--parameter",
+    "-p",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the hub, such as adminEmail=you@example.org, which is required.",
+)
+@click.option("--bucket", default="", help="Asset bucket; the account's own when not given.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_build
+@_account
+def smoke(
+    parameters: tuple[str, ...],
+    bucket: str,
+    yes: bool,
+    build: str,
+    region: str | None,
+    profile: str | None,
+) -> int:
+    """Try everything in an account: make two buckets and a hub, let it copy objects and an image,
+    check them, and remove all of it again. Takes about half an hour and costs less than 1 USD.
+
+    Exit code 1 if something did not work, or could not be removed. The asset bucket, the repository
+    of the image and the stack that builds it stay, as they do after a deployment.
+    """
+    from dth.infra.publish import publish as put
+    from dth.infra.smoke import Smoke, report
+
+    given = _given(parameters)
+    if "adminEmail" not in given:
+        raise UsageError("give the address for the hub's invitation: -p adminEmail=you@example.org")
+    with _told():
+        session = _session(region, profile)
+        if not yes:
+            click.confirm(
+                f"Make a hub, machines and buckets in {session.region_name}, and remove them?",
+                abort=True, err=True,
+            )  # fmt: skip
+        published = put(session, bucket, _say)
+        if "taskImage" not in given:
+            given["taskImage"] = _image(session, published, build)
+        tried = Smoke(session, published, _say, given)
+        worked = tried.run()
+        click.echo(report(tried.name, session.region_name, tried.steps))
+    return 0 if worked else 1
+
+
 def _prepared(
     session: Any,
     stack: str,
