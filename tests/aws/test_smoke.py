@@ -44,7 +44,7 @@ def session(region: Region, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AWS_ENDPOINT_URL", region.url)
     # Each look is a function that starts: more of them would take the time of those that work.
     monkeypatch.setattr(smoke, "PAUSE", 2.0)
-    monkeypatch.setattr(smoke, "WAIT", 240)
+    monkeypatch.setattr(smoke, "WAIT", 180)
     monkeypatch.setattr(deploy, "PAUSE", 0.3)
     return boto3.Session("test", "test", region_name="us-east-1")
 

@@ -26,7 +26,7 @@ OBJECTS = {
     "empty": b"",
     "sp ace + plus & amp": b"1",
     "ключ/雪.txt": b"2",
-    "a//b/../c": b"3",
+    'quote".txt': b"3",
     "parts": b"p" * (12 * MIB),
     **{f"small/{number:03}": b"%d" % number for number in range(200)},
 }
@@ -129,7 +129,8 @@ class Smoke:
     def copy_objects(self, call: Call) -> None:
         source, copies = self.buckets
         given = {
-            "srcBucket": source, "destBucket": copies, "multipartThreshold": "8MiB",
+            "srcBucket": source, "destBucket": copies, "ec2CronExpression": "",
+            "multipartThreshold": "8MiB", "partSize": "5MiB",
             "srcRegion": self.session.region_name, "destRegion": self.session.region_name,
         }  # fmt: skip
         address = self.session.client("s3").meta.endpoint_url
