@@ -6,6 +6,7 @@ A test compares the files with what this makes, so a changed option cannot leave
 
 import inspect
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -13,12 +14,14 @@ from typing import Any, get_args
 import click
 from annotated_types import Ge, Gt, Le
 
+from docs import cost, deployer_policy
 from dth.cli.main import cli
 from dth.core import parameters
 from dth.core.parameters import TaskParameters
 from dth.hub.parameters import form
 from dth.images.parameters import EcrParameters
 from dth.images.registry.registries import KNOWN, OTHER, KnownRegistry
+from dth.infra.app import synth
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.endpoints import PROFILES, Profile
 
@@ -75,10 +78,12 @@ def pages() -> dict[Path, str]:
         "stores.md": stores_page(),
         "registries.md": registries_page(),
     }
-    return {REFERENCE / name: NOTE + text for name, text in made.items()} | {
+    tested = {
         CONSOLE / folder / "parameters.test-data.json": form_data(kind)
         for folder, kind in (("s3", "S3EC2"), ("ecr", "ECR"))
     }
+    made_here = {REFERENCE / name: NOTE + text for name, text in made.items()}
+    return {**made_here, cost.PAGE: cost.page(), **tested}
 
 
 def form_data(kind: str) -> str:
@@ -87,8 +92,15 @@ def form_data(kind: str) -> str:
 
 
 def main() -> None:
-    for path, text in pages().items():
+    for path, text in {**pages(), **template_pages()}.items():
         path.write_text(text, "utf-8")
+
+
+def template_pages() -> dict[Path, str]:
+    """The pages that follow from the templates, which take seconds to make."""
+    with tempfile.TemporaryDirectory(prefix="dth-templates-") as folder:
+        templates = deployer_policy.read_templates(synth(Path(folder)))
+    return {deployer_policy.PAGE: deployer_policy.page(templates)}
 
 
 # ------------------------------------------------------------------------------------- command line

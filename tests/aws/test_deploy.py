@@ -114,7 +114,7 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
     assert {each["Key"].rpartition("/")[2] for each in s3.list_objects_v2(Bucket=BUCKET)["Contents"]} == {
         "lambda.zip", "bundle-arm64.tar.gz", "bundle-x86_64.tar.gz", "console.zip", "s3.json",
         "ecr.json",
-        "hub.json", "hub-oidc.json",
+        "hub.json", "hub-oidc.json", "image.json",
     }  # fmt: skip
     prefix = s3.list_objects_v2(Bucket=BUCKET)["Contents"][0]["Key"].rpartition("/")[0]
     for name, machine in (("arm64", ARM64), ("x86_64", X86_64)):
@@ -203,6 +203,13 @@ def test_what_is_wrong_is_told_in_one_line(dth: Command, region: Region, tmp_pat
             "AWS cannot be asked: Could not connect",
         ),
         (("deploy", "x", "-p", "nonsense"), {}, 2, "--parameter 'nonsense': write NAME=VALUE"),
+        (("deploy", "x", "--tag", "nonsense"), {}, 2, "--tag 'nonsense': write KEY=VALUE"),
+        (
+            ("deploy", "x", "--tag", "DataTransferHub=hub"),
+            {},
+            2,
+            "--tag 'DataTransferHub=hub': keys that begin with aws: or DataTransferHub are taken",
+        ),
         (("destroy", "x", "--yes"), {}, 2, "there is no stack 'x' here"),
         (("deploy", "x", "--template", "nothing"), {}, 2, "Invalid value for '--template'"),
     ):
@@ -215,5 +222,5 @@ def test_templates_are_written(dth: Command, tmp_path: Path) -> None:
     code, out, err = dth("synth", str(tmp_path / "new"))
     assert (code, out.splitlines()) == (
         0,
-        [f"{tmp_path}/new/{name}.json" for name in ("ecr", "s3", "hub", "hub-oidc")],
+        [f"{tmp_path}/new/{name}.json" for name in ("ecr", "s3", "hub", "hub-oidc", "image")],
     ), err

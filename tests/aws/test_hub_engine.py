@@ -51,13 +51,21 @@ async def test_a_task_is_not_forgotten_while_it_has_a_stack(
         "table_prefix": prefix,
         "log_prefix": f"/{prefix}",
         "kms_key": "",
+        "task_tags": '{"CostCenter": "42"}',
     }
     engine = AwsEngine(aws, dynamo, HubSettings(**given))
     await AwsTasks(dynamo).add(Task("one", "S3EC2", ScheduleType.ONE_TIME, {}))
     with pytest.raises(BeingSetUp, match="it is being set up"):
         async with engine.open("one") as platform:
             await platform.records.list_runs()
-    assert await engine.make_memory(engine.place("one", "S3EC2"))
+    place = engine.place("one", "S3EC2")
+    assert await engine.make_memory(place)
+    assert place.tags == {"CostCenter": "42", "DataTransferHub": "one"}
+    dynamodb = cloud.boto("dynamodb")
+    for table in place.tables.values():
+        arn = dynamodb.describe_table(TableName=table)["Table"]["TableArn"]
+        tags = dynamodb.list_tags_of_resource(ResourceArn=arn)["Tags"]
+        assert {each["Key"]: each["Value"] for each in tags} == place.tags
     assert await engine.make_memory(engine.place("one", "S3EC2"))  # which is nothing new
     await engine.keep_stack(
         "one", TaskStackState("arn", "s3-one", "CREATE_COMPLETE", {"QueueUrl": "somewhere"})

@@ -14,6 +14,7 @@ from graphql import build_schema
 from dth.hub.api import FIELDS
 from dth.infra import MAX_HUB_NAME
 from dth.infra.api import render_schema, root_fields
+from dth.infra.statements import TAG
 from tests.infra.checks import Findings, resources
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ ACCEPTED = {
         (name, "IAM5", "/aws/vendedlogs/dth/<AWS::StackName>/*"): "the log groups of tasks"
         for name in ("TaskBoundary", "TaskDataRights", "ApiRights", "StewardRights")
     },
+    ("TaskBoundary", "IAM5", ":task/*"): "containers have ids that are not known before",
     ("ApiRights", "IAM5", "secret:*"): (
                                        "those with the hub's tag; describing one tells whether it "
                                        "has it"
@@ -319,6 +321,6 @@ def test_the_hub_s_buckets_know_the_roles_of_tasks_by_their_tag(template: dict[s
     tagged = {
         name
         for name, role in resources(template, "AWS::IAM::Role").items()
-        if "DataTransferHub" in str(role.get("Tags"))
+        if TAG in {each["Key"] for each in role.get("Tags", [])}
     }
     assert tagged == {"JobRole"}

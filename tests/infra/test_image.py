@@ -53,7 +53,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory, image_layers: Path) -> Path
 def made_already(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publishing takes the image that is here."""
 
-    def copy(machine: str, to: Path, say: image.Say) -> None:
+    def copy(machine: str, to: Path, say: image.Say, code: image.Code) -> None:
         shutil.copytree(layout, to, dirs_exist_ok=True)
 
     monkeypatch.setattr(image, "make_image", copy)

@@ -18,6 +18,7 @@ REGIONS = {  # in which there is everything that the template names
     "ecr": ["us-east-1", "cn-north-1", "us-gov-west-1"],
     "hub": ["us-east-1"],
     "hub-oidc": ["us-east-1", "cn-north-1"],
+    "image": ["us-east-1", "cn-north-1", "us-gov-west-1"],
 }
 NAMES = tuple(REGIONS)
 TASKS = ("s3", "ecr")

@@ -15,6 +15,10 @@ from dth.hub.schedule import normalised
 from dth.infra import MAX_HUB_NAME
 
 TEMPLATES = ("s3", "ecr", "hub", "hub-oidc")
+# What stacks are called when nobody says otherwise.
+STACK_NAMES = {"s3": "transfer", "ecr": "images", "hub": "dth", "hub-oidc": "dth"}
+# Keys of tags by which the hub recognizes what is its own.
+RESERVED = ("aws:", "DataTransferHub")
 
 
 @click.group()
@@ -36,6 +40,16 @@ def _account(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_build = click.option(
+    "--build",
+    type=click.Choice(("auto", "here", "account")),
+    default="auto",
+    show_default=True,
+    help="Where the image of ECR tasks is built: on this machine, which needs apt-get and skopeo, "
+    "or in the account by CodeBuild. auto: here if it can be.",
+)
+
+
 def _of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is deployed, and how."""
     for option in (
@@ -50,6 +64,14 @@ def _of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="NAME=VALUE",
             help="A parameter of the template, such as srcBucket=photos. Others stay as they are.",
         ),
+        click.option(
+            "--tag",
+            "tags",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A tag of everything that the stack makes, and a hub for its tasks.",
+        ),
+        _build,
         click.option(
             "--template",
             type=click.Choice(TEMPLATES),
@@ -84,10 +106,12 @@ def synth(directory: Path) -> int:
     default=True,
     help="Also put the image of ECR tasks into the account's registry.",
 )
+@_build
 @_account
-def publish(bucket: str, image: bool, region: str | None, profile: str | None) -> int:
-    """Put code, templates and the image of ECR tasks into the account, and print where they are."""
-    from dth.infra.image import publish_images
+def publish(bucket: str, image: bool, build: str, region: str | None, profile: str | None) -> int:
+    """Put code, templates and the image of ECR tasks into the account, and print where they are,
+    with links that create stacks in CloudFormation's console."""
+    from dth.infra.links import quick_create
     from dth.infra.publish import publish as put
 
     with _told():
@@ -95,8 +119,15 @@ def publish(bucket: str, image: bool, region: str | None, profile: str | None) -
         published = put(session, bucket, _say)
         for name, template in published.templates.items():
             click.echo(f"{name}: {template.url}")
+        given = {"taskImage": _image(session, published, build)} if image else {}
         if image:
-            click.echo(f"taskImage: {publish_images(session, published.version, _say)}")
+            click.echo(f"taskImage: {given['taskImage']}")
+        partition = session.get_partition_for_region(session.region_name)
+        for name, template in published.templates.items():
+            filled = {each: value for each, value in given.items() if each in template.parameters}
+            stack = STACK_NAMES.get(name, name)
+            link = quick_create(partition, session.region_name, template.url, stack, filled)
+            click.echo(f"create {name}: {link}")
     return 0
 
 
@@ -106,15 +137,18 @@ def deploy(
     stack: str,
     template: str,
     parameters: tuple[str, ...],
+    tags: tuple[str, ...],
+    build: str,
     bucket: str,
     region: str | None,
     profile: str | None,
 ) -> int:
     """Create STACK, or bring it up to date, with this version's code."""
-    given = _given(parameters)
+    given, tagged = _given(parameters), _tags(tags)
     with _told():
-        there, made = _prepared(stack, template, given, bucket, region, profile)
-        if not there.deploy(made, given):
+        session = _session(region, profile)
+        there, made = _prepared(session, stack, template, given, tagged, build, bucket)
+        if not there.deploy(made, given, tagged):
             click.echo(f"{stack}: nothing to change")
         for name, value in there.outputs().items():
             click.echo(f"{name}: {value}")
@@ -127,15 +161,18 @@ def diff(
     stack: str,
     template: str,
     parameters: tuple[str, ...],
+    tags: tuple[str, ...],
+    build: str,
     bucket: str,
     region: str | None,
     profile: str | None,
 ) -> int:
     """Show what deploying would change in STACK."""
-    given = _given(parameters)
+    given, tagged = _given(parameters), _tags(tags)
     with _told():
-        there, made = _prepared(stack, template, given, bucket, region, profile)
-        changes = there.difference(made, given)
+        session = _session(region, profile)
+        there, made = _prepared(session, stack, template, given, tagged, build, bucket)
+        changes = there.difference(made, given, tagged)
     for change in changes:
         click.echo(
             f"{change.action:<8} {change.name} ({change.type})"
@@ -242,13 +279,63 @@ def destroy(stack: str, yes: bool, region: str | None, profile: str | None) -> i
     return 0
 
 
+@aws.command()
+@click.option(
+    "--parameter",
+    "-p",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the hub, such as adminEmail=you@example.org, which is required.",
+)
+@click.option("--bucket", default="", help="Asset bucket; the account's own when not given.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_build
+@_account
+def smoke(
+    parameters: tuple[str, ...],
+    bucket: str,
+    yes: bool,
+    build: str,
+    region: str | None,
+    profile: str | None,
+) -> int:
+    """Try everything in an account: make two buckets and a hub, let it copy objects and an image,
+    check them, and remove all of it again. Takes about half an hour and costs less than 1 USD.
+
+    Exit code 1 if something did not work, or could not be removed. The asset bucket, the repository
+    of the image and the stack that builds it stay, as they do after a deployment.
+    """
+    from dth.infra.publish import publish as put
+    from dth.infra.smoke import Smoke, report
+
+    given = _given(parameters)
+    if "adminEmail" not in given:
+        raise UsageError("give the address for the hub's invitation: -p adminEmail=you@example.org")
+    with _told():
+        session = _session(region, profile)
+        if not yes:
+            click.confirm(
+                f"Make a hub, machines and buckets in {session.region_name}, and remove them?",
+                abort=True, err=True,
+            )  # fmt: skip
+        published = put(session, bucket, _say)
+        if "taskImage" not in given:
+            given["taskImage"] = _image(session, published, build)
+        tried = Smoke(session, published, _say, given)
+        worked = tried.run()
+        click.echo(report(tried.name, session.region_name, tried.steps))
+    return 0 if worked else 1
+
+
 def _prepared(
+    session: Any,
     stack: str,
     template: str,
     given: dict[str, str],
+    tags: dict[str, str],
+    build: str,
     bucket: str,
-    region: str | None,
-    profile: str | None,
 ) -> tuple[Any, Any]:
     """The stack, and its template, published. What the template needs besides is added to what is
     given."""
@@ -258,15 +345,39 @@ def _prepared(
             f"{MAX_HUB_NAME} characters are the most"
         )
     from dth.infra.deploy import DeployedStack
-    from dth.infra.image import publish_images
     from dth.infra.publish import publish as put
 
-    session = _session(region, profile)
     published = put(session, bucket, _say)
     made = published.templates[template]
     if "taskImage" in made.parameters and "taskImage" not in given:
-        given["taskImage"] = publish_images(session, published.version, _say)
+        given["taskImage"] = _image(session, published, build)
+    if tags and "taskTags" in made.parameters:
+        given.setdefault("taskTags", json.dumps(tags))
     return DeployedStack(session.client("cloudformation"), stack, _say), made
+
+
+def _image(session: Any, published: Any, build: str) -> str:
+    """The image of tasks that copy images, as templates take it."""
+    from dth.infra.account_image import build_images
+    from dth.infra.image import missing_tools, publish_images
+
+    if build == "account" or (build == "auto" and missing_tools()):
+        return build_images(session, published, _say)
+    return publish_images(session, published.version, _say)
+
+
+def _tags(tags: tuple[str, ...]) -> dict[str, str]:
+    given = {}
+    for each in tags:
+        key, found, value = each.partition("=")
+        if not found or not key:
+            raise UsageError(f"--tag {each!r}: write KEY=VALUE, such as CostCenter=42")
+        if key.startswith(RESERVED):
+            raise UsageError(
+                f"--tag {each!r}: keys that begin with {' or '.join(RESERVED)} are taken"
+            )
+        given[key] = value
+    return given
 
 
 def _given(parameters: tuple[str, ...]) -> dict[str, str]:

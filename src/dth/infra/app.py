@@ -26,9 +26,10 @@ def synth(directory: Path) -> dict[str, Path]:
             "'data-transfer-hub[aws]'"
         ) from None
     from dth.infra.hub_stack import HubStack, OidcHubStack
+    from dth.infra.image_stack import ImageStack
 
     stacks = {entry.name: entry.load() for entry in sorted(entry_points(group="dth.stacks"))}
-    stacks |= {"hub": HubStack, "hub-oidc": OidcHubStack}
+    stacks |= {"hub": HubStack, "hub-oidc": OidcHubStack, "image": ImageStack}
     with tempfile.TemporaryDirectory(prefix="dth-synth-") as scratch:
         app = cdk.App(outdir=scratch, analytics_reporting=False)
         for name, stack in stacks.items():

@@ -27,22 +27,26 @@ def make_base(machine: str, cache: LayerCache, scratch: Path) -> Base:
     """Make what the cache does not have, for a processor by its Linux name. `scratch` is an empty
     directory. Raises StateError if packages are not available.
     """
+    system, packages = make_system(machine, cache, scratch)
+    target = Target(machine, system.python)
+    names = needed(target)
+    dependencies = cache.layer(
+        f"dependencies {target} {pinned(names)} {unpinned(names)}",
+        lambda file: _write_dependencies(target, scratch / "dependencies", file),
+    )
+    return Base(system, packages, dependencies)
+
+
+def make_system(machine: str, cache: LayerCache, scratch: Path) -> tuple[debian.System, Path]:
+    """Make the lowest layer alone, with the same arguments. Raises StateError as `make_base`."""
     # If root starts apt, apt reads and writes as another user.
     scratch.chmod(0o755)
     apt = debian.Apt(machine, scratch)
     system = apt.look()
-    target = Target(machine, system.python)
-    names = needed(target)
-    return Base(
-        system,
-        cache.layer(
-            f"packages {system.made_of}", lambda file: debian.write_system(apt.download(), file)
-        ),
-        cache.layer(
-            f"dependencies {target} {pinned(names)} {unpinned(names)}",
-            lambda file: _write_dependencies(target, scratch / "dependencies", file),
-        ),
+    packages = cache.layer(
+        f"packages {system.made_of}", lambda file: debian.write_system(apt.download(), file)
     )
+    return system, packages
 
 
 def _write_dependencies(target: Target, tree: Path, file: Path) -> None:

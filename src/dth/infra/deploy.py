@@ -9,9 +9,11 @@ from typing import Any
 
 from dth.core.errors import HubError, NotFound, UsageError
 from dth.infra.publish import PublishedTemplate, filled
+from dth.platforms.aws.hub.stacks import as_tags
 
 FIRST_PAUSE, PAUSE = 0.3, 3.0  # Seconds between polls: short at first.
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"]
+NO_TAGS: Mapping[str, str] = {}
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
 Say = Callable[[str], None]
@@ -63,10 +65,13 @@ class DeployedStack:
         )
 
     def difference(
-        self, template: PublishedTemplate, parameters: Mapping[str, str]
+        self,
+        template: PublishedTemplate,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str] = NO_TAGS,
     ) -> list[Change]:
         """Return what a deployment would change, without any change."""
-        change_set = self._propose(template, parameters)
+        change_set = self._propose(template, parameters, tags)
         if not change_set:
             return []
         try:
@@ -76,16 +81,22 @@ class DeployedStack:
             if self.status() == "REVIEW_IN_PROGRESS":  # created only for this comparison
                 self._client.delete_stack(StackName=self.name)
 
-    def deploy(self, template: PublishedTemplate, parameters: Mapping[str, str]) -> bool:
+    def deploy(
+        self,
+        template: PublishedTemplate,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str] = NO_TAGS,
+    ) -> bool:
         """Create the stack from the template, or update it. Returns False if there is nothing to
         change.
 
-        Parameters that are not given keep their values. Raises DeploymentFailed.
+        Parameters that are not given keep their values, and so do the stack's tags if none is
+        given. CloudFormation puts tags on what it makes, too. Raises DeploymentFailed.
         """
         if self.status() in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS"):
             self._say(f"{self.name}: a first try failed; what is left of it is deleted")
             self.delete()
-        change_set = self._propose(template, parameters)
+        change_set = self._propose(template, parameters, tags)
         if not change_set:
             return False
         began = time.time()
@@ -124,7 +135,12 @@ class DeployedStack:
                 return {}
             raise
 
-    def _propose(self, template: PublishedTemplate, parameters: Mapping[str, str]) -> str:
+    def _propose(
+        self,
+        template: PublishedTemplate,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> str:
         """Return the id of a change set to execute; "" if it has no changes."""
         before = self._describe()
         exists = bool(before) and before["StackStatus"] != "REVIEW_IN_PROGRESS"
@@ -150,6 +166,7 @@ class DeployedStack:
             TemplateURL=template.url,
             Parameters=given,
             Capabilities=CAPABILITIES,
+            **({"Tags": as_tags(tags)} if tags else {}),
         )
         change_set: str = made["Id"]
         while True:

@@ -337,6 +337,7 @@ class EcrStack(TaskStack):
                 "LaunchType": "FARGATE",
                 "Cluster": "${Cluster}",
                 "TaskDefinition": "${Definition}",
+                "PropagateTags": "TASK_DEFINITION",
                 "NetworkConfiguration": {"AwsvpcConfiguration": network},
             },
             "Retry": [
@@ -356,6 +357,11 @@ class EcrStack(TaskStack):
         runs = allow(
             ["ecs:RunTask"], self.definition.ref, ArnEquals={"ecs:cluster": self._cluster_arn()}
         )
+        tags = allow(
+            ["ecs:TagResource"],
+            self._containers_arn(),
+            StringEquals={"ecs:CreateAction": "RunTask"},
+        )
         rule = "rule/StepFunctionsGetEventsForECSTaskRule"
         passes = allow(
             ["iam:PassRole"],
@@ -368,6 +374,7 @@ class EcrStack(TaskStack):
             [
                 allow(["lambda:InvokeFunction"], [self.plan.attr_arn, self.tick.attr_arn]),
                 runs,
+                tags,
                 allow(["ecs:StopTask", "ecs:DescribeTasks"], self._containers_arn()),
                 passes,
                 # Step Functions needs this rule, whose name is fixed, to detect that a container

@@ -44,6 +44,7 @@ from dth.platforms.aws.confined import VARIABLE
 from dth.platforms.aws.hub.tables import HUB_TABLES
 
 SIGN_IN, ADDRESS, ALARMS = "Sign-in", "Address", "Alarms"
+RETAINED = "From an earlier hub"
 API_TIMEOUT = 29  # seconds: AppSync waits for 30
 STEP_TIMEOUT = 60  # seconds per step
 WATCH_TIMEOUT = 300  # seconds per check of all tasks
@@ -172,6 +173,13 @@ class HubStack(Template):
             "between; * stands for any text. None when empty.",
             default="", pattern=f"|{ROLE_ARN}( {ROLE_ARN})*",
         )  # fmt: skip
+        self.task_tags = self.parameter(
+            "taskTags", "Tags of tasks", DEPLOYMENT,
+            "More tags of everything that the hub makes for tasks, as JSON: "
+            '{"CostCenter": "42"}. dth aws deploy --tag fills it in.',
+            default="", pattern=r"|\{.*\}",
+        )  # fmt: skip
+        self._declare_retained()
         self.prices = self.parameter(
             "storePrices", "Prices of stores", DEPLOYMENT,
             "Of stores that are not AWS, in USD, by host and port, as JSON: "
@@ -210,6 +218,30 @@ class HubStack(Template):
 
         demand("DomainHasCertificate", self.domain, self.certificates)
         demand("VpcHasSubnets", self.vpc_given, [self.subnets_given])
+
+    def _declare_retained(self) -> None:
+        """Declare what an earlier hub left: a stack that is deleted keeps it."""
+        self.retained = {
+            name: self.parameter(
+                f"{name}TableName", f"Table of an earlier hub ({name})", RETAINED,
+                "Name of the table that an earlier hub of this name left; a new one when empty.",
+                default="", pattern=r"|[\w.-]{3,255}",
+            )
+            for name in HUB_TABLES
+        }  # fmt: skip
+        self.retained_secret = self.parameter(
+            "certificateKeyArn", "Secret of certificates of an earlier hub", RETAINED,
+            "ARN of the secret that an earlier hub left, with which its certificates are signed; "
+            "a new one when empty.", default="",
+            pattern="|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[\\w/+=.@-]+",
+        )  # fmt: skip
+        if self.own_pool:
+            self.retained_pool = self.parameter(
+                "userPoolId", "User pool of an earlier hub", RETAINED,
+                "Id of the user pool that an earlier hub left, with its users; a new one, with "
+                "the administrator above, when empty.",
+                default="", pattern=r"|[a-z0-9-]+_[A-Za-z0-9]+",
+            )  # fmt: skip
 
     def _declare_issuer(self) -> None:
         self.issuer = self.parameter(
@@ -254,15 +286,16 @@ class HubStack(Template):
     # ------------------------------------------------------------------------------- what remembers
 
     def _remember(self) -> None:
-        """Create the tables, logs, key, and topic. The tables remain when the stack is deleted."""
-        self.tables = {}
-        for name, table in HUB_TABLES.items():
-            made = self.table(f"{name.title()}Table", table)
-            made.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
-            self.tables[name] = made
+        """Create the tables, logs, key, and topic, unless an earlier hub left them. The tables and
+        the key remain when the stack is deleted.
+        """
+        self.tables = {
+            name: self._keep(self.table(f"{name.title()}Table", table), self.retained[name])
+            for name, table in HUB_TABLES.items()
+        }
         self.logs = self.log_group("Logs")
         self.logs.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
-        self.signing = aws_secretsmanager.CfnSecret(
+        signing = aws_secretsmanager.CfnSecret(
             self,
             "CertificateKey",
             description="What certificates of Data Transfer Hub are signed with follows from this",
@@ -271,7 +304,7 @@ class HubStack(Template):
             ),
             kms_key_id=self.when(self.is_given(self.kms_key), self.kms_key.value_as_string),
         )
-        self.signing.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+        self.signing_key = self._keep(signing, self.retained_secret, signing.attr_id)
         self.topic = aws_sns.CfnTopic(
             self,
             "Notifications",
@@ -283,6 +316,18 @@ class HubStack(Template):
             topics=[self.topic.ref],
             policy_document=policy([only_by_tls(self.topic.ref, "sns:Publish")]),
         )
+
+    def _keep(self, made: cdk.CfnResource, earlier: cdk.CfnParameter, name: str = "") -> str:
+        """Keep a resource when the stack is deleted, and make none if there is an earlier one.
+
+        Returns the name of the one that is used. `name`: of the new one, if it is not its
+        reference.
+        """
+        made.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+        taken = self.is_given(earlier)
+        new = self.condition(f"New{made.node.id}", Fn.condition_not(self.holds(taken)))
+        made.cfn_options.condition = self.holds(new)
+        return str(self.when(taken, earlier.value_as_string, name or made.ref))
 
     # -------------------------------------------------------------------------------------- network
 
@@ -381,11 +426,12 @@ class HubStack(Template):
                 )
             ),
         )
-        pool.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+        self.pool = self._keep(pool, self.retained_pool)
+        new = self.holds("NewUsers")
         # The name must be unique in all of AWS, so it includes a part of the stack's id.
         own = Fn.select(4, Fn.split("-", Fn.select(2, Fn.split("/", cdk.Aws.STACK_ID))))
         domain = aws_cognito.CfnUserPoolDomain(
-            self, "SignInDomain", user_pool_id=pool.ref, domain=self.sub("dth-${Own}", Own=own)
+            self, "SignInDomain", user_pool_id=self.pool, domain=self.sub("dth-${Own}", Own=own)
         )
         admin = aws_cognito.CfnUserPoolUser(
             self,
@@ -415,7 +461,10 @@ class HubStack(Template):
             group_name=ROLES[-1].value,
         )
         member.add_resource_dependency(groups[-1])
-        self.pool = pool
+        # A pool that is kept keeps who is in it, and a pool of an earlier hub has them.
+        for each in (admin, *groups, member):
+            each.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+            each.cfn_options.condition = new
         self.sign_in = domain
 
     # ------------------------------------------------------------------------------ rights of tasks
@@ -449,7 +498,7 @@ class HubStack(Template):
             Fn.split(" ", self.assumable.value_as_string),
             [self.arn("iam", "role/nobody", region="")],
         )
-        return bounds(self.sub, TAG, self.tables["hub"].attr_arn, repository, assumable)
+        return bounds(self.sub, TAG, self._table_arn("hub"), repository, assumable)
 
     # ------------------------------------------------------------------------------------ functions
 
@@ -512,8 +561,8 @@ class HubStack(Template):
         """
         return {
             "DTH_REGION": cdk.Aws.REGION,
-            "DTH_TASKS_TABLE": self.tables["tasks"].ref,
-            "DTH_HUB_TABLE": self.tables["hub"].ref,
+            "DTH_TASKS_TABLE": self.tables["tasks"],
+            "DTH_HUB_TABLE": self.tables["hub"],
             "DTH_TABLE_PREFIX": self.sub("${AWS::StackName}-task"),
             "DTH_LOG_PREFIX": self.sub(f"{LOGS}/${{AWS::StackName}}"),
             "DTH_STACK_PREFIX": cdk.Aws.STACK_NAME,
@@ -535,7 +584,7 @@ class HubStack(Template):
             "DTH_JOB_FUNCTION": self.sub("${AWS::StackName}-job"),
             "DTH_CERTIFICATE_FUNCTION": self.sub("${AWS::StackName}-certificate"),
             "DTH_TOPIC": self.topic.ref,
-            "DTH_SIGNING_SECRET": self.signing.attr_id,
+            "DTH_SIGNING_SECRET": self.signing_key,
             "DTH_SECRET_TAG": TAG,
             **self._who_calls(),
             "DTH_PERMISSIONS_BOUNDARY": self.task_boundary,
@@ -544,6 +593,7 @@ class HubStack(Template):
             "DTH_SUBNETS": self.subnets,
             "DTH_PUBLIC_IP": Fn.ref("publicIp"),
             "DTH_CLUSTER": self.cluster.ref,
+            "DTH_TASK_TAGS": self.task_tags.value_as_string,
             "DTH_ASSUMABLE_ROLES": self.assumable.value_as_string,
             "DTH_PRICES": self.prices.value_as_string,
             "DTH_TASK_IMAGE": self.image.value_as_string,
@@ -553,12 +603,13 @@ class HubStack(Template):
     def _issuer(self) -> str:
         """Return the issuer of the tokens that the API accepts."""
         if self.own_pool:
-            return self.sub("https://${Name}", Name=self.pool.attr_provider_name)
+            host = "https://cognito-idp.${AWS::Region}.${AWS::URLSuffix}"
+            return self.sub(f"{host}/${{Pool}}", Pool=self.pool)
         return self.issuer.value_as_string
 
     def _who_calls(self) -> dict[str, str]:
         if self.own_pool:
-            issuer, pool = self._issuer(), self.pool.ref
+            issuer, pool = self._issuer(), self.pool
             return {"DTH_ISSUER": issuer, "DTH_CLIENT": cdk.Aws.STACK_NAME, "DTH_USER_POOL": pool}
         return {
             "DTH_ISSUER": self._issuer(),
@@ -573,8 +624,11 @@ class HubStack(Template):
         return self.arn("states", "stateMachine:${AWS::StackName}-workflow")
 
     def _hub_rights(self) -> list[Statement]:
-        tables = [table.attr_arn for table in self.tables.values()]
+        tables = [self._table_arn(name) for name in self.tables]
         return [allow(USE_TABLE, tables), self.write_logs(self.logs.ref)]
+
+    def _table_arn(self, name: str) -> str:
+        return self.arn("dynamodb", "table/${Name}", Name=self.tables[name])
 
     def _task_data_rights(self) -> list[Statement]:
         """Allow access to records, queues, and logs of every task, by the names that the hub gives
@@ -615,7 +669,7 @@ class HubStack(Template):
                 secrets,
                 StringEquals=made,
             ),
-            allow(["secretsmanager:GetSecretValue"], self.signing.attr_id),
+            allow(["secretsmanager:GetSecretValue"], self.signing_key),
             allow(["sns:Subscribe", "sns:Unsubscribe"], self.topic.ref),
         ]
 
@@ -630,7 +684,7 @@ class HubStack(Template):
                     "AdminListGroupsForUser",
                 )
             ],
-            self.pool.attr_arn,
+            self.arn("cognito-idp", "userpool/${Pool}", Pool=self.pool),
         )  # fmt: skip
 
     def _table_keys(self) -> Statement:
@@ -907,7 +961,7 @@ class HubStack(Template):
         """Return the API's way to authenticate users."""
         if self.own_pool:
             pool = aws_appsync.CfnGraphQLApi.UserPoolConfigProperty(
-                user_pool_id=self.pool.ref, aws_region=cdk.Aws.REGION, default_action="ALLOW"
+                user_pool_id=self.pool, aws_region=cdk.Aws.REGION, default_action="ALLOW"
             )
             return {"authentication_type": "AMAZON_COGNITO_USER_POOLS", "user_pool_config": pool}
         # A pattern for the token's audience (aud, azp): access tokens of some issuers name only the
@@ -1004,7 +1058,7 @@ class HubStack(Template):
         client = aws_cognito.CfnUserPoolClient(
             self,
             "SignInClient",
-            user_pool_id=self.pool.ref,
+            user_pool_id=self.pool,
             generate_secret=False,
             allowed_o_auth_flows_user_pool_client=True,
             allowed_o_auth_flows=["code"],
@@ -1048,7 +1102,7 @@ class HubStack(Template):
             "LogGroup": (self.logs.ref, "What the hub's functions say"),
         }
         if self.own_pool:
-            told["UserPool"] = (self.pool.ref, "Users of the hub")
+            told["UserPool"] = (self.pool, "Users of the hub")
         self.tell(told)
 
 

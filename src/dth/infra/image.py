@@ -18,12 +18,13 @@ from dth.images.registry.address import RegistryAddress
 from dth.images.registry.login import UserPassword
 from dth.images.registry.reference import parse
 from dth.images.skopeo import command as skopeo
-from dth.infra.base import CODE, make_base
-from dth.infra.bundle import copy_packages, write_tar
+from dth.infra.base import CODE, make_base, make_system
+from dth.infra.bundle import Target, copy_packages, write_tar
 from dth.infra.debian import USER
 from dth.infra.oci import ARCHITECTURES, LayerCache, Layout
 
 REPOSITORY = "data-transfer-hub"
+TOOLS = ("apt-get", "skopeo")
 CONFIG: dict[str, Any] = {
     "User": f"{USER}:{USER}",
     "Env": [
@@ -38,13 +39,22 @@ CONFIG: dict[str, Any] = {
 }
 
 Say = Callable[[str], None]
+# Puts our code for a platform, with all that it needs, into a directory.
+Code = Callable[[Target, Path], None]
 
 
-def make_image(machine: str, layout: Path, say: Say, layers: Path | None = None) -> None:
+def make_image(
+    machine: str,
+    layout: Path,
+    say: Say,
+    layers: Path | None = None,
+    code: Code | None = None,
+) -> None:
     """Write the image for a processor, "aarch64" or "x86_64", into the directory, as an OCI layout.
 
-    `layers`: where layers that were made before are kept. Raises StateError if packages are not
-    available.
+    `layers`: where layers that were made before are kept. `code` puts our code with what it needs
+    into a directory, instead of a layer of dependencies and our packages. Raises StateError if
+    packages are not available.
     """
     with tempfile.TemporaryDirectory(prefix="dth-image-") as name:
         scratch = Path(name)
@@ -52,39 +62,65 @@ def make_image(machine: str, layout: Path, say: Say, layers: Path | None = None)
         work.mkdir()
         scratch.chmod(0o755)
         say("taking the packages of Debian and Python")
-        base = make_base(machine, LayerCache(layers or scratch / "layers"), work)
-        say(f"packing the code for Python {base.system.python}")
-        tree, code = scratch / "tree", scratch / "code"
-        copy_packages(tree)
-        write_tar(tree, code, f"{CODE}/")
+        cache = LayerCache(layers or scratch / "layers")
+        tree, packed = scratch / "tree", scratch / "code"
+        if code:
+            system, packages = make_system(machine, cache, work)
+            below = [packages]
+        else:
+            base = make_base(machine, cache, work)
+            system, below = base.system, base.layers
+        say(f"packing the code for Python {system.python}")
+        if code:
+            code(Target(machine, system.python), tree)
+        else:
+            copy_packages(tree)
+        write_tar(tree, packed, f"{CODE}/")
         out = Layout(layout)
-        out.finish(out.image(machine, CONFIG, [*base.layers, code]))
+        out.finish(out.image(machine, CONFIG, [*below, packed]))
 
 
-def publish_images(session: Any, version: str, say: Say) -> str:
+def publish_images(session: Any, version: str, say: Say, code: Code | None = None) -> str:
     """Publish the image for each processor in the account's own registry.
 
     Returns their URI as the template takes it: without the processor at the end of the tags.
     """
     uris = [
-        publish_image(session, machine, f"{version}-{name}", say)
+        publish_image(session, machine, f"{version}-{name}", say, code)
         for machine, name in ARCHITECTURES.items()
     ]
     return uris[0].removesuffix(f"-{next(iter(ARCHITECTURES.values()))}")
 
 
+def find_images(session: Any, version: str, say: Say) -> tuple[str, bool]:
+    """Return the URI that `publish_images` would return, and whether all images are there.
+
+    Creates the repository if it does not exist.
+    """
+    ecr = session.client("ecr")
+    repository = _repository(ecr, say)
+    there = all(_is_there(ecr, f"{version}-{name}") for name in ARCHITECTURES.values())
+    return f"{repository}:{version}", there
+
+
+def missing_tools() -> list[str]:
+    """Return what an image is built and pushed with and is not on this machine."""
+    return [tool for tool in TOOLS if not shutil.which(tool)]
+
+
 def _need_tools() -> None:
     """Raises StateError if an image cannot be built and pushed here."""
-    if missing := [tool for tool in ("apt-get", "skopeo") if not shutil.which(tool)]:
+    if missing := missing_tools():
         raise StateError(
             "the image of tasks that copy images is made with apt-get and skopeo, and "
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not here: deploy "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not here: build it "
+            "in the account with --build account, or deploy "
             "with -p taskImage=URI of an image made elsewhere (by dth aws publish, or from the "
             "Dockerfile in dth/infra); a hub takes -p taskImage= for none"
         )
 
 
-def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
+def publish_image(session: Any, machine: str, tag: str, say: Say, code: Code | None = None) -> str:
     """Build and push the image for a processor to the account's own registry, unless it exists.
 
     Returns its URI. `session`: from boto3. Raises StateError, and TransferError if the registry
@@ -97,7 +133,7 @@ def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
     else:
         _need_tools()
         with tempfile.TemporaryDirectory(prefix="dth-layout-") as layout:
-            make_image(machine, Path(layout), say)
+            make_image(machine, Path(layout), say, code=code)
             say(f"{repository}:{tag}")
             granted = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
             user, _, password = base64.b64decode(granted).decode().partition(":")

@@ -21,7 +21,7 @@ from aws_cdk import (
 from constructs import Construct
 
 from dth.infra.machines import user_data
-from dth.infra.statements import BUNDLES, ROLES, Statement, allow
+from dth.infra.statements import BUNDLES, ROLES, STACK_TAG, TAG, Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, IN_VPC, LAMBDA_RETRY, TaskStack
 from dth.infra.template import NETWORK
 from dth.objects.parameters import S3Parameters
@@ -396,7 +396,19 @@ class S3Stack(TaskStack):
                     )
                 ],
                 user_data=user_data(kind.lower(), self.machine["name"], digest, environment),
+                # The group gives its machines their tags, and nothing to what belongs to them.
+                tag_specifications=[
+                    aws_ec2.CfnLaunchTemplate.TagSpecificationProperty(
+                        resource_type=each, tags=self._machine_tags()
+                    )
+                    for each in ("volume", "network-interface")
+                ],
             ),
+            tag_specifications=[
+                aws_ec2.CfnLaunchTemplate.LaunchTemplateTagSpecificationProperty(
+                    resource_type="launch-template", tags=self._machine_tags()
+                )
+            ],
         )
         group = aws_autoscaling.CfnAutoScalingGroup(
             self,
@@ -427,7 +439,7 @@ class S3Stack(TaskStack):
                 aws_autoscaling.CfnAutoScalingGroup.TagPropertyProperty(
                     key=key, value=value, propagate_at_launch=True
                 )
-                for key, value in (("Name", name), ("DataTransferHub", self.id))
+                for key, value in (("Name", name), (TAG, self.id))
             ],
             **more,
         )
@@ -448,6 +460,10 @@ class S3Stack(TaskStack):
         # Machines need their parameters, and end before unfinished uploads are aborted.
         group.add_resource_dependency(self.resource)
         return group
+
+    def _machine_tags(self) -> list[cdk.CfnTag]:
+        values = {STACK_TAG: cdk.Aws.STACK_NAME, TAG: self.id}
+        return [cdk.CfnTag(key=key, value=value) for key, value in values.items()]
 
     def _scaling(self) -> None:
         """Add machines according to the backlog; return to the minimum when there is none."""

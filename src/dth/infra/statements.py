@@ -8,6 +8,8 @@ from typing import Any
 Statement = dict[str, Any]  # as in a policy document
 # The tag key of the hub's secrets, and of everything of its tasks.
 TAG = "DataTransferHub"
+# The tag key of everything that a stack makes, for bills: its value is the stack's name.
+STACK_TAG = "DataTransferHubStack"
 # The path of every role: two hubs with one name in two regions share no role.
 ROLES = "/dth/${AWS::Region}/"
 # Log groups are named with this prefix and the stack's name. Step Functions needs an own entry in

@@ -122,6 +122,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
                 ArnLike={"ecs:cluster": arn("ecs", "cluster/*")},
             ),
         ),
+        _named("Tags", allow(["ecs:TagResource"], arn("ecs", "task/*"))),
         _named(
             "Passing",
             allow(

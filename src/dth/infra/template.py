@@ -29,7 +29,16 @@ from pydantic import BaseModel
 
 from dth.core.parameters import choices, extra, in_templates, is_open
 from dth.infra import PYTHON
-from dth.infra.statements import BUNDLES, LOGS, ROLES, Statement, allow, only_by_tls, policy
+from dth.infra.statements import (
+    BUNDLES,
+    LOGS,
+    ROLES,
+    STACK_TAG,
+    Statement,
+    allow,
+    only_by_tls,
+    policy,
+)
 from dth.platforms.aws.tables import Table, create_table
 
 RETENTION = 14  # days that log groups keep events
@@ -51,7 +60,12 @@ PATTERNS = {
 DIGEST = "|[0-9a-f]{64}"
 # Services that say for whose account they assume a role, by their documentation. Lambda, EC2 and
 # CloudFormation do not; there only the account itself can pass the role.
-SAY_ACCOUNT = {"states.amazonaws.com", "events.amazonaws.com", "ecs-tasks.amazonaws.com"}
+SAY_ACCOUNT = {
+    "states.amazonaws.com",
+    "events.amazonaws.com",
+    "ecs-tasks.amazonaws.com",
+    "codebuild.amazonaws.com",
+}
 NETWORK = "Network and machines"
 # Groups in the plugins' models, and their titles.
 GROUPS = {
@@ -68,7 +82,11 @@ DEPLOYMENT = "Deployment"
 class Template(cdk.Stack):
     """One template: parameters first, then resources. `finish` writes the layout for
     CloudFormation's console.
+
+    `has_functions`: it makes functions, whose code has a version.
     """
+
+    has_functions = True
 
     def __init__(self, scope: Construct, name: str, description: str) -> None:
         super().__init__(
@@ -95,17 +113,18 @@ class Template(cdk.Stack):
             "Where in that bucket it is.",
             pattern=r"[\w.-]+(/[\w.-]+)*",
         )
-        self.code_version = self.parameter(
-            "lambdaVersion",
-            "Version of the functions' code",
-            DEPLOYMENT,
-            (
-                "Version of lambda.zip in the asset bucket; dth aws publish fills it in. The "
-                "newest when empty."
-            ),
-            default="",
-            pattern=r"|[\w.-]{1,1024}",
-        )
+        if self.has_functions:
+            self.code_version = self.parameter(
+                "lambdaVersion",
+                "Version of the functions' code",
+                DEPLOYMENT,
+                (
+                    "Version of lambda.zip in the asset bucket; dth aws publish fills it in. The "
+                    "newest when empty."
+                ),
+                default="",
+                pattern=r"|[\w.-]{1,1024}",
+            )
         self.boundary = self.parameter(
             "permissionsBoundary",
             "Permissions boundary",
@@ -285,9 +304,14 @@ class Template(cdk.Stack):
         *,
         account: str = "${AWS::AccountId}",
         region: str = "${AWS::Region}",
+        **values: str,
     ) -> str:
-        """Return an ARN in the stack's partition; CloudFormation replaces each `${...}` in it."""
-        return self.sub(f"arn:${{AWS::Partition}}:{service}:{region}:{account}:{resource}")
+        """Return an ARN in the stack's partition; CloudFormation replaces each `${...}` in it, by
+        `values` first.
+        """
+        return self.sub(
+            f"arn:${{AWS::Partition}}:{service}:{region}:{account}:{resource}", **values
+        )
 
     # ------------------------------------------------------------------------------------ resources
 
@@ -521,7 +545,10 @@ class Template(cdk.Stack):
             ).override_logical_id(name)
 
     def finish(self) -> None:
-        """Write how CloudFormation's console shows the parameters: the deployment group last."""
+        """Tag all resources, and write how CloudFormation's console shows the parameters: the
+        deployment group last.
+        """
+        cdk.Tags.of(self).add(STACK_TAG, cdk.Aws.STACK_NAME)
         groups = sorted(self._groups, key=lambda group: group == DEPLOYMENT)
         self.template_options.metadata = {
             "AWS::CloudFormation::Interface": {

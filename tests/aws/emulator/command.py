@@ -33,7 +33,7 @@ class Command:
     def __init__(self, region: Region, templates: Mapping[str, Path] | None = None) -> None:
         self._program: list[str | Path] = [Path(sys.executable).with_name("dth")]
         if templates is not None:
-            made = [templates[name] for name in ("s3", "ecr", "hub", "hub-oidc")]
+            made = [templates[name] for name in ("s3", "ecr", "hub", "hub-oidc", "image")]
             self._program = [sys.executable, "-c", WITH_TEMPLATES, str(len(made)), *made]
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},

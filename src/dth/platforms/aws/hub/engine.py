@@ -22,7 +22,7 @@ from dth.hub.steward import schedule_of
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.settings import HubSettings
-from dth.platforms.aws.hub.stacks import MAX_VALUE
+from dth.platforms.aws.hub.stacks import MAX_VALUE, as_tags
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.aws.tables import TABLES, create_table
 
@@ -72,6 +72,11 @@ class TaskNames:
     @property
     def stack(self) -> str:
         return f"{self.settings.stack_prefix}-{self.kind.name}-{self.task}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Of everything that is made for the task."""
+        return self.settings.tags_of(self.task)
 
     @property
     def template(self) -> str:
@@ -252,9 +257,7 @@ class AwsEngine:
         if self._settings.kms_key:
             group["kmsKeyId"] = self._settings.kms_key
         with suppress_code("ResourceAlreadyExistsException"):
-            await self._aws.call(
-                "logs", "create_log_group", **group, tags={"DataTransferHub": place.task}
-            )
+            await self._aws.call("logs", "create_log_group", **group, tags=place.tags)
         await self._aws.call(
             "logs", "put_retention_policy", logGroupName=place.log_group, retentionInDays=RETENTION
         )
@@ -278,7 +281,7 @@ class AwsEngine:
                 "create_table",
                 **create_table(name, TABLES[kind]),
                 SSESpecification=encrypted,
-                Tags=[{"Key": "DataTransferHub", "Value": task}],
+                Tags=as_tags(self._settings.tags_of(task)),
             )
 
     async def _protect(self, table: str, expires: str) -> None:

@@ -1,5 +1,6 @@
 """The settings that a deployment of the hub gives its functions."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -20,6 +21,7 @@ OPTIONAL = {
     "task_image",
     "assumable_roles",
     "allowed_networks",
+    "task_tags",
     "user_pool",
     "audience",
     "role_claim",
@@ -80,6 +82,8 @@ class HubSettings:
     # Patterns of the ARNs of roles that tasks may assume, separated by spaces.
     assumable_roles: str = ""
     allowed_networks: str = ""
+    # JSON: more tags of everything that is made for tasks, by key.
+    task_tags: str = ""
     # Id of the Cognito user pool; "" = an external issuer.
     user_pool: str = ""
     audience: str = ""
@@ -88,6 +92,10 @@ class HubSettings:
     roles: str = ""
     # The role of users whose tokens name none; "" = they are refused.
     default_role: str = ""
+
+    def tags_of(self, task: str) -> dict[str, str]:
+        """Return the tags of everything that is made for the task."""
+        return {**json.loads(self.task_tags or "{}"), "DataTransferHub": task}
 
     def template_digest(self, kind: str) -> str:
         """SHA-256 of the template of a kind of task; "" if it is not known."""

@@ -65,24 +65,30 @@ class Stacks:
         )
 
     async def create(
-        self, name: str, template: str, parameters: Mapping[str, str], task: str
+        self,
+        name: str,
+        template: str,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str],
     ) -> None:
-        tags = [{"Key": "DataTransferHub", "Value": task}]
+        """`tags`: CloudFormation puts them on what it makes, too."""
+        asked = self._asked(name, template, parameters, tags)
         try:
-            await self._call(
-                "create_stack",
-                **self._asked(name, template, parameters),
-                Tags=tags,
-                OnFailure="ROLLBACK",
-            )
+            await self._call("create_stack", **asked, OnFailure="ROLLBACK")
         except Refused as error:
             if error.code != "AlreadyExistsException":  # another look was faster
                 raise
 
-    async def update(self, name: str, template: str, parameters: Mapping[str, str]) -> bool:
+    async def update(
+        self,
+        name: str,
+        template: str,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> bool:
         """Returns False if there is nothing to change."""
         try:
-            await self._call("update_stack", **self._asked(name, template, parameters))
+            await self._call("update_stack", **self._asked(name, template, parameters, tags))
         except Refused as error:
             if "No updates are to be performed" in str(error):
                 return False
@@ -113,8 +119,15 @@ class Stacks:
         reason = " ".join(first.get("ResourceStatusReason", "").split())
         return f"{first['LogicalResourceId']} ({first['ResourceType']}): {reason}"
 
-    def _asked(self, name: str, template: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+    def _asked(
+        self,
+        name: str,
+        template: str,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> dict[str, Any]:
         return {
+            "Tags": as_tags(tags),
             "StackName": name,
             "TemplateURL": template,
             "RoleARN": self._role,
@@ -126,6 +139,10 @@ class Stacks:
 
     async def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         return await self._aws.call("cloudformation", operation, **arguments)
+
+
+def as_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def _begins(event: dict[str, Any]) -> bool:

@@ -155,7 +155,10 @@ class Steward:
                 return ""
             try:
                 await self.stacks.update(
-                    place.stack, await self.engine.template(place), place.parameters(task)
+                    place.stack,
+                    await self.engine.template(place),
+                    place.parameters(task),
+                    place.tags,
                 )
             except Refused as error:
                 if error.code not in REFUSED:
@@ -203,11 +206,17 @@ class Steward:
         try:
             if not stack.status:
                 await self.stacks.create(
-                    place.stack, await self.engine.template(place), place.parameters(task), task.id
+                    place.stack,
+                    await self.engine.template(place),
+                    place.parameters(task),
+                    place.tags,
                 )
                 return LATER
             if self._differs(stack, task, place) and await self.stacks.update(
-                place.stack, await self.engine.template(place), place.parameters(task)
+                place.stack,
+                await self.engine.template(place),
+                place.parameters(task),
+                place.tags,
             ):
                 return LATER
         except Refused as error:
