@@ -41,6 +41,7 @@ USE_TABLE = (
     "dynamodb:DeleteItem",
     "dynamodb:BatchWriteItem",
     "dynamodb:ConditionCheckItem",
+    "dynamodb:PartiQLInsert",
 )
 USE_QUEUE = (
     "sqs:SendMessage",

@@ -1,4 +1,4 @@
-"""IAM: SQS's calls for batches are allowed by the action for one message, as AWS has no other; log
+"""IAM: calls for batches are allowed by the action for one of them, as AWS has no other; log
 groups have the `:*` that policies write; wildcards match every character; what ECS is asked to do
 with a container is about that one, in the cluster that is named, and what Auto Scaling is asked to
 do with a machine about its group; and who comes, comes by TLS,
@@ -26,8 +26,11 @@ SINGLE = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
     "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    # As we send nothing but inserts.
+    "dynamodb:BatchExecuteStatement": "dynamodb:PartiQLInsert",
 }
 GROUP = "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:*:autoScalingGroupName/"
+TABLE = "arn:aws:dynamodb:us-east-1:000000000000:table/"
 CLUSTER = "arn:aws:ecs:us-east-1:000000000000:cluster/"
 
 _cluster: ContextVar[str] = ContextVar("cluster", default="")  # that a call is about
@@ -38,6 +41,7 @@ def patch() -> None:
     replace(iam_actions, "extract_resource_arn", _log_groups)
     replace(iam_actions, "extract_resource_arn", _containers)
     replace(iam_actions, "extract_resource_arn", _machines)
+    replace(iam_actions, "extract_resource_arn", _statements)
     replace(iam_evaluator, "_fnmatch_compile", _every_character)
     replace(iam_evaluator, "EvalContext", _by_tls)
 
@@ -83,6 +87,21 @@ def _machines(original: Callable[..., str]) -> Callable[..., str]:
         group = group_of(given["InstanceId"][0]) if "InstanceId" in given else None
         name = group["AutoScalingGroupName"] if group else ""
         return f"{GROUP}{name}" if name and found == "*" else found
+
+    return resource
+
+
+def _statements(original: Callable[..., str]) -> Callable[..., str]:
+    """Statements name their table."""
+
+    def resource(
+        service: str, method: str, path: str, headers: Any, body: bytes, *more: Any
+    ) -> str:
+        given = json.loads(body or b"{}") if service == "dynamodb" else {}
+        for each in given.get("Statements", [])[:1]:
+            if found := re.match(r'INSERT INTO "([^"]+)"', each["Statement"]):
+                return f"{TABLE}{found[1]}"
+        return original(service, method, path, headers, body, *more)
 
     return resource
 
