@@ -1,11 +1,11 @@
 """The outcomes of objects, each counted once without a transaction per object.
 
-A process that writes a batch of outcomes first announces it: it writes what it is about to write in
-an item of its own, and then the name of the batch in its ledger (one item per run and process). It
-then writes each record with the name of the batch in `r<run>`: new records many at once, others
-with one conditional update, unless another batch has stored its name there. A last update adds up
-what was written and clears the announcement. What was announced is large, so it is not in the item
-of the ledger, which is written twice, nor in the partition of the run, which all processes share.
+A process that writes a batch of outcomes first announces it in its ledger (one item per run and
+process): the name of the batch, and what it is about to write, which is an item of its own if it is
+large. It then writes each record with the name of the batch in `r<run>`: new records many at once,
+others with one conditional update, unless another batch has stored its name there. A last update
+adds up what was written and clears the announcement. A large announcement is not in the ledger,
+because that is written twice, and in the partition of the run, which all processes share.
 
 A process that finds an abandoned announcement reads the records and counts those that carry the
 name of the batch; `counted` says which ones were counted. So any process can count a batch at any
@@ -42,6 +42,8 @@ KEPT_MARKS = 16
 LEFT_AFTER = 60.0
 # Seconds after which nobody writes to a batch any more.
 FORGET_AFTER = 3600.0
+# Bytes of an announcement that is written in the ledger itself: it is one write unit still.
+SMALL = 600
 # Seconds after which what was announced is deleted, long after anybody counts it.
 KEPT_INTENTS = 7 * 86_400
 # Batches that do without inserts after one in which most records existed.
@@ -133,10 +135,14 @@ class Ledger:
     async def _announce(self, run: int, batch: str, entries: list[LedgerEntry]) -> None:
         now = time.time()
         intent = pack([list(astuple(each)) for each in entries])
-        kept = {"intent": intent, "expires": int(now) + KEPT_INTENTS}
-        await self._dynamo.put("state", {**_intent_key(batch), **kept})
-        values = {"batch": batch, "none": "0", "now": now}
-        update = "SET #batch = :batch, #counted = :none, #at = :now REMOVE #looked, #intent"
+        values = {"batch": batch, "none": "0", "now": now, "intent": intent}
+        update = "SET #batch = :batch, #counted = :none, #at = :now"
+        if len(intent) <= SMALL:
+            update += ", #intent = :intent REMOVE #looked"
+        else:
+            kept = {"intent": intent, "expires": int(now) + KEPT_INTENTS}
+            await self._dynamo.put("state", {**_intent_key(batch), **kept})
+            update += " REMOVE #looked, #intent"
         while True:
             put = await self._dynamo.update(
                 "state",
@@ -268,7 +274,6 @@ class Ledger:
         await self._count(run, writer, batch, entries, written, last=last, known=known)
 
     async def _announced(self, item: Item) -> list[Any]:
-        # Earlier versions have it in the ledger itself.
         found = (
             item
             if "intent" in item
