@@ -24,7 +24,7 @@ from dth.platforms.aws.hub.settings import HubSettings
 from dth.platforms.aws.hub.stacks import MAX_VALUE
 from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
-from dth.platforms.aws.tables import TABLES, create_table
+from dth.platforms.aws.tables import TABLES, Table, create_table
 
 RETENTION = 14  # days that log groups keep their events
 GONE = "ResourceNotFoundException"
@@ -274,7 +274,7 @@ class AwsEngine:
         if any(each["Table"]["TableStatus"] != "ACTIVE" for each in told):
             return False
         for name, table in place.tables.items():
-            await self._protect(table, TABLES[name].expires)
+            await self._protect(table, TABLES[name])
         return True
 
     async def _make_table(self, name: str, kind: str, task: str) -> None:
@@ -290,20 +290,20 @@ class AwsEngine:
                 Tags=[{"Key": "DataTransferHub", "Value": task}],
             )
 
-    async def _protect(self, table: str, expires: str) -> None:
+    async def _protect(self, name: str, table: Table) -> None:
         await self._aws.call(
             "dynamodb",
             "update_continuous_backups",
-            TableName=table,
-            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+            TableName=name,
+            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": table.recoverable},
         )
-        if expires:
+        if table.expires:
             with suppress_code("ValidationException"):  # already set
                 await self._aws.call(
                     "dynamodb",
                     "update_time_to_live",
-                    TableName=table,
-                    TimeToLiveSpecification={"Enabled": True, "AttributeName": expires},
+                    TableName=name,
+                    TimeToLiveSpecification={"Enabled": True, "AttributeName": table.expires},
                 )
 
 
