@@ -21,7 +21,7 @@ MODULES := console/node_modules/.ready
 # Tools that tests start and PyPI does not have, as command:debian-package.
 SYSTEM_TOOLS := nginx:nginx-light chromium-headless-shell:chromium-headless-shell skopeo:skopeo \
     docker-registry:docker-registry ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw \
-    ceph-authtool:ceph-common monmaptool:ceph-base
+    ceph-authtool:ceph-common monmaptool:ceph-base pg_ctlcluster:postgresql
 # Fonts for browser tests, by a file of theirs.
 SYSTEM_FONTS := NotoSansCJK-Regular.ttc:fonts-noto-cjk LiberationSans-Regular.ttf:fonts-liberation
 

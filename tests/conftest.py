@@ -16,6 +16,7 @@ from tests.servers.glacier import Glacier
 from tests.servers.ministack import MiniStack
 from tests.servers.moto_server import MotoServer
 from tests.servers.null_s3 import NullS3
+from tests.servers.postgres import Postgres, missing_parts
 from tests.servers.proxy import Proxy
 from tests.servers.rclone_serve import RcloneServe
 
@@ -44,11 +45,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests and the contract on this machine are `quick`, as are modules that say so."""
+    """Unit tests and the contract on this machine alone are `quick`, as are modules that say so."""
     for item in items:
         folder = item.path.parent.name
-        on_aws = folder == "contract" and "[aws" in item.name
-        if folder in ("unit", "contract") and not on_aws:
+        has_server = folder == "contract" and any(
+            f"[{name}" in item.name for name in ("aws", "postgres")
+        )
+        if folder in ("unit", "contract") and not has_server:
             item.add_marker("quick")
 
 
@@ -147,6 +150,17 @@ def ceph() -> Iterator[Ceph]:
     if missing and os.environ.get("CI") != "true":
         pytest.skip(f"not installed: {', '.join(missing)}")
     with Ceph() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, with a database for each test. Skips the test where it is not installed,
+    except in CI."""
+    missing = missing_parts()
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    with Postgres() as server:
         yield server
 
 

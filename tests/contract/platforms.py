@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import pytest
+
 from dth.core.errors import HubError
 from dth.hub.model import Role
 from dth.hub.webhooks import post_once
@@ -52,8 +54,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    import pytest
-
     from dth.core.ports.platform import Platform
     from dth.hub.ports import (
         Audit,
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     )
     from dth.platforms.local.nursery import Nursery
     from tests.servers.ministack import MiniStack
+    from tests.servers.postgres import Postgres
 
 _numbers = itertools.count()
 
@@ -256,6 +257,34 @@ class OnAws:
         client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
 
+class OnPostgres:
+    """A database of a PostgreSQL that the tests start."""
+
+    clock = "dth.platforms.postgres.limits.time"
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._server: Postgres = request.getfixturevalue("postgres")
+
+    @asynccontextmanager
+    async def task(self) -> AsyncIterator[OpenTask]:
+        # Its driver is an extra.
+        from dth.platforms.postgres import platform as postgres_platform
+
+        address = self._server.database()
+
+        def beside(process: str) -> AbstractAsyncContextManager[Platform]:
+            return postgres_platform.open_platform(address, "task", process)
+
+        async with beside("w1") as platform:
+            yield OpenTask(platform, beside)
+        self._server.drop(address)
+
+    @asynccontextmanager
+    async def hub(self) -> AsyncIterator[OpenHub]:
+        pytest.skip("there is no hub on PostgreSQL yet")
+        yield
+
+
 async def over(jobs: Jobs, job: str) -> None:
     async def ended() -> bool:
         return (await jobs.get(job)).state != "RUNNING"
@@ -266,4 +295,5 @@ async def over(jobs: Jobs, job: str) -> None:
 PLATFORMS: dict[str, Callable[[pytest.FixtureRequest], PlatformUnderTest]] = {
     "local": Local,
     "aws": OnAws,
+    "postgres": OnPostgres,
 }

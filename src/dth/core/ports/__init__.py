@@ -3,12 +3,12 @@
 
 `platform.Platform` holds all ports of one task.
 
-Each `Protocol` has two implementations: SQL on one machine (`platforms.local`), and the managed
-services of AWS (SQS, DynamoDB). The suites in `tests/contract` check both against the docstrings
-here: `test_queue` checks `Queue`, and so on. A new platform has to pass them. The contracts fit
-both: delivery is at least once, every write is idempotent, and nothing needs a transaction across
-two ports. A method that takes a sequence uses as few calls as the platform allows, and either
-handles all items or raises.
+Each `Protocol` has three implementations: SQLite on one machine (`platforms.local`), the managed
+services of AWS (SQS, DynamoDB), and PostgreSQL (`platforms.postgres`). The suites in
+`tests/contract` check all against the docstrings here: `test_queue` checks `Queue`, and so on. A
+new platform has to pass them. The contracts fit all: delivery is at least once, every write is
+idempotent, and nothing needs a transaction across two ports. A method that takes a sequence uses as
+few calls as the platform allows, and either handles all items or raises.
 
 Keys are `str`: the store's UTF-8 bytes, decoded with `surrogateescape`. Code point order is byte
 order. Times are seconds since the epoch (`float`).

@@ -1,0 +1,286 @@
+"""The connections of one process to the tables of one task.
+
+No connection keeps a state from one transaction to the next, and nothing is prepared on the server,
+so a pooler such as PgBouncer may stand in between, in its transaction mode. Times are those of the
+database's clock.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor, errors
+from psycopg.pq import TransactionStatus
+
+from dth.core.errors import StateError
+from dth.platforms.postgres import schema
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+OLDEST = 150000
+# Connections of a process: for its work, its heartbeats, and what it reports.
+CONNECTIONS = 3
+CONNECT_TIMEOUT = 10  # seconds
+# Seconds for which a process tries to reach a database that does not answer.
+PATIENCE = 30.0
+# How often a transaction begins again because others changed the same rows.
+TRIES = 10
+# Seconds after which the clocks are compared again.
+COMPARE_CLOCKS = 60.0
+# Whoever creates tables holds this lock.
+CREATING = 0x647468
+NOW = "extract(epoch FROM statement_timestamp())::float8"
+
+
+class Again(Exception):
+    """Others changed the same rows: the transaction has to begin again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A transaction, or one statement."""
+
+    cursor: AsyncCursor[Row]
+    number: int
+
+    async def rows(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
+        """Run a statement. `{n}` in it stands for the number of the task. Returns its rows."""
+        await self._execute(statement, values)
+        return await self.cursor.fetchall()
+
+    async def change(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> int:
+        """Run a statement that returns no rows. Returns how many it wrote."""
+        await self._execute(statement, values)
+        return self.cursor.rowcount
+
+    async def _execute(self, statement: str, values: Sequence[Any] | dict[str, Any]) -> None:
+        await self.cursor.execute(statement.replace("{n}", str(self.number)), values)
+
+
+class Database:
+    """A task's tables, as one process uses them."""
+
+    def __init__(self, address: str, number: int, process: str) -> None:
+        """Use `open_database` instead."""
+        self.address = address
+        self.number = number
+        self.process = process
+        self._idle: list[AsyncConnection[Row]] = []
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._closed = False
+        self._ahead = 0.0
+        self._compared = float("-inf")
+
+    async def rows(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
+        """Run one statement as a transaction. If the connection is lost it is run again: it must
+        not matter."""
+
+        async def run(connection: AsyncConnection[Row]) -> list[Row]:
+            return await Work(connection.cursor(binary=True), self.number).rows(statement, values)
+
+        return await self._retried(run)
+
+    async def change(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> int:
+        """As `rows`, for a statement that returns none. Returns how many it wrote."""
+
+        async def run(connection: AsyncConnection[Row]) -> int:
+            return await Work(connection.cursor(), self.number).change(statement, values)
+
+        return await self._retried(run)
+
+    async def write(
+        self, work: Callable[Concatenate[Work, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work(transaction, ...)` in a transaction. If it raises, none of its changes are
+        kept. It is run again if others got in its way, or if the connection was lost before the
+        commit. If it was lost during the commit, nobody knows whether the changes were kept: that
+        is an error."""
+
+        async def run(connection: AsyncConnection[Row]) -> T:
+            committing = False
+            try:
+                async with connection.transaction():
+                    result = await work(
+                        Work(connection.cursor(binary=True), self.number), *args, **kwargs
+                    )
+                    committing = True
+            except psycopg.OperationalError as error:
+                if committing and _is_lost(error):
+                    raise StateError(
+                        f"the database was lost during a commit: {_line(error)}"
+                    ) from error
+                raise
+            return result
+
+        return await self._retried(run)
+
+    async def ahead(self) -> float:
+        """By how many seconds the database's clock is ahead of this process's."""
+        if time.monotonic() > self._compared + COMPARE_CLOCKS:
+            before = time.time()
+            [[there]] = await self.rows(f"SELECT {NOW}")
+            after = time.time()
+            # The database read its clock between the two: a smaller difference cannot be measured.
+            self._ahead = 0.0 if before <= there <= after else there - (before + after) / 2
+            self._compared = time.monotonic()
+        return self._ahead
+
+    async def close(self) -> None:
+        """Close the connections; one that is in use, when its work ends."""
+        self._closed = True
+        for connection in self._idle:
+            await connection.close()
+        self._idle.clear()
+
+    async def _retried(self, run: Callable[[AsyncConnection[Row]], Awaitable[T]]) -> T:
+        deadline, tries = time.monotonic() + PATIENCE, 0
+        while True:
+            try:
+                async with self._connection() as connection:
+                    return await run(connection)
+            except (Again, errors.DeadlockDetected, errors.SerializationFailure):
+                tries += 1
+                if tries == TRIES:
+                    raise
+            except psycopg.OperationalError as error:
+                if not _is_lost(error) or time.monotonic() > deadline:
+                    raise StateError(f"the database: {_line(error)}") from error
+                await asyncio.sleep(0.2)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Row]]:
+        async with self._turns:
+            connection = self._idle.pop() if self._idle else await connect(self.address)
+            try:
+                yield connection
+            finally:
+                if self._closed or connection.closed or not _is_idle(connection):
+                    await connection.close()
+                else:
+                    self._idle.append(connection)
+
+
+async def connect(address: str) -> AsyncConnection[Row]:
+    """A connection without a transaction that runs, and without prepared statements."""
+    return await AsyncConnection.connect(
+        address, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_TIMEOUT
+    )
+
+
+def _is_idle(connection: AsyncConnection[Row]) -> bool:
+    return connection.info.transaction_status == TransactionStatus.IDLE
+
+
+def _is_lost(error: psycopg.OperationalError) -> bool:
+    """Whether the connection failed, and not the statement."""
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+@asynccontextmanager
+async def open_database(address: str, task: str, process: str) -> AsyncIterator[Database]:
+    """The tables of the task, made where they are missing. Raises StateError if the database cannot
+    be used."""
+    try:
+        number = await _find_or_make(address, task)
+    except psycopg.Error as error:
+        raise StateError(f"the database cannot be used: {_line(error)}") from error
+    database = Database(address, number, process)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def _find_or_make(address: str, task: str) -> int:
+    connection = await connect(address)
+    try:
+        if connection.info.server_version < OLDEST:
+            version = connection.info.server_version // 10000
+            raise StateError(f"PostgreSQL {version} is too old; 15 is needed at least")
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise StateError(
+                f"the database's encoding is {encoding}; create one with ENCODING 'UTF8'"
+            )
+        return await _number_of(connection, task)
+    finally:
+        await connection.close()
+
+
+async def _number_of(connection: AsyncConnection[Row], task: str) -> int:
+    find = "SELECT number FROM dth.task WHERE id = %s"
+    with suppress(errors.UndefinedTable, errors.InvalidSchemaName):
+        await _check_version(connection)
+        if found := await (await connection.execute(find, (task,))).fetchone():
+            return int(found[0])
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (CREATING,))
+        [exists] = await _one(connection, "SELECT to_regclass('dth.version') IS NOT NULL")
+        if not exists:
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS dth; {schema.TABLES}")
+        await _check_version(connection)
+        if found := await (await connection.execute(find, (task,))).fetchone():
+            return int(found[0])
+        [number] = await _one(
+            connection, "INSERT INTO dth.task (id) VALUES (%s) RETURNING number", task
+        )
+        await connection.execute(schema.PARTITIONS.replace("{n}", str(number)))
+    return int(number)
+
+
+async def _check_version(connection: AsyncConnection[Row]) -> None:
+    [version] = await _one(connection, "SELECT version FROM dth.version")
+    if version > schema.VERSION:
+        raise StateError(
+            f"The database was written by a newer version of Data Transfer Hub (schema {version}, known here:"
+            f" {schema.VERSION}); upgrade this installation"
+        )
+
+
+async def _one(connection: AsyncConnection[Row], statement: str, *values: Any) -> Row:
+    row = await (await connection.execute(statement, values or None)).fetchone()
+    if row is None:
+        raise StateError("the tables in the database are incomplete; restore a backup")
+    return row
+
+
+async def drop_task(address: str, task: str) -> None:
+    """Delete all that the database has about the task: its partitions are dropped.
+
+    That locks their parents, which transactions of other tasks use for a moment and a backup uses
+    for long. So that nobody waits in line behind this, it gives up soon and tries again. Raises
+    StateError if it never succeeds.
+    """
+    deadline = time.monotonic() + PATIENCE
+    connection = await connect(address)
+    try:
+        while True:
+            try:
+                async with connection.transaction():
+                    return await _drop(connection, task)
+            except errors.LockNotAvailable as error:
+                if time.monotonic() > deadline:
+                    raise StateError(
+                        "the task's tables are in use, perhaps by a backup; try again later"
+                    ) from error
+                await asyncio.sleep(0.5)
+    finally:
+        await connection.close()
+
+
+async def _drop(connection: AsyncConnection[Row], task: str) -> None:
+    await connection.execute("SET LOCAL lock_timeout = '500ms'")
+    gone = await connection.execute("DELETE FROM dth.task WHERE id = %s RETURNING number", (task,))
+    if found := await gone.fetchone():
+        names = ", ".join(f"dth.{table}_{found[0]}" for table in schema.PARTITIONED)
+        await connection.execute(f"DROP TABLE {names}")
