@@ -101,7 +101,7 @@ async def test_an_event_arrives_in_seconds(
     fresh_region: Region, machines: Machines, templates: dict[str, Path]
 ) -> None:
     put(fresh_region, "before", b"1")
-    stack = deploy(fresh_region, templates, srcEvent="CreateAndDelete")
+    stack = deploy(fresh_region, templates, srcEvent="CreateAndDelete", minCapacity="1")
     async with opened(stack) as platform:
         await over(platform)
 
