@@ -12,7 +12,7 @@ GIB = 1024**3
 STEPS = ((10_000, 10), (2_000, 5), (500, 2), (100, 1))
 # Bytes that wait; workers to add. A few messages may be more work than many.
 BYTES = ((1_000 * GIB, 10), (200 * GIB, 5), (50 * GIB, 2), (10 * GIB, 1))
-# At the highest step, so many times the workers are added: to reach a thousand takes minutes.
+# At the highest step, this share of the workers is added: to reach a thousand takes minutes.
 GROWTH = 0.5
 COOLDOWN = 120.0  # seconds between two steps
 

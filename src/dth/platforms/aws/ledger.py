@@ -72,7 +72,7 @@ class Ledger:
         self._runs = runs
         self._writer = writer
         self._lock = asyncio.Lock()  # one batch at a time
-        self._no_inserts = 0  # so many more batches
+        self._no_inserts = 0  # for this many more batches
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
         """Write the outcomes, and count those that were not written before. Returns how many were

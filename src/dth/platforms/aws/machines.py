@@ -19,7 +19,7 @@ MACHINE = "machine"  # the partition
 # Seconds after which a machine that has said nothing counts as failed.
 SILENT = 600.0
 FORGET_AFTER = 86_400  # seconds after its last word
-# Failures in a row after which it is no use to start another machine.
+# Failures in a row after which another machine is not likely to do better.
 MOST_FAILURES = 3
 NO_SIGN = f"no sign of life from machine {{}} for {SILENT / 60:.0f} minutes"
 
@@ -43,7 +43,7 @@ class Group:
     least: int
     most: int
     desired: int
-    # Those that are in service, or on their way there.
+    # Those that are in service, or about to be.
     instances: tuple[str, ...]
     suspended: frozenset[str]
 

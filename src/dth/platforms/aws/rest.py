@@ -1,7 +1,7 @@
 """When a task rests: nothing is in progress, and nothing has changed since a look saw that.
 
 A look at a task costs money, every minute, also while the task waits for months. So a task that
-rests is looked at in full only now and then. In between, a look reads what says whether the task
+rests is checked in full only now and then. In between, a look reads what says whether the task
 still rests: three items of the state table, and how many messages its queues have.
 """
 
@@ -15,7 +15,7 @@ from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.parameters import KEY as PARAMETERS
 from dth.platforms.aws.runs import PAUSE_KEY, STATE_KEY
 
-# Seconds after which a task that rests is looked at in full again.
+# Seconds after which a task that rests is checked in full again.
 FULL = 600.0
 WAITING = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
 
