@@ -402,7 +402,7 @@ async def watch(steward: Steward) -> dict[str, str]:
                 return
             if await steward.step(id) is not None:
                 await steward.engine.changed(id)
-            if task and plugin(task.type).aws.ticks:  # type: ignore[union-attr]
+            if task and steward.engine.place(id, task.type).kind.ticks:
                 await steward.tick(id)
         except HubError as error:
             failed[id] = str(error)
