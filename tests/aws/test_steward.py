@@ -171,3 +171,14 @@ async def test_a_task_that_rests_is_looked_at_when_something_happens(
     await many.look()
     expected = many.ids if what == "ten minutes" else [woken]
     assert sorted(many.ticked) == [f"tick-{each}" for each in expected]
+
+
+async def test_a_task_whose_queue_is_gone_does_not_rest(many: Many) -> None:
+    for _ in range(2):
+        await many.look()
+    steward, found = many.hub.steward, await many.hub.ports.tasks.get(many.ids[0])
+    assert await steward.rests(found)
+    stack = await steward.engine.stack(found.id)
+    assert stack
+    await many.hub.aws.call("sqs", "delete_queue", QueueUrl=stack.outputs["DeadLetterUrl"])
+    assert not await steward.rests(found)

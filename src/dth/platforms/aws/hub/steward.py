@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dth.core.errors import HubError, NotFound, UsageError
+from dth.core.errors import HubError, NotFound, StateError, UsageError
 from dth.core.plugins import plugin
 from dth.core.ports.runs import RunKind
 from dth.hub import tasks
@@ -96,12 +96,16 @@ class Steward:
         if not rest.is_recent(at):
             return False
         stack = await self.engine.stack(task.id)
-        async with self.engine.open(task.id) as platform:
-            return bool(
-                stack
-                and mark == await self._mark(platform, task)
-                and await rest.are_empty(platform.aws, _queues(stack.outputs))
-            )
+        try:
+            async with self.engine.open(task.id) as platform:
+                return bool(
+                    stack
+                    and mark == await self._mark(platform, task)
+                    and await rest.are_empty(platform.aws, _queues(stack.outputs))
+                )
+        except (StateError, NotFound):
+            # Something is gone. A step says what.
+            return False
 
     async def tick(self, id: str) -> None:
         """Call the controller of the task, which has the rights that its stores need. It is not
