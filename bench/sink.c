@@ -103,17 +103,21 @@ static void drop(connection *c) {
 
 /* ------------------------------------------------------------------------------------------------ the answer */
 
-static void answer(connection *c, const char *status, const char *headers, const char *body, size_t length) {
-    char date[64];
+static const char *current_date(void) {
+    static char date[64];
     time_t now = time(NULL);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime(&now));
+    return date;
+}
+
+static void answer(connection *c, const char *status, const char *headers, const char *body, size_t length) {
     free(c->text);
     size_t text = body ? length : 0;
     c->text = malloc(1024 + strlen(headers) + text);
     c->text_length = (size_t)sprintf(
         c->text,
         "HTTP/1.1 %s\r\nDate: %s\r\nServer: sink\r\nx-amz-request-id: 0123456789ABCDEF\r\n%sContent-Length: %zu\r\n\r\n",
-        status, date, headers, length);
+        status, current_date(), headers, length);
     if (body) memcpy(c->text + c->text_length, body, text);
     c->text_length += text;
     c->text_sent = 0;
@@ -236,8 +240,10 @@ static void read_object(connection *c, bool body) {
         if (c->last >= 0 && c->last < last) last = c->last;
         sprintf(range, "Content-Range: bytes %ld-%ld/%ld\r\n", first, last, object_size);
     }
-    sprintf(headers, "ETag: " ETAG "\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nAccept-Ranges: bytes\r\n"
-            "Content-Type: binary/octet-stream\r\n%s", range);
+    /* A destination has only what was just written. */
+    const char *modified = objects ? "Thu, 01 Jan 2026 00:00:00 GMT" : current_date();
+    sprintf(headers, "ETag: " ETAG "\r\nLast-Modified: %s\r\nAccept-Ranges: bytes\r\n"
+            "Content-Type: binary/octet-stream\r\n%s", modified, range);
     size_t length = (size_t)(last - first + 1);
     answer(c, *range ? "206 Partial Content" : "200 OK", headers, NULL, length);
     if (body) {

@@ -152,6 +152,19 @@ async def test_tasks_are_found_in_pages(hub: OpenHub) -> None:
     assert (await ids(order="progress", count=3, descending=False))[0] == ["t1", "t3", "t5"]
     assert (await ids(text="PHOTOS"))[1] == 7
     assert await ids(text="100%_") == ([], 0)
+    failed = await hub.tasks.get("t1")
+    failed.summary = Summary(failed=2)
+    await hub.tasks.summarize(failed)
+    missed = await hub.tasks.get("t2")
+    missed.summary = Summary(last_run=4, last_result="FAILED")
+    await hub.tasks.summarize(missed)
+    paused = await hub.tasks.get("t5")
+    paused.progress = Progress.PAUSED
+    await hub.tasks.save(paused)
+    assert await ids(attention=True) == (["t5", "t2", "t1"], 3)
+    assert await ids(attention=True, progress=(Progress.DONE,)) == (["t1"], 1)
+    paused.progress = Progress.DONE
+    await hub.tasks.save(paused)
     assert await hub.tasks.count() == {Progress.DONE: 3, Progress.IN_PROGRESS: 4}
 
 

@@ -105,7 +105,7 @@ def test_a_task_is_watched_and_stopped_in_the_console(page: Page, hub: Hub, regi
     sign_in(page)
     expect(page.get_by_role("button", name=ADMIN)).to_be_visible()
     expect(page).to_have_url(re.compile(rf"/tasks\?text={task}$"))
-    expect(page.get_by_role("link", name=task[:8])).to_be_visible()
+    expect(page.locator(f"a[href='/tasks/{task}']")).to_be_visible()
     hub.wait_for(task, lambda found: found["progressInfo"]["replicated"] == 1)
 
     open_page(page, hub, f"/tasks/{task}?tab=engine")

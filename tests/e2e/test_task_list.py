@@ -95,7 +95,7 @@ def test_filters_stand_in_the_address_and_hold_after_a_reload(tasks: Console) ->
 
 def test_sorting_is_the_hubs(tasks: Console) -> None:
     page = tasks.page
-    page.get_by_role("button", name="Description").first.press("Enter")
+    page.get_by_role("columnheader", name="Task").get_by_role("button").press("Enter")
     expect(page.get_by_text("transfer 00000")).to_be_visible()
     expect(page).to_have_url(re.compile(r"orderBy=description"))
 
@@ -124,10 +124,31 @@ def test_text_of_users_is_text(tasks: Console) -> None:
     expect(tasks.page.get_by_text("<b>", exact=False).first).to_be_visible()
 
 
+def test_the_usual_columns_fit_a_laptop_and_fill_a_large_screen(tasks: Console) -> None:
+    page = tasks.page
+    for width, least in ((1440, 1000), (2560, 2000)):
+        page.set_viewport_size({"width": width, "height": 900})
+        last = page.get_by_role("columnheader", name="Next run")
+        expect(last).to_be_visible()
+        box = last.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= width
+        assert page.get_by_role("table").first.bounding_box()["width"] >= least
+
+
+def test_what_needs_attention_is_found_among_all_tasks(tasks: Console) -> None:
+    page = tasks.page
+    page.get_by_text("Needs attention", exact=True).click()
+    expect(tasks.heading()).to_contain_text("(3,333)")
+    expect(page).to_have_url(re.compile(r"attention=true"))
+
+
 def test_a_small_screen_has_it_all(tasks: Console) -> None:
     page = tasks.page
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.get_by_role("button", name="Create task")).to_be_visible()
+    card = page.locator("li").filter(has_text="transfer 09999")
+    expect(card.get_by_text("Done")).to_be_visible()
     wide = page.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )

@@ -158,7 +158,13 @@ NO_TYPE = {
 ROWS: dict[str, Row] = {
     "listTasksV2": Row(
         VIEWER,
-        lambda w: {"count": 5, "statuses": ["DONE"], "text": "s3", "orderBy": "updated"},
+        lambda w: {
+            "count": 5,
+            "statuses": ["DONE"],
+            "text": "s3",
+            "orderBy": "updated",
+            "attention": True,
+        },
         bad={"count": 0},
     ),
     "getTask": Row(VIEWER, lambda w: {"id": w.done}),

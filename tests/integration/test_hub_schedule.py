@@ -115,7 +115,7 @@ def test_limits_act_on_bytes_under_way_without_new_workers(
 
 
 STANDS = """query ($id: ID!) { getTask(id: $id) { progress phase waitsFor nextRunAt
-    lastRun { id result endedAt seconds } } }"""
+    lastRun { id result endedAt seconds } recentRuns { id result } } }"""
 
 
 def test_between_two_runs_a_task_waits_and_tells_of_the_last_one(
@@ -139,7 +139,9 @@ def test_between_two_runs_a_task_waits_and_tells_of_the_last_one(
     hub.do("startRun", task)
     wait_for(lambda: hub.call(STANDS, id=task)["lastRun"]["id"] == 2)
     wait_for(lambda: hub.call(STANDS, id=task)["phase"] == "WAITING")
-    assert hub.call(STANDS, id=task)["lastRun"]["result"] == "DONE"
+    stands = hub.call(STANDS, id=task)
+    assert stands["lastRun"]["result"] == "DONE"
+    assert stands["recentRuns"] == [{"id": 1, "result": "EMPTY"}, {"id": 2, "result": "DONE"}]
     hub.do("stopTask", task)
     hub.wait(task, "STOPPED")
     assert hub.call(STANDS, id=task)["phase"] == "STOPPED"

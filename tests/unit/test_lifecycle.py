@@ -107,7 +107,7 @@ def test_what_ended_is_not_ended_by_a_late_word_of_the_engine() -> None:
 async def test_a_task_is_created_and_told_of(ports: Any) -> None:
     task = await made(ports)
     assert await ports.tasks.get(task.id) == task
-    assert (task.source, task.destination) == ("s3://here/", "s3://there/")
+    assert (task.source, task.destination) == ("127.0.0.1:1: here", "127.0.0.1:2: there")
     assert (task.progress, task.run_requested) == (Progress.STARTING, True)
     assert ports.engine.ids == [task.id]
 
@@ -230,7 +230,7 @@ async def test_a_clone_is_a_task_of_its_own(ports: Any) -> None:
         ports, task.id, parameters={"destPrefix": "copy"}, created_by="another"
     )
     assert clone.id != task.id
-    assert (clone.destination, clone.created_by) == ("s3://there/copy/", "another")
+    assert (clone.destination, clone.created_by) == ("127.0.0.1:2: there/copy", "another")
 
 
 async def test_only_what_has_ended_is_deleted(ports: Any) -> None:

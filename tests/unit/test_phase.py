@@ -98,6 +98,24 @@ def test_what_became_of_the_last_run(runs: list[Run], told: tuple[int, Result]) 
     )
 
 
+def test_the_last_ten_runs_are_known() -> None:
+    ended = [
+        run(number, RunState.FAILED)
+        if number == 3
+        else run(number, RunState.DONE, listed=1, same=1)
+        for number in range(1, 13)
+    ]
+    summary = with_last_run(Summary(), Summary(), ended[:4][::-1])
+    told = [(each[0], each[1]) for each in summary.recent_runs]
+    assert told == [(1, "DONE"), (2, "DONE"), (3, "FAILED"), (4, "DONE")]
+    # The newest runs alone are at hand later.
+    summary = with_last_run(Summary(), summary, ended[4:][::-1])
+    assert [each[0] for each in summary.recent_runs] == [*range(3, 13)]
+    assert summary.recent_runs[-1] == (12, "DONE", 1207.0, 7.0)
+    before = Summary(last_run=1, last_result="EMPTY", last_ended=5.0, last_seconds=2.0)
+    assert with_last_run(Summary(), before, []).recent_runs == [(1, "EMPTY", 5.0, 2.0)]
+
+
 @pytest.mark.parametrize(
     ("summary", "percent"),
     [

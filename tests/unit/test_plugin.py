@@ -46,6 +46,23 @@ def test_what_a_task_has_cost(given: dict[str, str], least: float, most: float) 
     assert PLUGIN.spent(task(**given), [], prices) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ({}, "s3://a/"),
+        ({"srcPrefix": "2026/"}, "s3://a/2026/"),
+        ({"srcEndpoint": "https://minio.example.org"}, "minio.example.org: a"),
+        (
+            {"srcEndpoint": "https://two:9000,https://one:9000", "srcPrefix": "2026/"},
+            "one:9000: a/2026",
+        ),
+        ({"srcEndpoint": "https://minio.example.org", "srcStore": "old-minio"}, "old-minio: a"),
+    ],
+)
+def test_a_place_is_shown_with_its_store_or_its_host(given: dict[str, str], source: str) -> None:
+    assert PLUGIN.ends(task(**given)).source == source
+
+
 def test_two_tasks_that_write_one_place_are_in_conflict_in_any_region() -> None:
     assert PLUGIN.conflict(task(), task(destRegion="us-east-1", srcBucket="c"))
     assert not PLUGIN.conflict(task(destPrefix="x"), task(destPrefix="y"))

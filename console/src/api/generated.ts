@@ -119,7 +119,7 @@ export type ChannelInput = {
   enabled?: boolean | null | undefined;
 };
 
-export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
+export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
 
 export type AdminSecretsQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -327,7 +327,7 @@ export type TaskDetailQueryVariables = Exact<{
 }>;
 
 
-export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null };
+export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null };
 
 export type TaskErrorQueryVariables = Exact<{
   id: string;
@@ -472,7 +472,7 @@ export type HomeQueryVariables = Exact<{
 }>;
 
 
-export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, halted: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
+export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, attention: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
 export type StoresQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -558,10 +558,11 @@ export type TasksQueryVariables = Exact<{
   text?: string | null | undefined;
   orderBy?: TaskOrder | null | undefined;
   descending?: boolean | null | undefined;
+  attention?: boolean | null | undefined;
 }>;
 
 
-export type TasksQuery = { listTasksV2: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
+export type TasksQuery = { listTasksV2: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
 export type ExportTaskQueryVariables = Exact<{
   id: string | number;
@@ -641,6 +642,12 @@ export const TaskRowFragmentDoc = new TypedDocumentString(`
   phase
   waitsFor
   lastRun {
+    id
+    result
+    endedAt
+    seconds
+  }
+  recentRuns {
     id
     result
     endedAt
@@ -1016,6 +1023,12 @@ export const TaskDetailDocument = new TypedDocumentString(`
     endedAt
     seconds
   }
+  recentRuns {
+    id
+    result
+    endedAt
+    seconds
+  }
   reason
   source
   destination
@@ -1381,13 +1394,13 @@ export const HomeDocument = new TypedDocumentString(`
     objects
     failed
   }
-  halted: listTasksV2(statuses: [ERROR, PAUSED], orderBy: updated, count: 20) {
+  attention: listTasksV2(attention: true, orderBy: updated, count: 8) {
     total
     items {
       ...TaskRow
     }
   }
-  recent: listTasksV2(orderBy: updated, count: 50) {
+  recent: listTasksV2(orderBy: updated, count: 6) {
     total
     items {
       ...TaskRow
@@ -1402,6 +1415,12 @@ export const HomeDocument = new TypedDocumentString(`
   phase
   waitsFor
   lastRun {
+    id
+    result
+    endedAt
+    seconds
+  }
+  recentRuns {
     id
     result
     endedAt
@@ -1523,7 +1542,7 @@ export const WhoAmIDocument = new TypedDocumentString(`
 }
     `) as unknown as TypedDocumentString<WhoAmIQuery, WhoAmIQueryVariables>;
 export const TasksDocument = new TypedDocumentString(`
-    query Tasks($page: Int, $count: Int, $statuses: [TaskProgress!], $type: TaskType, $scheduleType: ScheduleType, $text: String, $orderBy: TaskOrder, $descending: Boolean) {
+    query Tasks($page: Int, $count: Int, $statuses: [TaskProgress!], $type: TaskType, $scheduleType: ScheduleType, $text: String, $orderBy: TaskOrder, $descending: Boolean, $attention: Boolean) {
   listTasksV2(
     page: $page
     count: $count
@@ -1533,6 +1552,7 @@ export const TasksDocument = new TypedDocumentString(`
     text: $text
     orderBy: $orderBy
     descending: $descending
+    attention: $attention
   ) {
     total
     items {
@@ -1548,6 +1568,12 @@ export const TasksDocument = new TypedDocumentString(`
   phase
   waitsFor
   lastRun {
+    id
+    result
+    endedAt
+    seconds
+  }
+  recentRuns {
     id
     result
     endedAt

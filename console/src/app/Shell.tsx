@@ -1,41 +1,27 @@
 import AppLayoutToolbar from '@cloudscape-design/components/app-layout-toolbar';
-import BreadcrumbGroup from '@cloudscape-design/components/breadcrumb-group';
 import SideNavigation, { type SideNavigationProps } from '@cloudscape-design/components/side-navigation';
 import TopNavigation from '@cloudscape-design/components/top-navigation';
-import { useEffect, useState } from 'react';
+import { lazy, Suspense, useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useAuth } from 'react-oidc-context';
 import { Outlet, useLocation, useMatches, useNavigate, useNavigation } from 'react-router';
-import { type Role, WhoAmIDocument } from '../api/generated';
+import { WhoAmIDocument } from '../api/generated';
 import { useData } from '../api/hooks';
 import { Empty } from '../components/Empty';
 import { ErrorAlert } from '../components/ErrorAlert';
 import { changeLanguage, LANGUAGES, type Language } from '../i18n';
 import { Flashes } from './flash';
+import type { Handle } from './handle';
 import { HelpProvider, Panel, useHelp } from './help';
+import { PAGES } from './pages';
 import { SessionContext, useSession } from './session';
 import { signOut } from './signIn';
 import { setDark, useDark } from './theme';
+import { Trail } from './Trail';
 import { Waiting } from './Waiting';
 
-/** What a page tells the shell of itself: its name in the trail, its help, and who may see it. */
-export interface Handle {
-  crumb:
-    | 'home'
-    | 'tasks'
-    | 'create'
-    | 'quick'
-    | 'edit'
-    | 'stores'
-    | 'secrets'
-    | 'users'
-    | 'tokens'
-    | 'channels'
-    | 'settings'
-    | 'audit'
-    | 'task';
-  role?: Role;
-}
+/** Pages that a large screen does not widen: lines of a form are read. */
+const FORMS: ReadonlySet<Handle['crumb']> = new Set(['create', 'quick', 'edit', 'settings']);
 
 const wide = () => matchMedia('(min-width: 1000px)').matches;
 
@@ -47,14 +33,40 @@ export function Shell() {
   return (
     <SessionContext value={who.data.whoAmI}>
       <HelpProvider>
-        <TopBar />
-        <Layout />
+        <Frame />
       </HelpProvider>
     </SessionContext>
   );
 }
 
-function TopBar() {
+const Jump = lazy(async () => ({ default: (await import('./Jump')).Jump }));
+
+/** The search for tasks and pages opens from everywhere, by its button or Ctrl-K. */
+function Frame() {
+  const [jumping, setJumping] = useState(false);
+  useEffect(() => {
+    function onKey(event: KeyboardEvent) {
+      if (event.key.toLowerCase() !== 'k' || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault(); // a browser's own search
+      setJumping(true);
+    }
+    window.addEventListener('keydown', onKey);
+    return () => window.removeEventListener('keydown', onKey);
+  }, []);
+  return (
+    <>
+      <TopBar onJump={() => setJumping(true)} />
+      <Layout />
+      {jumping && (
+        <Suspense fallback={null}>
+          <Jump onClose={() => setJumping(false)} />
+        </Suspense>
+      )}
+    </>
+  );
+}
+
+function TopBar({ onJump }: { onJump: () => void }) {
   const { t, i18n } = useTranslation();
   const dark = useDark();
   const navigate = useNavigate();
@@ -75,6 +87,13 @@ function TopBar() {
         }}
         i18nStrings={{ overflowMenuTriggerText: t('top.menu'), overflowMenuTitleText: t('top.menu') }}
         utilities={[
+          {
+            type: 'button',
+            iconName: 'search',
+            text: t('top.jump'),
+            title: t('top.jumpKey'),
+            onClick: onJump,
+          },
           {
             type: 'button',
             text: dark ? t('top.light') : t('top.dark'),
@@ -114,6 +133,7 @@ function Layout() {
   return (
     <AppLayoutToolbar
       headerSelector="#top"
+      {...(handle && FORMS.has(handle.crumb) ? {} : { maxContentWidth: Number.MAX_VALUE })}
       ariaLabels={{
         navigation: t('nav.label'),
         navigationToggle: t('nav.open'),
@@ -147,73 +167,19 @@ function Layout() {
   );
 }
 
-/** From home to here, which the title of the window says as well. */
-function Trail() {
-  const { t } = useTranslation();
-  const navigate = useNavigate();
-  const matches = useMatches();
-  const crumbs = [{ text: t('common.title'), href: '/' }];
-  for (const match of matches) {
-    const handle = match.handle as Handle | undefined;
-    if (!handle || handle.crumb === 'home') continue;
-    const text = handle.crumb === 'task' ? (match.params.id ?? '') : t(`nav.${handle.crumb}`);
-    crumbs.push({ text, href: match.pathname });
-  }
-  const here = crumbs.length > 1 ? `${crumbs.at(-1)?.text} - ${t('common.title')}` : t('common.title');
-  useEffect(() => {
-    document.title = here;
-  }, [here]);
-  return (
-    <BreadcrumbGroup
-      ariaLabel={t('nav.crumbs')}
-      items={crumbs}
-      onFollow={(event) => {
-        event.preventDefault();
-        void navigate(event.detail.href);
-      }}
-    />
-  );
-}
-
 function Navigation({ onFollow }: { onFollow: () => void }) {
   const { t } = useTranslation();
   const navigate = useNavigate();
   const { pathname } = useLocation();
   const { may } = useSession();
-  const link = (
-    page:
-      | 'home'
-      | 'tasks'
-      | 'create'
-      | 'quick'
-      | 'stores'
-      | 'secrets'
-      | 'users'
-      | 'tokens'
-      | 'channels'
-      | 'settings'
-      | 'audit',
-    href: string,
-  ) => ({ type: 'link', text: t(`nav.${page}`), href }) as const;
-  const administration = [
-    link('secrets', '/secrets'),
-    ...(may('admin')
-      ? [
-          link('users', '/users'),
-          link('tokens', '/tokens'),
-          link('channels', '/channels'),
-          link('settings', '/settings'),
-          link('audit', '/audit'),
-        ]
-      : []),
-  ];
+  const links = (administration: boolean) =>
+    PAGES.filter((each) => Boolean(each.administration) === administration)
+      .filter((each) => !each.role || may(each.role))
+      .map(({ page, href }) => ({ type: 'link', text: t(`nav.${page}`), href }) as const);
   const items: SideNavigationProps.Item[] = [
-    link('home', '/'),
-    link('tasks', '/tasks'),
-    ...(may('operator') ? [link('create', '/tasks/create'), link('quick', '/tasks/quick')] : []),
-    link('stores', '/stores'),
+    ...links(false),
     { type: 'divider' },
-    { type: 'section-group', title: t('nav.administration'), items: administration },
+    { type: 'section-group', title: t('nav.administration'), items: links(true) },
   ];
   const active = ['/tasks/create', '/tasks/quick'].includes(pathname)
     ? pathname

@@ -1,7 +1,8 @@
 import { createBrowserRouter, Navigate, type RouteObject } from 'react-router';
 import type { Role } from '../api/generated';
 import { NotFound, PageError } from './PageError';
-import { type Handle, Shell } from './Shell';
+import type { Handle } from './handle';
+import { Shell } from './Shell';
 
 const handle = (crumb: Handle['crumb'], role?: Role): Handle => (role ? { crumb, role } : { crumb });
 

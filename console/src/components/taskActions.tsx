@@ -45,17 +45,22 @@ const DOCUMENT = {
 
 const asksFirst = (action: Action) => action === 'stop' || action === 'delete';
 
-export function possible(action: Action, task: Subject): boolean {
-  if (!task.progress || !WHEN[action].includes(task.progress)) return false;
-  return action !== 'retry' || (task.progressInfo?.failed ?? 0) > 0;
+/** Why an action makes no sense for a task, as the end of `action.why`; nothing where it does. */
+function hindrance(action: Action, task: Subject): Action | 'nothingFailed' | undefined {
+  if (!task.progress || !WHEN[action].includes(task.progress)) return action;
+  return action === 'retry' && !task.progressInfo?.failed ? 'nothingFailed' : undefined;
 }
 
 /**
  * What can be done with tasks, alike for one and for many: `can` says whether an action makes sense for all of them,
- * `act` does it, after asking where it cannot be taken back. `dialog` is to be rendered.
+ * `item` is its entry in a menu, which says why where it does not; `act` does it, after asking where it cannot be taken back. `dialog` is to be rendered.
  */
 export function useTaskActions(onDone?: (action: Action) => void): {
   can: (action: Action, tasks: readonly Subject[]) => boolean;
+  item: (
+    action: Action,
+    tasks: readonly Subject[],
+  ) => { id: Action; text: string; disabled?: true; disabledReason?: string };
   act: (action: Action, tasks: readonly Subject[]) => void;
   busy: boolean;
   dialog: ReactNode;
@@ -101,9 +106,20 @@ export function useTaskActions(onDone?: (action: Action) => void): {
       </Confirm>
     ) : null;
 
+  function why(action: Action, tasks: readonly Subject[]): string | undefined {
+    if (!may('operator')) return t('common.notAllowed', { role: t('role.operator') });
+    const found = tasks.map((task) => hindrance(action, task)).find((each) => each !== undefined);
+    if (found) return t(`action.why.${found}`, { count: tasks.length });
+    return tasks.length ? undefined : t('action.why.none');
+  }
+
   return {
-    can: (action, tasks) =>
-      may('operator') && tasks.length > 0 && tasks.every((task) => possible(action, task)),
+    can: (action, tasks) => why(action, tasks) === undefined,
+    item: (action, tasks) => {
+      const entry = { id: action, text: t(`action.${action}`) };
+      const disabledReason = why(action, tasks);
+      return disabledReason ? { ...entry, disabled: true, disabledReason } : entry;
+    },
     act: (action, tasks) => (asksFirst(action) ? setAsked({ action, tasks }) : void perform(action, tasks)),
     busy,
     dialog,

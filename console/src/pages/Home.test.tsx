@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import type { HomeQuery } from '../api/generated';
 import { type Answers, renderPage } from '../test/render';
 import { Home } from './Home';
-import { needingAttention, type Task } from './home/activity';
+import type { Task } from './home/activity';
 
 const NOTHING = { bytes: 0, objects: 0, failed: 0 };
 const EMPTY: HomeQuery = {
@@ -12,7 +12,7 @@ const EMPTY: HomeQuery = {
   listSecrets: [],
   day: { ...NOTHING, rate: 0, active: 0, waiting: 0, workers: 0, points: [] },
   today: NOTHING,
-  halted: { total: 0, items: [] },
+  attention: { total: 0, items: [] },
   recent: { total: 0, items: [] },
 };
 
@@ -37,6 +37,7 @@ function task(id: string, changes: Partial<Task> = {}): Task {
     phase: 'COPYING',
     waitsFor: '',
     lastRun: null,
+    recentRuns: [],
     progressInfo: {
       ...info,
       totalBytes: 100,
@@ -73,9 +74,13 @@ const BUSY: HomeQuery = {
     ],
   },
   today: { bytes: 2_097_152, objects: 20, failed: 2 },
-  halted: {
-    total: 1,
-    items: [task('nightly', { progress: 'PAUSED', reason: 'the bucket <b>is</b> missing' })],
+  attention: {
+    total: 9,
+    items: [
+      task('nightly', { progress: 'PAUSED', reason: 'the bucket <b>is</b> missing' }),
+      withFailed('photos', 2, { progress: 'DONE' }),
+      task('films', { lastRun: { id: 3, result: 'FAILED', endedAt: '2026-11-24T10:00:00Z', seconds: 5 } }),
+    ],
   },
   recent: { total: 2, items: [withFailed('photos', 2, { progress: 'DONE' }), task('videos')] },
 };
@@ -150,16 +155,15 @@ test('what needs attention says why, and can be helped from here', async () => {
   const table = within(await screen.findByRole('table', { name: 'Needs attention' }));
   expect(table.getByText('the bucket <b>is</b> missing')).toBeVisible();
   expect(table.getByText('2 objects failed')).toBeVisible();
+  expect(table.getByText('Last run: Failed')).toBeVisible();
   expect(table.getByRole('button', { name: 'Retry failed: photos' })).toBeVisible();
+  expect(screen.getByRole('link', { name: 'All tasks that need attention (9)' })).toHaveAttribute(
+    'href',
+    '/tasks?attention=true&orderBy=updated',
+  );
   await userEvent.click(table.getByRole('button', { name: 'Resume: nightly' }));
   expect(calls).toContainEqual({ name: 'ResumeTask', variables: { id: 'nightly' } });
   expect(calls.some((call) => call.name === 'AdminAudit')).toBe(false);
-});
-
-test('a task in trouble is listed once, and one that is well is not', () => {
-  const halted = { total: 1, items: [withFailed('a', 3, { progress: 'ERROR' })] };
-  const recent = { total: 3, items: [withFailed('a', 3), withFailed('b', 1), task('c')] };
-  expect(needingAttention({ halted, recent }).map((each) => each.id)).toEqual(['a', 'b']);
 });
 
 test('an hour begins when the hub says', async () => {

@@ -69,6 +69,49 @@ function valuesOf(part: string, { low, high, names }: Field): number[] | null {
   return values;
 }
 
+/** A plain timetable in UTC: times of a day, or a step, on all days, some days of the week, or one day of the month. */
+export interface CronWords {
+  every?: { unit: 'minute' | 'hour'; count: number; minute: number };
+  at?: { hour: number; minute: number };
+  weekdays?: number[]; // 0 is Sunday
+  day?: number;
+}
+
+/** What a cron expression says, where a few words can say it. */
+export function cronWords(text: string): CronWords | undefined {
+  const parsed = parse(text);
+  if (!parsed || parsed.special) return undefined;
+  const isAll = (place: number) => {
+    const { low, high } = FIELDS[place]!;
+    return (parsed.fields[place]?.size ?? high - low + 1) === high - low + 1;
+  };
+  const [minutes, hours, days, , weekdays] = parsed.fields.map(
+    (field) => field && [...field].toSorted((a, b) => a - b),
+  );
+  if (!minutes || !hours || !isAll(3) || !isAll(5)) return undefined;
+  const minute = minutes[0]!;
+  const found: CronWords = {};
+  const minuteStep = stepOf(minutes, 60);
+  const hourStep = minutes.length === 1 ? stepOf(hours, 24) : undefined;
+  if (hours.length === 24 && minuteStep && minuteStep < 60)
+    found.every = { unit: 'minute', count: minuteStep, minute: 0 };
+  else if (hourStep && hourStep < 24) found.every = { unit: 'hour', count: hourStep, minute };
+  else if (hours.length === 1 && minutes.length === 1) found.at = { hour: hours[0]!, minute };
+  else return undefined;
+  if (!isAll(DAY_OF_WEEK)) found.weekdays = weekdays!.map((day) => day - 1);
+  if (!isAll(DAY_OF_MONTH)) {
+    if (days?.length !== 1) return undefined;
+    found.day = days[0]!;
+  }
+  return found;
+}
+
+/** The step of values that go round evenly from 0; undefined where they do not. */
+function stepOf(values: number[], span: number): number | undefined {
+  const step = span / values.length;
+  return Number.isInteger(step) && values.every((value, place) => value === place * step) ? step : undefined;
+}
+
 export const isCron = (text: string): boolean => parse(text) !== undefined;
 
 /** The next moments (in milliseconds) after one; none where only the hub can tell. */

@@ -1,5 +1,5 @@
 import '@testing-library/jest-dom/vitest';
-import { cleanup } from '@testing-library/react';
+import { cleanup, configure } from '@testing-library/react';
 import { afterEach, beforeAll, beforeEach } from 'vitest';
 import { initI18n } from '../i18n';
 
@@ -19,6 +19,8 @@ globalThis.ResizeObserver ??= class {
 } as never;
 (globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }).IS_REACT_ACT_ENVIRONMENT = true;
 
+// A busy machine draws a first page in more than the second that is usual here.
+configure({ asyncUtilTimeout: 10_000 });
 beforeAll(() => initI18n('en'));
 beforeEach(() => {
   localStorage.clear();

@@ -26,6 +26,12 @@ class Progress(StrEnum):
     ERROR = "ERROR"
 
 
+# Statuses that only a person ends, after something went wrong.
+NEED_A_PERSON = (Progress.ERROR, Progress.PAUSED)
+# Of `progress.Result`.
+BAD_RESULTS = ("FAILED", "INCOMPLETE")
+
+
 class ErrorCode(StrEnum):
     """Why a task is in ERROR, in the terms of existing clients."""
 
@@ -59,6 +65,8 @@ class Summary:
     last_result: str = ""
     last_ended: float = 0.0
     last_seconds: float = 0.0
+    # The last such runs, oldest first: id, result, end, seconds.
+    recent_runs: list[tuple[int, str, float, float]] = field(default_factory=list)
 
 
 @dataclass
@@ -104,6 +112,16 @@ class Task:
         """What the task works with, as the model of its plugin, parsed at the first use. Raises
         UsageError."""
         return read_parameters(self.type, self.resolved)
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether somebody should look at it: it waits for a person, or it could not copy
+        everything."""
+        return (
+            self.progress in NEED_A_PERSON
+            or self.summary.failed > 0
+            or self.summary.last_result in BAD_RESULTS
+        )
 
     def give(self, parameters: dict[str, str], stores: dict[str, dict[str, str]]) -> None:
         """Replace the parameters, and what the stores add to them."""

@@ -29,6 +29,7 @@ class TaskQuery:
     schedule_type: ScheduleType | None = None
     writes: str = ""  # exact match
     store: str = ""  # only tasks that use this store
+    attention: bool = False  # only tasks for which `needs_attention` is true
     # Searched in description, id, source and destination. Case does not matter.
     text: str = ""
     order: str = "created"  # or "updated", "description", "progress"

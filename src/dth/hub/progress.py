@@ -33,6 +33,7 @@ STILL = 5.0
 REQUEST = 128 * 1024
 PRIOR = 1e-3  # the weight of that prior
 FIRST_ANSWER = "waiting for the source's first answer"
+RECENT_RUNS = 10  # how many a list shows
 NOTHING_FOUND = "nothing found at the source"
 
 
@@ -289,25 +290,31 @@ class Meter:
 
 
 def with_last_run(summary: "Summary", before: "Summary", runs: Sequence[Run]) -> "Summary":
-    """The summary with the last ended run among the newest `runs`; if none has ended, the previous
-    summary's."""
+    """The summary with the ended runs among the newest `runs`, and those that the previous summary
+    knew."""
+    known = {each[0]: each for each in before.recent_runs}
+    # A hub of before `recent_runs` kept only this one.
+    if before.last_run and before.last_run not in known:
+        known[before.last_run] = (
+            before.last_run, before.last_result, before.last_ended, before.last_seconds
+        )  # fmt: skip
+    found = dict[int, tuple[int, str, float, float]]()
     for run in runs:
         if run.kind is RunKind.SYNC and (run.state is RunState.FAILED or not run.is_open):
             seconds = max(0.0, run.ended - run.started) if run.ended else 0.0
-            result = _result(with_retries(run, runs))
-            return replace(
-                summary,
-                last_run=run.id,
-                last_result=result,
-                last_ended=run.ended,
-                last_seconds=seconds,
-            )
+            found[run.id] = (run.id, _result(with_retries(run, runs)).value, run.ended, seconds)
+    last = max(found or known, default=0)
+    known |= found
+    if not last:
+        return summary
+    number, result, ended, took = known[last]
     return replace(
         summary,
-        last_run=before.last_run,
-        last_result=before.last_result,
-        last_ended=before.last_ended,
-        last_seconds=before.last_seconds,
+        last_run=number,
+        last_result=result,
+        last_ended=ended,
+        last_seconds=took,
+        recent_runs=[known[each] for each in sorted(known)][-RECENT_RUNS:],
     )
 
 

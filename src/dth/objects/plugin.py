@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from urllib.parse import urlsplit
 
 from dth.core.errors import UsageError
 from dth.core.hosts import host_of
@@ -182,8 +183,10 @@ def shown(place: ObjectsPlace) -> str:
 
 
 def shown_in(store: str, place: ObjectsPlace) -> str:
-    """A place in the form shown to people, with the name of its store if it has one."""
-    return f"{store}: {place.bucket}/{place.prefix}".rstrip("/") if store else shown(place)
+    """A place in the form shown to people, with the name of its store, or else the host of its
+    endpoint: buckets of the same name in two stores are usual. AWS has no host here."""
+    name = store or urlsplit(place.store).netloc
+    return f"{name}: {place.bucket}/{place.prefix}".rstrip("/") if name else shown(place)
 
 
 def deletes(parameters: S3Parameters) -> bool:

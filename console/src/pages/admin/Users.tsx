@@ -115,7 +115,7 @@ function useColumns(me: string, onOpen: (open: Open) => void): TableProps.Column
     },
     {
       id: 'password',
-      minWidth: 150,
+      minWidth: 190,
       header: t('admin.users.password'),
       cell: (user) =>
         user.mustChangePassword ? (

@@ -8,29 +8,30 @@ import type { HomeQuery } from '../../api/generated';
 import { TaskStatus } from '../../components/TaskStatus';
 import { type Action, useTaskActions } from '../../components/taskActions';
 import { useFormat } from '../../format';
-import { needingAttention, type Task } from './activity';
+import { type Task, tasksOf } from './activity';
+import { Clamp } from '../../components/Clamp';
 import { PageLink } from '../../components/PageLink';
 import { pluginOf } from '../../plugins/registry';
 import { useWords } from '../../plugins/words';
-import { taskName } from './taskName';
+import { taskName } from '../../components/taskName';
 
 type Actions = ReturnType<typeof useTaskActions>;
-const SHOWN = 8;
 
 /** Nothing where no task needs anybody. */
-export function Attention({ home }: { home: Pick<HomeQuery, 'halted' | 'recent'> }) {
+export function Attention({ home }: { home: Pick<HomeQuery, 'attention'> }) {
   const { t } = useTranslation();
   const { number } = useFormat();
   const actions = useTaskActions();
   const columns = useColumns(actions);
-  const tasks = needingAttention(home);
+  const tasks = tasksOf(home.attention);
+  const total = home.attention?.total ?? tasks.length;
   if (tasks.length === 0) return null;
 
   return (
     <>
       <Table
         variant="container"
-        items={tasks.slice(0, SHOWN)}
+        items={tasks}
         trackBy="id"
         wrapLines
         ariaLabels={{ tableLabel: t('home.attention') }}
@@ -41,10 +42,10 @@ export function Attention({ home }: { home: Pick<HomeQuery, 'halted' | 'recent'>
         }
         columnDefinitions={columns}
         footer={
-          tasks.length > SHOWN && (
+          total > tasks.length && (
             <Box textAlign="center">
-              <PageLink to="/tasks?statuses=ERROR,PAUSED">
-                {t('home.attentionAll', { total: number(home.halted?.total ?? tasks.length) })}
+              <PageLink to="/tasks?attention=true&orderBy=updated">
+                {t('home.attentionAll', { total: number(total) })}
               </PageLink>
             </Box>
           )
@@ -65,9 +66,9 @@ function useColumns({ can, act, busy }: Actions): TableProps.ColumnDefinition<Ta
       minWidth: 160,
       header: t('home.task'),
       cell: (task) => (
-        <span className="dth-break">
+        <Clamp text={taskName(task)}>
           <PageLink to={`/tasks/${task.id}`}>{taskName(task)}</PageLink>
-        </span>
+        </Clamp>
       ),
       isRowHeader: true,
     },
@@ -103,15 +104,23 @@ function useColumns({ can, act, busy }: Actions): TableProps.ColumnDefinition<Ta
   ];
 }
 
+/** Why a task is here: what it says itself, what failed in it, or else how its last run ended. */
 function Reason({ task }: { task: Task }) {
+  const { t } = useTranslation();
   const words = useWords(pluginOf(task.type));
   const failed = task.progressInfo?.failed ?? 0;
+  const last = task.lastRun?.result;
+  const missed = last === 'FAILED' || last === 'INCOMPLETE';
   return (
-    <span className="dth-break">
-      <HubText>{task.reason}</HubText>
-      {task.reason && failed > 0 && <br />}
-      {failed > 0 && words('home.failed', { count: failed })}
-      {!task.reason && failed === 0 && '-'}
-    </span>
+    <div className="dth-break">
+      {task.reason && (
+        <div>
+          <HubText>{task.reason}</HubText>
+        </div>
+      )}
+      {failed > 0 && <div>{words('home.failed', { count: failed })}</div>}
+      {missed && <div>{t('home.lastRun', { result: t(`runResult.${last}`) })}</div>}
+      {!task.reason && failed === 0 && !missed && '-'}
+    </div>
   );
 }

@@ -4,8 +4,9 @@ import { useTranslation } from 'react-i18next';
 import { TaskProgressBar, TaskStatus } from '../../components/TaskStatus';
 import { useFormat } from '../../format';
 import type { Task } from './activity';
+import { Clamp } from '../../components/Clamp';
 import { PageLink } from '../../components/PageLink';
-import { taskName } from './taskName';
+import { taskName } from '../../components/taskName';
 
 const SHOWN = 6;
 
@@ -42,9 +43,9 @@ function useColumns(): TableProps.ColumnDefinition<Task>[] {
       minWidth: 160,
       header: t('home.task'),
       cell: (task) => (
-        <span className="dth-break">
+        <Clamp text={taskName(task)}>
           <PageLink to={`/tasks/${task.id}`}>{taskName(task)}</PageLink>
-        </span>
+        </Clamp>
       ),
       isRowHeader: true,
     },

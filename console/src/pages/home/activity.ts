@@ -9,13 +9,3 @@ export const tasksOf = (page: Page): Task[] => (page?.items ?? []).filter((each)
 export function startOfToday(): string {
   return new Date(new Date().setHours(0, 0, 0, 0)).toISOString();
 }
-
-/** Tasks that wait for somebody to act, and those that could not copy all of it. */
-export function needingAttention(home: Pick<HomeQuery, 'halted' | 'recent'>): Task[] {
-  const halted = tasksOf(home.halted);
-  const known = new Set(halted.map((task) => task.id));
-  const failed = tasksOf(home.recent).filter(
-    (task) => !known.has(task.id) && (task.progressInfo?.failed ?? 0) > 0,
-  );
-  return [...halted, ...failed];
-}

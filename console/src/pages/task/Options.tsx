@@ -6,6 +6,7 @@ import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
 import { useSession } from '../../app/session';
+import { Clamp } from '../../components/Clamp';
 import { useScheduleText } from '../../components/schedule';
 import { useFormat } from '../../format';
 import { ParameterGroups } from './ParameterGroups';
@@ -41,7 +42,7 @@ export function Options({ task, plugin }: TabProps) {
           items={[
             {
               label: t('common.description'),
-              value: <span className="dth-break">{task.description || '-'}</span>,
+              value: <Clamp text={task.description || '-'} />,
             },
             { label: t('detail.options.kind'), value: scheduleText(task) },
             { label: t('detail.overview.nextRun'), value: when(task.nextRunAt) },

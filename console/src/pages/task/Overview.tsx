@@ -1,5 +1,3 @@
-import Alert from '@cloudscape-design/components/alert';
-import Button from '@cloudscape-design/components/button';
 import Container from '@cloudscape-design/components/container';
 import Header from '@cloudscape-design/components/header';
 import KeyValuePairs from '@cloudscape-design/components/key-value-pairs';
@@ -7,18 +5,17 @@ import ProgressBar from '@cloudscape-design/components/progress-bar';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import StatusIndicator from '@cloudscape-design/components/status-indicator';
 import { useTranslation } from 'react-i18next';
-import { TaskErrorDocument, TaskRunsDocument } from '../../api/generated';
+import { TaskRunsDocument } from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { InfoLink } from '../../app/help';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
-import { HubText } from '../../components/HubText';
-import { useTaskActions } from '../../components/taskActions';
 import { useScheduleText } from '../../components/schedule';
 import { useFormat } from '../../format';
 import { FailureGroups } from './FailureGroups';
 import { Ledger } from './Ledger';
-import type { TabProps, Task, TaskPlugin } from '../../plugins/types';
+import { Reason } from './Reason';
+import type { TabProps } from '../../plugins/types';
 import { useWords } from '../../plugins/words';
 import { useTabPath } from './tab';
 import { TabLink } from './TabLink';
@@ -34,49 +31,6 @@ export function Overview({ task, plugin, poll }: TabProps) {
       <LastRun task={task} plugin={plugin} poll={poll} />
       {!failed && <FailureGroups task={task} plugin={plugin} poll={poll} />}
     </SpaceBetween>
-  );
-}
-
-/** Why the task does not go on, and what to do about it. */
-function Reason({ task, plugin, reason }: { task: Task; plugin: TaskPlugin; reason: string }) {
-  const words = useWords(plugin);
-  const { t } = useTranslation();
-  const path = useTabPath();
-  const actions = useTaskActions();
-  const failed = task.progress === 'ERROR';
-  const error = useData(TaskErrorDocument, { id: task.id }, { enabled: failed });
-  const code = error.data?.getErrorMessage?.errCode ?? 'UN_KNOWN';
-  const state =
-    task.progress === 'ERROR' || task.progress === 'PAUSED' || task.progress === 'IN_PROGRESS'
-      ? task.progress
-      : 'other';
-  const advice = {
-    ERROR: words(`detail.todo.${code}`),
-    // As the hub words it where somebody pressed the button.
-    PAUSED: reason.startsWith('paused by ') ? t('detail.todo.byUser') : t('detail.todo.PAUSED'),
-    IN_PROGRESS: t('detail.todo.IN_PROGRESS'),
-    other: '',
-  }[state];
-  return (
-    <Alert
-      type={failed ? 'error' : state === 'PAUSED' ? 'warning' : 'info'}
-      header={t(`detail.why.${state}`)}
-      action={
-        actions.can('resume', [task]) && (
-          <Button loading={actions.busy} onClick={() => actions.act('resume', [task])}>
-            {t('action.resume')}
-          </Button>
-        )
-      }
-    >
-      <SpaceBetween size="xs">
-        <HubText>
-          <strong>{reason}</strong>
-        </HubText>
-        {advice ? <span>{advice}</span> : null}
-        {failed && <TabLink to={path('logs')}>{t('detail.todo.logs')}</TabLink>}
-      </SpaceBetween>
-    </Alert>
   );
 }
 

@@ -102,7 +102,7 @@ function useColumns(id: string): TableProps.ColumnDefinition<Run>[] {
       header: t('detail.run.kind'),
       cell: (run) => textOr(`detail.run.kinds.${run.kind}`, run.kind),
     },
-    { id: 'state', header: t('detail.run.state'), cell: (run) => <RunState run={run} />, minWidth: 140 },
+    { id: 'state', header: t('detail.run.state'), cell: (run) => <RunState run={run} />, minWidth: 170 },
     { id: 'started', header: t('detail.run.started'), cell: (run) => when(run.startedAt), minWidth: 140 },
     { id: 'ended', header: t('detail.run.ended'), cell: (run) => when(run.endedAt), minWidth: 140 },
     {

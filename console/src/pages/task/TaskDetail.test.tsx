@@ -58,6 +58,65 @@ test('a pause says why and what to do', async () => {
   expect(screen.getByText(/Mend the cause, then resume/)).toBeVisible();
 });
 
+test('an error: preflight, edit, retry and a copy of what a helper wants to know', async () => {
+  const user = userEvent.setup();
+  const report = {
+    state: 'FAILED',
+    checks: [
+      {
+        side: 'source',
+        name: 'list',
+        state: 'FAILED',
+        found: '403 AccessDenied',
+        todo: 'allow s3:ListBucket',
+        statement: {},
+      },
+    ],
+    policies: { source: {}, destination: {} },
+  };
+  const { calls, router } = open('overview', {
+    TaskDetail: () => ({
+      getTask: task({
+        progress: 'ERROR',
+        reason: 'run 1 failed: it could not be listed',
+        parameters: [{ ParameterKey: 'srcProxy', ParameterValue: 'http://me:pass@proxy:3128' }],
+      }),
+    }),
+    TaskError: () => ({ getErrorMessage: { errMessage: '', errCode: 'FINDER_ERROR' } }),
+    Preflight: () => ({ job: { id: 'job' } }),
+    JobResult: () => ({ getJob: { state: 'DONE', error: '', result: JSON.stringify(report) } }),
+    RetryFailed: () => ({ retryFailed: { id: ID, progress: 'IN_PROGRESS' } }),
+  });
+  await user.click(await screen.findByRole('button', { name: 'Run preflight' }));
+  expect(await screen.findByText('403 AccessDenied')).toBeVisible();
+  expect(calls.find(({ name }) => name === 'Preflight')?.variables).toMatchObject({
+    input: { type: 'S3EC2', parameters: [{ ParameterKey: 'srcProxy' }] },
+  });
+  await user.click(screen.getByRole('button', { name: 'Copy diagnostics' }));
+  const copied = await navigator.clipboard.readText();
+  expect(copied).toContain(`Task: ${ID} (S3EC2)`);
+  expect(copied).toContain('Reason: run 1 failed: it could not be listed\nCode: FINDER_ERROR');
+  expect(copied).toContain('srcProxy=http://proxy:3128');
+  await user.click(screen.getByRole('button', { name: 'Retry failed' }));
+  expect(await screen.findByText('What failed is tried again.')).toBeVisible();
+  await user.click(screen.getByRole('button', { name: 'Edit' }));
+  expect(router.state.location.pathname).toBe(`/tasks/${ID}/edit`);
+});
+
+test('a viewer of an error can copy it, and is offered nothing else', async () => {
+  open(
+    'overview',
+    {
+      TaskDetail: () => ({ getTask: task({ progress: 'ERROR', reason: 'it failed' }) }),
+      TaskError: () => ({ getErrorMessage: { errMessage: '', errCode: 'UN_KNOWN' } }),
+    },
+    'viewer',
+  );
+  expect(await screen.findByRole('button', { name: 'Copy diagnostics' })).toBeVisible();
+  for (const name of ['Run preflight', 'Edit', 'Retry failed', 'Resume'])
+    expect(screen.queryByRole('button', { name })).toBeNull();
+});
+
 const GROUP = {
   reason: 'AccessDenied',
   count: 1200,

@@ -12,6 +12,7 @@ import { useSession } from '../../app/session';
 import { useErrorText } from '../../components/errorText';
 import { ACTIONS, type Action, useTaskActions } from '../../components/taskActions';
 import { TaskStatus } from '../../components/TaskStatus';
+import { taskName } from '../../components/taskName';
 import { printable } from '../../components/visible';
 import { pretty, saveFile } from '../../components/saveFile';
 import type { Task } from '../../plugins/types';
@@ -29,6 +30,7 @@ export function TaskHeader({ task }: { task: Task }) {
   const actions = useTaskActions((action) => {
     if (action === 'delete') void navigate('/tasks');
   });
+  const name = printable(taskName(task));
   const first = FIRST.find((action) => actions.can(action, [task]));
 
   async function download() {
@@ -58,11 +60,7 @@ export function TaskHeader({ task }: { task: Task }) {
           { id: 'export', text: t('action.export') },
           {
             text: t('common.actions'),
-            items: ACTIONS.map((action) => ({
-              id: action,
-              text: t(`action.${action}`),
-              disabled: !actions.can(action, [task]),
-            })),
+            items: ACTIONS.map((action) => actions.item(action, [task])),
           },
         ]}
       >
@@ -96,8 +94,8 @@ export function TaskHeader({ task }: { task: Task }) {
           )
         }
       >
-        <span className="dth-break">
-          {printable(task.description ?? '') || t('detail.untitled', { id: task.id })}
+        <span className="dth-break dth-clamp" title={name}>
+          {name}
         </span>
       </Header>
       <LiveRegion hidden>

@@ -70,6 +70,7 @@ export const task = (given: Partial<Task> = {}): Task => ({
   phase: 'COPYING',
   waitsFor: '',
   lastRun: null,
+  recentRuns: [],
   progressInfo: {
     objects: 10,
     doneObjects: 5,

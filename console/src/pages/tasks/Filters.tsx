@@ -3,6 +3,7 @@ import Input from '@cloudscape-design/components/input';
 import Multiselect from '@cloudscape-design/components/multiselect';
 import Select from '@cloudscape-design/components/select';
 import SpaceBetween from '@cloudscape-design/components/space-between';
+import Toggle from '@cloudscape-design/components/toggle';
 import { useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { ScheduleType, TaskProgress } from '../../api/generated';
@@ -40,7 +41,9 @@ export function Filters({
   ];
   return (
     <SpaceBetween direction="horizontal" size="xs" alignItems="center">
-      <Text text={query.text} onChange={(text) => onChange({ text })} />
+      <div className="dth-find">
+        <Text text={query.text} onChange={(text) => onChange({ text })} />
+      </div>
       <Multiselect
         ariaLabel={t('tasks.filterStatusLabel')}
         placeholder={
@@ -69,16 +72,19 @@ export function Filters({
           onChange({ scheduleType: detail.selectedOption.value as ScheduleType | '' })
         }
       />
+      <Toggle checked={query.attention} onChange={({ detail }) => onChange({ attention: detail.checked })}>
+        {t('tasks.attention')}
+      </Toggle>
+      {isFiltered(query) && total !== undefined && (
+        <span aria-live="polite">{t('tasks.matches', { count: total })}</span>
+      )}
       {isFiltered(query) && (
-        <>
-          {total !== undefined && <span aria-live="polite">{t('tasks.matches', { count: total })}</span>}
-          <Button
-            variant="inline-link"
-            onClick={() => onChange({ text: '', statuses: [], type: '', scheduleType: '' })}
-          >
-            {t('common.clear')}
-          </Button>
-        </>
+        <Button
+          variant="inline-link"
+          onClick={() => onChange({ text: '', statuses: [], type: '', scheduleType: '', attention: false })}
+        >
+          {t('common.clear')}
+        </Button>
       )}
     </SpaceBetween>
   );

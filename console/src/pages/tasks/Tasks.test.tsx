@@ -1,7 +1,7 @@
 import createWrapper from '@cloudscape-design/components/test-utils/dom';
 import { screen, waitFor, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { TaskProgress, TaskRowFragment } from '../../api/generated';
 import { renderPage } from '../../test/render';
 import { readQuery, writeQuery } from './query';
@@ -27,6 +27,7 @@ function task(n: number, progress: TaskProgress, more: Partial<TaskRowFragment> 
     phase: 'COPYING',
     waitsFor: '',
     lastRun: null,
+    recentRuns: [],
     progressInfo: {
       objects: 200,
       doneObjects: 100,
@@ -55,22 +56,75 @@ function show(items: TaskRowFragment[], at = '/tasks', answers: Record<string, (
 }
 
 const TYPES = ['S3EC2', 'ECR'];
+const run = (id: number, result: 'DONE' | 'INCOMPLETE' | 'FAILED') => ({
+  id,
+  result,
+  endedAt: '2026-01-02T03:04:05.000Z',
+  seconds: 90,
+});
 
 test('an address round trip keeps the query, and nonsense is left out', () => {
   const address = new URLSearchParams(
-    'page=3&text=a%2Cb&statuses=DONE,ERROR&type=ECR&orderBy=progress&descending=false',
+    'page=3&text=a%2Cb&statuses=DONE,ERROR&type=ECR&attention=true&orderBy=progress&descending=false',
   );
   expect(writeQuery(readQuery(address, TYPES)).toString()).toBe(address.toString());
   const wild = readQuery(new URLSearchParams('page=-1&statuses=DONE,<b>&type=x&orderBy=drop'), TYPES);
-  expect(wild).toMatchObject({ page: 1, statuses: ['DONE'], type: '', orderBy: 'created' });
+  expect(wild).toMatchObject({ page: 1, statuses: ['DONE'], type: '', attention: false, orderBy: 'created' });
 });
 
 test('rows show how far a task is', async () => {
   show([task(1, 'IN_PROGRESS')]);
   const row = (await screen.findByText('task 1')).closest('tr')!;
   expect(within(row).getAllByText('50%')).not.toHaveLength(0);
-  expect(within(row).getByText('2 KiB/s')).toBeInTheDocument();
-  expect(within(row).getByText('1 min 1 s')).toBeInTheDocument();
+  expect(within(row).getByText('2 KiB/s, 1 min 1 s left')).toBeInTheDocument();
+});
+
+test('a task is named by what people call it, and its name is the link', async () => {
+  const way = { source: 'old-minio: photos/2026', destination: 'aws-eu: photos' };
+  show([task(1, 'DONE'), task(2, 'DONE', { description: '', ...way })]);
+  expect(await screen.findByRole('link', { name: 'task 1' })).toHaveAttribute('href', '/tasks/00000001-aaaa');
+  const unnamed = screen.getByRole('rowheader', { name: 'old-minio: photos/2026 → aws-eu: photos' });
+  expect(within(unnamed).getByRole('link')).toHaveAttribute('href', '/tasks/00000002-aaaa');
+  expect(screen.queryByText('00000002')).toBeNull();
+  expect(screen.getByRole('checkbox', { name: /Choose task old-minio/ })).toBeInTheDocument();
+});
+
+test('how the last runs went is shown in colors and in words', async () => {
+  const runs = [run(7, 'DONE'), run(8, 'FAILED'), run(9, 'INCOMPLETE')];
+  show([task(1, 'IN_PROGRESS', { phase: 'WAITING', recentRuns: runs, lastRun: runs[2]! })]);
+  const strip = await screen.findByRole('list', { name: 'The last 3 runs, oldest first' });
+  const bars = within(strip).getAllByRole('listitem');
+  expect(bars.map((bar) => bar.className)).toEqual([
+    expect.stringContaining('DONE'),
+    expect.stringContaining('FAILED'),
+    expect.stringContaining('INCOMPLETE'),
+  ]);
+  expect(bars[1]).toHaveTextContent(/^Run 8: Failed, .*took 1 min 30 s$/);
+  const row = strip.closest('tr')!;
+  expect(within(row).getByText('Waiting')).toBeInTheDocument();
+  expect(within(row).getByText('1 min 30 s')).toBeInTheDocument();
+  expect(within(row).queryByText(/left$/)).toBeNull();
+});
+
+test('what needs attention is asked of the hub, over all tasks', async () => {
+  const { calls, router } = show([task(1, 'DONE')]);
+  await userEvent.setup().click(await screen.findByRole('checkbox', { name: 'Needs attention' }));
+  await waitFor(() => expect(router.state.location.search).toBe('?attention=true'));
+  await waitFor(() => expect(calls.at(-1)?.variables).toMatchObject({ attention: true, page: 1 }));
+});
+
+test('a phone has cards, with the status', async () => {
+  const roomy = vi
+    .spyOn(globalThis, 'matchMedia')
+    .mockImplementation(
+      (media) => ({ media, matches: false, addEventListener() {}, removeEventListener() {} }) as never,
+    );
+  show([task(1, 'ERROR')]);
+  const card = (await screen.findByRole('link', { name: 'task 1' })).closest('li')!;
+  expect(within(card).getByText('Error')).toBeInTheDocument();
+  expect(within(card).getByText('s3://from/ → s3://to/')).toBeInTheDocument();
+  expect(screen.queryByRole('table')).toBeNull();
+  roomy.mockRestore();
 });
 
 test('an empty hub says what a task is', async () => {
@@ -99,6 +153,25 @@ test('an action on several tasks is offered where all can do it, and told once',
     { id: '00000001-aaaa' },
     { id: '00000002-aaaa' },
   ]);
+});
+
+test('an action that is greyed says why', async () => {
+  const user = userEvent.setup();
+  show([task(1, 'DONE'), task(2, 'IN_PROGRESS')]);
+  await user.click(await screen.findByRole('checkbox', { name: /Choose task task 2/ }));
+  const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
+  menu.openDropdown();
+  const reason = (id: string) => {
+    const item = menu.findItemById(id)!.find('[aria-disabled]') ?? menu.findItemById(id)!;
+    return document.getElementById(item.getElement().getAttribute('aria-describedby') ?? '')?.textContent;
+  };
+  expect(reason('delete')).toBe('Stop the task first.');
+  expect(reason('retry')).toBe('Nothing has failed.');
+  expect(reason('resume')).toBe('Only a task that is paused, stopped or in error can be resumed.');
+  await user.click(screen.getByRole('checkbox', { name: /Choose task task 1/ }));
+  menu.openDropdown();
+  expect(reason('edit')).toBe('Choose one task only.');
+  expect(reason('delete')).toBe('Stop all of these first.');
 });
 
 test('stopping asks first', async () => {

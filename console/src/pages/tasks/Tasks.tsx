@@ -16,9 +16,12 @@ import { ErrorAlert } from '../../components/ErrorAlert';
 import { ListPreferences, type ListShown } from '../../components/ListPreferences';
 import { ACTIONS, useTaskActions, type Action } from '../../components/taskActions';
 import { MOVING } from '../../components/TaskStatus';
+import { taskName } from '../../components/taskName';
+import { useRoomy } from '../../components/useRoomy';
 import { useFormat } from '../../format';
 import { kindsOf } from '../../plugins/registry';
-import { COLUMNS, shortId, useColumns, USUAL } from './columns';
+import { TaskCards } from './TaskCards';
+import { COLUMNS, useColumns, USUAL } from './columns';
 import { Filters } from './Filters';
 import { isFiltered, useTaskListQuery, variables } from './query';
 
@@ -36,12 +39,13 @@ export function Tasks() {
   const hub = useData(CreateHubDocument, {}, { staleTime: 600_000 });
   const types = kindsOf(hub.data?.hubInfo.plugins);
   const [query, change] = useTaskListQuery(types);
-  const [shown, setShown] = usePreference<ListShown>('tasks', {
+  const [shown, setShown] = usePreference<ListShown>('taskList', {
     pageSize: 20,
     wrapLines: true,
     columns: USUAL,
   });
   const columns = useColumns();
+  const roomy = useRoomy();
   const [chosenIds, setChosenIds] = useState<readonly string[]>([]);
   const actions = useTaskActions(() => setChosenIds([]));
 
@@ -66,6 +70,11 @@ export function Tasks() {
       {t('tasks.create')}
     </Button>
   );
+  function whyNot(id: 'view' | 'edit' | 'clone') {
+    if (!one) return { disabled: true, disabledReason: t('action.why.one') };
+    if (id === 'view' || may('operator')) return {};
+    return { disabled: true, disabledReason: t('common.notAllowed', { role: t('role.operator') }) };
+  }
   function choose(id: string) {
     if (id === 'view') void navigate(`/tasks/${one?.id}`);
     else if (id === 'edit') void navigate(`/tasks/${one?.id}/edit`);
@@ -73,22 +82,89 @@ export function Tasks() {
     else actions.act(id as Action, chosen);
   }
 
+  const name = (task: TaskRowFragment) => t('tasks.rowLabel', { name: taskName(task) });
+  const frame = {
+    trackBy: 'id',
+    items,
+    loading: tasks.isPending && !tasks.error,
+    loadingText: t('common.loading'),
+    selectedItems: chosen,
+    onSelectionChange: ({ detail }: { detail: { selectedItems: TaskRowFragment[] } }) =>
+      setChosenIds(detail.selectedItems.map((task) => task.id)),
+    empty: tasks.error ? (
+      <ErrorAlert error={tasks.error} retry={() => void tasks.refetch()} />
+    ) : filtered ? (
+      <Empty title={t('common.noMatch')} hint={t('common.noMatchHint')} />
+    ) : (
+      <Empty
+        title={t('tasks.empty')}
+        hint={t('tasks.emptyHint')}
+        action={may('operator') ? create : undefined}
+      />
+    ),
+    header: (
+      <SpaceBetween size="s">
+        {tasks.error && items.length > 0 && <ErrorAlert error={tasks.error} />}
+        <Header
+          variant="awsui-h1-sticky"
+          counter={total === undefined ? '' : `(${format.number(total)})`}
+          description={t('tasks.description')}
+          actions={
+            <SpaceBetween direction="horizontal" size="xs">
+              <Button
+                iconName="refresh"
+                ariaLabel={t('tasks.updating')}
+                onClick={() => void tasks.refetch()}
+              />
+              <ButtonDropdown
+                disabled={chosen.length === 0}
+                loading={actions.busy}
+                onItemClick={({ detail }) => choose(detail.id)}
+                items={[
+                  ...(['view', 'edit', 'clone'] as const).map((id) => ({
+                    id,
+                    text: t(`action.${id}`),
+                    ...whyNot(id),
+                  })),
+                  ...ACTIONS.map((id) => actions.item(id, chosen)),
+                ]}
+              >
+                {t('common.actions')}
+              </ButtonDropdown>
+              {may('operator') && create}
+            </SpaceBetween>
+          }
+        >
+          {t('tasks.title')}
+        </Header>
+      </SpaceBetween>
+    ),
+    filter: <Filters types={types} query={query} total={filtered ? total : undefined} onChange={change} />,
+    pagination: (
+      <Pagination
+        currentPageIndex={query.page}
+        pagesCount={lastPage}
+        onChange={({ detail }) => change({ page: detail.currentPageIndex })}
+      />
+    ),
+  };
+  if (!roomy)
+    return (
+      <>
+        <TaskCards {...frame} name={name} />
+        {actions.dialog}
+      </>
+    );
   return (
     <>
       <Table
+        {...frame}
         variant="full-page"
         stickyHeader
         selectionType="multi"
-        trackBy="id"
-        items={items}
         columnDefinitions={columns}
-        columnDisplay={COLUMNS.map((id) => ({ id, visible: shown.columns.includes(id) }))}
+        columnDisplay={COLUMNS.map((id) => ({ id, visible: id === 'task' || shown.columns.includes(id) }))}
         wrapLines={shown.wrapLines}
-        resizableColumns
-        loading={tasks.isPending && !tasks.error}
-        loadingText={t('common.loading')}
-        selectedItems={chosen}
-        onSelectionChange={({ detail }) => setChosenIds(detail.selectedItems.map((task) => task.id))}
         sortingColumn={sorted ?? {}}
         sortingDescending={query.descending}
         onSortingChange={({ detail }) =>
@@ -101,76 +177,13 @@ export function Tasks() {
           tableLabel: t('tasks.table'),
           selectionGroupLabel: t('tasks.selection'),
           allItemsSelectionLabel: () => t('tasks.selectAll'),
-          itemSelectionLabel: (_, task) =>
-            t('tasks.rowLabel', { name: task.description || shortId(task.id) }),
+          itemSelectionLabel: (_, task) => name(task),
         }}
-        empty={
-          tasks.error ? (
-            <ErrorAlert error={tasks.error} retry={() => void tasks.refetch()} />
-          ) : filtered ? (
-            <Empty title={t('common.noMatch')} hint={t('common.noMatchHint')} />
-          ) : (
-            <Empty
-              title={t('tasks.empty')}
-              hint={t('tasks.emptyHint')}
-              action={may('operator') ? create : undefined}
-            />
-          )
-        }
-        header={
-          <SpaceBetween size="s">
-            {tasks.error && items.length > 0 && <ErrorAlert error={tasks.error} />}
-            <Header
-              variant="awsui-h1-sticky"
-              counter={total === undefined ? '' : `(${format.number(total)})`}
-              description={t('tasks.description')}
-              actions={
-                <SpaceBetween direction="horizontal" size="xs">
-                  <Button
-                    iconName="refresh"
-                    ariaLabel={t('tasks.updating')}
-                    onClick={() => void tasks.refetch()}
-                  />
-                  <ButtonDropdown
-                    disabled={chosen.length === 0}
-                    loading={actions.busy}
-                    onItemClick={({ detail }) => choose(detail.id)}
-                    items={[
-                      { id: 'view', text: t('action.view'), disabled: !one },
-                      { id: 'edit', text: t('action.edit'), disabled: !one || !may('operator') },
-                      { id: 'clone', text: t('action.clone'), disabled: !one || !may('operator') },
-                      ...ACTIONS.map((id) => ({
-                        id,
-                        text: t(`action.${id}`),
-                        disabled: !actions.can(id, chosen),
-                      })),
-                    ]}
-                  >
-                    {t('common.actions')}
-                  </ButtonDropdown>
-                  {may('operator') && create}
-                </SpaceBetween>
-              }
-            >
-              {t('tasks.title')}
-            </Header>
-          </SpaceBetween>
-        }
-        filter={
-          <Filters types={types} query={query} total={filtered ? total : undefined} onChange={change} />
-        }
-        pagination={
-          <Pagination
-            currentPageIndex={query.page}
-            pagesCount={lastPage}
-            onChange={({ detail }) => change({ page: detail.currentPageIndex })}
-          />
-        }
         preferences={
           <ListPreferences
             shown={shown}
             sizes={SIZES}
-            columns={COLUMNS.filter((id) => id !== 'id').map((id) => ({
+            columns={COLUMNS.filter((id) => id !== 'task').map((id) => ({
               id,
               label: t(`tasks.columns.${id}`),
             }))}

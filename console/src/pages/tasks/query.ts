@@ -9,6 +9,8 @@ export interface TaskListQuery {
   statuses: TaskProgress[];
   type: string;
   scheduleType: ScheduleType | '';
+  /** Only tasks that wait for somebody, or could not copy everything. */
+  attention: boolean;
   orderBy: TaskOrder;
   descending: boolean;
 }
@@ -28,6 +30,7 @@ export function readQuery(address: URLSearchParams, types: readonly string[]): T
     statuses: (address.get('statuses') ?? '').split(',').flatMap((each) => among(STATUSES, each) ?? []),
     type: among(types, address.get('type')) ?? '',
     scheduleType: among(SCHEDULES, address.get('scheduleType')) ?? '',
+    attention: address.get('attention') === 'true',
     orderBy: among(ORDERS, address.get('orderBy')) ?? 'created',
     descending: address.get('descending') !== 'false',
   };
@@ -41,13 +44,14 @@ export function writeQuery(query: TaskListQuery): URLSearchParams {
   if (query.statuses.length) address.set('statuses', query.statuses.join(','));
   if (query.type) address.set('type', query.type);
   if (query.scheduleType) address.set('scheduleType', query.scheduleType);
+  if (query.attention) address.set('attention', 'true');
   if (query.orderBy !== 'created') address.set('orderBy', query.orderBy);
   if (!query.descending) address.set('descending', 'false');
   return address;
 }
 
 export const isFiltered = (query: TaskListQuery) =>
-  Boolean(query.text || query.statuses.length || query.type || query.scheduleType);
+  Boolean(query.text || query.statuses.length || query.type || query.scheduleType || query.attention);
 
 export function variables(query: TaskListQuery, count: number): TasksQueryVariables {
   return {
@@ -57,6 +61,7 @@ export function variables(query: TaskListQuery, count: number): TasksQueryVariab
     statuses: query.statuses.length ? query.statuses : null,
     type: (query.type as TasksQueryVariables['type']) || null,
     scheduleType: query.scheduleType || null,
+    attention: query.attention,
     orderBy: query.orderBy,
     descending: query.descending,
   };

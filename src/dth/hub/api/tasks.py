@@ -125,6 +125,7 @@ class TaskAnswer:
     phase: Phase
     waits_for: str
     last_run: LastRun | None
+    recent_runs: list[LastRun]
     schedule: str
     next_run_at: str | None
     log_group_name: str
@@ -163,6 +164,10 @@ class TaskAnswer:
             phase=phase(task),
             waits_for=waits_for(task),
             last_run=LastRun.of(task.summary),
+            recent_runs=[
+                LastRun(number, Result(result), iso(ended), seconds)
+                for number, result, ended, seconds in task.summary.recent_runs
+            ],
             schedule=describe(schedule) if schedule else "once",
             # A paused task still knows what it may miss.
             next_run_at=iso(task.next_run) if task.progress is Progress.IN_PROGRESS else None,
@@ -221,7 +226,7 @@ async def list_tasks_v2(
     statuses: list[str] | None = None,
     type: str | None = None, schedule_type: str | None = None, text: str | None = None,
     order_by: str = "created",
-    descending: bool = True,
+    descending: bool = True, attention: bool = False,
 ) -> TaskPage:  # fmt: skip
     chosen = [Progress(each) for each in {*(statuses or []), *([progress] if progress else [])}]
     found, total = await call.ports.tasks.find(
@@ -230,6 +235,7 @@ async def list_tasks_v2(
             type=type or None,
             schedule_type=ScheduleType(schedule_type) if schedule_type else None,
             text=(text or "").strip(),
+            attention=attention,
             order=order_by,
             descending=descending,
             page=at_least_one("page", page),

@@ -9,7 +9,16 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, selec
 from sqlalchemy.exc import IntegrityError
 
 from dth.core.errors import Conflict, NotFound
-from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task
+from dth.hub.model import (
+    BAD_RESULTS,
+    NEED_A_PERSON,
+    AuditEntry,
+    ErrorCode,
+    Progress,
+    ScheduleType,
+    Summary,
+    Task,
+)
 from dth.hub.ports import TaskQuery
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import audit, task
@@ -125,6 +134,11 @@ def _chosen(query: TaskQuery) -> Select[tuple[str]]:
     if query.store:
         used = func.json_each(task.c.stores).table_valued("key")
         chosen = chosen.where(select(used.c.key).where(used.c.key == query.store).exists())
+    if query.attention:
+        failed = func.json_extract(task.c.summary, "$.failed") > 0
+        result = func.json_extract(task.c.summary, "$.last_result").in_(BAD_RESULTS)
+        waits = task.c.progress.in_([each.value for each in NEED_A_PERSON])
+        chosen = chosen.where(or_(waits, failed, result))
     if query.text:
         places = (task.c.description, task.c.source, task.c.destination, task.c.id)
         chosen = chosen.where(

@@ -161,6 +161,7 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and (not query.schedule_type or task.schedule_type is query.schedule_type)
         and (not query.writes or task.writes == query.writes)
         and (not query.store or query.store in task.stores)
+        and (not query.attention or task.needs_attention)
         and (not text or any(text in place.casefold() for place in places))
     )
 
