@@ -273,7 +273,7 @@ def test_killed_between_any_calls_everything_goes_on(
         lives += 1
         if lives > 10:
             return
-        original, left, dead = aws.call_now, dice.randrange(1, 40), False
+        original, left, dead = aws.call_now, dice.randrange(1, 15), False
         before = dice.random() < 0.5
 
         def call_now(service: str, operation: str, **arguments: Any) -> dict[str, Any]:
