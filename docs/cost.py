@@ -88,21 +88,33 @@ class Costs:
 
     # ---------------------------------------------------------------------------------------- idle
 
+    def _looks(self, number: float, seconds: float) -> float:
+        return float(number * seconds * self.premise["look_gb"] * self.price["lambda_gb_second"])
+
     @property
     def look_month(self) -> float:
-        seconds = MINUTES * self.premise["look_seconds"] * self.premise["look_gb"]
-        return float(seconds * self.price["lambda_gb_second"])
+        """Looks at a task that works, one per minute for a month."""
+        return self._looks(MINUTES, self.premise["look_seconds"])
+
+    @property
+    def resting_look_month(self) -> float:
+        """The same while there is nothing to do: most looks end after a few reads."""
+        full = MINUTES / self.premise["full_look_minutes"]
+        return self._looks(MINUTES - full, self.premise["resting_look_seconds"]) + self._looks(
+            full, self.premise["look_seconds"]
+        )
 
     def waiting(self) -> list[Line]:
         """A task for objects that waits for a month, without a machine."""
         metrics = self.premise["alarm_metrics"]
-        requests = MINUTES * self.premise["look_requests"]
+        calls = MINUTES * self.premise["queues"]
         return [
             Line("alarms", f"{metrics:.0f} metrics", metrics * self.price["alarm_metric"]),
-            Line("the function that looks each minute", f"{MINUTES:,.0f} looks", self.look_month),
-            Line("its state machine", f"{requests:,.0f} requests",
-                 requests / 1e6 * self.price["express_requests"]),
-            Line("idle queues, tables, logs", "at most", self.premise["idle_rest"]),
+            Line("asking its queues each minute", f"{_count(calls)} calls",
+                 calls / 1e6 * self.price["sqs_million_calls"]),
+            Line("the function that looks each minute", f"{MINUTES:,.0f} looks",
+                 self.resting_look_month),
+            Line("idle tables, logs", "at most", self.premise["idle_rest"]),
         ]  # fmt: skip
 
     def datasync(self, enhanced: bool) -> float:
@@ -204,8 +216,10 @@ def _transfers(costs: Costs) -> str:
             f"## 1 TiB in objects of {title}: {objects}\n\n{_table(costs.transfer(size))}\n"
             f"S3's own requests, one GET and one PUT per object, cost {_usd(costs.requests(size))} "
             f"USD with any tool that makes no more.\nThe records stay as long as the task: "
-            f"{gb:.2g} GB, or {_usd(storage)} USD per month, and {_usd(recovery)} more for recovery "
-            "to any point\nin time (PITR).\n\n"
+            f"{gb:.2g} GB, or {_usd(storage)} USD per month. Recovery to any point in time (PITR) "
+            f"would be {_usd(recovery)} more, so the tables of records and parts are without: a run "
+            "compares again what is lost. Switch it on in DynamoDB if you need it; a hub switches "
+            "it off again when it updates the task.\n\n"
         )
     return "".join(parts)
 
@@ -281,15 +295,19 @@ def _idle(costs: Costs) -> str:
     lines = costs.waiting()
     total = sum(line.usd for line in lines)
     machine = costs.worker_hour * MONTH
-    hub = costs.look_month + costs.price["secret"]
+    hub = costs.resting_look_month + costs.price["secret"]
     return f"""## A month of waiting
 
-A task for objects that waits, with `minCapacity=0`:
+A task for objects that waits, with `minCapacity=0`, which is the default:
 
 {_table(lines)}
-It writes no metrics of its own meanwhile: each would cost {costs.price["custom_metric"]:.2f} USD per month. A task alone has a dashboard, too
-({costs.price["dashboard"]:.0f} USD, after the account's first three). With `minCapacity=1`, which is the default, a machine waits as well:
-{_usd(machine)} USD per month, {_usd(machine + total)} together. With `minCapacity=0`, new work waits for a minute or two.
+Most looks at a task that rests end after a few reads. A full look follows every {costs.premise["full_look_minutes"]:.0f} minutes, and whenever a
+message, a run, a pause or a change of parameters ends the rest. A test counts the calls. In a hub, one rule and one
+function look at all tasks; a task alone has its own. It writes no metrics of its own meanwhile: each would cost {costs.price["custom_metric"]:.2f} USD
+per month. A task alone has a dashboard, too ({costs.price["dashboard"]:.0f} USD, after the account's first three).
+
+No machine waits: it leaves when it has had nothing to do for three minutes, and work then waits for a minute or two until
+there is one. With `minCapacity=1` a machine stays: {_usd(machine)} USD per month, {_usd(machine + total)} together.
 
 A hub without tasks costs {_usd(hub)} USD per month: its look each minute, and the secret of its certificates. A user who has the
 console open all day sends some ten thousand requests: 0.04 USD of AppSync and as much of Lambda. For the traffic of a

@@ -100,6 +100,9 @@ def _writes(operation: str, arguments: dict[str, Any]) -> list[str]:
             return [
                 table for table, requests in arguments["RequestItems"].items() for _ in requests
             ]
+        case "batch_execute_statement":
+            texts = [each["Statement"] for each in arguments["Statements"]]
+            return [text.partition('INSERT INTO "')[2].partition('"')[0] for text in texts]
         case "transact_write_items":
             actions = [action for each in arguments["TransactItems"] for action in each.values()]
             return [

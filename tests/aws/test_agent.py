@@ -16,6 +16,8 @@ import pytest
 from dth.compose.aws import agent
 from dth.compose.aws.agent import Machine
 from dth.compose.aws.metadata import InstanceMetadata
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.queue import Outgoing
 from dth.core.ports.runs import RunKind, RunState
 from dth.core.retry import RetryPolicy
 from tests.aws.emulator.machines import Metadata
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dth.platforms.aws.platform import AwsNames, AwsPlatform
+    from tests.aws.cloud import Calls
 
 FAILS = "import sys; print('first'); sys.exit('the last word')"
+WAITS = "import time; time.sleep(60)"
 DRAINS = """
 import pathlib, signal, sys, time
 here = pathlib.Path({here!r}) / sys.argv[-1]
@@ -86,6 +90,62 @@ async def test_a_finder_that_keeps_failing_fails_its_run(
 
     async with running("finder", names, aws):
         assert await until(failed) == "the finder keeps failing: the last word"
+
+
+async def test_a_machine_shows_that_it_works(
+    names: AwsNames, aws: AwsPlatform, service: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "COMMAND", (sys.executable, "-c", WAITS))
+
+    async def seen() -> dict[str, Any]:
+        return await aws.dynamo.get("state", {"pk": "machine", "sk": "i-1"})
+
+    async with running("finder", names, aws):
+        first = await until(seen)
+        assert first["kind"] == "finder"
+
+        async def later() -> bool:
+            return bool((await seen())["at"] > first["at"])
+
+        await until(later)
+        assert (await seen())["since"] == first["since"]
+
+
+@pytest.mark.parametrize("busy", ["nothing", "a request", "a message"])
+async def test_a_machine_leaves_its_group_when_it_has_nothing_to_do(
+    names: AwsNames,
+    aws: AwsPlatform,
+    calls: Calls,
+    service: Metadata,
+    monkeypatch: pytest.MonkeyPatch,
+    busy: str,
+) -> None:
+    monkeypatch.setattr(agent, "COMMAND", (sys.executable, "-c", WAITS))
+    monkeypatch.setattr(agent, "IDLE", 0.3)
+    left: list[dict[str, Any]] = []
+    looks = 0
+
+    def leave(operation: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        nonlocal looks
+        looks += operation == "get_queue_attributes"
+        if operation != "terminate_instance_in_auto_scaling_group":
+            return None
+        left.append(arguments)
+        return {}
+
+    calls.on(leave)
+    gauge = Gauge("i-1-1", "worker", time.time(), in_flight=int(busy == "a request"))
+    await aws.gauges.report(gauge)
+    if busy == "a message":
+        await aws.queue.send([Outgoing("m", "{}")])
+
+    async def decided() -> bool:
+        return bool(left) or looks > 12
+
+    async with running("worker", names, aws):
+        await until(decided)
+    wanted = {"InstanceId": "i-1", "ShouldDecrementDesiredCapacity": True}
+    assert left[:1] == ([wanted] if busy == "nothing" else [])
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from tests.engine import (
     check_ledger,
     hurry,
 )
-from tests.servers.proxy import Delay, Proxy, Reply
+from tests.servers.proxy import Delay, Proxy, Reply, Request, Reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -209,6 +209,34 @@ def test_what_failed_is_redriven_in_a_run_of_its_own(
     assert (again.counts.listed, again.counts.enqueued, again.counts.done) == (100, 100, 100)
 
 
+def test_throttling_and_answers_that_are_lost_change_no_count(
+    engine: AwsEngine, source: Side, dest: Side, cloud: MiniStack
+) -> None:
+    """DynamoDB and SQS refuse some calls, and do some of which nobody hears."""
+    names = [f"k{n:03}" for n in range(400)]
+    source.put(bodies(names))
+
+    def of(service: str) -> Callable[[Request], bool]:
+        return lambda request: (request.headers.get("x-amz-target") or "").startswith(service)
+
+    with Proxy(cloud, seed=20) as proxy:
+        engine.names = replace(engine.names, endpoint=proxy.url)
+        for service, code in (
+            ("DynamoDB", "ProvisionedThroughputExceededException"),
+            ("AmazonSQS", "RequestThrottled"),
+        ):
+            body = json.dumps({"__type": code, "message": "slower"}).encode()
+            json_type = {"content-type": "application/x-amz-json-1.0"}
+            refuse = Reply(400, code, headers=json_type, body=body)
+            proxy.rule(refuse, when=of(service), probability=0.1)
+            proxy.rule(Reset(), when=of(service), probability=0.05)
+        ran = engine.run(workers=2)
+        assert proxy.count("POST", status=400) > 5
+    assert (ran.counts.done, ran.counts.failed) == (400, 0)
+    check_ledger(ran.counts, finished=True)
+    assert dest.contents() == source.contents()
+
+
 def test_events_come_from_the_same_queue(
     engine: AwsEngine, source: Side, dest: Side, cloud: MiniStack
 ) -> None:
@@ -245,7 +273,7 @@ def test_killed_between_any_calls_everything_goes_on(
         lives += 1
         if lives > 10:
             return
-        original, left, dead = aws.call_now, dice.randrange(1, 40), False
+        original, left, dead = aws.call_now, dice.randrange(1, 15), False
         before = dice.random() < 0.5
 
         def call_now(service: str, operation: str, **arguments: Any) -> dict[str, Any]:

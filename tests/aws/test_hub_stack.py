@@ -141,7 +141,8 @@ async def test_all_that_objects_meet_on_their_way(
     machines.frozen = True
     given = make_stores(fresh_region)
     total = put_all_kinds(fresh_region, MANY)
-    here = {"srcInCurrentAccount": "true", "serverSideCopy": "false"}
+    # A machine waits for events.
+    here = {"srcInCurrentAccount": "true", "serverSideCopy": "false", "minCapacity": "1"}
     task = hub.create("FIXED_RATE", **{**given, **SIZES, **here, "srcEvent": "Create"})
     hub.wait(task, "IN_PROGRESS")
     query = "query ($id: ID!) { getTask(id: $id) { stackOutputs { OutputKey OutputValue } } }"

@@ -7,6 +7,7 @@ import contextlib
 import io
 import random
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,10 +15,11 @@ from botocore.exceptions import ClientError
 
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.records import Enqueued, Outcome, Page, Record
-from dth.core.ports.runs import Counts, Cursor, RunKind
+from dth.core.ports.runs import Counts, Cursor, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.platforms.aws.client import Refused
 from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.items import pack
 from dth.platforms.aws.ledger import KEPT_MARKS, is_mark
 from dth.platforms.aws.platform import open_platform
 from dth.platforms.aws.tables import TABLES
@@ -26,6 +28,13 @@ from tests.aws.cloud import Calls
 if TYPE_CHECKING:
     from dth.platforms.aws.platform import AwsNames, AwsPlatform
     from tests.servers.ministack import MiniStack
+
+
+async def enqueue_again(platform: AwsPlatform, keys: list[str]) -> int:
+    """The objects have changed, and a second run copies them."""
+    for run in await platform.records.list_runs():
+        await platform.records.set_run(run.id, RunState.DONE)
+    return await enqueue(platform, *keys)
 
 
 def done(key: str, run: int) -> Outcome:
@@ -41,14 +50,30 @@ async def enqueue(platform: AwsPlatform, *keys: str, once: bool = True) -> int:
     return run.id
 
 
+def denied(operation: str, arguments: dict[str, Any]) -> Refused | None:
+    """The role has no right to insert in batches."""
+    is_batch = operation == "batch_execute_statement"
+    return Refused("denied", "AccessDeniedException", {}) if is_batch else None
+
+
 @pytest.mark.parametrize("nth", [1, 2, 5, 6])
+@pytest.mark.parametrize("in_batches", [True, False])
 async def test_a_batch_may_be_counted_while_its_writer_goes_on(
-    aws: AwsPlatform, names: AwsNames, calls: Calls, nth: int, monkeypatch: pytest.MonkeyPatch
+    aws: AwsPlatform,
+    names: AwsNames,
+    calls: Calls,
+    in_batches: bool,
+    nth: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The writer stands still before its nth record (the 6th: before its count), and somebody
     counts what is there."""
     monkeypatch.setattr("dth.platforms.aws.ledger.LEFT_AFTER", -1.0)
     monkeypatch.setattr("dth.platforms.aws.dynamo.AT_ONCE", 1)
+    monkeypatch.setattr("dth.platforms.aws.dynamo.INSERT_AT_ONCE", 1)
+    writes = {"update_item", "batch_execute_statement"} if in_batches else {"update_item"}
+    if not in_batches:
+        calls.on(denied)
     keys = [f"k{n}" for n in range(5)]
     run = await enqueue(aws, *keys)
     reached, go_on = threading.Event(), threading.Event()
@@ -56,7 +81,7 @@ async def test_a_batch_may_be_counted_while_its_writer_goes_on(
 
     def stand_still(operation: str, arguments: dict[str, Any]) -> None:
         nonlocal updates
-        if operation == "update_item":
+        if operation in writes:
             updates += 1
             if updates == 1 + nth:  # the first announces
                 reached.set()
@@ -91,6 +116,91 @@ async def test_an_answer_that_is_lost_counts_once(
     calls.on(again)
     assert await aws.records.settle([done("k", run)]) == 1
     assert await aws.records.settle([done("k", run)]) == 0
+    assert (await aws.records.get_run(run)).counts.done == 1
+
+
+async def test_an_insert_whose_answer_is_lost_counts_once(
+    aws: AwsPlatform, calls: Calls, names: AwsNames
+) -> None:
+    """Then the record is there, and it is our own."""
+    keys = [f"k{n}" for n in range(60)]
+    run = await enqueue(aws, *keys)
+
+    def again(operation: str, arguments: dict[str, Any]) -> None:
+        if operation == "batch_execute_statement":
+            aws.aws.client("dynamodb").batch_execute_statement(**arguments)
+
+    calls.on(again)
+    assert await aws.records.settle([done(key, run) for key in keys]) == 60
+    assert await aws.records.settle([done(key, run) for key in keys]) == 0
+    assert (await aws.records.get_run(run)).counts.done == 60
+
+
+async def test_statements_that_are_throttled_are_sent_again(aws: AwsPlatform, calls: Calls) -> None:
+    run = await enqueue(aws, *(f"k{n}" for n in range(30)))
+    throttled = {"Error": {"Code": "ProvisionedThroughputExceeded", "Message": "slower"}}
+
+    def throttle(operation: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        sent = arguments.get("Statements", [])
+        if len(sent) < 5:
+            return None
+        passed = aws.aws.client("dynamodb").batch_execute_statement(Statements=sent[::2])
+        rest = iter(passed["Responses"])
+        return {"Responses": [throttled if n % 2 else next(rest) for n in range(len(sent))]}
+
+    calls.on(throttle)
+    assert await aws.records.settle([done(f"k{n}", run) for n in range(30)]) == 30
+    assert (await aws.records.get_run(run)).counts.done == 30
+    assert calls.calls["dynamodb:update_item"] == 2  # the ledger's own
+
+
+async def test_new_records_are_inserted_many_at_once(aws: AwsPlatform, calls: Calls) -> None:
+    keys = [f"k{n}" for n in range(100)]
+    run = await enqueue(aws, *keys)
+    before = calls.calls["dynamodb"]
+    assert await aws.records.settle([done(key, run) for key in keys]) == 100
+    assert calls.calls["dynamodb:batch_execute_statement"] == 4
+    assert calls.calls["dynamodb"] - before <= 8
+    assert calls.written[aws.dynamo._tables["objects"]] == 100
+
+    # In the next run they exist: it is not tried again and again.
+    later = await enqueue_again(aws, keys)
+    for first in range(0, 100, 20):
+        some = keys[first : first + 20]
+        assert await aws.records.settle([done(key, later) for key in some]) == 20
+    assert calls.calls["dynamodb:batch_execute_statement"] == 5
+    assert (await aws.records.get_run(later)).counts.done == 100
+
+
+async def test_the_partition_of_a_run_has_only_small_items(
+    aws: AwsPlatform, names: AwsNames
+) -> None:
+    keys = [f"{random.randbytes(60).hex()}/{n}" for n in range(300)]
+    run = await enqueue(aws, *keys)
+    await aws.records.settle([done(key, run) for key in keys])
+    sizes = {"run": 0, "intent": 0}
+    async for item in aws.dynamo.scan("state"):
+        kind = item["pk"].partition("#")[0]
+        if kind in sizes:
+            sizes[kind] = max(sizes[kind], len(repr(item)))
+        if kind == "intent":
+            assert item["expires"] > time.time() + 86_400
+    assert sizes["run"] < 1000 < sizes["intent"]
+
+
+async def test_what_an_earlier_version_announced_is_counted(
+    aws: AwsPlatform, names: AwsNames
+) -> None:
+    """It had all of it in the ledger."""
+    run = await enqueue(aws, "a", "b")
+    batch = f"{run}/old/xyz"
+    await aws.dynamo.put(
+        "objects", {"ObjectKey": "a", "Status": "DONE", "Run": run, f"r{run}": batch}
+    )
+    entries = [[key, "DONE", 10, "", False] for key in ("a", "b")]
+    ledger = {"batch": batch, "intent": pack(entries), "counted": "0", "at": time.time() - 90}
+    await aws.dynamo.put("state", {"pk": f"run#{run:010d}", "sk": "ledger#old", **ledger})
+    await aws.records.reconcile()
     assert (await aws.records.get_run(run)).counts.done == 1
 
 
@@ -248,8 +358,9 @@ async def settle_and_die(names: AwsNames, outcomes: list[Outcome]) -> None:
 
         def die(operation: str, arguments: dict[str, Any]) -> Refused | None:
             nonlocal updates
-            updates += operation == "update_item"
-            return Refused("dead", "x", {}) if updates > 1 + len(outcomes) else None
+            updates += operation == "update_item" and arguments["TableName"] == names.state
+            # The first of the ledger announces, and the second counts.
+            return Refused("dead", "x", {}) if updates > 1 else None
 
         calls.on(die)
         calls.watch(dying.aws)

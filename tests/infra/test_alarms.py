@@ -15,8 +15,10 @@ from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from tests.infra.checks import resources
 
 QUIET = Depth(0, 0, 0)
+NOTHING: dict[str, Any] = {"dead": 0, "missed": 0, "machines": 0, "paused": False}
 # Metrics that AWS writes itself, and their dimensions, by the documentation of each service.
 OF_AWS = {
+    ("AWS/Lambda", "Errors"): ["FunctionName"],
     ("AWS/States", "ExecutionsFailed"): ["StateMachineArn"],
     ("AWS/States", "ExecutionsTimedOut"): ["StateMachineArn"],
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): ["QueueName"],
@@ -47,7 +49,7 @@ def test_each_alarm_has_a_metric_that_is_written(
     alarms: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DTH_TASK", "t")
-    report(measure(Settled(failed=1), QUIET, dead=0, missed=0, paused=False))
+    report(measure(Settled(failed=1), QUIET, **NOTHING))
     known = OF_AWS | written(capsys)
     for found in alarms.values():
         assert [each["Name"] for each in found["Dimensions"]] == known[
@@ -76,17 +78,18 @@ def test_late_metrics_are_seen(alarms: dict[str, Any]) -> None:
         (Settled(failed_runs=1), {}),
         (Settled(), {"dead": 1}),
         (Settled(), {"missed": 1}),
+        (Settled(), {"machines": 1}),
         (Settled(), {"paused": True}),
     ],
 )
 def test_what_a_person_must_know_raises_the_alarm(settled: Settled, others: dict[str, Any]) -> None:
-    measured = measure(settled, QUIET, **{"dead": 0, "missed": 0, "paused": False, **others})
+    measured = measure(settled, QUIET, **{**NOTHING, **others})
     assert measured["Failures"] > 0
 
 
 def test_a_task_that_waits_writes_no_metrics(capsys: pytest.CaptureFixture[str]) -> None:
     """Each metric costs 0.30 USD a month, whatever its value."""
-    report(measure(Settled(), QUIET, dead=0, missed=0, paused=False))
+    report(measure(Settled(), QUIET, **NOTHING))
     assert capsys.readouterr().out == ""
 
 

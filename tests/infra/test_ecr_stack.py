@@ -64,6 +64,7 @@ ACCEPTED = {
     ("Tick", "L1", ""): PYTHON,
     ("Setup", "L1", ""): PYTHON,
     ("Controller", "SF2", ""): "the log has every step",
+    ("ObjectsTable", "DDB3", ""): "a run compares again what is lost",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dth.core.ports.queue import Depth
-from dth.hub.scaling import COOLDOWN, Steps
+from dth.hub.scaling import COOLDOWN, GIB, Steps
 
 
 @dataclass
@@ -31,6 +31,21 @@ def test_the_steps(backlog: int, more: int) -> None:
     assert (
         steps([0.0]).wanted(Bounds(), Depth(backlog // 2, backlog - backlog // 2, 0), 1) == 1 + more
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "more"), [(0, 0), (9, 0), (10, 1), (50, 2), (200, 5), (1000, 10), (10**6, 10)]
+)
+def test_a_few_large_objects_are_much_work(size: int, more: int) -> None:
+    assert steps([0.0]).wanted(Bounds(), Depth(50, 0, 0), 1, size * GIB) == 1 + more
+
+
+def test_no_more_workers_than_messages() -> None:
+    assert steps([0.0]).wanted(Bounds(), Depth(2, 1, 0), 1, 1000 * GIB) == 3
+
+
+def test_a_large_backlog_adds_half_as_many_again() -> None:
+    assert steps([0.0]).wanted(Bounds(max_capacity=1000), Depth(10**6, 0, 0), 100) == 150
 
 
 def test_a_pause_stands_between_two_steps() -> None:

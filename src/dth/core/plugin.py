@@ -121,6 +121,9 @@ class AwsTask:
     # Whether each run is an execution of the state machine that the stack's output `StateMachine`
     # names. If not, what runs in the stack detects a new run itself.
     executes_runs: bool = False
+    # Whether the hub calls the stack's output `TickFunction` each minute while the task does not
+    # rest.
+    ticks: bool = False
 
 
 class Plugin(ABC):

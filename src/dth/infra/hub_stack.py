@@ -743,6 +743,10 @@ class HubStack(Template):
             ),
             allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # it has no resource
             allow(
+                ["lambda:InvokeFunction"],
+                [self.arn("lambda", f"function:${{AWS::StackName}}-{kind}-*") for kind in KINDS],
+            ),
+            allow(
                 ["states:StartExecution"],
                 self.arn("states", "stateMachine:${AWS::StackName}-ecr-*"),
             ),

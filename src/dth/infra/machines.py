@@ -6,7 +6,8 @@ the bundle, whose digest is in the template. The code is compiled once, because 
 write where it is: an import would cost twice the CPU at each start.
 
 What may be missing for a while is tried again. A machine that still does not come up says why, in
-the task's log group and on its console, and ends, so that its group starts another.
+the task's log group, on its console, and to the controller of the task (`platforms.aws.machines`),
+and ends, so that its group starts another.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,12 @@ print(json.dumps([{{"timestamp": int(time.time() * 1000), "message": sys.argv[1]
   aws logs create-log-stream --region $DTH_REGION --log-group-name $DTH_LOG_GROUP --log-stream-name boot/$INSTANCE
   aws logs put-log-events --region $DTH_REGION --log-group-name $DTH_LOG_GROUP --log-stream-name boot/$INSTANCE \
     --log-events "$EVENTS"
+  ITEM=$(python3 -c 'import json, sys, time
+now = str(int(time.time()))
+texts = dict(zip(("pk", "sk", "kind", "failed"), ("machine", *sys.argv[1:])))
+print(json.dumps({{name: {{"S": text}} for name, text in texts.items()}} | {{"at": {{"N": now}}}}))' \
+    $INSTANCE {kind} "$WHY")
+  aws dynamodb put-item --region $DTH_REGION --table-name $DTH_STATE_TABLE --item "$ITEM"
   # The next machine is not likely to do better at once.
   shutdown -h +5
 }}

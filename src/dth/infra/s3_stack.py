@@ -16,24 +16,19 @@ from aws_cdk import (
     aws_events,
     aws_iam,
     aws_lambda,
-    aws_stepfunctions,
 )
 from constructs import Construct
 
 from dth.infra.machines import user_data
 from dth.infra.statements import BUNDLES, ROLES, STACK_TAG, TAG, Statement, allow
-from dth.infra.task_stack import DELIVER_LOGS, IN_VPC, LAMBDA_RETRY, TaskStack
+from dth.infra.task_stack import IN_VPC, TaskStack
 from dth.infra.template import NETWORK
 from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.platforms.aws.gauges import NAMESPACE
 
-# Messages visible and in flight, and machines to add.
-STEPS = ((100, 1), (500, 2), (2_000, 5), (10_000, 10))
-WARM_UP = 120  # seconds
 HEARTBEAT = 180  # seconds for a machine to drain
-# Seconds per look; an express state machine has five minutes.
-TICK = 290
+TICK = 285  # Seconds per look.
 SETUP = 300  # Seconds for setup or cleanup.
 IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${Name}"
 # By architecture: workers, with the first choice first, and the finder. None has CPU credits: a
@@ -194,7 +189,13 @@ class S3Stack(TaskStack):
             f"ec2.{cdk.Aws.URL_SUFFIX}",
             [
                 allow(["s3:GetObject"], assets),
-                allow(["autoscaling:CompleteLifecycleAction"], groups),
+                allow(
+                    [
+                        "autoscaling:CompleteLifecycleAction",
+                        "autoscaling:TerminateInstanceInAutoScalingGroup",
+                    ],
+                    groups,
+                ),
             ],
             "Finder and workers of a task",
         )
@@ -207,14 +208,20 @@ class S3Stack(TaskStack):
         )
         scale = [
             "autoscaling:UpdateAutoScalingGroup",
-            "autoscaling:SuspendProcesses",
-            "autoscaling:ResumeProcesses",
+            "autoscaling:TerminateInstanceInAutoScalingGroup",
         ]
         self.control_role = self.role(
             "ControlRole",
             "lambda.amazonaws.com",
             [
-                allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # it has no resource
+                # They have no resource.
+                allow(
+                    [
+                        "autoscaling:DescribeAutoScalingGroups",
+                        "autoscaling:DescribeScalingActivities",
+                    ],
+                    "*",
+                ),
                 allow(scale, groups),
                 allow(["sqs:GetQueueAttributes", "sqs:SendMessage"], self.missed.attr_arn),
             ],
@@ -341,7 +348,6 @@ class S3Stack(TaskStack):
             heartbeat_timeout=HEARTBEAT,
             default_result="CONTINUE",
         )
-        self._scaling()
 
     def _group(
         self,
@@ -454,7 +460,6 @@ class S3Stack(TaskStack):
             auto_scaling_rolling_update=cdk.CfnAutoScalingRollingUpdate(
                 max_batch_size=5,
                 min_instances_in_service=0,
-                suspend_processes=["AlarmNotification"],
             ),
         )
         # Machines need their parameters, and end before unfinished uploads are aborted.
@@ -464,77 +469,6 @@ class S3Stack(TaskStack):
     def _machine_tags(self) -> list[cdk.CfnTag]:
         values = {STACK_TAG: cdk.Aws.STACK_NAME, TAG: self.id}
         return [cdk.CfnTag(key=key, value=value) for key, value in values.items()]
-
-    def _scaling(self) -> None:
-        """Add machines according to the backlog; return to the minimum when there is none."""
-        bounds = [above for above, _ in STEPS]
-        more = aws_autoscaling.CfnScalingPolicy(
-            self,
-            "ScaleOut",
-            auto_scaling_group_name=self.workers.ref,
-            policy_type="StepScaling",
-            adjustment_type="ChangeInCapacity",
-            estimated_instance_warmup=WARM_UP,
-            step_adjustments=[
-                aws_autoscaling.CfnScalingPolicy.StepAdjustmentProperty(
-                    metric_interval_lower_bound=above - bounds[0],
-                    metric_interval_upper_bound=upto - bounds[0] if upto else None,
-                    scaling_adjustment=machines,
-                )
-                for (above, machines), upto in zip(STEPS, [*bounds[1:], None], strict=True)
-            ],
-        )
-        fewest = aws_autoscaling.CfnScalingPolicy(
-            self,
-            "ScaleIn",
-            auto_scaling_group_name=self.workers.ref,
-            policy_type="StepScaling",
-            adjustment_type="ExactCapacity",
-            step_adjustments=[
-                aws_autoscaling.CfnScalingPolicy.StepAdjustmentProperty(
-                    metric_interval_upper_bound=0,
-                    scaling_adjustment=cdk.Token.as_number(Fn.ref("minCapacity")),
-                )
-            ],
-        )
-        self._backlog_alarm(
-            "BacklogHigh",
-            "GreaterThanOrEqualToThreshold",
-            bounds[0],
-            1,
-            more.ref,
-            "Workers have more than enough to do",
-        )
-        self._backlog_alarm(
-            "BacklogNone", "LessThanOrEqualToThreshold", 0, 3, fewest.ref, "There is nothing to do"
-        )
-
-    def _backlog_alarm(
-        self,
-        name: str,
-        comparison: str,
-        threshold: float,
-        periods: int,
-        action: str,
-        description: str,
-    ) -> None:
-        aws_cloudwatch.CfnAlarm(
-            self,
-            name,
-            alarm_description=description,
-            comparison_operator=comparison,
-            threshold=threshold,
-            evaluation_periods=periods,
-            treat_missing_data="notBreaching" if threshold else "breaching",
-            alarm_actions=[action],
-            metrics=[
-                aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
-                    id="backlog", expression="visible + flying", label="Messages", return_data=True
-                ),
-                self.queue_metric("visible", self.queue, "ApproximateNumberOfMessagesVisible"),
-                self.queue_metric("flying", self.queue, "ApproximateNumberOfMessagesNotVisible"),
-            ],
-        )
 
     # -------------------------------------------------------------------------------------- control
 
@@ -588,7 +522,7 @@ class S3Stack(TaskStack):
             name: self.function(
                 name.title(), f"dth.compose.aws.functions.objects.{name}", self.control_role,
                 environment,
-                log_group=self.logs, timeout=TICK - 5, description=description,
+                log_group=self.logs, timeout=TICK, description=description,
                 vpc_config=self._vpc(),
                 dead_letter_config=letters,
             )
@@ -598,67 +532,29 @@ class S3Stack(TaskStack):
             )
         }  # fmt: skip
         self.tick, self.start = functions["tick"], functions["start"]
-        self._controller()
+        self._each_minute()
         self._schedule()
 
-    def _controller(self) -> None:
-        """Create the state machine that controls the task every minute."""
-        rights = [
-            allow(["lambda:InvokeFunction"], self.tick.attr_arn),
-            allow(DELIVER_LOGS, "*"),  # no resource of their own
-        ]
-        role = self.role(
-            "ControllerRole", "states.amazonaws.com", rights, "The controller of a task"
-        )
-        definition = {
-            "Comment": "Looks after one task, once a minute",
-            "StartAt": "Look",
-            "TimeoutSeconds": TICK,
-            "States": {
-                "Look": {
-                    "Type": "Task",
-                    "Resource": "arn:${AWS::Partition}:states:::lambda:invoke",
-                    "Parameters": {"FunctionName": "${Tick}", "Payload": {}},
-                    "OutputPath": "$.Payload",
-                    "Retry": [LAMBDA_RETRY],
-                    "End": True,
-                }
-            },
-        }
-        self.controller = aws_stepfunctions.CfnStateMachine(
+    def _each_minute(self) -> None:
+        """Let a rule call the controller of a task alone. A hub calls those of its tasks itself,
+        and not while they rest."""
+        rule = aws_events.CfnRule(
             self,
-            "Controller",
-            state_machine_name=self.machine_name,
-            role_arn=role.attr_arn,
-            state_machine_type="EXPRESS",
-            definition_string=self.sub(json.dumps(definition), Tick=self.tick.attr_arn),
-            logging_configuration=self.logged(self.logs, "ERROR"),
-            tracing_configuration=aws_stepfunctions.CfnStateMachine.TracingConfigurationProperty(
-                enabled=False
-            ),
-        )
-        by_rule = self.role(
-            "EachMinuteRole",
-            "events.amazonaws.com",
-            [allow(["states:StartExecution"], self.controller.ref)],
-            "Starts the controller of a task",
-        )
-        aws_events.CfnRule(
-            self,
-            "EachMinute",
+            "Look",
             description="The controller of the task",
             schedule_expression="rate(1 minute)",
-            targets=[
-                aws_events.CfnRule.TargetProperty(
-                    id="Controller",
-                    arn=self.controller.ref,
-                    role_arn=by_rule.attr_arn,
-                    retry_policy=aws_events.CfnRule.RetryPolicyProperty(
-                        maximum_event_age_in_seconds=60, maximum_retry_attempts=2
-                    ),
-                )
-            ],
+            targets=[aws_events.CfnRule.TargetProperty(id="Tick", arn=self.tick.attr_arn)],
         )
+        permission = aws_lambda.CfnPermission(
+            self,
+            "LookMayTick",
+            action="lambda:InvokeFunction",
+            function_name=self.tick.ref,
+            principal="events.amazonaws.com",
+            source_arn=rule.attr_arn,
+        )
+        for each in (rule, permission):
+            each.cfn_options.condition = self.holds(self.alone)
 
     def _schedule(self) -> None:
         by_rate = self.is_given(self.task["scheduleRate"])
@@ -700,9 +596,9 @@ class S3Stack(TaskStack):
     def _watch(self) -> None:
         self.alarm(
             "Failures",
-            "Objects or runs failed, the task is paused, messages crashed their workers, or "
-            "the schedule could not begin a run: the task's runs, records and log group say "
-            "which and why",
+            "Objects, runs or machines failed, the task is paused, messages crashed their "
+            "workers, or the schedule could not begin a run: the task's runs, records and log "
+            "group say which and why",
             self.topic,
             (NAMESPACE, "Failures", "Task", self.id),
         )
@@ -714,7 +610,7 @@ class S3Stack(TaskStack):
                 "group says why"
             ),
             self.topic,
-            ("AWS/States", "ExecutionsFailed", "StateMachineArn", self.controller.ref),
+            ("AWS/Lambda", "Errors", "FunctionName", self.tick.ref),
             failing=3,
         )
         self.dashboard = aws_cloudwatch.CfnDashboard(
@@ -746,7 +642,6 @@ class S3Stack(TaskStack):
                     "Brings the task to its desired state, and returns the current one",
                 ),
                 "StartFunction": (self.start.ref, "Begins a run"),
-                "StateMachine": (self.controller.ref, "The controller"),
                 "WorkerGroup": (self.workers.ref, "Auto Scaling group of the workers"),
                 "FinderGroup": (self.finders.ref, "Auto Scaling group of the finder"),
                 "MachineRole": (

@@ -108,8 +108,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
                 [
                     "autoscaling:CompleteLifecycleAction",
                     "autoscaling:UpdateAutoScalingGroup",
-                    "autoscaling:SuspendProcesses",
-                    "autoscaling:ResumeProcesses",
+                    "autoscaling:TerminateInstanceInAutoScalingGroup",
                 ],
                 own("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"),
             ),
@@ -185,6 +184,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
             allow(
                 [
                     "autoscaling:DescribeAutoScalingGroups",
+                    "autoscaling:DescribeScalingActivities",
                     *IN_VPC,
                     *DELIVER_LOGS,
                 ],

@@ -40,6 +40,7 @@ USE_TABLE = (
     "dynamodb:DeleteItem",
     "dynamodb:BatchWriteItem",
     "dynamodb:ConditionCheckItem",
+    "dynamodb:PartiQLInsert",
 )
 USE_QUEUE = (
     "sqs:SendMessage",

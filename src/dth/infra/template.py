@@ -433,12 +433,10 @@ class Template(cdk.Stack):
         )
 
     def table(self, name: str, table: Table) -> aws_dynamodb.CfnTable:
-        """Create a table with the keys and indexes of `table`, on-demand billing, and point-in-time
-        recovery.
-        """
+        """Create a table with the keys and indexes of `table`, and on-demand billing."""
         made = create_table("", table)
         recovery = aws_dynamodb.CfnTable.PointInTimeRecoverySpecificationProperty(
-            point_in_time_recovery_enabled=True
+            point_in_time_recovery_enabled=table.recoverable
         )
         expiry = aws_dynamodb.CfnTable.TimeToLiveSpecificationProperty(
             attribute_name=table.expires, enabled=True

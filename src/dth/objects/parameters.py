@@ -663,13 +663,17 @@ class S3Parameters(TaskParameters):
         le=1000,
     )
     min_capacity: int = parameter(
-        1,
+        0,
         "engine",
         "Fewest workers",
-        "Worker processes at least, while there is work.",
+        (
+            "Worker processes at least, while there is work. On AWS: machines that also wait for "
+            "work, and cost money meanwhile; with 0, work waits for some minutes until there is "
+            "one."
+        ),
         what=False,
         ge=0,
-        le=64,
+        le=1000,
     )
     desired_capacity: int = parameter(
         1,
@@ -678,7 +682,7 @@ class S3Parameters(TaskParameters):
         "Worker processes that a run begins with.",
         what=False,
         ge=0,
-        le=64,
+        le=1000,
     )
     max_capacity: int = parameter(
         20,
@@ -688,7 +692,7 @@ class S3Parameters(TaskParameters):
         what=False,
         cli="--workers",
         ge=1,
-        le=64,
+        le=1000,
         default_note="the number of CPUs, at most 4; tasks",
     )
     memory_budget: Size = parameter(

@@ -61,6 +61,7 @@ class ObjectsPlugin(Plugin):
         network={"ec2VpcId": "vpc", "ec2Subnets": "subnets", "publicIp": "public_ip"},
         code={"bundleArm64": "bundle_arm64", "bundleX8664": "bundle_x86_64"},
         workers="worker",
+        ticks=True,
     )
 
     def check(self, parameters: S3Parameters) -> None:

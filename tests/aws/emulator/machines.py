@@ -1,5 +1,5 @@
-"""A stand-in for EC2 Auto Scaling, which the emulator does not carry out: as many machines as each
-group wants.
+"""A stand-in for EC2 Auto Scaling, which the emulator does not carry out: the machines that each
+group has.
 
 A machine is a process here. From the launch template that was deployed it takes the environment
 which the start script exports, and the agent that the script starts; its credentials are those of
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
 import json
 import os
 import re
@@ -34,8 +33,6 @@ ROOT = Path(__file__).parents[3]
 PERIOD = 0.3  # seconds between looks
 DRAIN = 60.0  # seconds that a machine may take to go
 LIFE = 3600  # seconds of a role's credentials
-
-_numbers = itertools.count(1)
 
 
 class Metadata:
@@ -120,6 +117,7 @@ class Machines:
     cloud: MiniStack
     log: Path
     frozen: bool = False  # nothing is started or ended meanwhile
+    dead: bool = False  # machines are started, and nothing of ours comes up on them
     machines: list[Machine] = field(default_factory=list)
     started: list[tuple[str, str]] = field(default_factory=list)  # (group, kind) of all there were
     _end: threading.Event = field(default_factory=threading.Event)
@@ -147,22 +145,26 @@ class Machines:
                     self._look()
 
     def _look(self) -> None:
-        groups = self.cloud.boto("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
-        wanted = {group["AutoScalingGroupName"]: group for group in groups}
+        autoscaling = self.cloud.boto("autoscaling")
+        groups = autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+        wanted = {each["InstanceId"]: group for group in groups for each in group["Instances"]}
         for machine in list(self.machines):
             if machine.process.poll() is not None:
+                if machine.instance in wanted:  # its group replaces it
+                    del wanted[machine.instance]
+                    autoscaling.terminate_instance_in_auto_scaling_group(
+                        InstanceId=machine.instance, ShouldDecrementDesiredCapacity=False
+                    )
                 machine.close()
                 self.machines.remove(machine)
-            elif machine.group not in wanted:
+            elif machine.instance not in wanted:
                 machine.let_go()
-        for name, group in wanted.items():
-            here = [each for each in self.machines if each.group == name and not each.going_since]
-            for machine in here[group["DesiredCapacity"] :]:
-                machine.let_go()
-            for _ in range(group["DesiredCapacity"] - len(here)):
-                self.machines.append(self._start(group))
+        running = {machine.instance for machine in self.machines}
+        for instance, group in wanted.items():
+            if not self.dead and instance not in running:
+                self.machines.append(self._start(group, instance))
 
-    def _start(self, group: dict[str, Any]) -> Machine:
+    def _start(self, group: dict[str, Any], instance: str) -> Machine:
         ec2, iam, sts = (self.cloud.boto(name) for name in ("ec2", "iam", "sts"))
         launch = group["LaunchTemplate"]
         data = ec2.describe_launch_template_versions(
@@ -173,7 +175,6 @@ class Machines:
         role = iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"][0][
             "Arn"
         ]
-        instance = f"i-{next(_numbers):017x}"
         keys = sts.assume_role(RoleArn=role, RoleSessionName=instance, DurationSeconds=LIFE)[
             "Credentials"
         ]

@@ -9,6 +9,7 @@ from dth.objects.transfer import worker
 
 agent.LOOK = 0.5
 agent.READ = 1.0
+agent.IDLE = 4.0
 worker.HEARTBEAT = 1.0
 worker.WAIT = 2.0
 agent.COMMAND = (sys.executable, "-m", "tests.aws.emulator.quick")

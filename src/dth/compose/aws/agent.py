@@ -1,9 +1,11 @@
 """Runs on a machine of an S3 task: `python -m dth.compose.aws.agent worker`, or `finder`.
 
 The agent starts the task's processes (one worker per processor, or one finder) and restarts those
-that fail. If the task's parameters change, it restarts the processes with the new ones. When the
-machine is about to terminate (its group shrinks, or AWS reclaims a spot machine), it drains the
-processes. Other machines continue the work that remains.
+that fail. If the task's parameters change, it restarts the processes with the new ones. Every half
+minute it says that the machine works. A machine whose workers have had nothing to do for some time
+takes itself out of its group: nobody else knows which machines are idle. When the machine is about
+to terminate (also if AWS reclaims a spot machine), the agent drains the processes. Other machines
+continue the work that remains.
 """
 
 import asyncio
@@ -39,8 +41,10 @@ from dth.platforms.aws.shipper import shipping
 
 # Seconds between checks for the machine's end and for runs to list.
 LOOK = 5.0
-# Seconds between checks for new parameters and a paused task.
+# Seconds between checks for new parameters and a paused task, and between signs of life.
 READ = 30.0
+# Seconds without work after which a machine of workers leaves its group.
+IDLE = 180.0
 # Seconds for processes to end: a spot machine has two minutes.
 DRAIN = 100.0
 # Consecutive failures after which the finder's run fails, or the task pauses.
@@ -73,14 +77,19 @@ class Machine:
         count = (os.cpu_count() or 1) if self.kind == "worker" else 1
         names = [f"{self.instance}-{number}" for number in range(1, count + 1)]
         keepers = [asyncio.create_task(self._keep(name)) for name in names]
-        watcher = asyncio.create_task(self._watch_parameters())
+        watchers = [
+            asyncio.create_task(self._watch_parameters()),
+            asyncio.create_task(self._show_life()),
+        ]
+        if self.kind == "worker":
+            watchers.append(asyncio.create_task(self._watch_work(names)))
         try:
             await self._wait_for_the_end(metadata)
             await self._drain()
         finally:
-            for each in (watcher, *keepers):
+            for each in (*watchers, *keepers):
                 each.cancel()
-            await asyncio.gather(watcher, *keepers, return_exceptions=True)
+            await asyncio.gather(*watchers, *keepers, return_exceptions=True)
 
     async def _wait_for_the_end(self, metadata: InstanceMetadata) -> None:
         while not self.leaving.is_set():
@@ -114,6 +123,33 @@ class Machine:
                 for process in self._running.values():
                     _signal(process, signal.SIGTERM)
             known = now or known
+
+    async def _show_life(self) -> None:
+        since = time.time()
+        while True:
+            # The next sign follows soon.
+            with contextlib.suppress(StateError):
+                await self.platform.machines.report(self.kind, self.instance, since)
+            await asyncio.sleep(READ)
+
+    async def _watch_work(self, names: Sequence[str]) -> None:
+        """Leave the group when the workers have had nothing to do for long enough."""
+        busy, before = time.monotonic(), 0
+        while True:
+            await asyncio.sleep(READ)
+            try:
+                gauges = await self.platform.machines.gauges_of(names)
+                depth = await self.platform.queue.depth()
+                requests = sum(gauge.requests for gauge in gauges)
+                if depth.visible or requests != before or any(gauge.in_flight for gauge in gauges):
+                    busy, before = time.monotonic(), requests
+                elif time.monotonic() - busy >= IDLE:
+                    busy = time.monotonic()
+                    if await self.platform.machines.leave(self.instance):
+                        log.info("the machine has had nothing to do, and leaves its group")
+            except StateError as error:
+                busy = time.monotonic()
+                log.warning("it is not known whether there is work: %s", error)
 
     async def _parameters(self) -> object:
         with contextlib.suppress(StateError):

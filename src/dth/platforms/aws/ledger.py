@@ -1,16 +1,19 @@
 """The outcomes of objects, each counted once without a transaction per object.
 
 A process that writes a batch of outcomes first announces it in its ledger (one item per run and
-process): the name of the batch, and what it is about to write. It then writes each record with one
-conditional update, which stores the name of the batch in `r<run>`, unless another batch has stored
-its name there. A last update adds up what was written and clears the announcement.
+process): the name of the batch, and what it is about to write, which is an item of its own if it is
+large. It then writes each record with the name of the batch in `r<run>`: new records many at once,
+others with one conditional update, unless another batch has stored its name there. A last update
+adds up what was written and clears the announcement. A large announcement is not in the ledger,
+because that is written twice, and in the partition of the run, which all processes share.
 
 A process that finds an abandoned announcement reads the records and counts those that carry the
 name of the batch; `counted` says which ones were counted. So any process can count a batch at any
 time, even while its writer is alive and continues: the first process that sees a record counts it.
 
     {"pk": "run#0000000007", "sk": "ledger#worker-1", "done": 12, ...,
-     "batch": "7/worker-1/s3cr", "intent": ...}
+     "batch": "7/worker-1/s3cr", "counted": "0", "at": ...}
+    {"pk": "intent#7/worker-1/s3cr", "sk": "intent", "intent": ..., "expires": ...}
 
 A record belongs to the run that wrote it last. While it is PENDING, that is the run that must end
 it; the outcomes of other runs are counted, but do not change the record.
@@ -21,6 +24,7 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
+from typing import Any
 
 from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
@@ -38,6 +42,12 @@ KEPT_MARKS = 16
 LEFT_AFTER = 60.0
 # Seconds after which nobody writes to a batch any more.
 FORGET_AFTER = 3600.0
+# Bytes of an announcement that is written in the ledger itself: it is one write unit still.
+SMALL = 600
+# Seconds after which what was announced is deleted, long after anybody counts it.
+KEPT_INTENTS = 7 * 86_400
+# Batches that do without inserts after one in which most records existed.
+NO_INSERTS = 20
 RUNS_LOOKED_AT = 20  # the newest ones
 COUNTERS = {Status.DONE: "done", Status.FAILED: "failed", Status.CANCELLED: "cancelled"}
 ATTENTION = (Status.FAILED, Status.CANCELLED)
@@ -62,6 +72,7 @@ class Ledger:
         self._runs = runs
         self._writer = writer
         self._lock = asyncio.Lock()  # one batch at a time
+        self._no_inserts = 0  # for this many more batches
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
         """Write the outcomes, and count those that were not written before. Returns how many were
@@ -114,16 +125,24 @@ class Ledger:
         batch = f"{run}/{self._writer}/{secrets.token_urlsafe(6)}"
         await self._announce(run, batch, entries)
         floor = (await self._runs.floor()).run
-        written = await each_of(lambda outcome: self._write(outcome, batch, floor), outcomes)
+        inserted = await self._insert(outcomes, batch)
+        others = [each for each, done in zip(outcomes, inserted, strict=True) if not done]
+        rest = iter(await each_of(lambda outcome: self._write(outcome, batch, floor), others))
+        written = [done or next(rest) for done in inserted]
         await self._count(run, self._writer, batch, entries, _mask(written), last=True)
         return sum(written)
 
     async def _announce(self, run: int, batch: str, entries: list[LedgerEntry]) -> None:
+        now = time.time()
         intent = pack([list(astuple(each)) for each in entries])
-        values = {"batch": batch, "intent": intent, "none": "0", "now": time.time()}
-        update = (
-            "SET #batch = :batch, #intent = :intent, #counted = :none, #at = :now REMOVE #looked"
-        )
+        values = {"batch": batch, "none": "0", "now": now, "intent": intent}
+        update = "SET #batch = :batch, #counted = :none, #at = :now"
+        if len(intent) <= SMALL:
+            update += ", #intent = :intent REMOVE #looked"
+        else:
+            kept = {"intent": intent, "expires": int(now) + KEPT_INTENTS}
+            await self._dynamo.put("state", {**_intent_key(batch), **kept})
+            update += " REMOVE #looked, #intent"
         while True:
             put = await self._dynamo.update(
                 "state",
@@ -135,6 +154,27 @@ class Ledger:
             if put.ok:
                 return
             await self._look(run, put.old, last=True)  # left by an earlier life of this process
+
+    async def _insert(self, outcomes: list[Outcome], batch: str) -> list[bool]:
+        """Write the outcomes of objects without a record, many at once: nothing can be in their
+        way. False for those that `_write` must look at."""
+        if self._no_inserts:
+            self._no_inserts -= 1
+            return [False] * len(outcomes)
+        inserted = await self._dynamo.insert_many(
+            "objects",
+            [
+                {
+                    "ObjectKey": key_text(each.key),
+                    **{name: value for name, value in _values(each).items() if value != ""},
+                    f"r{each.run}": batch,
+                }
+                for each in outcomes
+            ],
+        )
+        if 2 * sum(inserted) < len(outcomes):
+            self._no_inserts = NO_INSERTS
+        return inserted
 
     async def _write(self, outcome: Outcome, batch: str, floor: int) -> bool:
         """Write one outcome, unless this run has written one before. The condition makes sure that
@@ -221,9 +261,8 @@ class Ledger:
 
     async def _look(self, run: int, item: Item, *, last: bool = False) -> None:
         """Count the outcomes of an announced batch that are found written."""
-        entries = [
-            LedgerEntry(key, Status(status), *rest) for key, status, *rest in unpack(item["intent"])
-        ]
+        announced = await self._announced(item)
+        entries = [LedgerEntry(key, Status(status), *rest) for key, status, *rest in announced]
         batch, mark, known = item["batch"], f"r{run}", int(item["counted"], 16)
         missing = [
             {"ObjectKey": key_text(e.key)} for n, e in enumerate(entries) if not known >> n & 1
@@ -233,6 +272,14 @@ class Ledger:
         written = _mask([key_text(each.key) in ours for each in entries])
         writer = item["sk"].removeprefix("ledger#")
         await self._count(run, writer, batch, entries, written, last=last, known=known)
+
+    async def _announced(self, item: Item) -> list[Any]:
+        found = (
+            item
+            if "intent" in item
+            else await self._dynamo.get("state", _intent_key(item["batch"]))
+        )
+        return unpack(found["intent"]) if found else []
 
 
 def is_mark(name: str) -> bool:
@@ -262,9 +309,12 @@ def _ledger_key(run: int, writer: str) -> Item:
     return {"pk": head_key(run)["pk"], "sk": f"ledger#{writer}"}
 
 
-def _record(outcome: Outcome, mark: str) -> tuple[str, Item]:
-    """The update of a record, and the values that it needs in addition to those of the
-    condition."""
+def _intent_key(batch: str) -> Item:
+    return {"pk": f"intent#{batch}", "sk": "intent"}
+
+
+def _values(outcome: Outcome) -> Item:
+    """What a record says after this outcome; "" for nothing."""
     written: Item = {
         "Status": outcome.status.value,
         "Run": outcome.run,
@@ -282,7 +332,13 @@ def _record(outcome: Outcome, mark: str) -> tuple[str, Item]:
         written["ETag"] = outcome.etag
     if outcome.status is Status.DONE:
         written["Size"] = outcome.bytes
-    written |= key_extra(outcome.key)
+    return written | key_extra(outcome.key)
+
+
+def _record(outcome: Outcome, mark: str) -> tuple[str, Item]:
+    """The update of a record, and the values that it needs in addition to those of the
+    condition."""
+    written = _values(outcome)
     sets = [f"#{name} = :w{name}" for name, value in written.items() if value != ""]
     removes = [f"#{name}" for name, value in written.items() if value == ""]
     update = f"SET {', '.join([*sets, f'#{mark} = :batch'])}"

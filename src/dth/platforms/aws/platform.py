@@ -14,6 +14,7 @@ from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.gauges import AwsGauges, Lines
 from dth.platforms.aws.images import AwsImages
 from dth.platforms.aws.limits import AwsLimits
+from dth.platforms.aws.machines import AwsMachines
 from dth.platforms.aws.queue import AwsQueue
 from dth.platforms.aws.records import AwsRecords
 from dth.platforms.aws.secrets import AwsSecrets
@@ -81,6 +82,7 @@ class AwsPlatform(Platform):
     uploads: AwsUploads
     gauges: AwsGauges
     secrets: AwsSecrets
+    machines: AwsMachines
     aws: Aws
     dynamo: Dynamo
 
@@ -107,6 +109,7 @@ async def open_platform(
             limits=AwsLimits(dynamo),
             gauges=gauges,
             secrets=AwsSecrets(aws, names.secret_prefix, names.bindings),
+            machines=AwsMachines(aws, dynamo),
             aws=aws,
             dynamo=dynamo,
         )

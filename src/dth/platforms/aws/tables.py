@@ -38,6 +38,9 @@ class Table:
     sort: Attribute | None = None
     indexes: tuple[Index, ...] = ()
     expires: str = ""  # the attribute with its time to live
+    # Whether it can be restored to any moment: that costs nearly as much as the storage. What can
+    # be compared again is not worth it.
+    recoverable: bool = True
 
 
 OBJECT_KEY = Attribute("ObjectKey")
@@ -48,8 +51,8 @@ ATTENTION = Index("Attention", Attribute("Attention"), OBJECT_KEY)
 BY_RUN = Index("ByRun", Attribute("Run", "N"), IMAGE)
 
 TABLES = {
-    "objects": Table(OBJECT_KEY, indexes=(ATTENTION,)),
-    "parts": Table(Attribute("UploadId"), Attribute("PartNumber", "N")),
+    "objects": Table(OBJECT_KEY, indexes=(ATTENTION,), recoverable=False),
+    "parts": Table(Attribute("UploadId"), Attribute("PartNumber", "N"), recoverable=False),
     "images": Table(IMAGE, Attribute("Tag"), indexes=(BY_RUN,)),
     "state": Table(Attribute("pk"), Attribute("sk"), expires="expires"),
 }

@@ -1,15 +1,17 @@
 """The functions of an S3 task.
 
 Once a minute, `tick` brings the task to its desired state, whatever happened before. It begins and
-closes runs, checks giant uploads, starts and ends the finder's machine, and keeps workers from a
-paused task. It also compares again what was lost with the queue. `start` begins a run on schedule.
-`resource` does what CloudFormation cannot.
+closes runs, checks giant uploads, starts and ends the finder's machine, adds workers by the
+backlog, replaces machines that do not come up, and keeps workers from a paused task. It also
+compares again what was lost with the queue. Most looks at a task that rests end after a few reads.
+`start` begins a run on schedule. `resource` does what CloudFormation cannot.
 """
 
 import asyncio
 import json
 import logging
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,19 +23,24 @@ from dth.core.errors import HubError, StateError
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
 from dth.hub.parameters import read_parameters as as_model
+from dth.hub.scaling import Steps
 from dth.objects.controller import Controller
 from dth.objects.finder import held_up
 from dth.objects.parameters import EventMode, S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.objects.task import opened, shared_rates
+from dth.platforms.aws import rest
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.confined import confine_by_environment
 from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.machines import MOST_FAILURES, Failures, Group
 from dth.platforms.aws.parameters import read_parameters, write_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 
 # Looks at an empty queue after which the remaining work of a run is lost.
 LOST_AFTER = 5
+# Looks with fewer machines than wanted after which their group is asked why.
+SHORT_AFTER = 5
 MEMORY_KEY = {"pk": "task", "sk": "tick"}  # what one look passes to the next
 LOST = "its messages are gone: the queue was purged, or kept them for as long as it keeps any"
 
@@ -75,8 +82,19 @@ async def _start(resume: bool, request: str) -> dict[str, Any]:
 
 async def _tick(request: str) -> dict[str, Any]:
     async with _opened(request) as platform:
-        parameters = await _parameters(platform)
-        return await Control(platform, parameters, request).look()
+        return await look_at(platform, AwsNames.from_environment(), request)
+
+
+async def look_at(platform: AwsPlatform, names: AwsNames, request: str) -> dict[str, Any]:
+    """Look at the task, in full unless it rests. Returns its state."""
+    memory = await _Memory.read(platform.dynamo)
+    mark = await rest.mark_of(platform.dynamo)
+    queues = (names.queue_url, names.dead_letter_url, os.environ["DTH_MISSED_STARTS_URL"])
+    rests = memory.mark == mark and rest.is_recent(memory.at)
+    if rests and await rest.are_empty(platform.aws, queues):
+        return memory.told
+    parameters = await _parameters(platform)
+    return await Control(platform, names, parameters, request, memory).look(mark)
 
 
 @dataclass(slots=True)
@@ -84,18 +102,22 @@ class Control:
     """One look at one task."""
 
     platform: AwsPlatform
+    names: AwsNames
     parameters: S3Parameters
     name: str
+    memory: "_Memory"
 
-    async def look(self) -> dict[str, Any]:
+    async def look(self, mark: str) -> dict[str, Any]:
         """Bring the task to its desired state. Returns its current state, for readers of the
-        execution.
+        answer. `mark`: of the task before this look (`rest.mark_of`).
         """
-        records = self.platform.records
-        memory = await _Memory.read(self.platform.dynamo)
+        records, memory, machines = self.platform.records, self.memory, self.platform.machines
+        finders = await machines.group(os.environ["DTH_FINDER_GROUP"])
+        workers = await machines.group(os.environ["DTH_WORKER_GROUP"])
         if not await records.list_runs(1):
             await records.begin_run(RunKind.SYNC)
-        dead = await self._depth_of(AwsNames.from_environment().dead_letter_url)
+        dead = await self._depth_of(self.names.dead_letter_url)
+        failed = await self._replace_failed({"finder": finders, "worker": workers})
         paused = await records.paused()
         if paused:
             await records.reconcile()
@@ -119,15 +141,12 @@ class Control:
             await records.begin_run(RunKind.SYNC)
             listing = True
             log.warning("what was in progress is lost, and compared again", extra={"why": LOST})
-        await self._set_finder(listing and not paused)
-        await self._set_workers(bool(paused), depth)
+        await self._set_finder(finders, listing and not paused)
+        await self._set_workers(workers, bool(paused), depth, runs)
         settled = memory.count(runs)
         missed = await self._depth_of(os.environ["DTH_MISSED_STARTS_URL"])
-        # Otherwise another look ran meanwhile and counts it.
-        if await memory.write(self.platform.dynamo):
-            report(measure(settled, depth, dead=dead, missed=missed, paused=bool(paused)))
         newest = (await records.list_runs(1))[0]
-        return {
+        memory.told = {
             "paused": paused,
             "waiting": depth.visible + depth.delayed,
             "inFlight": depth.in_flight,
@@ -138,6 +157,24 @@ class Control:
                 **asdict(newest.counts),
             },
         }
+        waits = depth == Depth(0, 0, 0) and not (dead or missed or failed or paused or listing)
+        done = all(run.counts.balanced and not run.is_open for run in runs)
+        idle = workers.desired <= self.parameters.min_capacity and not finders.desired
+        rests = waits and done and idle and not await self.platform.uploads.live()
+        memory.mark, memory.at = (mark, time.time()) if rests else ("", 0.0)
+        # Otherwise another look ran meanwhile and counts it.
+        if await memory.write(self.platform.dynamo):
+            report(
+                measure(
+                    settled,
+                    depth,
+                    dead=dead,
+                    missed=missed,
+                    machines=len(failed),
+                    paused=bool(paused),
+                )
+            )
+        return memory.told
 
     def _held_up(self, run: Run, runs: list[Run]) -> bool:
         """Whether the finder would only wait. It has no machine then."""
@@ -186,51 +223,73 @@ class Control:
 
     # ------------------------------------------------------------------------------------- machines
 
-    async def _set_finder(self, wanted: bool) -> None:
-        group = await self._group(os.environ["DTH_FINDER_GROUP"])
-        if group["DesiredCapacity"] != int(wanted):
-            await self._scale(group, DesiredCapacity=int(wanted))
-
-    async def _set_workers(self, paused: bool, depth: Depth) -> None:
-        """Set the size of the worker group.
-
-        A paused task has no machines, and no scaling. Otherwise there is at least one machine while
-        there is work; the alarms decide on more.
+    async def _replace_failed(self, groups: dict[str, Group]) -> list[str]:
+        """Replace machines that do not come up. After several in a row a person must look: without
+        a finder the runs fail, and without workers the task pauses. Returns why they failed.
         """
-        group = await self._group(os.environ["DTH_WORKER_GROUP"])
-        least = self.parameters.min_capacity
-        stopped = {each["ProcessName"] for each in group.get("SuspendedProcesses", [])}
-        scaling = {
-            "AutoScalingGroupName": group["AutoScalingGroupName"],
-            "ScalingProcesses": ["AlarmNotification"],
-        }
+        records, failures = self.platform.records, self.memory.failures
+        failed = await self.platform.machines.find_failed(groups, failures)
+        for why in failed:
+            log.error("a machine failed", extra={"why": why})
+        for kind, count in list(failures.in_a_row.items()):
+            if count < MOST_FAILURES or not failed:
+                continue
+            del failures.in_a_row[kind]
+            reason = f"{count} machines in a row failed: {failed[-1]}"
+            if kind == "worker":
+                await records.pause(reason)
+                continue
+            for run in await records.list_runs():
+                if run.kind is RunKind.SYNC and run.state is RunState.LISTING:
+                    await records.set_run(run.id, RunState.FAILED, reason)
+        return failed
+
+    async def _set_finder(self, group: Group, wanted: bool) -> None:
+        if group.desired != int(wanted):
+            await self._resize(group, DesiredCapacity=int(wanted))
+
+    async def _set_workers(self, group: Group, paused: bool, depth: Depth, runs: list[Run]) -> None:
+        """Set the size of the worker group: none for a paused task, otherwise more by the backlog.
+
+        It is never set to fewer: only a machine itself knows that it has nothing to do, and leaves.
+        """
+        least, memory = self.parameters.min_capacity, self.memory
         if paused:
-            if "AlarmNotification" not in stopped:
-                await self.platform.aws.call("autoscaling", "suspend_processes", **scaling)
-            if group["DesiredCapacity"] or group["MinSize"]:
-                await self._scale(group, MinSize=0, DesiredCapacity=0)
+            if group.desired or group.least:
+                await self._resize(group, MinSize=0, DesiredCapacity=0)
             return
-        if "AlarmNotification" in stopped:
-            await self.platform.aws.call("autoscaling", "resume_processes", **scaling)
-        wanted = max(group["DesiredCapacity"], least)
-        if not wanted and depth.visible + depth.in_flight:
-            wanted = max(1, self.parameters.desired_capacity)
-        if (group["MinSize"], group["DesiredCapacity"]) != (least, wanted):
-            await self._scale(group, MinSize=least, DesiredCapacity=min(wanted, group["MaxSize"]))
+        wanted = max(group.desired, least)
+        if depth.visible + depth.in_flight:
+            open_runs = [run.counts for run in runs if not run.counts.balanced]
+            waiting = sum(max(0, each.enqueued_bytes - each.done_bytes) for each in open_runs)
+            steps = Steps(time.time, memory.stepped)
+            by_backlog = steps.wanted(
+                PLUGIN.capacity(self.parameters), depth, group.desired, waiting
+            )
+            wanted, memory.stepped = max(wanted, by_backlog), steps.stepped
+        else:
+            memory.stepped = None
+        wanted = min(wanted, group.most)
+        if (group.least, group.desired) != (least, wanted):
+            await self._resize(group, MinSize=least, DesiredCapacity=wanted)
+        await self._say_what_is_short(group, runs)
 
-    async def _group(self, name: str) -> dict[str, Any]:
-        answer = await self.platform.aws.call(
-            "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name]
-        )
-        group: dict[str, Any] = answer["AutoScalingGroups"][0]
-        return group
+    async def _say_what_is_short(self, group: Group, runs: list[Run]) -> None:
+        """Note in the runs why the group does not get the machines that it wants, such as a quota
+        of the account."""
+        memory = self.memory
+        memory.short = memory.short + 1 if len(group.instances) < group.desired else 0
+        if memory.short != SHORT_AFTER:
+            return
+        if why := await self.platform.machines.why_short(group):
+            log.warning("machines are refused", extra={"why": why})
+            for run in runs:
+                if not run.counts.balanced:
+                    await self.platform.records.add_note(run.id, f"machines are refused: {why}")
 
-    async def _scale(self, group: dict[str, Any], **sizes: int) -> None:
-        name = group["AutoScalingGroupName"]
-        await self.platform.aws.call(
-            "autoscaling", "update_auto_scaling_group", AutoScalingGroupName=name, **sizes
-        )
-        log.info("machines", extra={"group": name, **sizes})
+    async def _resize(self, group: Group, **sizes: int) -> None:
+        await self.platform.machines.resize(group, **sizes)
+        log.info("machines", extra={"group": group.name, **sizes})
 
 
 @dataclass(slots=True)
@@ -244,11 +303,12 @@ class Settled:
 
 
 def measure(
-    settled: Settled, depth: Depth, *, dead: int, missed: int, paused: bool
+    settled: Settled, depth: Depth, *, dead: int, missed: int, machines: int, paused: bool
 ) -> dict[str, float]:
     """Return the metrics of one look.
 
-    `dead`: messages that crashed their workers; `missed`: starts that the schedule could not make.
+    `dead`: messages that crashed their workers; `missed`: starts that the schedule could not make;
+    `machines`: those that failed.
     """
     return {
         "ObjectsTransferred": settled.done,
@@ -259,8 +319,9 @@ def measure(
         "MessagesInFlight": depth.in_flight,
         "DeadLetters": dead,
         "MissedStarts": missed,
+        "MachinesFailed": machines,
         "Paused": int(paused),
-        "Failures": settled.failed + settled.failed_runs + dead + missed + int(paused),
+        "Failures": settled.failed + settled.failed_runs + dead + missed + machines + int(paused),
     }
 
 
@@ -275,23 +336,42 @@ class _Memory:
     idle: int = 0
     settled: int = -1
     version: int = 0
+    failures: Failures = field(default_factory=Failures)  # of machines
+    # When workers were last added.
+    stepped: float | None = None
+    # Looks at which the workers' group had fewer machines than it wants.
+    short: int = 0
+    # If the task rested: its mark then, and when that was.
+    mark: str = ""
+    at: float = 0.0
+    # What the last look returned.
+    told: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     async def read(cls, dynamo: Dynamo) -> "_Memory":
         item = await dynamo.get("state", MEMORY_KEY)
-        return cls(**json.loads(item["json"]), version=item["version"]) if item else cls()
+        if not item:
+            return cls()
+        more = json.loads(item.get("more", "{}"))
+        failures = Failures(**more.pop("failures", {}))
+        return cls(**json.loads(item["json"]), version=item["version"], failures=failures, **more)
 
     async def write(self, dynamo: Dynamo) -> bool:
-        """Save the memory. False if another look has written since this one was read."""
-        values = {
-            "quiet": self.quiet,
-            "counts": self.counts,
-            "idle": self.idle,
-            "settled": self.settled,
-        }
+        """Save the memory. False if another look has written since this one was read.
+
+        `more` is what earlier versions do not know: an upgrade may be taken back.
+        """
+        every = asdict(self)
+        known = {name: every[name] for name in ("quiet", "counts", "idle", "settled")}
+        more = {name: each for name, each in every.items() if name not in {*known, "version"}}
         return await dynamo.put(
             "state",
-            {**MEMORY_KEY, "json": json.dumps(values), "version": self.version + 1},
+            {
+                **MEMORY_KEY,
+                "json": json.dumps(known),
+                "more": json.dumps(more),
+                "version": self.version + 1,
+            },
             "#version = :version" if self.version else "attribute_not_exists(#pk)",
             {"version": self.version},
         )

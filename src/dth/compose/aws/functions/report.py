@@ -19,6 +19,7 @@ UNITS = {
     "MessagesInFlight": "Count",
     "DeadLetters": "Count",
     "MissedStarts": "Count",
+    "MachinesFailed": "Count",
     "Paused": "Count",
     # All that a person must know of: what the alarm looks at.
     "Failures": "Count",

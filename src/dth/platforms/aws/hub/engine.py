@@ -24,12 +24,14 @@ from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.settings import HubSettings
 from dth.platforms.aws.hub.stacks import MAX_VALUE, as_tags
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
-from dth.platforms.aws.tables import TABLES, create_table
+from dth.platforms.aws.tables import TABLES, Table, create_table
 
 RETENTION = 14  # days that log groups keep their events
 GONE = "ResourceNotFoundException"
 # Partition of the items in the hub's table that describe stacks.
 STACK = "stack"
+# Partition of the items that say when a task was last seen resting.
+REST = "rest"
 
 
 class _Nowhere:
@@ -135,10 +137,10 @@ class AwsEngine:
     def __init__(self, aws: Aws, dynamo: Dynamo, settings: HubSettings) -> None:
         self._aws = aws
         self._dynamo = dynamo
-        self._settings = settings
+        self.settings = settings
 
     def place(self, task: str, type: str) -> TaskNames:
-        return TaskNames(self._settings, task, type)
+        return TaskNames(self.settings, task, type)
 
     async def worker_group(self, id: str) -> str:
         """The Auto Scaling group of the task's workers; "" if it has none."""
@@ -152,7 +154,7 @@ class AwsEngine:
         await self._aws.call(
             "stepfunctions",
             "start_execution",
-            stateMachineArn=self._settings.workflow,
+            stateMachineArn=self.settings.workflow,
             name=f"{id[:36]}-{uuid.uuid4().hex[:12]}",
             input=json.dumps({"task": id}),
         )
@@ -192,7 +194,7 @@ class AwsEngine:
             if not await self._forget("dynamodb", "delete_table", TableName=name):
                 raise Conflict("the task's tables are being made; try again in a minute")
         await self._forget("logs", "delete_log_group", logGroupName=place.log_group)
-        for kind in (STACK, "look"):
+        for kind in (STACK, "look", REST):
             await self._dynamo.delete("hub", {"pk": kind, "sk": id})
 
     async def _forget(self, service: str, operation: str, **arguments: Any) -> bool:
@@ -226,6 +228,14 @@ class AwsEngine:
         if stack != before:
             await self._dynamo.put("hub", {**key, "json": json.dumps(asdict(stack))})
 
+    async def rested(self, id: str) -> tuple[float, str]:
+        """When the task was last seen resting, and its mark then; 0 and "" if it was not."""
+        item = await self._dynamo.get("hub", {"pk": REST, "sk": id})
+        return item.get("at", 0.0), item.get("mark", "")
+
+    async def keep_rested(self, id: str, at: float, mark: str) -> None:
+        await self._dynamo.put("hub", {"pk": REST, "sk": id, "at": at, "mark": mark})
+
     async def with_stacks(self) -> list[str]:
         """The tasks that had a stack at their last look."""
         return [item["sk"] async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": STACK})]
@@ -233,7 +243,7 @@ class AwsEngine:
     async def template(self, place: TaskNames) -> str:
         """The address of the template of the task, as it was published with this hub, and of no
         other version of it. Raises UsageError if somebody changed it."""
-        settings, address = self._settings, f"{self._settings.asset_url}/{place.template}"
+        settings, address = self.settings, f"{self.settings.asset_url}/{place.template}"
         digest = settings.template_digest(place.kind.name)
         if not digest:
             return address
@@ -254,8 +264,8 @@ class AwsEngine:
         for name, table in place.tables.items():
             await self._make_table(table, name, place.task)
         group: dict[str, str] = {"logGroupName": place.log_group}
-        if self._settings.kms_key:
-            group["kmsKeyId"] = self._settings.kms_key
+        if self.settings.kms_key:
+            group["kmsKeyId"] = self.settings.kms_key
         with suppress_code("ResourceAlreadyExistsException"):
             await self._aws.call("logs", "create_log_group", **group, tags=place.tags)
         await self._aws.call(
@@ -268,36 +278,36 @@ class AwsEngine:
         if any(each["Table"]["TableStatus"] != "ACTIVE" for each in told):
             return False
         for name, table in place.tables.items():
-            await self._protect(table, TABLES[name].expires)
+            await self._protect(table, TABLES[name])
         return True
 
     async def _make_table(self, name: str, kind: str, task: str) -> None:
         encrypted: dict[str, Any] = {"Enabled": True, "SSEType": "KMS"}
-        if self._settings.kms_key:
-            encrypted["KMSMasterKeyId"] = self._settings.kms_key
+        if self.settings.kms_key:
+            encrypted["KMSMasterKeyId"] = self.settings.kms_key
         with suppress_code("ResourceInUseException"):
             await self._aws.call(
                 "dynamodb",
                 "create_table",
                 **create_table(name, TABLES[kind]),
                 SSESpecification=encrypted,
-                Tags=as_tags(self._settings.tags_of(task)),
+                Tags=as_tags(self.settings.tags_of(task)),
             )
 
-    async def _protect(self, table: str, expires: str) -> None:
+    async def _protect(self, name: str, table: Table) -> None:
         await self._aws.call(
             "dynamodb",
             "update_continuous_backups",
-            TableName=table,
-            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+            TableName=name,
+            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": table.recoverable},
         )
-        if expires:
+        if table.expires:
             with suppress_code("ValidationException"):  # already set
                 await self._aws.call(
                     "dynamodb",
                     "update_time_to_live",
-                    TableName=table,
-                    TimeToLiveSpecification={"Enabled": True, "AttributeName": expires},
+                    TableName=name,
+                    TimeToLiveSpecification={"Enabled": True, "AttributeName": table.expires},
                 )
 
 

@@ -3,14 +3,15 @@
 
 Every step starts from the current state, never from earlier steps: a step that was lost or repeated
 does no harm. The workflow makes steps while a stack changes, and a look every minute makes one for
-every live task.
+every live task that does not rest. The same look calls the controller of the task, where it has
+one: so a task that waits costs next to nothing.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dth.core.errors import HubError, NotFound, UsageError
+from dth.core.errors import HubError, NotFound, StateError, UsageError
 from dth.core.plugins import plugin
 from dth.core.ports.runs import RunKind
 from dth.hub import tasks
@@ -20,6 +21,8 @@ from dth.hub.phase import OUTSIDE_WINDOW
 from dth.hub.ports import HubPorts, TaskQuery, TaskStackState
 from dth.hub.schedule import Timetable
 from dth.hub.steward import (
+    ALWAYS,
+    NOTHING,
     Action,
     BeginRun,
     Continue,
@@ -38,6 +41,7 @@ from dth.hub.steward import (
     is_due,
     terms_of,
 )
+from dth.platforms.aws import rest
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import each_of
 from dth.platforms.aws.hub.engine import AwsEngine, TaskNames
@@ -80,8 +84,43 @@ class Steward:
             case Progress.STARTING:
                 view = await self._look_at_start(view)
             case Progress.IN_PROGRESS:
-                view = await self._look(view, place)
+                return await self._look_at_work(view, place)
         return await self._carry_out(decide(view), view, place)
+
+    async def rests(self, task: Task) -> bool:
+        """Whether nothing has changed in a task since a step saw that it rests. A step is not
+        needed then."""
+        if task.progress is not Progress.IN_PROGRESS or is_due(task, time.time()):
+            return False
+        at, mark = await self.engine.rested(task.id)
+        if not rest.is_recent(at):
+            return False
+        stack = await self.engine.stack(task.id)
+        try:
+            async with self.engine.open(task.id) as platform:
+                return bool(
+                    stack
+                    and mark == await self._mark(platform, task)
+                    and await rest.are_empty(platform.aws, _queues(stack.outputs))
+                )
+        except (StateError, NotFound):
+            # Something is gone. A step says what.
+            return False
+
+    async def tick(self, id: str) -> None:
+        """Call the controller of the task, which has the rights that its stores need. It is not
+        waited for: the next look calls it again."""
+        stack = await self.engine.stack(id)
+        function = stack.outputs.get("TickFunction", "") if stack else ""
+        if stack and function and not stack.status.startswith("DELETE"):
+            await self.aws.call(
+                "lambda", "invoke", FunctionName=function, InvocationType="Event", Payload=b"{}"
+            )
+
+    async def _mark(self, platform: AwsPlatform, task: Task) -> str:
+        """Changes with what the task does, and with the task and the hub themselves."""
+        settings = self.engine.settings
+        return f"{await rest.mark_of(platform.dynamo)} {task.version} {settings.asset_prefix}"
 
     async def _carry_out(
         self, actions: Sequence[Action], view: View, place: TaskNames
@@ -129,22 +168,32 @@ class Steward:
                 view = replace(view, runs=await platform.records.list_runs(KEPT_RUNS))
         return view
 
-    async def _look(self, view: View, place: TaskNames) -> View:
+    async def _look_at_work(self, view: View, place: TaskNames) -> float | None:
         task = view.task
         stack = await self._look_at_stack(place)
         if not stack.status:
-            return replace(view, refusal=GONE)
+            return await self._refuse(view, place, GONE)
         try:
             view = replace(
                 view, terms=terms_of(task), trouble=await self._change(task, place, stack)
             )
         except UsageError as error:
-            return replace(view, refusal=str(error))
+            return await self._refuse(view, place, str(error))
         async with self.engine.open(task.id) as platform:
             await self._write_parameters(platform, task)
+            mark = await self._mark(platform, task)
             paused = await platform.records.paused()
             runs, depth = await self.measures.take(platform, task, stack)
-        return replace(view, now=time.time(), runs=runs, depth=depth, paused=paused)
+        view = replace(view, now=time.time(), runs=runs, depth=depth, paused=paused)
+        wait = await self._carry_out(decide(view), view, place)
+        steady = stack.stands and not self._differs(stack, task, place)
+        if wait is None and steady and _is_at_rest(view):
+            await self.engine.keep_rested(task.id, view.now, mark)
+        return wait
+
+    async def _refuse(self, view: View, place: TaskNames, reason: str) -> float | None:
+        refused = replace(view, refusal=reason)
+        return await self._carry_out(decide(refused), refused, place)
 
     async def _change(self, task: Task, place: TaskNames, stack: StackState) -> str:
         """Apply new parameters to a running task, as far as its stack accepts them. Returns why it
@@ -246,8 +295,7 @@ class Steward:
     async def _set_up_failed(self, view: View, place: TaskNames, reason: str) -> float | None:
         """Delete the stack at once: the next start creates a new one."""
         await self.stacks.delete(place.stack)
-        refused = replace(view, refusal=reason)
-        return await self._carry_out(decide(refused), refused, place)
+        return await self._refuse(view, place, reason)
 
     async def _write_parameters(self, platform: AwsPlatform, task: Task) -> None:
         """Write what functions and machines read, and the current rates."""
@@ -333,19 +381,44 @@ class Steward:
         return LATER
 
 
-async def watch(steward: Steward) -> dict[str, str]:
-    """Make a step for every task that is live or still has a stack; the workflow makes the steps
-    that follow soon. Returns the failures by task; they do not affect other tasks."""
-    failed: dict[str, str] = {}
+def _is_at_rest(view: View) -> bool:
+    """Whether only a user, the schedule or an event can change anything. Windows and timetables
+    change something by themselves."""
+    task, chosen = view.task, plugin(view.task.type)
+    timetable, _ = chosen.bandwidth(task.model)
+    return (
+        view.depth == NOTHING
+        and not (view.paused or view.trouble or timetable)
+        and view.terms.window == ALWAYS
+        and bool(view.runs)
+        and not any(run.is_open for run in view.runs or ())
+        and task.summary.workers <= chosen.capacity(task.model).min_capacity
+    )
 
-    async def step(id: str) -> None:
+
+def _queues(outputs: Mapping[str, str]) -> list[str]:
+    names = ("QueueUrl", "DeadLetterUrl", "MissedStartsUrl")
+    return [outputs[name] for name in names if name in outputs]
+
+
+async def watch(steward: Steward) -> dict[str, str]:
+    """Look at every task that is live or still has a stack; the workflow makes the steps that
+    follow soon. Returns the failures by task; they do not affect other tasks."""
+    failed: dict[str, str] = {}
+    living, _ = await steward.ports.tasks.find(TaskQuery(progress=LIVE, count=MOST))
+    live = {task.id: task for task in living}
+
+    async def look(id: str) -> None:
+        task = live.get(id)
         try:
+            if task and await steward.rests(task):
+                return
             if await steward.step(id) is not None:
                 await steward.engine.changed(id)
+            if task and steward.engine.place(id, task.type).kind.ticks:
+                await steward.tick(id)
         except HubError as error:
             failed[id] = str(error)
 
-    living, _ = await steward.ports.tasks.find(TaskQuery(progress=LIVE, count=MOST))
-    ids = {task.id for task in living} | set(await steward.engine.with_stacks())
-    await each_of(step, sorted(ids))
+    await each_of(look, sorted({*live, *await steward.engine.with_stacks()}))
     return failed

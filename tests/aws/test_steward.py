@@ -1,0 +1,184 @@
+"""The one look at all tasks of a hub, over a hundred of them. Stacks and their functions are
+stand-ins, tables and queues are the emulator's."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.runs import RunKind, RunState
+from dth.hub.model import Progress, ScheduleType, Task
+from dth.hub.ports import TaskStackState
+from dth.platforms.aws.client import Aws, Refused
+from dth.platforms.aws.dynamo import each_of
+from dth.platforms.aws.hub.hub import AwsHub, open_hub
+from dth.platforms.aws.hub.settings import OPTIONAL, HubSettings
+from dth.platforms.aws.hub.stacks import StackState
+from dth.platforms.aws.hub.steward import watch
+from dth.platforms.aws.hub.tables import HUB_TABLES
+from dth.platforms.aws.platform import open_platform
+from dth.platforms.aws.tables import create_table
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.servers.ministack import MiniStack
+
+GIVEN = {"srcBucket": "source", "destBucket": "copies", "ec2CronExpression": "0 0 1 1 ? 2199"}
+
+
+@dataclass
+class Many:
+    """A hub with its tasks. `calls`: what it calls, by operation. `ticked`: the functions of tasks
+    that it called."""
+
+    hub: AwsHub
+    ids: list[str]
+    calls: Counter[str] = field(default_factory=Counter)
+    ticked: list[str] = field(default_factory=list)
+
+    async def look(self) -> Counter[str]:
+        """One look at all. Returns what it called."""
+        self.calls.clear()
+        self.ticked.clear()
+        assert await watch(self.hub.steward) == {}
+        return self.calls
+
+
+@dataclass
+class Standing:
+    """Stacks that stand as they should."""
+
+    steward: Any
+    queues: dict[str, dict[str, str]]
+
+    async def look(self, name: str) -> StackState:
+        task = await self.steward.ports.tasks.get(name.rpartition("-s3-")[2])
+        place = self.steward.engine.place(task.id, task.type)
+        outputs = self.queues[task.id]
+        return StackState("CREATE_COMPLETE", task.id, outputs, {}, place.parameters(task))
+
+
+@pytest.fixture
+def count() -> int:
+    """How many tasks the hub has."""
+    return 4
+
+
+@pytest.fixture
+async def many(
+    cloud: MiniStack, count: int, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Many]:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
+    prefix = f"many-{os.getpid()}-{time.monotonic_ns()}"
+    for name, table in HUB_TABLES.items():
+        cloud.boto("dynamodb").create_table(**create_table(f"{prefix}-{name}", table))
+    texts = {each.name: each.name for each in fields(HubSettings) if each.name not in OPTIONAL}
+    ours = {
+        "region": cloud.region, "issuer": "https://issuer.example", "table_prefix": prefix, "log_prefix": f"/{prefix}",
+        "stack_prefix": prefix, "tasks_table": f"{prefix}-tasks", "hub_table": f"{prefix}-hub",
+    }  # fmt: skip
+    hub = open_hub(HubSettings(**{**texts, **ours}), cloud.url)
+    made = Many(hub, [f"task-{n:03}" for n in range(count)])
+    engine, queues = hub.steward.engine, {}
+
+    async def make(id: str) -> None:
+        task = Task(id, "S3EC2", ScheduleType.FIXED_RATE, GIVEN, progress=Progress.IN_PROGRESS)
+        await hub.ports.tasks.add(replace(task, created=time.time()))
+        assert await engine.make_memory(engine.place(id, "S3EC2"))
+        urls = {}
+        for name in ("QueueUrl", "DeadLetterUrl", "MissedStartsUrl"):
+            answer = await hub.aws.call("sqs", "create_queue", QueueName=f"{prefix}-{id}-{name}")
+            urls[name] = answer["QueueUrl"]
+        queues[id] = {**urls, "TickFunction": f"tick-{id}"}
+        await engine.keep_stack(id, TaskStackState(id, id, "CREATE_COMPLETE", queues[id]))
+        names = replace(engine.place(id, "S3EC2").names(queues[id]), endpoint=cloud.url)
+        async with open_platform(names, "finder") as platform:
+            run, _ = await platform.records.begin_run(RunKind.SYNC)
+            await platform.records.set_run(run.id, RunState.DONE)
+
+    await each_of(make, made.ids)
+    made.hub = replace(hub, steward=replace(hub.steward, stacks=Standing(hub.steward, queues)))  # type: ignore[arg-type]
+    original = Aws.call_now
+
+    def call_now(self: Aws, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
+        made.calls[f"{service}:{operation}"] += 1
+        if operation == "invoke":
+            made.ticked.append(arguments["FunctionName"])
+            return {}
+        if operation == "start_execution":
+            raise Refused("nothing moves", "", {})
+        return original(self, service, operation, **arguments)
+
+    monkeypatch.setattr(Aws, "call_now", call_now)
+    yield made
+    monkeypatch.setattr(Aws, "call_now", original)
+    for each in cloud.boto("dynamodb").list_tables()["TableNames"]:
+        if each.startswith(prefix):
+            cloud.boto("dynamodb").delete_table(TableName=each)
+    hub.aws.close()
+
+
+@pytest.mark.parametrize("count", [100])
+async def test_one_look_at_tasks_that_rest_is_a_few_reads(many: Many, count: int) -> None:
+    await many.look()
+    assert sorted(many.ticked) == [f"tick-{each}" for each in many.ids]
+    await many.look()  # the first one set when the next runs are due
+    assert len(many.ticked) <= count
+
+    called = await many.look()
+
+    assert many.ticked == []
+    writes = {name for name in called if "update" in name or "put" in name or "delete" in name}
+    assert writes == set()
+    assert called["cloudformation:describe_stacks"] == 0
+    assert called["sqs:get_queue_attributes"] == 3 * count
+    assert sum(called.values()) <= 9 * count + 10
+
+    busy = many.ids[7]
+    async with many.hub.ports.engine.open(busy) as platform:
+        await platform.queue.send([Outgoing("m", "{}")])
+    await many.look()
+    assert many.ticked == [f"tick-{busy}"]
+
+
+@pytest.mark.parametrize("what", ["a run", "a change", "the schedule", "ten minutes"])
+async def test_a_task_that_rests_is_looked_at_when_something_happens(
+    many: Many, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        await many.look()
+    woken = many.ids[3]
+    match what:
+        case "a run":
+            async with many.hub.ports.engine.open(woken) as platform:
+                await platform.records.begin_run(RunKind.SYNC)
+        case "a change" | "the schedule":
+            task = await many.hub.ports.tasks.get(woken)
+            if what == "a change":
+                task.description = "another"
+            else:
+                task.next_run = time.time() - 1
+            assert await many.hub.ports.tasks.save(task)
+        case "ten minutes":
+            monkeypatch.setattr("dth.platforms.aws.rest.FULL", 0.0)
+    await many.look()
+    expected = many.ids if what == "ten minutes" else [woken]
+    assert sorted(many.ticked) == [f"tick-{each}" for each in expected]
+
+
+async def test_a_task_whose_queue_is_gone_does_not_rest(many: Many) -> None:
+    for _ in range(2):
+        await many.look()
+    steward, found = many.hub.steward, await many.hub.ports.tasks.get(many.ids[0])
+    assert await steward.rests(found)
+    stack = await steward.engine.stack(found.id)
+    assert stack
+    await many.hub.aws.call("sqs", "delete_queue", QueueUrl=stack.outputs["DeadLetterUrl"])
+    assert not await steward.rests(found)
