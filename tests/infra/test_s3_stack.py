@@ -21,7 +21,7 @@ from tests.infra.checks import Findings, Resolved, inline, resources
 NOT_ALONE = [  # they need a hub, or a file on the machine
     "transferWindow", "bandwidthTimetable", "budget", "srcProfile", "destProfile", "srcCaBundle",
     "destCaBundle",
-    "srcStore", "destStore",
+    "srcStore", "destStore", "links",
 ]  # fmt: skip
 ACCEPTED = {
     # What the rule finds: why it is so.

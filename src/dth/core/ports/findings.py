@@ -67,6 +67,7 @@ class StateTally:
         self.bytes[state] = self.bytes.get(state, 0) + size
 
     def merge(self, other: Self) -> None:
+        """Add what another tally has counted."""
         for state, items in other.items.items():
             self.add(state, items, other.bytes[state])
 
@@ -83,6 +84,7 @@ class StateTally:
 
     @property
     def total(self) -> int:
+        """The items in all states."""
         return sum(self.items.values())
 
     @property
