@@ -3,7 +3,7 @@
 from dataclasses import asdict, fields
 
 from dth.core.ports.gauges import Gauge
-from dth.platforms.postgres.database import Database
+from dth.platforms.postgres.database import Database, Work
 from dth.platforms.postgres.encoding import to_line
 
 # Seconds: a process that has not reported for a day does not come back.
@@ -21,7 +21,11 @@ class PostgresGauges:
         await self._database.change(FORGET, (gauge.at - FORGET_AFTER,))
 
     async def all(self) -> list[Gauge]:
-        return [Gauge(*row) for row in await self._database.rows(READ)]
+        return await read_gauges(self._database)
+
+
+async def read_gauges(work: Work | Database) -> list[Gauge]:
+    return [Gauge(*row) for row in await work.rows(READ)]
 
 
 NAMES = [field.name for field in fields(Gauge)]

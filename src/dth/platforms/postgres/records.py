@@ -52,9 +52,8 @@ class PostgresRecords:
         return await runs.newest_runs(self._database, limit)
 
     async def set_run(self, run: int, state: RunState, error: str = "") -> None:
-        await self._database.change(
-            runs.SET_RUN, (state.value, to_line(error), state.value in runs.ENDED, run)
-        )
+        values = (state.value, to_line(error), state.value in runs.ENDED, run)
+        await self._database.change(runs.SET_RUN, (*values, self._database.holder))
 
     async def add_note(self, run: int, note: str) -> None:
         await self._database.change(runs.ADD_NOTE, (to_line(note), run))
@@ -171,6 +170,7 @@ PRUNE = """
 
 async def _commit(work: Work, process: str, run: int, page: Page, since: float) -> None:
     """`since`: `page.listed_since` by the database's clock."""
+    await work.check_holder()
     shares = Shares()
     counts = shares.counts(run)
     for name in COUNTS:

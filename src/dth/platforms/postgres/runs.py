@@ -78,9 +78,11 @@ READ_RUNS = f"""
     WHERE task = {{n}}
 """
 
+# A command that has lost the task changes nothing.
 SET_RUN = f"""
     UPDATE dth.run SET state = %s, error = %s, ended = CASE WHEN %s THEN {NOW} ELSE 0 END
     WHERE task = {{n}} AND id = %s::bigint
+        AND %s IN ('', (SELECT coalesce(holder, '') FROM dth.task WHERE number = {{n}}))
 """
 ADD_NOTE = """
     INSERT INTO dth.note (run, note) SELECT id, %s FROM dth.run WHERE task = {n} AND id = %s::bigint

@@ -44,7 +44,7 @@ class PostgresUploads:
         return await self._database.write(_start, key, upload_id, parts, messages)
 
     async def get(self, key: str) -> GiantUpload | None:
-        return next(iter(await _uploads(self._database, "key = %s", to_bytes(key))), None)
+        return next(iter(await read_uploads(self._database, "key = %s", to_bytes(key))), None)
 
     async def parts(self, key: str) -> list[Part]:
         found = [
@@ -70,7 +70,7 @@ class PostgresUploads:
         return await self._database.write(_end, key, upload_id, state)
 
     async def live(self) -> list[GiantUpload]:
-        return await _uploads(self._database, LIVE)
+        return await read_uploads(self._database, LIVE)
 
     async def resend(self, key: str, messages: Sequence[Outgoing]) -> None:
         await self._database.write(enqueue, messages)
@@ -116,7 +116,8 @@ READ_PARTS = (
 )
 
 
-async def _uploads(work: Work | Database, which: str, *values: Any) -> list[GiantUpload]:
+async def read_uploads(work: Work | Database, which: str, *values: Any) -> list[GiantUpload]:
+    """The uploads that match a condition, by key."""
     query = (
         f"SELECT {', '.join(UPLOAD)} FROM dth.upload WHERE task = {{n}} AND {which} ORDER BY key"
     )
@@ -140,7 +141,7 @@ async def _part_done(work: Work, key: str, upload_id: str, done: Part) -> GiantU
         await work.change(COUNT_PART, this)
     else:
         await work.change(CHANGE_PART, values)
-    [upload] = await _uploads(work, "key = %s AND upload_id = %s", *this)
+    [upload] = await read_uploads(work, "key = %s AND upload_id = %s", *this)
     return upload
 
 
