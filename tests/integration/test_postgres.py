@@ -130,14 +130,14 @@ async def test_a_database_of_a_newer_version_is_refused(
 
 async def test_a_database_that_cannot_hold_all_text_is_refused(postgres: Postgres) -> None:
     address = postgres.database("SQL_ASCII")
-    with pytest.raises(StateError, match="encoding of .* is SQL_ASCII"):
+    with pytest.raises(StateError, match=r"encoding of .* is SQL_ASCII"):
         async with open_platform(address, TASK, "w1"):
             pass
     postgres.drop(address)
 
 
 async def test_a_database_that_does_not_answer_is_one_line() -> None:
-    with pytest.raises(StateError, match="the database .* cannot be used: ") as caught:
+    with pytest.raises(StateError, match=r"the database .* cannot be used: ") as caught:
         async with open_platform("postgresql://dth@127.0.0.1:1/none", TASK, "w1"):
             pass
     assert "\n" not in str(caught.value)

@@ -13,8 +13,8 @@ from dth.platforms.local.foreground import Foreground, begin, has_begun, write_t
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.supervisor import Supervisor, one_by_one
 from dth.platforms.postgres.database import drop_task
-from dth.platforms.postgres.machines import join
-from dth.platforms.postgres.platform import open_platform
+from dth.platforms.postgres.machines import Machine, join
+from dth.platforms.postgres.platform import PostgresPlatform, open_platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,14 @@ async def open_shared(
     `task`: the parameters as the processes read them. `max_workers`: on this machine. `rates`: the
     rates over all machines. The task is deleted from the database if nothing is left to do.
     """
-    keep = True
     with tempfile.TemporaryDirectory(prefix="dth-") as folder:
         state = Path(folder) / place.task
         with lock_state_directory(state) as lock:
             write_task(state, {**task, "type": type})
             async with (
                 join(place.address, place.machine) as machine,
-                open_platform(place.address, place.task, f"{place.machine}/supervisor") as platform,
+                _claimed(place, machine, type, task) as platform,
             ):
-                await machine.claim(platform.database, type, task)
                 supervisor = Supervisor(
                     state,
                     platform,
@@ -62,6 +60,18 @@ async def open_shared(
                 )
                 foreground = await begin(supervisor, rates)
                 yield foreground
-                keep = foreground.keep and await has_begun(platform)
-    if not keep:
-        await drop_task(place.address, place.task)
+                if not (foreground.keep and await has_begun(platform)):
+                    await drop_task(place.address, place.task, place.machine)
+
+
+@asynccontextmanager
+async def _claimed(
+    place: Place, machine: Machine, type: str, task: Mapping[str, Any]
+) -> AsyncIterator[PostgresPlatform]:
+    """The task, once this machine is the one that runs it."""
+    process = f"{place.machine}/supervisor"
+    while True:
+        async with open_platform(place.address, place.task, process) as platform:
+            if await machine.claim(platform.database, type, task):
+                yield platform
+                return

@@ -91,12 +91,25 @@ class Database:
         self._ahead = 0.0
         self._compared = float("-inf")
 
-    async def rows(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
+    async def rows(
+        self,
+        statement: str,
+        values: Sequence[Any] | dict[str, Any] = (),
+        *,
+        taken: str = "",
+    ) -> list[Row]:
         """Run one statement as a transaction. If the connection is lost it is run again: it must
-        not matter."""
+        not matter that it may have taken effect already. If it matters, `taken` is a query for what
+        it would have returned, with the same values; its rows, if any, are the result."""
+        tries = 0
 
         async def run(connection: AsyncConnection[Row]) -> list[Row]:
-            return await Work(connection.cursor(binary=True), self.number).rows(statement, values)
+            nonlocal tries
+            tries += 1
+            work = Work(connection.cursor(binary=True), self.number)
+            if tries > 1 and taken and (found := await work.rows(taken, values)):
+                return found
+            return await work.rows(statement, values)
 
         return await self._retried(run)
 
@@ -289,8 +302,9 @@ async def _one(connection: AsyncConnection[Row], statement: str, *values: Any) -
     return row
 
 
-async def drop_task(address: str, task: str) -> None:
-    """Delete all that the database has about the task: its partitions are dropped.
+async def drop_task(address: str, task: str, holder: str = "") -> None:
+    """Delete all that the database has about the task: its partitions are dropped. `holder`: only
+    if this machine holds the task.
 
     That locks their parents, which transactions of other tasks use for a moment and a backup uses
     for long. So that nobody waits in line behind this, it gives up soon and tries again. Raises
@@ -302,7 +316,7 @@ async def drop_task(address: str, task: str) -> None:
         while True:
             try:
                 async with connection.transaction():
-                    return await _drop(connection, task)
+                    return await _drop(connection, task, holder)
             except errors.LockNotAvailable as error:
                 if time.monotonic() > deadline:
                     raise StateError(
@@ -313,9 +327,14 @@ async def drop_task(address: str, task: str) -> None:
         await connection.close()
 
 
-async def _drop(connection: AsyncConnection[Row], task: str) -> None:
+DELETE_TASK = """
+    DELETE FROM dth.task WHERE id = %s AND %s IN ('', coalesce(holder, '')) RETURNING number
+"""
+
+
+async def _drop(connection: AsyncConnection[Row], task: str, holder: str) -> None:
     await connection.execute("SET LOCAL lock_timeout = '500ms'")
-    gone = await connection.execute("DELETE FROM dth.task WHERE id = %s RETURNING number", (task,))
+    gone = await connection.execute(DELETE_TASK, (task, holder))
     if found := await gone.fetchone():
         names = ", ".join(f"dth.{table}_{found[0]}" for table in schema.PARTITIONED)
         await connection.execute(f"DROP TABLE {names}")

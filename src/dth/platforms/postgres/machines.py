@@ -80,9 +80,10 @@ class Machine:
         """Give back everything, and be no machine any more."""
         await self._database.write(_leave, self.name)
 
-    async def claim(self, task: Database, type: str, parameters: Mapping[str, Any]) -> None:
-        """Become the one command that runs the task, with these parameters. Raises StateError if
-        another one does."""
+    async def claim(self, task: Database, type: str, parameters: Mapping[str, Any]) -> bool:
+        """Become the one command that runs the task, with these parameters. False: the task was
+        deleted, because another one has just finished it. Raises StateError if another one runs
+        it."""
         deadline = time.monotonic() + CLAIM_WAIT
         while holder := await task.write(_claim, self.name, type, json.dumps(parameters)):
             if time.monotonic() > deadline:
@@ -90,7 +91,8 @@ class Machine:
                     f"the same transfer is running already, by {holder}; wait for its end, or end it"
                 )
             await asyncio.sleep(BEAT / 4)
-        task.holder = self.name
+        task.holder = self.name if holder is not None else ""
+        return holder is not None
 
 
 @asynccontextmanager
@@ -164,9 +166,12 @@ async def _leave(work: Work, name: str) -> None:
     await free(work, [name])
 
 
-async def _claim(work: Work, name: str, type: str, parameters: str) -> str:
-    """The machine that holds the task; "" if it is this one from now on."""
-    [[holder, lives]] = await work.rows(FIND_HOLDER, (DEAD,))
+async def _claim(work: Work, name: str, type: str, parameters: str) -> str | None:
+    """The machine that holds the task; "" if it is this one from now on; None: there is no task."""
+    found = await work.rows(FIND_HOLDER, (DEAD,))
+    if not found:
+        return None
+    [(holder, lives)] = found
     if lives and holder != name:
         return str(holder)
     if holder:

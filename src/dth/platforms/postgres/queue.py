@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 
@@ -101,7 +101,9 @@ class PostgresQueue:
             "most": self._max_receives,
         }
         while True:
-            taken = await self._database.rows(CLAIM, values)
+            # Made here: it says what was taken if the answer is lost.
+            receipt = {"receipt": uuid4()}
+            taken = await self._database.rows(CLAIM, values | receipt, taken=TAKEN)
             alive = sorted(row for row in taken if not row[1])
             if alive or not taken:
                 return [_delivery(*row[2:]) for row in alive]
@@ -191,9 +193,13 @@ CLAIM = """
     UPDATE dth.message_{n} AS message SET
         dead = receives >= %(most)s::int, receives = receives + (receives < %(most)s::int)::int,
         visible_at = statement_timestamp() + make_interval(secs => %(lease)s::float8),
-        receipt = gen_random_uuid(), owner = %(owner)s
+        receipt = %(receipt)s::uuid, owner = %(owner)s
     FROM due WHERE message.id = due.id
     RETURNING seq, dead, message.id, body, receives, receipt
+"""
+TAKEN = """
+    SELECT seq, dead, id, body, receives, receipt FROM dth.message_{n}
+    WHERE receipt = %(receipt)s::uuid AND NOT dead
 """
 
 EXTEND = """

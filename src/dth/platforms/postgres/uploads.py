@@ -36,7 +36,7 @@ class PostgresUploads:
             source_part=upload.source_part,
         )
         values = asdict(intent) | {"key": to_bytes(upload.key), "state": intent.state.value}
-        return await self._database.change(INTEND, values) == 1
+        return bool(await self._database.rows(INTEND, values, taken=INTENDED))
 
     async def start(
         self, key: str, upload_id: str, parts: Sequence[Part], messages: Sequence[Outgoing]
@@ -57,7 +57,8 @@ class PostgresUploads:
         return await self._database.write(_part_done, key, upload_id, part)
 
     async def claim(self, key: str, upload_id: str, owner: str, lease: float) -> bool:
-        return await self._database.change(CLAIM, (owner, lease, to_bytes(key), upload_id)) == 1
+        values = {"owner": owner, "lease": lease, "key": to_bytes(key), "upload_id": upload_id}
+        return bool(await self._database.rows(CLAIM, values, taken=CLAIMED))
 
     async def unclaim(self, key: str, upload_id: str, owner: str) -> None:
         await self._database.change(UNCLAIM, (to_bytes(key), upload_id, owner))
@@ -85,6 +86,12 @@ INTEND = f"""
     INSERT INTO dth.upload AS upload (task, {", ".join(UPLOAD)}) VALUES ({{n}}, {", ".join(_INTENT)})
     ON CONFLICT (task, key) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in UPLOAD)}
     WHERE NOT upload.{LIVE}
+    RETURNING 1
+"""
+# Of two that take this for theirs, one will start the upload.
+INTENDED = """
+    SELECT 1 FROM dth.upload
+    WHERE task = {n} AND key = %(key)s AND run = %(run)s AND state = 'INTENT' AND upload_id = ''
 """
 
 
@@ -151,8 +158,16 @@ CHANGE_PART = f"""
 """
 COUNT_PART = f"UPDATE dth.upload SET parts_done = parts_done + 1, modified = {NOW} WHERE {THIS}"
 CLAIM = f"""
-    UPDATE dth.upload SET state = 'COMPLETING', owner = %s, lease_until = {NOW} + %s::float8
-    WHERE {THIS} AND (state = 'UPLOADING' OR state = 'COMPLETING' AND lease_until <= {NOW})
+    UPDATE dth.upload SET state = 'COMPLETING', owner = %(owner)s,
+        lease_until = {NOW} + %(lease)s::float8
+    WHERE task = {{n}} AND key = %(key)s AND upload_id = %(upload_id)s
+        AND (state = 'UPLOADING' OR state = 'COMPLETING' AND lease_until <= {NOW})
+    RETURNING 1
+"""
+CLAIMED = """
+    SELECT 1 FROM dth.upload
+    WHERE task = {n} AND key = %(key)s AND upload_id = %(upload_id)s AND state = 'COMPLETING'
+        AND owner = %(owner)s
 """
 UNCLAIM = f"""
     UPDATE dth.upload SET state = 'UPLOADING', owner = '', lease_until = 0
