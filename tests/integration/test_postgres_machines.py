@@ -4,6 +4,7 @@ command of its own."""
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 MIDDLE = 60
 SMALL = 100
 TOTAL = SMALL + MIDDLE + 2
-OPTIONS = (*GIANT_OPTIONS, "--workers", "1", "--worker-number", "2")
+OPTIONS = (*GIANT_OPTIONS, "--workers", "1", "--worker-number", "1", "--concurrency", "4")
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def full(s3_a: MiniStack) -> Iterator[Side]:
 def slow(full: Side, proxy_a: Proxy, proxy_b: Proxy, dest: Side) -> tuple[Side, Side]:
     """Both sides behind proxies that make every object take a moment."""
     for proxy in (proxy_a, proxy_b):
-        proxy.rule(Delay(0.5), key=".")
+        proxy.rule(Delay(0.4), key=".")
     return Side(proxy_a, full.bucket), Side(proxy_b, dest.bucket)
 
 
@@ -143,7 +144,6 @@ def test_a_transfer_stops_with_its_command_and_resumes_on_any_machine(
 ) -> None:
     machine = dth.start("worker", "--database", address, "--workers", "1")
     command = ("s3", "sync", *between(*slow), *OPTIONS, "--database", address)
-    proxy_b.rule(Delay(2), method="PUT", key="middle/")
     first = dth.start(*command)
     wait_for(lambda: helpers(machine) and proxy_b.count("PUT", status=200) > 0)
     first.terminate()
@@ -153,6 +153,9 @@ def test_a_transfer_stops_with_its_command_and_resumes_on_any_machine(
     # Nobody runs the transfer: nobody works on it.
     wait_for(lambda: not helpers(machine))
     assert len(dest.listed()) < TOTAL
+    [state] = json.loads(dth.run("s3", "state", "ls", "--database", address, "--json").out)
+    assert state["status"] == "unfinished"
+    assert state["source"] == f"{full.url}/"
     # Another home is another machine, to which nothing was left but the database.
     other = Dth(tmp_path / "other")
     other.home.mkdir()
@@ -189,7 +192,6 @@ def test_a_killed_command_is_resumed_and_a_second_one_is_refused_meanwhile(
 def test_a_transfer_runs_once_at_a_time(
     dth: Dth, address: str, slow: tuple[Side, Side], proxy_b: Proxy
 ) -> None:
-    proxy_b.rule(Delay(20), method="PUT", key="middle/")
     command = ("s3", "sync", *between(*slow), *OPTIONS, "--database", address)
     first = dth.start(*command)
     wait_for(lambda: proxy_b.count("PUT", status=200) > 0)
@@ -217,6 +219,21 @@ def test_a_database_that_crashes_and_comes_back_costs_a_moment(
         assert dest.contents() == full.contents()
         machine.terminate()
         assert dth.end(machine).code == 0
+
+
+def test_a_kept_state_is_removed_but_not_while_it_is_in_use(
+    dth: Dth, address: str, slow: tuple[Side, Side], proxy_b: Proxy
+) -> None:
+    sync = dth.start("s3", "sync", *between(*slow), *OPTIONS, "--database", address)
+    wait_for(lambda: proxy_b.count("PUT", status=200) > 0)
+    remove = ("s3", "state", "rm", "--all", "--database", address)
+    done = dth.run(*remove)
+    assert (done.code, "is in use by " in done.err) == (1, True)
+    sync.terminate()
+    assert dth.end(sync).code == 1
+    done = dth.run(*remove)
+    assert (done.code, done.out.startswith("removed sync-")) == (0, True)
+    assert ask(address, "SELECT 1 FROM dth.task") == []
 
 
 # ----------------------------------------------------------------------------- what cannot be

@@ -400,7 +400,7 @@ async def _record_rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
         )
 
 
-s3.add_command(state_commands(PLUGIN.type, "dth s3 sync"))
+s3.add_command(state_commands(PLUGIN.type, "dth s3 sync", shared=True))
 
 
 # --------------------------------------------------------------------------------- dry run and diff

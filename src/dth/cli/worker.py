@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 
 from dth.cli import start
 from dth.cli.database import database_option
@@ -13,7 +14,7 @@ from dth.cli.running import run_work
 from dth.cli.s3_options import default_workers
 from dth.compose.local import process
 from dth.core.config import secrets_directory
-from dth.core.errors import HubError
+from dth.core.errors import HubError, StateError
 from dth.core.transport import Transport
 from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import PLUGIN
@@ -52,10 +53,17 @@ async def _help(database: str, name: str, nursery: Nursery, most: int) -> int:
     from dth.platforms.postgres.machines import OpenTask, join
 
     def parameters(task: OpenTask) -> S3Parameters:
-        return S3Parameters.model_validate(task.parameters)
+        """Raises StateError for those of a version with other parameters."""
+        try:
+            return S3Parameters.model_validate(task.parameters)
+        except ValidationError:
+            raise StateError("another version of Data Transfer Hub runs it") from None
 
     def show(task: OpenTask) -> str:
-        ends = PLUGIN.ends(parameters(task))
+        try:
+            ends = PLUGIN.ends(parameters(task))
+        except HubError:
+            return task.id
         return f"{ends.source} -> {ends.destination}"
 
     async def check(task: OpenTask) -> str:
