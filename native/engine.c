@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "answer.h"
+#include "crc64.h"
 #include "tls.h"
 
 #define SCRATCH (64 * 1024)   /* bytes that are read at once where it is not known what comes */
@@ -44,7 +45,7 @@ enum { DRY = -5, PIECE = -6, HUNGRY = -7 };
 
 /* Which calls there are. To be raised with each change of one, here and in src/dth/core/native.py: an extension that was
  * built from other sources is not used. */
-#define INTERFACE 2
+#define INTERFACE 3
 
 typedef struct Engine Engine;
 
@@ -1490,6 +1491,25 @@ static PyObject *keep_memory(PyObject *module, PyObject *argument)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(crc64nvme_doc,
+"crc64nvme(data, previous=0)\n\n"
+"The CRC64NVME of bytes that follow bytes with the CRC `previous`. The module has it where the processor computes it\n"
+"fast.");
+
+static PyObject *crc64nvme(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    Py_buffer data;
+    unsigned long long total = 0;
+    if (!PyArg_ParseTuple(arguments, "y*|K", &data, &total))
+        return NULL;
+    total = crc64_add(total, data.buf, (size_t)data.len);
+    PyBuffer_Release(&data);
+    return PyLong_FromUnsignedLongLong(total);
+}
+
+static PyMethodDef crc64_function = {"crc64nvme", crc64nvme, METH_VARARGS, crc64nvme_doc};
+
 static PyMethodDef functions[] = {
     {"keep_memory", keep_memory, METH_O, keep_memory_doc},
     {"head", make_head, METH_VARARGS, head_doc},
@@ -1497,6 +1517,12 @@ static PyMethodDef functions[] = {
     {"tls_use", use_tls, METH_O, tls_use_doc},
     {NULL, NULL, 0, NULL},
 };
+
+static bool add_function(PyObject *module, PyMethodDef *definition)
+{
+    PyObject *function = PyCFunction_New(definition, NULL);
+    return function && !PyModule_AddObject(module, definition->ml_name, function);
+}
 
 static bool fill(PyObject *module)
 {
@@ -1509,6 +1535,7 @@ static bool fill(PyObject *module)
         && !PyModule_AddObjectRef(module, "Session", (PyObject *)session_type)
         && !PyModule_AddObjectRef(module, "Connection", (PyObject *)connection_type)
         && !PyModule_AddObject(module, "Engine", engine_type)
+        && (!crc64_ready() || add_function(module, &crc64_function))
         && !PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)
         && !PyModule_AddIntConstant(module, "BROKEN", BROKEN)
         && !PyModule_AddIntConstant(module, "STALE", STALE)

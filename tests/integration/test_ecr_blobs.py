@@ -12,6 +12,8 @@ import pytest
 
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.status import Status
+from dth.images.registry.blobs import SMALL
+from dth.images.registry.client import STRIKES
 from tests.images import JSON, Engine, said
 from tests.servers.odd_registry import OddRegistry
 from tests.servers.proxy import (
@@ -352,6 +354,44 @@ async def test_registries_that_take_so_many_requests(
             assert odd.refused
     assert set(ran.statuses.values()) == {Status.DONE}
     assert ran.counts.done == 12
+
+
+def _is_stream(request: Request) -> bool:
+    """Whether it sends a blob that is larger than those that are read whole."""
+    return int(request.headers.get("content-length") or 0) > SMALL
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_stream_that_is_refused_for_now_costs_no_attempt(
+    tmp_path: Path, source: RegistryServer, open_there: RegistryServer, status: int
+) -> None:
+    with PlainProxy(open_there) as front:
+        front.rule(
+            Reply(status, body=said("UNAVAILABLE"), headers=JSON),
+            method="PUT",
+            when=_is_stream,
+            nth=range(1, 4),
+        )
+        ran = await Engine(tmp_path, source, front, retries=0).run()
+    assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+    assert [record.attempts for record in ran.images.values()] == [1, 1]
+    assert open_there.digest("team/app", "v1") == APP.digest
+
+
+@pytest.mark.parametrize(("status", "reason"), [(429, "TOOMANYREQUESTS"), (503, "Unavailable")])
+async def test_a_stream_that_is_always_refused_alone_fails_its_image(
+    tmp_path: Path, source: RegistryServer, open_there: RegistryServer, status: int, reason: str
+) -> None:
+    with PlainProxy(open_there) as front:
+        refused = front.rule(
+            Reply(status, body=said("UNAVAILABLE"), headers=JSON),
+            method="PUT",
+            when=_is_stream,
+        )
+        chosen = {"src_list": "SELECTED", "src_image_list": "team/app:v1"}
+        ran = await Engine(tmp_path, source, front, retries=0, **chosen).run()
+    assert ran.reasons == {"team/app:v1": reason}
+    assert refused.hits == STRIKES
 
 
 class OnIpv6:

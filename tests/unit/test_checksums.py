@@ -3,21 +3,26 @@
 import base64
 import hashlib
 import itertools
+import platform
 import zlib
+from collections.abc import Callable
+from random import Random
 
+import awscrt.checksums
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dth.core import native
 from dth.objects.store.checksums import Checksum, checksum, header_name, join_crc64
 from dth.objects.store.endpoints import ChecksumMode
 
 CHECK = b"123456789"  # the text whose CRCs the catalogues list
 
 
-def plain_crc64(data: bytes) -> int:
-    """CRC-64/NVME bit by bit, from its definition."""
-    crc = 0xFFFFFFFFFFFFFFFF
+def plain_crc64(data: bytes, total: int = 0) -> int:
+    """CRC-64/NVME bit by bit, from its definition, after bytes whose CRC is `total`."""
+    crc = total ^ 0xFFFFFFFFFFFFFFFF
     for byte in data:
         crc ^= byte
         for _ in range(8):
@@ -50,6 +55,33 @@ def test_pieces_have_the_checksum_of_the_whole(
     mode: ChecksumMode, data: bytes, cuts: list[int]
 ) -> None:
     assert checksum(mode, pieces(data, cuts)) == checksum(mode, [data])
+
+
+def crc64_functions() -> list[Callable[[bytes, int], int]]:
+    """awscrt's, and the extension's which has one on x86-64."""
+    own = native.crc64nvme()
+    assert own or not native.available() or platform.machine() != "x86_64"
+    return [awscrt.checksums.crc64nvme, *([own] if own else [])]
+
+
+@given(
+    st.integers(0, 2**64 - 1),
+    # Below, at and above a block of 16 bytes, and the 128 from which blocks are folded.
+    st.integers(0, 700) | st.sampled_from([15, 16, 17, 127, 128, 129, 143, 144, 255, 256, 257]),
+    st.integers(0, 15),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=300)
+def test_all_crc64s_are_the_same(total: int, size: int, start: int, dice: Random) -> None:
+    data = dice.randbytes(start + size)[start:]
+    assert {add(data, total) for add in crc64_functions()} == {plain_crc64(data, total)}
+
+
+@pytest.mark.parametrize("size", [64 * 1024 - 1, 1024**2, 5 * 1024**2 + 3])
+def test_all_crc64s_of_large_bodies_are_the_same(size: int) -> None:
+    data = Random(size).randbytes(size)
+    first, *others = [add(data, 7) for add in crc64_functions()]
+    assert set(others) <= {first}
 
 
 @given(st.binary(max_size=64))

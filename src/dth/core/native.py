@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dth.core.transport import ConnectOptions, Pipe, Valve
 
 # The version of the extension's interface, as in native/engine.c.
-INTERFACE = 2
+INTERFACE = 3
 
 try:
     from dth import _http
@@ -85,6 +85,11 @@ def keep_memory(size: int) -> None:
     """From now on, keep up to `size` bytes of freed bodies in this process for later bodies."""
     if available():
         _http.keep_memory(size)
+
+
+def crc64nvme() -> Callable[[bytes, int], int] | None:
+    """The function that adds bytes to a CRC64NVME; None if this machine needs another one."""
+    return getattr(_http, "crc64nvme", None) if available() else None
 
 
 class PooledServer:

@@ -21,7 +21,13 @@ from dth.core.errors import (
     TransferError,
 )
 from dth.core.transport import Pipe
-from dth.images.registry.client import BlobUpload, Registry
+from dth.images.registry.client import (
+    STRIKES,
+    BlobUpload,
+    RefusedAlone,
+    Registry,
+    throttles,
+)
 from dth.images.registry.manifest import Descriptor
 from dth.images.skopeo.said import CORRUPTED
 
@@ -63,10 +69,23 @@ class Blobs:
         lock = self._locks.setdefault(blob.digest, asyncio.Lock())
         # Others that want the same blob wait, then mount it.
         async with lock:
-            upload = await self._begin(blob.digest, source, source_repository, repository, mount)
-            if upload:
-                async with self._places:
-                    await self._carry(blob, source, source_repository, upload, moved)
+            refusals = 0
+            while upload := await self._begin(
+                blob.digest, source, source_repository, repository, mount
+            ):
+                try:
+                    async with self._places:
+                        await self._carry(blob, source, source_repository, upload, moved)
+                    break
+                except TransferError as error:
+                    # The client cannot send the same stream again, but a new upload can.
+                    streamed = blob.size > SMALL and error.host == self._dest.host
+                    if not streamed or not throttles(error):
+                        raise
+                    refusals += 1
+                    # The upload began each time: other requests pass.
+                    if refusals >= STRIKES:
+                        raise RefusedAlone.of(error) from None
             if len(self._brought) >= REMEMBERED:
                 del self._brought[next(iter(self._brought))]
             self._brought[blob.digest] = repository

@@ -708,7 +708,7 @@ class Registry:
                     self.pace.passed()
                     return answer
             error.host = self.host
-            if _throttles(error):
+            if throttles(error):
                 self.pace.refused(entered, error.retry_after)
                 since = since or entered
                 # Other requests pass: perhaps the registry refuses only this one.
@@ -751,7 +751,7 @@ class Registry:
             try:
                 await self._attempt(request)
             except TransferError as error:
-                if _throttles(error):
+                if throttles(error):
                     self.pace.refused(entered, error.retry_after)
                 raise
         self.pace.passed()
@@ -861,10 +861,10 @@ def _lacks_api(error: TransferError) -> bool:
     """Whether an answer may come from a registry or gateway that does not know the path."""
     if isinstance(error, NotSupported):
         return True
-    return (400 <= error.status < 500 or error.status in (500, 502, 504)) and not _throttles(error)
+    return (400 <= error.status < 500 or error.status in (500, 502, 504)) and not throttles(error)
 
 
-def _throttles(error: TransferError) -> bool:
+def throttles(error: TransferError) -> bool:
     """Whether the registry refuses requests for now, this one or all."""
     return isinstance(error, Throttled) or error.status == 503 or error.retry_after > 0
 

@@ -1,6 +1,6 @@
 """The checksums of bodies, in the format of the headers that stores verify them by.
 
-They are computed by awscrt and the standard library.
+They are computed by the standard library, by the C extension, and by awscrt.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from dth.core import native
 from dth.objects.store.endpoints import ChecksumMode
 
 
@@ -33,7 +34,7 @@ def _from_crt(mode: ChecksumMode) -> Callable[[bytes, int], int]:
 
 # The function that adds a chunk to the sum so far, and the length of the sum in bytes.
 CRCS: dict[str, tuple[Callable[[bytes, int], int], int]] = {
-    ChecksumMode.CRC64NVME: (_crc64nvme, 8),
+    ChecksumMode.CRC64NVME: (native.crc64nvme() or _crc64nvme, 8),
     ChecksumMode.CRC32C: (_crc32c, 4),
     ChecksumMode.CRC32: (zlib.crc32, 4),
 }
