@@ -221,6 +221,33 @@ def test_a_database_that_crashes_and_comes_back_costs_a_moment(
         assert dth.end(machine).code == 0
 
 
+def test_a_database_that_stays_away_ends_the_command_and_not_the_workers(
+    dth: Dth, slow: tuple[Side, Side], proxy_b: Proxy, full: Side, dest: Side
+) -> None:
+    with Postgres(durable=True) as server:
+        address = server.database()
+        machine = dth.start("worker", "--database", address, "--workers", "1")
+        command = ("s3", "sync", *between(*slow), *OPTIONS, "--database", address)
+        sync = dth.start(*command)
+        wait_for(lambda: helpers(machine) and proxy_b.count("PUT", status=200) > 10)
+        server.kill()
+        done = dth.end(sync)
+        assert done.code == 1
+        [line] = [line for line in done.err.splitlines() if line.startswith("dth:")]
+        assert f"the database {address} cannot be used: " in line
+        assert "Nothing is lost: run the same command again to resume" in line
+        assert machine.poll() is None
+        server.start()
+        done = dth.run(*command)
+        assert (done.code, "resuming run 1" in done.err) == (0, True)
+        assert dest.contents() == full.contents()
+        machine.terminate()
+        done = dth.end(machine)
+        assert done.code == 0
+        assert "(keeps trying)" in done.err
+        assert "the database is back" in done.err
+
+
 def test_a_kept_state_is_removed_but_not_while_it_is_in_use(
     dth: Dth, address: str, slow: tuple[Side, Side], proxy_b: Proxy
 ) -> None:

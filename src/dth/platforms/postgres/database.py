@@ -90,6 +90,8 @@ class Database:
         self._closed = False
         self._ahead = 0.0
         self._compared = float("-inf")
+        # When the database was first missed; 0: it answers. Monotonic.
+        self._away_since = 0.0
 
     async def rows(
         self,
@@ -166,11 +168,13 @@ class Database:
         self._idle.clear()
 
     async def _retried(self, run: Callable[[AsyncConnection[Row]], Awaitable[T]]) -> T:
-        deadline, tries = time.monotonic() + PATIENCE, 0
+        tries = 0
         while True:
             try:
                 async with self._connection() as connection:
-                    return await run(connection)
+                    result = await run(connection)
+                self._away_since = 0.0
+                return result
             except (Again, errors.DeadlockDetected, errors.SerializationFailure):
                 tries += 1
                 if tries == TRIES:
@@ -178,7 +182,11 @@ class Database:
             except errors.UndefinedTable as error:
                 raise StateError("the task was deleted from the database") from error
             except psycopg.OperationalError as error:
-                if not _is_lost(error) or time.monotonic() > deadline:
+                if not _is_lost(error):
+                    raise self._unusable("cannot be used", error) from error
+                # What comes after the patience is at an end does not wait again.
+                self._away_since = self._away_since or time.monotonic()
+                if time.monotonic() > self._away_since + PATIENCE:
                     raise self._unusable("cannot be used", error) from error
                 await asyncio.sleep(0.2)
 
