@@ -1,4 +1,4 @@
-"""Each suite runs on each platform of `PLATFORMS`."""
+"""Each suite runs on each platform of `PLATFORMS`, or of `HUBS` if it is about a hub."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.platforms import PLATFORMS
+from tests.contract.platforms import HUBS, PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ def platform(task: OpenTask) -> Platform:
     return task.platform
 
 
-@pytest.fixture
-async def hub(under_test: PlatformUnderTest) -> AsyncIterator[OpenHub]:
-    async with under_test.hub() as opened:
+@pytest.fixture(params=HUBS)
+async def hub(request: pytest.FixtureRequest) -> AsyncIterator[OpenHub]:
+    async with HUBS[request.param](request).hub() as opened:
         yield opened

@@ -116,6 +116,10 @@ class PlatformUnderTest(Protocol):
         most."""
         ...
 
+
+class HubUnderTest(Protocol):
+    """Opens the ports of a hub on one platform."""
+
     def hub(self) -> AbstractAsyncContextManager[OpenHub]:
         """A new hub, without tasks, users and secrets."""
         ...
@@ -279,11 +283,6 @@ class OnPostgres:
             yield OpenTask(platform, beside)
         self._server.drop(address)
 
-    @asynccontextmanager
-    async def hub(self) -> AsyncIterator[OpenHub]:
-        pytest.skip("there is no hub on PostgreSQL yet")
-        yield
-
 
 async def over(jobs: Jobs, job: str) -> None:
     async def ended() -> bool:
@@ -297,3 +296,4 @@ PLATFORMS: dict[str, Callable[[pytest.FixtureRequest], PlatformUnderTest]] = {
     "aws": OnAws,
     "postgres": OnPostgres,
 }
+HUBS: dict[str, Callable[[pytest.FixtureRequest], HubUnderTest]] = {"local": Local, "aws": OnAws}

@@ -20,7 +20,8 @@ from dth.core.ports.uploads import GiantUpload, Part
 from tests.aws.task import until
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
-from dth.platforms.postgres.database import drop_task  # noqa: E402
+from dth.platforms.postgres.database import Work, drop_task, open_database  # noqa: E402
+from dth.platforms.postgres.machines import JoinedMachine  # noqa: E402
 from dth.platforms.postgres.platform import PostgresPlatform, open_platform  # noqa: E402
 
 if TYPE_CHECKING:
@@ -130,14 +131,14 @@ async def test_a_database_of_a_newer_version_is_refused(
 
 async def test_a_database_that_cannot_hold_all_text_is_refused(postgres: Postgres) -> None:
     address = postgres.database("SQL_ASCII")
-    with pytest.raises(StateError, match="encoding is SQL_ASCII"):
+    with pytest.raises(StateError, match=r"encoding of .* is SQL_ASCII"):
         async with open_platform(address, TASK, "w1"):
             pass
     postgres.drop(address)
 
 
 async def test_a_database_that_does_not_answer_is_one_line() -> None:
-    with pytest.raises(StateError, match="the database cannot be used: ") as caught:
+    with pytest.raises(StateError, match=r"the database .* cannot be used: ") as caught:
         async with open_platform("postgresql://dth@127.0.0.1:1/none", TASK, "w1"):
             pass
     assert "\n" not in str(caught.value)
@@ -235,3 +236,89 @@ async def test_old_runs_are_forgotten_but_no_records(platform: PostgresPlatform)
     assert len(await platform.records.get([f"k{n}" for n in range(4)])) == 4
     # Its ledger is gone, its objects still end.
     assert await platform.records.settle([Outcome("k0", runs[0], Status.DONE, 1)]) == 1
+
+
+# --------------------------------------------------------------------------------------- machines
+
+
+@pytest.mark.parametrize("what", ["message", "intent", "claim"])
+async def test_what_was_taken_when_the_answer_was_lost_is_found_again(
+    platform: PostgresPlatform, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    await platform.queue.send([Outgoing("a", "b")])
+    upload = GiantUpload("k", 1, "e", 100, 50)
+    if what == "claim":
+        assert await platform.uploads.intend(upload)
+        assert await platform.uploads.start("k", "u", [Part(1)], [])
+    whole, lost = Work.rows, []
+
+    async def rows(work: Work, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        found = await whole(work, statement, values)
+        if not lost:
+            lost.append(statement)
+            raise psycopg.OperationalError("the connection is lost")
+        return found
+
+    monkeypatch.setattr(Work, "rows", rows)
+    if what == "message":
+        [delivery] = await platform.queue.receive(1, 300, 0)
+        assert (delivery.id, delivery.receives) == ("a", 1)
+        await platform.queue.delete([delivery])
+        assert (await platform.queue.depth()).in_flight == 0
+    elif what == "intent":
+        assert await platform.uploads.intend(upload)
+    else:
+        assert await platform.uploads.claim("k", "u", "w1", 300)
+    assert lost
+
+
+async def test_what_a_silent_machine_had_taken_is_free(
+    address: str, platform: PostgresPlatform
+) -> None:
+    await platform.queue.send([Outgoing("a", "b")])
+    async with (
+        open_database(address, "", "one") as first,
+        open_database(address, "", "other") as second,
+        open_platform(address, TASK, "one/worker-1") as worker,
+    ):
+        await JoinedMachine(first, "one").beat()
+        [taken] = await worker.queue.receive(1, 300, 0)
+        await JoinedMachine(second, "other").beat()
+        await ask(address, "UPDATE dth.machine SET seen = seen - 60 WHERE name = 'one'")
+        await ask(address, "UPDATE dth.machine SET since = since - 60 WHERE name = 'other'")
+        await JoinedMachine(second, "other").beat()
+        assert await ask(address, "SELECT name FROM dth.machine") == [("other",)]
+        [again] = await platform.queue.receive(1, 300, 0)
+        assert again.id == taken.id
+        # It wakes up: what it had does not belong to it, and it is a machine again.
+        assert await worker.queue.extend([taken], 300) == {"a"}
+        await JoinedMachine(first, "one").beat()
+        assert len(await ask(address, "SELECT 1 FROM dth.machine")) == 2
+
+
+async def test_after_a_gap_nobody_buries_the_others_at_once(address: str) -> None:
+    async with open_database(address, "", "one") as database:
+        machine = JoinedMachine(database, "one")
+        await machine.beat()
+        other = "INSERT INTO dth.machine VALUES ('other', 0, 0)"
+        await ask(address, f"UPDATE dth.machine SET since = 0, seen = seen - 60; {other}")
+        await machine.beat()
+        assert len(await ask(address, "SELECT 1 FROM dth.machine")) == 2
+
+
+async def test_who_lost_a_task_changes_nothing(address: str, platform: PostgresPlatform) -> None:
+    async with (
+        open_database(address, "", "one") as first,
+        open_platform(address, TASK, "one/supervisor") as old,
+    ):
+        await JoinedMachine(first, "one").claim(old.database, "S3EC2", {})
+        run, _ = await old.records.begin_run(RunKind.SYNC)
+        await old.records.commit(run.id, Page(enqueued=[Enqueued("k", 1, "e", "m")]))
+        await ask(address, "UPDATE dth.task SET holder = 'other'")
+        with pytest.raises(StateError, match="another command has taken over"):
+            await old.records.commit(run.id, Page(enqueued=[Enqueued("l", 1, "e", "n")]))
+        with pytest.raises(StateError, match="another command has taken over"):
+            await old.look()
+        await old.records.set_run(run.id, RunState.FAILED, "it does not know")
+    found = await platform.records.get_run(run.id)
+    assert (found.state, found.counts.enqueued) == (RunState.LISTING, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pwd
@@ -12,6 +13,8 @@ import subprocess
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+
+import psutil
 
 from .process import Process, Server
 
@@ -36,6 +39,7 @@ def missing_parts() -> list[str]:
     return [name for name, found in parts.items() if not found]
 
 
+GUARDED, PASSWORD = "guarded", "correct-horse"
 # With these, tests take less time, and a power failure would cost data.
 VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -62,6 +66,9 @@ class Postgres(Server):
             self._as = ["setpriv", *user_and_group, "--pdeathsig=keep"]
         initdb = f"{programs}/initdb -D {data} -U dth -A trust -E UTF8 --locale=C -N".split()
         subprocess.run([*self._as, *initdb], check=True, capture_output=True, cwd=self._folder.name)
+        # This user alone needs a password.
+        access = data / "pg_hba.conf"
+        access.write_text(f"host all {GUARDED} all scram-sha-256\n{access.read_text()}")
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         settings = {
@@ -73,9 +80,24 @@ class Postgres(Server):
             **({} if durable else VOLATILE),
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        self.process = Process([*self._as, str(programs / "postgres"), "-D", str(data), *options])
+        self._command = [*self._as, str(programs / "postgres"), "-D", str(data), *options]
         self.url = f"postgresql://dth@127.0.0.1:{port}"
+        self.start()
+        self._execute(f"CREATE ROLE {GUARDED} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+
+    def start(self) -> None:
+        """Begin to serve, again after `kill`."""
+        self.process = Process(self._command)
         self.process.wait_for_line("ready to accept connections")
+
+    def kill(self) -> None:
+        """End as in a crash, with all that serve a client."""
+        served = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.stop(kill=True)
+        for each in served:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(served)
 
     def database(self, encoding: str = "UTF8") -> str:
         """The address of a new, empty database."""
@@ -86,6 +108,11 @@ class Postgres(Server):
     def drop(self, address: str) -> None:
         """Remove a database, whoever uses it."""
         self._execute(f"DROP DATABASE {address.rpartition('/')[2]} WITH (FORCE)")
+
+    def guarded(self, address: str, password: str = "") -> str:
+        """The same database for the user who needs a password."""
+        user = f"{GUARDED}:{password}" if password else GUARDED
+        return address.replace("dth@", f"{user}@")
 
     def _execute(self, statement: str) -> None:
         subprocess.run(

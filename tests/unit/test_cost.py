@@ -73,7 +73,5 @@ def test_a_waiting_task_costs_what_its_template_has(
     assert lines["alarms"] == pytest.approx(0.20)
     looks = 730 * 60
     seconds = looks * 0.9 * 0.5 + looks * 0.1 * 2
-    assert lines["the function that looks each minute"] == pytest.approx(
-        seconds * 0.5 * 1.33334e-5
-    )
+    assert lines["the function that looks each minute"] == pytest.approx(seconds * 0.5 * 1.33334e-5)
     assert sum(lines.values()) < 1

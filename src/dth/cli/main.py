@@ -31,10 +31,11 @@ GROUPS = {
     "up": "dth.cli.up:up",
     "user": "dth.cli.user:user",
     "verify-certificate": "dth.cli.certificate:verify_certificate",
+    "worker": "dth.cli.worker:worker",
 }
 
 # What they do is on an event loop (`run_work`); before it runs there is nothing to clean up.
-WORKING = ("ecr", "s3", "store", "up")
+WORKING = ("ecr", "s3", "store", "up", "worker")
 
 
 class Groups(LazyGroup):

@@ -134,6 +134,15 @@ def interrupted(state: Path) -> int:
     return 1
 
 
+def interrupted_shared(database: str) -> int:
+    """As `interrupted`, for a run whose state is in a database, as messages show it."""
+    click.echo(
+        f"{interrupts.WORDS}; run the same command again, on any machine, to resume ({database})",
+        err=True,
+    )
+    return 1
+
+
 async def watch(foreground: Foreground, telling: Telling, *, things: str = "objects") -> Snapshot:
     """Show the progress of the run until it is over, and then its state."""
     meter, limits = Meter(), foreground.platform.limits

@@ -5,8 +5,9 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import click
 
 from dth.cli import start
+from dth.cli.database import database_option
 from dth.cli.display import INCOMPLETE, amount, failure_lines, result, shown, table, verified_words
 from dth.cli.filter_rules import OrderedPatterns, filter_rules_option, read_filters
 from dth.cli.lazy import LazyGroup
@@ -23,6 +25,7 @@ from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import (
     Telling,
     interrupted,
+    interrupted_shared,
     output_options,
     run_on_hub,
     run_work,
@@ -46,7 +49,7 @@ from dth.objects.listing.lookup import NOTHING_BELOW, is_only_an_object
 from dth.objects.parameters import DeleteMode, S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.objects.store.credentials import KEY_FILE, FileSecrets
-from dth.objects.store.folders.paths import place_of
+from dth.objects.store.folders.paths import is_folder, place_of
 from dth.objects.task import object_filter, open_source, shared_rates
 from dth.objects.transfer.relay import ObjectRoute
 from dth.platforms.local.foreground import Foreground, open_foreground
@@ -98,6 +101,7 @@ def s3() -> None:
     metavar="URL",
     help="Let this hub do it, as a one-time task, and watch it to the end.",
 )
+@database_option("Keep the state in this PostgreSQL; machines with dth worker help.")
 def sync(
     src: str,
     dst: str,
@@ -107,6 +111,7 @@ def sync(
     state: Path | None,
     dry_run: bool,
     hub_url: str | None,
+    database: str | None,
     **given: Any,
 ) -> int:
     """Copy what is missing or different from SRC to DST.
@@ -114,6 +119,8 @@ def sync(
     Each is s3://bucket/prefix or a folder of this machine (./folder, /folder, ~/folder). Where SRC
     is the key of an object or a file, that one is copied into DST. An interrupted sync resumes
     where it was when the same command is given again.
+
+    With --database, any number of machines share the work: start dth worker on them.
     """
     parameters = pair(src, dst, given)
     if report:
@@ -122,6 +129,8 @@ def sync(
         raise UsageError(
             "--dry-run writes nothing: leave out --report and --state, or use dth s3 diff --report"
         )
+    if database:
+        _check_shared(parameters, state, hub_url)
     if hub_url:
         if KEY_FILE in (parameters.src_sse_customer_key[:5], parameters.dest_sse_customer_key[:5]):
             raise UsageError(
@@ -148,57 +157,101 @@ def sync(
         if dry_run:
             return run_work(_dry_run(parameters, src, as_json))
         processes.load(parameters, FileSecrets(secrets_directory()))
-        with Nursery(partial(process.run, find=process.only(PLUGIN))) as nursery:
-            directory = state or default_state(PLUGIN.type, parameters, given)
-            return run_work(
-                _sync(
-                    parameters,
-                    src,
-                    nursery,
-                    directory,
-                    report,
-                    as_json=as_json,
-                    telling=telling.without_progress() if as_json else telling,
-                    asked_for=state is not None,
-                )
-            )
+        directory = state or default_state(PLUGIN.type, parameters, given)
+        telling = telling.without_progress() if as_json else telling
+        with contextlib.ExitStack() as stack:
+            if database:
+                place = _in_database(stack, database, directory.name)
+            else:
+                place = _in_directory(stack, directory, asked_for=state is not None)
+            return run_work(_sync(parameters, src, place, report, as_json=as_json, telling=telling))
 
 
-async def _sync(
-    parameters: S3Parameters,
-    src: str,
-    nursery: Nursery,
-    state: Path,
-    report: Path | None,
-    *,
-    as_json: bool,
-    telling: Telling,
-    asked_for: bool,
-) -> int:
-    """`asked_for`: the user named the state, and it is kept."""
-    await _check(parameters)
-    parameters = await aimed(parameters, src, quiet=telling.quiet)
-    # The command gives every value it means, so defaults made for tasks (storage class, ACL) must
-    # not come back.
-    task = parameters.model_dump(mode="json", by_alias=True)
-    identity = {name: task[name] for name in IDENTITY}
-    try:
-        async with open_foreground(
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Where the state of a sync is. `asked_for`: the user named it, and it is kept."""
+
+    shown: str
+    opening: Callable[[S3Parameters], AbstractAsyncContextManager[Foreground]]
+    interrupted: Callable[[], int]
+    asked_for: bool = False
+
+
+def _in_directory(stack: contextlib.ExitStack, state: Path, *, asked_for: bool) -> _Side:
+    nursery = stack.enter_context(Nursery(partial(process.run, find=process.only(PLUGIN))))
+
+    def opening(parameters: S3Parameters) -> AbstractAsyncContextManager[Foreground]:
+        task = _as_task(parameters)
+        return open_foreground(
             task,
-            identity,
+            {name: task[name] for name in IDENTITY},
             state,
             parameters.max_capacity,
             nursery,
             shared_rates(parameters),
             asked_for=asked_for,
-        ) as foreground:
+        )
+
+    return _Side(str(state), opening, partial(interrupted, state), asked_for)
+
+
+def _in_database(stack: contextlib.ExitStack, address: str, task: str) -> _Side:
+    from dth.compose.postgres import start_nursery
+    from dth.compose.postgres.foreground import Place, open_shared
+    from dth.platforms.postgres.address import shown as shown_address
+    from dth.platforms.postgres.machines import new_name
+
+    machine, where = new_name(), shown_address(address)
+    nursery = stack.enter_context(start_nursery(address, machine, process.only(PLUGIN), holds=True))
+
+    def opening(parameters: S3Parameters) -> AbstractAsyncContextManager[Foreground]:
+        return open_shared(
+            Place(address, task, machine),
+            PLUGIN.type,
+            _as_task(parameters),
+            parameters.max_capacity,
+            nursery,
+            shared_rates(parameters),
+        )
+
+    return _Side(where, opening, partial(interrupted_shared, where))
+
+
+def _as_task(parameters: S3Parameters) -> dict[str, Any]:
+    """The parameters as processes read them. The command gives every value it means, so defaults
+    made for tasks (storage class, ACL) must not come back."""
+    return parameters.model_dump(mode="json", by_alias=True)
+
+
+def _check_shared(parameters: S3Parameters, state: Path | None, hub_url: str | None) -> None:
+    """Raises UsageError for what cannot be shared with other machines."""
+    if state or hub_url:
+        raise UsageError("--database keeps the state itself: leave out --state and --hub")
+    for bucket in (parameters.src_bucket, parameters.dest_bucket):
+        if is_folder(bucket):
+            raise UsageError(f"--database: other machines do not have the folder {bucket}")
+
+
+async def _sync(
+    parameters: S3Parameters,
+    src: str,
+    place: _Side,
+    report: Path | None,
+    *,
+    as_json: bool,
+    telling: Telling,
+) -> int:
+    await _check(parameters)
+    parameters = await aimed(parameters, src, quiet=telling.quiet)
+    try:
+        async with place.opening(parameters) as foreground:
             if foreground.resumed and not telling.quiet:
-                click.echo(f"resuming run {foreground.run} ({state})", err=True)
+                click.echo(f"resuming run {foreground.run} ({place.shown})", err=True)
             snapshot = await watch(foreground, telling)
             code = await _conclude(foreground, snapshot, report, parameters, as_json=as_json)
-            foreground.keep = asked_for or code != 0
+            foreground.keep = place.asked_for or code != 0
     except asyncio.CancelledError:
-        return interrupted(state)
+        return place.interrupted()
     return code
 
 
@@ -348,7 +401,7 @@ async def _record_rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
         )
 
 
-s3.add_command(state_commands(PLUGIN.type, "dth s3 sync"))
+s3.add_command(state_commands(PLUGIN.type, "dth s3 sync", shared=True))
 
 
 # --------------------------------------------------------------------------------- dry run and diff

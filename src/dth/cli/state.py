@@ -4,22 +4,27 @@ and `state rm`."""
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dth.cli.database import database_option
 from dth.cli.display import amount, columns, day, shown
 from dth.cli.output import Output, output_format
 from dth.compose.local.process import DEFAULT_TYPE
 from dth.core.config import state_directory
-from dth.core.errors import HubError, UsageError
+from dth.core.errors import HubError, StateError, UsageError
 from dth.core.parameters import TaskParameters, extra, parse_moment, readers
 from dth.platforms.local.filesystem import lock_state_directory, remove_state_directory, used_by
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.platform import open_platform
+
+if TYPE_CHECKING:
+    from dth.platforms.postgres.kept import KeptTask
 
 UNFINISHED = "unfinished"
 HEAD = ("NAME", "SOURCE", "DESTINATION", "LAST USED", "SIZE", "STATUS")
@@ -92,8 +97,13 @@ def kept_states(kind: str) -> Iterator[Kept]:
             yield kept
 
 
-def state_commands(kind: str, command: str) -> click.Group:
-    """`ls` and `rm` for the states that `command` leaves."""
+def state_commands(kind: str, command: str, *, shared: bool = False) -> click.Group:
+    """`ls` and `rm` for the states that `command` leaves. `shared`: also in a database."""
+
+    def where(command: Any) -> Any:
+        return (
+            database_option("The states in this database instead.")(command) if shared else command
+        )
 
     @click.group(
         name="state", help=f"What {command} keeps of runs that did not end well, without --state."
@@ -104,9 +114,10 @@ def state_commands(kind: str, command: str) -> click.Group:
     @group.command(
         name="ls", help=f"List the states that {command} keeps where no --state was given."
     )
+    @where
     @output_format
-    def list_(output: Output) -> int:
-        rows = [_row(kept) for kept in kept_states(kind)]
+    def list_(output: Output, database: str | None = None) -> int:
+        rows = [state.row() for state in _states(kind, database)]
         if output.for_people:
             columns(HEAD, rows)
         else:
@@ -120,10 +131,11 @@ def state_commands(kind: str, command: str) -> click.Group:
     )
     @click.argument("names", metavar="[NAME]...", nargs=-1)
     @click.option("--all", "all_", is_flag=True, help="Remove all that are not in use.")
-    def remove(names: tuple[str, ...], all_: bool) -> int:
+    @where
+    def remove(names: tuple[str, ...], all_: bool, database: str | None = None) -> int:
         if bool(names) == all_:
             raise UsageError("name the states to remove, or give --all")
-        known = {kept.name: kept for kept in kept_states(kind)}
+        known = {state.name: state for state in _states(kind, database)}
         for name in names:
             if name not in known:
                 raise UsageError(
@@ -133,13 +145,36 @@ def state_commands(kind: str, command: str) -> click.Group:
         code = 0
         for name in names or known:
             try:
-                _remove(known[name])
+                known[name].remove()
             except HubError as error:
                 click.echo(f"dth: {error}", err=True)
                 code = 1
         return code
 
     return group
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptState:
+    """A state, in whatever place: its line in a list, and how it is removed."""
+
+    name: str
+    row: Callable[[], tuple[str, ...]]
+    remove: Callable[[], None]
+
+
+def _states(kind: str, database: str | None) -> list[_KeptState]:
+    if not database:
+        return [
+            _KeptState(kept.name, partial(_row, kept), partial(_remove, kept))
+            for kept in kept_states(kind)
+        ]
+    from dth.platforms.postgres.kept import kept_tasks
+
+    return [
+        _KeptState(task.id, partial(_shared_row, task), partial(_remove_shared, database, task))
+        for task in asyncio.run(kept_tasks(database, kind))
+    ]
 
 
 def _row(kept: Kept) -> tuple[str, ...]:
@@ -166,6 +201,34 @@ def _remove(kept: Kept) -> None:
     with lock_state_directory(kept.path, wait=0):
         unfinished = _status(kept.path) == UNFINISHED
         remove_state_directory(kept.path)
+    _removed(kept, unfinished=unfinished)
+
+
+def _shared_row(task: "KeptTask") -> tuple[str, ...]:
+    kept = Kept(Path(task.id), dict(task.parameters))
+    status = f"in use by {task.holder}" if task.holder else ""
+    status = status or (UNFINISHED if task.unfinished else "finished")
+    return (
+        task.id,
+        kept.side("src"),
+        kept.side("dest"),
+        day(task.used),
+        amount(task.size),
+        status,
+    )
+
+
+def _remove_shared(database: str, task: "KeptTask") -> None:
+    from dth.platforms.postgres.database import drop_task
+
+    if task.holder:
+        raise StateError(f"{task.id} is in use by {task.holder}")
+    asyncio.run(drop_task(database, task.id))
+    _removed(Kept(Path(task.id), dict(task.parameters)), unfinished=task.unfinished)
+
+
+def _removed(kept: Kept, *, unfinished: bool) -> None:
+    """Say that a state is removed, and what it may have left."""
     click.echo(f"removed {kept.name}")
     bucket, endpoint = kept.task.get("destBucket"), kept.task.get("destEndpoint")
     if unfinished and bucket:

@@ -9,7 +9,7 @@ that it has.
 import builtins
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -95,7 +95,7 @@ class Process:
     parameters: Any
     secrets: SecretStore
     folder: Path
-    open_platform: Callable[[], AbstractContextManager[Platform]]
+    open_platform: Callable[[], AbstractAsyncContextManager[Platform]]
     open_findings: Callable[[], AbstractContextManager[Findings]]
     prices: Callable[[], Prices]
     board: Board | None = None

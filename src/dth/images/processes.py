@@ -44,7 +44,7 @@ async def run(process: Process) -> dict[str, Any] | None:
                 return (await probe(parameters, process.name, transport, secrets)).as_dict()
             case "forecast":
                 return await preview(parameters, transport, secrets)
-        with process.open_platform() as platform:
+        async with process.open_platform() as platform:
             match process.kind:
                 case "controller":
                     await _control(platform)

@@ -42,21 +42,23 @@ async def run(process: Process) -> dict[str, Any] | None:
     """Run one process of a task. Returns the result of a job."""
     if process.kind in JOBS:
         return await JOBS[process.kind](process)
-    with process.open_platform() as platform:
-        async with opened(process.parameters, process.secrets, platform.limits) as route:
-            match process.kind:
-                case "finder":
-                    await find(route, platform, process.folder, process.run)
-                case "worker":
-                    await work(process.name, route, platform)
-                case "controller":
-                    await _control(Controller(route, platform, process.name))
-                case "sweeper":
-                    # When everything is settled, remaining uploads belong to objects that failed or
-                    # were taken over.
-                    await Controller(route, platform, process.name).check()
-                case "aborter":
-                    await Controller(route, platform, process.name).abort_all()
+    async with (
+        process.open_platform() as platform,
+        opened(process.parameters, process.secrets, platform.limits) as route,
+    ):
+        match process.kind:
+            case "finder":
+                await find(route, platform, process.folder, process.run)
+            case "worker":
+                await work(process.name, route, platform)
+            case "controller":
+                await _control(Controller(route, platform, process.name))
+            case "sweeper":
+                # When everything is settled, remaining uploads belong to objects that failed or
+                # were taken over.
+                await Controller(route, platform, process.name).check()
+            case "aborter":
+                await Controller(route, platform, process.name).abort_all()
     return None
 
 

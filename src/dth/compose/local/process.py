@@ -11,7 +11,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ from dth.core.errors import HubError, full_disk
 from dth.core.memory import keep_memory
 from dth.core.plugin import Plugin, Process
 from dth.core.plugins import plugin
+from dth.core.ports.platform import Platform
 from dth.core.prices import Prices, read_prices
 from dth.core.secrets import SecretStore
 from dth.objects.store.credentials import FileSecrets
@@ -36,16 +38,30 @@ from dth.platforms.local.result import write_result
 # Created before any fork: all processes of a command, or of a hub, share it.
 BOARD = LocalBoard()
 
+# Opens the ports of the task in a state directory, as the process with this name.
+Opens = Callable[[Path, str], AbstractAsyncContextManager[Platform]]
+
+
+@asynccontextmanager
+async def in_state(state: Path, name: str) -> AsyncIterator[Platform]:
+    """The ports over the state directory itself."""
+    with open_platform(state, name) as platform:
+        yield platform
+
 
 def run(
     arguments: Sequence[str],
     secrets: SecretStore | None = None,
     find: Callable[[str], Plugin] = plugin,
+    opens: Opens = in_state,
+    within: str = "",
 ) -> int:
     """Run one process of a task: KIND STATE_DIR NAME [RUN]. Returns the exit code.
 
     `secrets`: where named secrets are; by default, files in the user's configuration. `find`:
     returns the plugin of a type. A command knows its own plugin, and does not look for others.
+    `opens`: where the ports are. `within`: comes before the names of processes that share a task
+    with those of other machines.
     """
     kind, state, name, *rest = arguments
     keep_memory()
@@ -55,7 +71,8 @@ def run(
     try:
         store = secrets or FileSecrets(secrets_directory())
         with logging_to(journal):
-            uvloop.run(_run(kind, Path(state), name, int(rest[0]) if rest else 0, store, find))
+            number = int(rest[0]) if rest else 0
+            uvloop.run(_run(kind, Path(state), within + name, number, store, find, opens))
     except HubError as error:
         print(error, file=sys.stderr)
         code = 1
@@ -77,6 +94,7 @@ async def _run(
     number: int,
     secrets: SecretStore,
     find: Callable[[str], Plugin],
+    opens: Opens,
 ) -> None:
     if kind == DIGESTER:  # the same for every type of task
         await _read_digest(state, name, number)
@@ -91,7 +109,7 @@ async def _run(
         parameters=chosen.parameters.model_validate(values),
         secrets=secrets,
         folder=state,
-        open_platform=partial(open_platform, state, name),
+        open_platform=partial(opens, state, name),
         open_findings=partial(LocalFindings.open, state),
         prices=partial(_prices, state),
         board=BOARD,

@@ -23,22 +23,23 @@ async def compare(process: Process) -> dict[str, Any]:
     parameters = comparable(process.parameters, process.asked)
     sample = float(process.asked["sample"])
     summary, waiting, written = FolderSummary(), list[Finding](), time.monotonic()
-    with process.open_platform() as platform, process.open_findings() as findings:
-        await platform.limits.set_rates(shared_rates(parameters))
-        async with opened(parameters, process.secrets, platform.limits) as route:
-            comparison = Comparison(route, process.folder, sample=sample, names_same=True)
-            filtered = 0
-            async for decided in comparison:
-                leave_unjudged(decided)
-                found = list(findings_of(decided, route.keys))
-                summary.add(decided, found)
-                waiting += found
-                filtered += decided.counts.filtered
-                if len(waiting) >= AT_ONCE or time.monotonic() - written >= SECONDS:
-                    await findings.add(waiting, summary.total)
-                    waiting, written = [], time.monotonic()
-            await findings.add(waiting, summary.total)
-            await findings.end(summary.folders())
+    async with process.open_platform() as platform:
+        with process.open_findings() as findings:
+            await platform.limits.set_rates(shared_rates(parameters))
+            async with opened(parameters, process.secrets, platform.limits) as route:
+                comparison = Comparison(route, process.folder, sample=sample, names_same=True)
+                filtered = 0
+                async for decided in comparison:
+                    leave_unjudged(decided)
+                    found = list(findings_of(decided, route.keys))
+                    summary.add(decided, found)
+                    waiting += found
+                    filtered += decided.counts.filtered
+                    if len(waiting) >= AT_ONCE or time.monotonic() - written >= SECONDS:
+                        await findings.add(waiting, summary.total)
+                        waiting, written = [], time.monotonic()
+                await findings.add(waiting, summary.total)
+                await findings.end(summary.folders())
     return {
         "notes": comparison.notes,
         "filtered": filtered,

@@ -19,7 +19,7 @@ MACHINE = "machine"  # the partition
 # Seconds after which a machine that has said nothing counts as failed.
 SILENT = 600.0
 FORGET_AFTER = 86_400  # seconds after its last word
-# Failures in a row after which another machine is not likely to do better.
+# MachineFailures in a row after which another machine is not likely to do better.
 MOST_FAILURES = 3
 NO_SIGN = f"no sign of life from machine {{}} for {SILENT / 60:.0f} minutes"
 
@@ -36,7 +36,7 @@ class MachineReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class MachineGroup:
     """An Auto Scaling group with what it has now."""
 
     name: str
@@ -49,7 +49,7 @@ class Group:
 
 
 @dataclass(slots=True)
-class Failures:
+class MachineFailures:
     """The failures of machines, as one look remembers them for the next. By kind: "worker" or
     "finder"."""
 
@@ -90,13 +90,13 @@ class AwsMachines:
 
     # -------------------------------------------------------------------------------- of the others
 
-    async def group(self, name: str) -> Group:
+    async def group(self, name: str) -> MachineGroup:
         answer = await self._aws.call(
             "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name]
         )
         told: dict[str, Any] = answer["AutoScalingGroups"][0]
         going = ("Terminating", "Terminated", "Detach")
-        return Group(
+        return MachineGroup(
             name,
             told["MinSize"],
             told["MaxSize"],
@@ -109,13 +109,13 @@ class AwsMachines:
             frozenset(each["ProcessName"] for each in told.get("SuspendedProcesses", [])),
         )
 
-    async def resize(self, group: Group, **sizes: int) -> None:
+    async def resize(self, group: MachineGroup, **sizes: int) -> None:
         """Set MinSize and DesiredCapacity, as far as they are given."""
         await self._aws.call(
             "autoscaling", "update_auto_scaling_group", AutoScalingGroupName=group.name, **sizes
         )
 
-    async def why_short(self, group: Group) -> str:
+    async def why_short(self, group: MachineGroup) -> str:
         """Why the last machine that the group wanted was refused; "" if it was not."""
         answer = await self._aws.call(
             "autoscaling",
@@ -132,7 +132,9 @@ class AwsMachines:
             "",
         )
 
-    async def find_failed(self, groups: dict[str, Group], failures: Failures) -> list[str]:
+    async def find_failed(
+        self, groups: dict[str, MachineGroup], failures: MachineFailures
+    ) -> list[str]:
         """End the machines that do not come up, or have fallen silent: their groups replace them.
         `groups`: by kind. Returns why each failed; each is found once."""
         now = time.time()

@@ -12,10 +12,11 @@ from typing import Any
 
 from dth.core.config import state_directory
 from dth.core.errors import FULL, MAKE_ROOM, StateError, UsageError
+from dth.core.ports.platform import SupervisedPlatform
 from dth.core.ports.runs import Counts, RunKind
 from dth.platforms.local.filesystem import is_locked, lock_state_directory, remove_state_directory
 from dth.platforms.local.nursery import Nursery
-from dth.platforms.local.platform import LocalPlatform, open_platform
+from dth.platforms.local.platform import open_platform
 from dth.platforms.local.supervisor import Supervisor, one_by_one
 
 TASK_FILE = "task.json"
@@ -28,11 +29,11 @@ ELSEWHERE = "choose another directory with --state or DTH_STATE_DIR"
 @dataclass(slots=True)
 class Foreground:
     """A task that is about to run. `resumed`: it continues a run of an earlier command.
-    `unsettled`: earlier interrupted runs whose last objects settle now. `keep`: whether the state
-    is kept when this command ends."""
+    `unsettled`: earlier interrupted runs whose last objects settle now. `state`: a directory for
+    its processes. `keep`: whether the state is kept when this command ends."""
 
     supervisor: Supervisor
-    platform: LocalPlatform
+    platform: SupervisedPlatform
     run: int
     resumed: bool
     unsettled: list[int]
@@ -62,40 +63,37 @@ async def open_foreground(
     with lock_state_directory(state, hint=ELSEWHERE) as lock, _announced(state):
         keep = asked_for or (state / "task.db").exists()
         try:
-            _claim_state(state, task, identity)
+            _check_identity(state, identity)
+            write_task(state, task)
             with open_platform(state, "supervisor") as platform:
-                await platform.records.resume()
-                await platform.prune(KEPT_RUNS)
-                await platform.limits.set_rates(rates)
-                run, resumed = await platform.records.begin_run(RunKind.SYNC)
-                runs = await platform.records.list_runs(KEPT_RUNS)
-                unsettled = [
-                    each.id for each in runs if each.id != run.id and not each.counts.balanced
-                ]
                 supervisor = Supervisor(state, platform, lock, nursery, one_by_one(max_workers))
-                supervisor.follow(run.id)
-                foreground = Foreground(
-                    supervisor,
-                    platform,
-                    run.id,
-                    resumed,
-                    unsettled,
-                    state,
-                    time.monotonic(),
-                    time.time(),
-                )
+                foreground = await begin(supervisor, rates)
                 keep = True
                 try:
                     yield foreground
                 finally:
-                    keep = foreground.keep and (asked_for or await _has_begun(platform))
+                    keep = foreground.keep and (asked_for or await has_begun(platform))
         finally:
             # Before the lock is released, so that nobody can use it.
             if not keep:
                 remove_state_directory(state)
 
 
-async def _has_begun(platform: LocalPlatform) -> bool:
+async def begin(supervisor: Supervisor, rates: Mapping[str, float]) -> Foreground:
+    """Begin the run of a task, or resume the interrupted one."""
+    platform = supervisor.platform
+    await platform.records.resume()
+    await platform.prune(KEPT_RUNS)
+    await platform.limits.set_rates(rates)
+    run, resumed = await platform.records.begin_run(RunKind.SYNC)
+    runs = await platform.records.list_runs(KEPT_RUNS)
+    unsettled = [each.id for each in runs if each.id != run.id and not each.counts.balanced]
+    supervisor.follow(run.id)
+    times = (time.monotonic(), time.time())
+    return Foreground(supervisor, platform, run.id, resumed, unsettled, supervisor.state, *times)
+
+
+async def has_begun(platform: SupervisedPlatform) -> bool:
     """Whether any run has found something."""
     return any(run.counts != Counts() for run in await platform.records.list_runs(KEPT_RUNS))
 
@@ -137,28 +135,34 @@ def _running_directory() -> Path:
     return state_directory() / ".running"
 
 
-def _claim_state(state: Path, task: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+def _check_identity(state: Path, identity: Mapping[str, Any]) -> None:
     path = state / TASK_FILE
     try:
-        if path.exists():
-            before = json.loads(path.read_text("utf-8"))
-            other = [
-                name for name in identity if before.get(name, identity[name]) != identity[name]
-            ]
-            if other:
-                raise UsageError(
-                    f"the state directory {state} belongs to another task ({other[0]} was "
-                    f"{before[other[0]]!r}); give another --state"
-                )
-        partial = state / f"{TASK_FILE}.new"
-        partial.write_text(json.dumps(task, indent=1), "utf-8")
-        partial.replace(path)
+        before = json.loads(path.read_text("utf-8")) if path.exists() else {}
     except OSError as error:
-        hint = MAKE_ROOM if error.errno in FULL else ELSEWHERE
-        raise StateError(
-            f"The state directory {state} cannot be used: {error.strerror}; {hint}"
-        ) from None
+        raise _unusable(state, error) from None
     except ValueError as error:
         raise StateError(
             f"The state directory {state} cannot be used: {TASK_FILE}: {error}"
         ) from None
+    other = [name for name in identity if before.get(name, identity[name]) != identity[name]]
+    if other:
+        raise UsageError(
+            f"the state directory {state} belongs to another task ({other[0]} was "
+            f"{before[other[0]]!r}); give another --state"
+        )
+
+
+def write_task(state: Path, task: Mapping[str, Any]) -> None:
+    """Leave the task's parameters where its processes read them."""
+    partial = state / f"{TASK_FILE}.new"
+    try:
+        partial.write_text(json.dumps(task, indent=1), "utf-8")
+        partial.replace(state / TASK_FILE)
+    except OSError as error:
+        raise _unusable(state, error) from None
+
+
+def _unusable(state: Path, error: OSError) -> StateError:
+    hint = MAKE_ROOM if error.errno in FULL else ELSEWHERE
+    return StateError(f"The state directory {state} cannot be used: {error.strerror}; {hint}")

@@ -5,11 +5,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Self
 
-from dth.core.ports.gauges import Gauge
-from dth.core.ports.platform import Platform
-from dth.core.ports.queue import Depth
-from dth.core.ports.runs import Run
-from dth.core.ports.uploads import GiantUpload
+from dth.core.ports.platform import Look, SupervisedPlatform
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.gauges import LocalGauges, read_gauges
 from dth.platforms.local.images import LocalImages
@@ -22,20 +18,8 @@ DATABASE_FILE = "task.db"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """The state of a task at one moment."""
-
-    gauges: list[Gauge]
-    uploads: list[GiantUpload]  # the live ones
-    runs: list[Run]  # the newest ones
-    depth: Depth
-    paused: str
-
-
-@dataclass(frozen=True, slots=True)
-class LocalPlatform(Platform):
-    """The ports, and what the supervisor needs in addition (`look`, `release_owner`, `set_back`,
-    `prune`)."""
+class LocalPlatform(SupervisedPlatform):
+    """The ports over the database of the task."""
 
     queue: LocalQueue
     records: LocalRecords
@@ -44,24 +28,17 @@ class LocalPlatform(Platform):
     database: TaskDatabase
 
     async def look(self, runs: int = 20) -> Look:
-        """The state of the task, with its newest `runs` runs."""
         return await self.database.read(_look, runs)
 
     async def release_owner(self, owner: str | None) -> None:
-        """Release at once what the dead process `owner` had taken: messages, and uploads to
-        complete. None: all processes have died."""
         await self.queue.release_owner(owner)
         await self.uploads.release_owner(owner)
 
     async def set_back(self) -> None:
-        """Correct times that were written while the clock was ahead, so that nothing waits for
-        them."""
         await self.queue.wake()
         await self.uploads.set_back()
 
     async def prune(self, keep_runs: int) -> None:
-        """Delete all ended runs except the newest `keep_runs`. Records stay, and for each image its
-        newest record and the one of its last copy."""
         if await self.records.prune(keep_runs):
             await self.images.prune()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dth.core.errors import StateError
 from dth.core.ports.gauges import Gauge
+from dth.core.ports.platform import SupervisedPlatform
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
 from dth.core.retry import RetryPolicy
@@ -21,7 +22,6 @@ from dth.hub.reading import Reading
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.journal import last_words
 from dth.platforms.local.nursery import Child, Nursery
-from dth.platforms.local.platform import LocalPlatform
 
 # Seconds between looks. Frequent at first, so that a small task ends at once.
 FIRST_TICK, LAST_TICK = 0.02, 0.25
@@ -32,6 +32,8 @@ RESTARTS = RetryPolicy(first=0.2, last=5.0)
 DRAIN = 30.0
 # Looks (five minutes) without a report from a worker before it is killed.
 SILENT = 1200
+# Seconds after its last report in which a worker of another machine is counted.
+LATELY = 10.0
 # Seconds between checks of whether the controller is needed.
 CONTROLLER_CHECK = 2.0
 # Seconds between checks for times too far in the future.
@@ -123,16 +125,18 @@ class _Role:
 
 @dataclass(slots=True)
 class Supervisor:
-    """The processes of one task. All of them inherit `lock`, so the state is free only when the
-    last one has ended."""
+    """The processes of one task on this machine. All of them inherit `lock`, so the state is free
+    only when the last one has ended."""
 
     state: Path
-    platform: LocalPlatform
+    platform: SupervisedPlatform
     lock: StateLock
     nursery: Nursery
     scale: Scale
     # Messages in the queue count as work even if no ledger knows them (events).
     to_the_last_message: bool = False
+    # What the platform has before the names of this machine's processes, if others work as well.
+    within: str = ""
     _run_id: int = 0
     _wanted: int = 1
     _children: dict[str, _Role] = field(default_factory=dict)
@@ -215,7 +219,7 @@ class Supervisor:
             depth=found.depth,
             gauges=found.gauges,
             parts=sum(upload.done_bytes for upload in found.uploads),
-            workers=len(self._workers()),
+            workers=len(self._workers()) + self._workers_elsewhere(found.gauges),
             wanted=self._wanted,
             finding=finder is not None and not finder.done,
             failed=self._failed(run),
@@ -243,7 +247,7 @@ class Supervisor:
                 await asyncio.gather(*late)
         for child in self._children.values():
             if child.process:
-                await self.platform.release_owner(child.name)
+                await self.platform.release_owner(self.within + child.name)
                 child.process = None
 
     def last_words(self, name: str) -> str:
@@ -296,6 +300,17 @@ class Supervisor:
         """The workers that are not about to leave, oldest first."""
         return [child for child in self._children.values() if child.is_worker and not child.leaving]
 
+    def _workers_elsewhere(self, gauges: list[Gauge]) -> int:
+        """How many workers of other machines have reported lately."""
+        if not self.within:
+            return 0
+        since = time.time() - LATELY
+        return sum(
+            gauge.kind == "worker" and gauge.at > since
+            for gauge in gauges
+            if not gauge.process.startswith(self.within)
+        )
+
     def _adjust(self, depth: Depth) -> None:
         """Adjust the number of workers to the number wanted: add new ones, or let the newest
         leave."""
@@ -341,7 +356,7 @@ class Supervisor:
         for child in self._children.values():
             if not child.is_worker or not child.process or child.process.returncode is not None:
                 continue
-            at = reported.get(child.name, 0.0)
+            at = reported.get(self.within + child.name, 0.0)
             child.unheard = child.unheard + 1 if at == child.reported else 0
             child.reported = at
             if child.unheard >= SILENT:
@@ -374,7 +389,7 @@ class Supervisor:
                 if time.monotonic() >= child.start_at:
                     await self._start(child)
                 continue
-            await self.platform.release_owner(child.name)
+            await self.platform.release_owner(self.within + child.name)
             child.process = None
             if child.leaving:
                 del self._children[child.name]

@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 
 from dth.core.errors import StateError
 from dth.platforms.postgres import schema
+from dth.platforms.postgres.address import advice, said, shown
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,7 +39,11 @@ CREATING = 0x647468
 NOW = "extract(epoch FROM statement_timestamp())::float8"
 
 
-class Again(Exception):
+# That this process's command still runs the task.
+HOLDS = "SELECT FROM dth.task WHERE number = {n} AND holder = %s FOR SHARE"
+
+
+class TransactionRetry(Exception):
     """Others changed the same rows: the transaction has to begin again."""
 
 
@@ -48,6 +53,7 @@ class Work:
 
     cursor: AsyncCursor[Row]
     number: int
+    holder: str = ""
 
     async def rows(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
         """Run a statement. `{n}` in it stands for the number of the task. Returns its rows."""
@@ -59,11 +65,17 @@ class Work:
         await self._execute(statement, values)
         return self.cursor.rowcount
 
+    async def check_holder(self) -> None:
+        """Raises StateError if another command has taken the task over: this one was silent for so
+        long that it seemed dead. What both would count, both ledgers would have."""
+        if self.holder and not await self.rows(HOLDS, (self.holder,)):
+            raise StateError("another command has taken over this transfer; let that one finish")
+
     async def _execute(self, statement: str, values: Sequence[Any] | dict[str, Any]) -> None:
         await self.cursor.execute(statement.replace("{n}", str(self.number)), values)
 
 
-class Database:
+class PostgresDatabase:
     """A task's tables, as one process uses them."""
 
     def __init__(self, address: str, number: int, process: str) -> None:
@@ -71,18 +83,35 @@ class Database:
         self.address = address
         self.number = number
         self.process = process
+        # The machine for which this process writes; "": nobody has to hold the task.
+        self.holder = ""
         self._idle: list[AsyncConnection[Row]] = []
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._closed = False
         self._ahead = 0.0
         self._compared = float("-inf")
+        # When the database was first missed; 0: it answers. Monotonic.
+        self._away_since = 0.0
 
-    async def rows(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
+    async def rows(
+        self,
+        statement: str,
+        values: Sequence[Any] | dict[str, Any] = (),
+        *,
+        taken: str = "",
+    ) -> list[Row]:
         """Run one statement as a transaction. If the connection is lost it is run again: it must
-        not matter."""
+        not matter that it may have taken effect already. If it matters, `taken` is a query for what
+        it would have returned, with the same values; its rows, if any, are the result."""
+        tries = 0
 
         async def run(connection: AsyncConnection[Row]) -> list[Row]:
-            return await Work(connection.cursor(binary=True), self.number).rows(statement, values)
+            nonlocal tries
+            tries += 1
+            work = Work(connection.cursor(binary=True), self.number)
+            if tries > 1 and taken and (found := await work.rows(taken, values)):
+                return found
+            return await work.rows(statement, values)
 
         return await self._retried(run)
 
@@ -107,14 +136,14 @@ class Database:
             try:
                 async with connection.transaction():
                     result = await work(
-                        Work(connection.cursor(binary=True), self.number), *args, **kwargs
+                        Work(connection.cursor(binary=True), self.number, self.holder),
+                        *args,
+                        **kwargs,
                     )
                     committing = True
             except psycopg.OperationalError as error:
                 if committing and _is_lost(error):
-                    raise StateError(
-                        f"the database was lost during a commit: {_line(error)}"
-                    ) from error
+                    raise self._unusable("was lost during a commit", error) from error
                 raise
             return result
 
@@ -139,19 +168,34 @@ class Database:
         self._idle.clear()
 
     async def _retried(self, run: Callable[[AsyncConnection[Row]], Awaitable[T]]) -> T:
-        deadline, tries = time.monotonic() + PATIENCE, 0
+        tries = 0
         while True:
             try:
                 async with self._connection() as connection:
-                    return await run(connection)
-            except (Again, errors.DeadlockDetected, errors.SerializationFailure):
+                    result = await run(connection)
+                self._away_since = 0.0
+                return result
+            except (TransactionRetry, errors.DeadlockDetected, errors.SerializationFailure):
                 tries += 1
                 if tries == TRIES:
                     raise
+            except errors.UndefinedTable as error:
+                raise StateError("the task was deleted from the database") from error
             except psycopg.OperationalError as error:
-                if not _is_lost(error) or time.monotonic() > deadline:
-                    raise StateError(f"the database: {_line(error)}") from error
+                if not _is_lost(error):
+                    raise self._unusable("cannot be used", error) from error
+                # What comes after the patience is at an end does not wait again.
+                self._away_since = self._away_since or time.monotonic()
+                if time.monotonic() > self._away_since + PATIENCE:
+                    raise self._unusable("cannot be used", error) from error
                 await asyncio.sleep(0.2)
+
+    def _unusable(self, what: str, error: psycopg.Error) -> StateError:
+        text = said(error, self.address)
+        return StateError(
+            f"the database {shown(self.address)} {what}: {text}; {advice(text)}. Nothing is lost: "
+            "run the same command again to resume"
+        )
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Row]]:
@@ -182,19 +226,18 @@ def _is_lost(error: psycopg.OperationalError) -> bool:
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 @asynccontextmanager
-async def open_database(address: str, task: str, process: str) -> AsyncIterator[Database]:
-    """The tables of the task, made where they are missing. Raises StateError if the database cannot
-    be used."""
+async def open_database(address: str, task: str, process: str) -> AsyncIterator[PostgresDatabase]:
+    """The tables of the task, made where they are missing; without a task, only those that all
+    tasks share. Raises StateError if the database cannot be used."""
     try:
         number = await _find_or_make(address, task)
     except psycopg.Error as error:
-        raise StateError(f"the database cannot be used: {_line(error)}") from error
-    database = Database(address, number, process)
+        text = said(error, address)
+        raise StateError(
+            f"the database {shown(address)} cannot be used: {text}; {advice(text)}"
+        ) from error
+    database = PostgresDatabase(address, number, process)
     try:
         yield database
     finally:
@@ -206,11 +249,14 @@ async def _find_or_make(address: str, task: str) -> int:
     try:
         if connection.info.server_version < OLDEST:
             version = connection.info.server_version // 10000
-            raise StateError(f"PostgreSQL {version} is too old; 15 is needed at least")
+            raise StateError(
+                f"the database {shown(address)} is PostgreSQL {version}; 15 or newer is needed"
+            )
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise StateError(
-                f"the database's encoding is {encoding}; create one with ENCODING 'UTF8'"
+                f"the encoding of the database {shown(address)} is {encoding}; create one with "
+                "ENCODING 'UTF8'"
             )
         return await _number_of(connection, task)
     finally:
@@ -218,24 +264,34 @@ async def _find_or_make(address: str, task: str) -> int:
 
 
 async def _number_of(connection: AsyncConnection[Row], task: str) -> int:
-    find = "SELECT number FROM dth.task WHERE id = %s"
     with suppress(errors.UndefinedTable, errors.InvalidSchemaName):
         await _check_version(connection)
-        if found := await (await connection.execute(find, (task,))).fetchone():
-            return int(found[0])
+        if not task:
+            return 0
+        if number := await _number_found(connection, task):
+            return number
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (CREATING,))
         [exists] = await _one(connection, "SELECT to_regclass('dth.version') IS NOT NULL")
         if not exists:
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS dth; {schema.TABLES}")
         await _check_version(connection)
-        if found := await (await connection.execute(find, (task,))).fetchone():
-            return int(found[0])
+        if not task:
+            return 0
+        if number := await _number_found(connection, task):
+            return number
         [number] = await _one(
             connection, "INSERT INTO dth.task (id) VALUES (%s) RETURNING number", task
         )
         await connection.execute(schema.PARTITIONS.replace("{n}", str(number)))
     return int(number)
+
+
+async def _number_found(connection: AsyncConnection[Row], task: str) -> int:
+    """The number of the task; 0 if there is none."""
+    find = "SELECT number FROM dth.task WHERE id = %s"
+    found = await (await connection.execute(find, (task,))).fetchone()
+    return int(found[0]) if found else 0
 
 
 async def _check_version(connection: AsyncConnection[Row]) -> None:
@@ -254,8 +310,9 @@ async def _one(connection: AsyncConnection[Row], statement: str, *values: Any) -
     return row
 
 
-async def drop_task(address: str, task: str) -> None:
-    """Delete all that the database has about the task: its partitions are dropped.
+async def drop_task(address: str, task: str, holder: str = "") -> None:
+    """Delete all that the database has about the task: its partitions are dropped. `holder`: only
+    if this machine holds the task.
 
     That locks their parents, which transactions of other tasks use for a moment and a backup uses
     for long. So that nobody waits in line behind this, it gives up soon and tries again. Raises
@@ -267,7 +324,7 @@ async def drop_task(address: str, task: str) -> None:
         while True:
             try:
                 async with connection.transaction():
-                    return await _drop(connection, task)
+                    return await _drop(connection, task, holder)
             except errors.LockNotAvailable as error:
                 if time.monotonic() > deadline:
                     raise StateError(
@@ -278,9 +335,14 @@ async def drop_task(address: str, task: str) -> None:
         await connection.close()
 
 
-async def _drop(connection: AsyncConnection[Row], task: str) -> None:
+DELETE_TASK = """
+    DELETE FROM dth.task WHERE id = %s AND %s IN ('', coalesce(holder, '')) RETURNING number
+"""
+
+
+async def _drop(connection: AsyncConnection[Row], task: str, holder: str) -> None:
     await connection.execute("SET LOCAL lock_timeout = '500ms'")
-    gone = await connection.execute("DELETE FROM dth.task WHERE id = %s RETURNING number", (task,))
+    gone = await connection.execute(DELETE_TASK, (task, holder))
     if found := await gone.fetchone():
         names = ", ".join(f"dth.{table}_{found[0]}" for table in schema.PARTITIONED)
         await connection.execute(f"DROP TABLE {names}")

@@ -3,7 +3,7 @@
 from dataclasses import asdict, fields
 
 from dth.core.ports.gauges import Gauge
-from dth.platforms.postgres.database import Database
+from dth.platforms.postgres.database import PostgresDatabase, Work
 from dth.platforms.postgres.encoding import to_line
 
 # Seconds: a process that has not reported for a day does not come back.
@@ -13,7 +13,7 @@ FORGET_AFTER = 86_400.0
 class PostgresGauges:
     """`ports.Gauges` over PostgreSQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def report(self, gauge: Gauge) -> None:
@@ -21,7 +21,11 @@ class PostgresGauges:
         await self._database.change(FORGET, (gauge.at - FORGET_AFTER,))
 
     async def all(self) -> list[Gauge]:
-        return [Gauge(*row) for row in await self._database.rows(READ)]
+        return await read_gauges(self._database)
+
+
+async def read_gauges(work: Work | PostgresDatabase) -> list[Gauge]:
+    return [Gauge(*row) for row in await work.rows(READ)]
 
 
 NAMES = [field.name for field in fields(Gauge)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.status import Status
-from dth.platforms.postgres.database import NOW, Database, Work
+from dth.platforms.postgres.database import NOW, PostgresDatabase, Work
 from dth.platforms.postgres.encoding import from_bytes, to_bytes, to_line
 
 NAMES = [field.name for field in fields(ImageRecord)]
@@ -15,7 +15,7 @@ NAMES = [field.name for field in fields(ImageRecord)]
 class PostgresImages:
     """`ports.Images` over PostgreSQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def write(self, images: Sequence[ImageRecord]) -> None:

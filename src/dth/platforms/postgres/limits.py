@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from dth.core.ports.limits import Lease
-from dth.platforms.postgres.database import Database, Work
+from dth.platforms.postgres.database import PostgresDatabase, Work
 
 # A full bucket holds a quarter of a second's worth of tokens, as on one machine.
 CAPACITY = 0.25
@@ -13,7 +13,7 @@ CAPACITY = 0.25
 class PostgresLimits:
     """`ports.Limits` over PostgreSQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def set_rates(self, rates: Mapping[str, float]) -> None:

@@ -9,12 +9,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 
 from dth.core.ports.queue import Delivery, Depth, Outgoing
-from dth.platforms.postgres.database import Database, Work, connect
+from dth.platforms.postgres.database import PostgresDatabase, Work, connect
 
 # Seconds. Longer delays are shortened to this.
 LONGEST_DELAY = 120.0
@@ -25,7 +25,7 @@ POLL = 1.0
 class PostgresQueue:
     """`ports.Queue` over PostgreSQL."""
 
-    def __init__(self, database: Database, max_receives: int = 5) -> None:
+    def __init__(self, database: PostgresDatabase, max_receives: int = 5) -> None:
         self._database = database
         self._max_receives = max_receives
         self._waiting: set[asyncio.Event] = set()
@@ -101,7 +101,9 @@ class PostgresQueue:
             "most": self._max_receives,
         }
         while True:
-            taken = await self._database.rows(CLAIM, values)
+            # Made here: it says what was taken if the answer is lost.
+            receipt = {"receipt": uuid4()}
+            taken = await self._database.rows(CLAIM, values | receipt, taken=TAKEN)
             alive = sorted(row for row in taken if not row[1])
             if alive or not taken:
                 return [_delivery(*row[2:]) for row in alive]
@@ -191,9 +193,13 @@ CLAIM = """
     UPDATE dth.message_{n} AS message SET
         dead = receives >= %(most)s::int, receives = receives + (receives < %(most)s::int)::int,
         visible_at = statement_timestamp() + make_interval(secs => %(lease)s::float8),
-        receipt = gen_random_uuid(), owner = %(owner)s
+        receipt = %(receipt)s::uuid, owner = %(owner)s
     FROM due WHERE message.id = due.id
     RETURNING seq, dead, message.id, body, receives, receipt
+"""
+TAKEN = """
+    SELECT seq, dead, id, body, receives, receipt FROM dth.message_{n}
+    WHERE receipt = %(receipt)s::uuid AND NOT dead
 """
 
 EXTEND = """

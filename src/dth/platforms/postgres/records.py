@@ -9,7 +9,7 @@ from dth.core.ports.records import Enqueued, FailureGroup, Outcome, Page, Record
 from dth.core.ports.runs import Cursor, Run, RunKind, RunState
 from dth.core.ports.status import Status, Verified
 from dth.platforms.postgres import runs
-from dth.platforms.postgres.database import NOW, Again, Database, Work
+from dth.platforms.postgres.database import NOW, PostgresDatabase, TransactionRetry, Work
 from dth.platforms.postgres.encoding import from_bytes, to_bytes, to_line
 from dth.platforms.postgres.queue import enqueue
 from dth.platforms.postgres.runs import Shares
@@ -39,7 +39,7 @@ class PostgresRecords:
 
     overlapping = True
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
@@ -52,9 +52,8 @@ class PostgresRecords:
         return await runs.newest_runs(self._database, limit)
 
     async def set_run(self, run: int, state: RunState, error: str = "") -> None:
-        await self._database.change(
-            runs.SET_RUN, (state.value, to_line(error), state.value in runs.ENDED, run)
-        )
+        values = (state.value, to_line(error), state.value in runs.ENDED, run)
+        await self._database.change(runs.SET_RUN, (*values, self._database.holder))
 
     async def add_note(self, run: int, note: str) -> None:
         await self._database.change(runs.ADD_NOTE, (to_line(note), run))
@@ -171,6 +170,7 @@ PRUNE = """
 
 async def _commit(work: Work, process: str, run: int, page: Page, since: float) -> None:
     """`since`: `page.listed_since` by the database's clock."""
+    await work.check_holder()
     shares = Shares()
     counts = shares.counts(run)
     for name in COUNTS:
@@ -217,7 +217,7 @@ async def _enqueue_records(
     taken_over = {key for key, inserted in fresh.items() if not inserted}
     removed = [row for row in ended if row[1] in taken_over]
     if len(removed) < len(taken_over):
-        raise Again  # a record came and ended between the two statements
+        raise TransactionRetry  # a record came and ended between the two statements
     shares.digest(removed, times=-1)
     counts = shares.counts(run)
     counts.enqueued += len(fresh)
@@ -262,7 +262,7 @@ async def _remember(work: Work, shares: Shares, records: Sequence[Record]) -> No
     replaced = {row[1] for row in written if not row[-1]}
     removed = [row for row in ended if row[1] in replaced]
     if len(removed) < len(replaced):
-        raise Again
+        raise TransactionRetry
     shares.digest(removed, times=-1)
     shares.digest(row[:-1] for row in written)
 

@@ -12,7 +12,7 @@ from typing import Any
 from dth.core.digest import MODULUS, Digest
 from dth.core.errors import UsageError
 from dth.core.ports.runs import Counts, Cursor, Run, RunKind, RunState
-from dth.platforms.postgres.database import NOW, Database, Work
+from dth.platforms.postgres.database import NOW, PostgresDatabase, Work
 from dth.platforms.postgres.encoding import from_bytes
 from dth.platforms.postgres.schema import COUNTS
 
@@ -38,19 +38,19 @@ BEGIN_RUN = (
 )
 
 
-async def one_run(work: Work | Database, number: int) -> Run:
+async def one_run(work: Work | PostgresDatabase, number: int) -> Run:
     found = await _read_runs(work, f"{READ_RUNS} AND id = %s::bigint", (number,))
     if not found:
         raise UsageError(f"There is no run {number}")
     return found[0]
 
 
-async def newest_runs(work: Work | Database, limit: int) -> list[Run]:
+async def newest_runs(work: Work | PostgresDatabase, limit: int) -> list[Run]:
     """Newest first."""
     return await _read_runs(work, f"{READ_RUNS} ORDER BY id DESC LIMIT %s::bigint", (limit,))
 
 
-async def _read_runs(work: Work | Database, query: str, values: Sequence[Any]) -> list[Run]:
+async def _read_runs(work: Work | PostgresDatabase, query: str, values: Sequence[Any]) -> list[Run]:
     return [
         Run(
             number,
@@ -78,9 +78,11 @@ READ_RUNS = f"""
     WHERE task = {{n}}
 """
 
+# A command that has lost the task changes nothing.
 SET_RUN = f"""
     UPDATE dth.run SET state = %s, error = %s, ended = CASE WHEN %s THEN {NOW} ELSE 0 END
     WHERE task = {{n}} AND id = %s::bigint
+        AND %s IN ('', (SELECT coalesce(holder, '') FROM dth.task WHERE number = {{n}}))
 """
 ADD_NOTE = """
     INSERT INTO dth.note (run, note) SELECT id, %s FROM dth.run WHERE task = {n} AND id = %s::bigint
@@ -91,7 +93,7 @@ RESUME = "UPDATE dth.task SET paused = NULL WHERE number = {n}"
 PAUSED = "SELECT coalesce(paused, '') FROM dth.task WHERE number = {n}"
 
 
-async def read_cursors(database: Database, run: int) -> list[Cursor]:
+async def read_cursors(database: PostgresDatabase, run: int) -> list[Cursor]:
     return [
         Cursor(name, scope, from_bytes(after), from_bytes(upto), from_bytes(position), finished)
         for name, scope, after, upto, position, finished in await database.rows(
@@ -105,7 +107,7 @@ READ_CURSORS = """
 """
 
 
-async def read_digest(database: Database, run: int) -> Digest:
+async def read_digest(database: PostgresDatabase, run: int) -> Digest:
     """The digest of a run. Pruned runs have none."""
     [(there, total, done, failed, cancelled, confirmed)] = await database.rows(
         READ_DIGEST, (run, run)

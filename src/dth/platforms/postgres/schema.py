@@ -29,8 +29,18 @@ TABLES = f"""
     CREATE TABLE dth.task (
         number integer PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
         id text NOT NULL UNIQUE,
+        type text NOT NULL DEFAULT '', -- of the plugin; '': nobody has run it yet
+        parameters text NOT NULL DEFAULT '{{}}', -- in JSON
+        holder text, -- the machine whose command runs the task
         paused text -- why; null: it is not paused
     );
+
+    -- The machines that work now, by their heartbeats. One that is silent for long is dead.
+    CREATE TABLE dth.machine (
+        name text PRIMARY KEY,
+        since double precision NOT NULL, -- heartbeats have come without a gap since then
+        seen double precision NOT NULL
+    ) WITH ({BUSY});
 
     CREATE SEQUENCE dth.message_seq CACHE 100;
     CREATE TABLE dth.message (

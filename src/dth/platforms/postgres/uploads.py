@@ -9,7 +9,7 @@ from typing import Any
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.status import Verified
 from dth.core.ports.uploads import GiantUpload, Part, UploadState
-from dth.platforms.postgres.database import NOW, Database, Work
+from dth.platforms.postgres.database import NOW, PostgresDatabase, Work
 from dth.platforms.postgres.encoding import from_bytes, to_bytes
 from dth.platforms.postgres.queue import enqueue
 
@@ -20,7 +20,7 @@ THIS = "task = {n} AND key = %s AND upload_id = %s"
 class PostgresUploads:
     """`ports.Uploads` over PostgreSQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def intend(self, upload: GiantUpload) -> bool:
@@ -36,7 +36,7 @@ class PostgresUploads:
             source_part=upload.source_part,
         )
         values = asdict(intent) | {"key": to_bytes(upload.key), "state": intent.state.value}
-        return await self._database.change(INTEND, values) == 1
+        return bool(await self._database.rows(INTEND, values, taken=INTENDED))
 
     async def start(
         self, key: str, upload_id: str, parts: Sequence[Part], messages: Sequence[Outgoing]
@@ -44,7 +44,7 @@ class PostgresUploads:
         return await self._database.write(_start, key, upload_id, parts, messages)
 
     async def get(self, key: str) -> GiantUpload | None:
-        return next(iter(await _uploads(self._database, "key = %s", to_bytes(key))), None)
+        return next(iter(await read_uploads(self._database, "key = %s", to_bytes(key))), None)
 
     async def parts(self, key: str) -> list[Part]:
         found = [
@@ -57,7 +57,8 @@ class PostgresUploads:
         return await self._database.write(_part_done, key, upload_id, part)
 
     async def claim(self, key: str, upload_id: str, owner: str, lease: float) -> bool:
-        return await self._database.change(CLAIM, (owner, lease, to_bytes(key), upload_id)) == 1
+        values = {"owner": owner, "lease": lease, "key": to_bytes(key), "upload_id": upload_id}
+        return bool(await self._database.rows(CLAIM, values, taken=CLAIMED))
 
     async def unclaim(self, key: str, upload_id: str, owner: str) -> None:
         await self._database.change(UNCLAIM, (to_bytes(key), upload_id, owner))
@@ -70,7 +71,7 @@ class PostgresUploads:
         return await self._database.write(_end, key, upload_id, state)
 
     async def live(self) -> list[GiantUpload]:
-        return await _uploads(self._database, LIVE)
+        return await read_uploads(self._database, LIVE)
 
     async def resend(self, key: str, messages: Sequence[Outgoing]) -> None:
         await self._database.write(enqueue, messages)
@@ -85,6 +86,12 @@ INTEND = f"""
     INSERT INTO dth.upload AS upload (task, {", ".join(UPLOAD)}) VALUES ({{n}}, {", ".join(_INTENT)})
     ON CONFLICT (task, key) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in UPLOAD)}
     WHERE NOT upload.{LIVE}
+    RETURNING 1
+"""
+# Of two that take this for theirs, one will start the upload.
+INTENDED = """
+    SELECT 1 FROM dth.upload
+    WHERE task = {n} AND key = %(key)s AND run = %(run)s AND state = 'INTENT' AND upload_id = ''
 """
 
 
@@ -116,7 +123,10 @@ READ_PARTS = (
 )
 
 
-async def _uploads(work: Work | Database, which: str, *values: Any) -> list[GiantUpload]:
+async def read_uploads(
+    work: Work | PostgresDatabase, which: str, *values: Any
+) -> list[GiantUpload]:
+    """The uploads that match a condition, by key."""
     query = (
         f"SELECT {', '.join(UPLOAD)} FROM dth.upload WHERE task = {{n}} AND {which} ORDER BY key"
     )
@@ -140,7 +150,7 @@ async def _part_done(work: Work, key: str, upload_id: str, done: Part) -> GiantU
         await work.change(COUNT_PART, this)
     else:
         await work.change(CHANGE_PART, values)
-    [upload] = await _uploads(work, "key = %s AND upload_id = %s", *this)
+    [upload] = await read_uploads(work, "key = %s AND upload_id = %s", *this)
     return upload
 
 
@@ -150,8 +160,16 @@ CHANGE_PART = f"""
 """
 COUNT_PART = f"UPDATE dth.upload SET parts_done = parts_done + 1, modified = {NOW} WHERE {THIS}"
 CLAIM = f"""
-    UPDATE dth.upload SET state = 'COMPLETING', owner = %s, lease_until = {NOW} + %s::float8
-    WHERE {THIS} AND (state = 'UPLOADING' OR state = 'COMPLETING' AND lease_until <= {NOW})
+    UPDATE dth.upload SET state = 'COMPLETING', owner = %(owner)s,
+        lease_until = {NOW} + %(lease)s::float8
+    WHERE task = {{n}} AND key = %(key)s AND upload_id = %(upload_id)s
+        AND (state = 'UPLOADING' OR state = 'COMPLETING' AND lease_until <= {NOW})
+    RETURNING 1
+"""
+CLAIMED = """
+    SELECT 1 FROM dth.upload
+    WHERE task = {n} AND key = %(key)s AND upload_id = %(upload_id)s AND state = 'COMPLETING'
+        AND owner = %(owner)s
 """
 UNCLAIM = f"""
     UPDATE dth.upload SET state = 'UPLOADING', owner = '', lease_until = 0

@@ -30,7 +30,7 @@ async def run(process: Process) -> dict[str, Any] | None:
             return {"lines": len(process.parameters.lines)}
         case "probe":
             return {"state": "OK", "found": f"{process.name} is there", "todo": ""}
-    with process.open_platform() as platform:
+    async with process.open_platform() as platform:
         if process.kind == "finder":
             await find(platform, process.run, process.parameters)
         elif process.kind == "worker":

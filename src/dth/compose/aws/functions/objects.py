@@ -33,7 +33,7 @@ from dth.platforms.aws import rest
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.confined import confine_by_environment
 from dth.platforms.aws.dynamo import Dynamo
-from dth.platforms.aws.machines import MOST_FAILURES, Failures, Group
+from dth.platforms.aws.machines import MOST_FAILURES, MachineFailures, MachineGroup
 from dth.platforms.aws.parameters import read_parameters, write_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 
@@ -223,7 +223,7 @@ class Control:
 
     # ------------------------------------------------------------------------------------- machines
 
-    async def _replace_failed(self, groups: dict[str, Group]) -> list[str]:
+    async def _replace_failed(self, groups: dict[str, MachineGroup]) -> list[str]:
         """Replace machines that do not come up. After several in a row a person must look: without
         a finder the runs fail, and without workers the task pauses. Returns why they failed.
         """
@@ -244,11 +244,13 @@ class Control:
                     await records.set_run(run.id, RunState.FAILED, reason)
         return failed
 
-    async def _set_finder(self, group: Group, wanted: bool) -> None:
+    async def _set_finder(self, group: MachineGroup, wanted: bool) -> None:
         if group.desired != int(wanted):
             await self._resize(group, DesiredCapacity=int(wanted))
 
-    async def _set_workers(self, group: Group, paused: bool, depth: Depth, runs: list[Run]) -> None:
+    async def _set_workers(
+        self, group: MachineGroup, paused: bool, depth: Depth, runs: list[Run]
+    ) -> None:
         """Set the size of the worker group: none for a paused task, otherwise more by the backlog.
 
         It is never set to fewer: only a machine itself knows that it has nothing to do, and leaves.
@@ -274,7 +276,7 @@ class Control:
             await self._resize(group, MinSize=least, DesiredCapacity=wanted)
         await self._say_what_is_short(group, runs)
 
-    async def _say_what_is_short(self, group: Group, runs: list[Run]) -> None:
+    async def _say_what_is_short(self, group: MachineGroup, runs: list[Run]) -> None:
         """Note in the runs why the group does not get the machines that it wants, such as a quota
         of the account."""
         memory = self.memory
@@ -287,7 +289,7 @@ class Control:
                 if not run.counts.balanced:
                     await self.platform.records.add_note(run.id, f"machines are refused: {why}")
 
-    async def _resize(self, group: Group, **sizes: int) -> None:
+    async def _resize(self, group: MachineGroup, **sizes: int) -> None:
         await self.platform.machines.resize(group, **sizes)
         log.info("machines", extra={"group": group.name, **sizes})
 
@@ -336,7 +338,7 @@ class _Memory:
     idle: int = 0
     settled: int = -1
     version: int = 0
-    failures: Failures = field(default_factory=Failures)  # of machines
+    failures: MachineFailures = field(default_factory=MachineFailures)  # of machines
     # When workers were last added.
     stepped: float | None = None
     # Looks at which the workers' group had fewer machines than it wants.
@@ -353,7 +355,7 @@ class _Memory:
         if not item:
             return cls()
         more = json.loads(item.get("more", "{}"))
-        failures = Failures(**more.pop("failures", {}))
+        failures = MachineFailures(**more.pop("failures", {}))
         return cls(**json.loads(item["json"]), version=item["version"], failures=failures, **more)
 
     async def write(self, dynamo: Dynamo) -> bool:

@@ -1,0 +1,193 @@
+"""The machines that work on the tasks of a database: their heartbeats, what the dead ones had
+taken, and which command runs which task.
+
+A machine is one command on one machine, under a name that nobody else ever has. It may be dead, cut
+off, or only stopped for a while; nobody can tell from outside. So what it had taken is given to
+others, and what it does when it wakes up counts for nothing: its deliveries have other receipts,
+and it does not hold its task any more.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from dth.core.errors import StateError
+from dth.platforms.postgres.database import NOW, PostgresDatabase, Work, open_database
+
+BEAT = 2.0  # seconds between heartbeats
+DEAD = 10.0  # seconds of silence after which a machine counts as dead
+# Seconds that a command waits for a task. One that was killed holds it until it counts as dead.
+CLAIM_WAIT = DEAD + 3.0
+# Visible messages that are counted. More workers than that are wanted anyway.
+COUNTED = 1000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTask:
+    """A task that a living command runs. `visible`: its messages that wait, up to `COUNTED`."""
+
+    id: str
+    type: str
+    parameters: Mapping[str, Any]
+    visible: int
+
+
+def new_name() -> str:
+    """A name for this machine: where it is, and what nobody else is called."""
+    host = re.sub(r"[^\w.-]", "-", socket.gethostname())[:60]
+    return f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+class JoinedMachine:
+    """This machine among those that use the database."""
+
+    def __init__(self, database: PostgresDatabase, name: str) -> None:
+        """Use `join` instead."""
+        self.name = name
+        self._database = database
+
+    async def beat(self) -> None:
+        """Say that this machine lives, and give away what dead ones had taken."""
+        [[steady]] = await self._database.rows(BEAT_ONCE, {"name": self.name, "dead": DEAD})
+        # After a while without a database, everybody was silent. Who returns waits for the others.
+        if steady >= DEAD and (gone := await self._database.write(_bury, self.name)):
+            log.warning("dead: %s", ", ".join(gone))
+
+    async def open_tasks(self) -> list[OpenTask]:
+        """The tasks that a living command runs and that are not paused."""
+        rows = await self._database.rows(OPEN_TASKS, (COUNTED, DEAD))
+        return [
+            OpenTask(task, kind, json.loads(text), visible) for task, kind, text, visible in rows
+        ]
+
+    async def release(self, process: str) -> None:
+        """Make free at once what a dead process of this machine had taken."""
+        await self._database.write(_free, "owner = ANY(%s)", [process])
+
+    async def leave(self) -> None:
+        """Give back everything, and be no machine any more."""
+        await self._database.write(_leave, self.name)
+
+    async def claim(self, task: PostgresDatabase, type: str, parameters: Mapping[str, Any]) -> bool:
+        """Become the one command that runs the task, with these parameters. False: the task was
+        deleted, because another one has just finished it. Raises StateError if another one runs
+        it."""
+        deadline = time.monotonic() + CLAIM_WAIT
+        while holder := await task.write(_claim, self.name, type, json.dumps(parameters)):
+            if time.monotonic() > deadline:
+                raise StateError(
+                    f"the same transfer is running already, by {holder}; wait for its end, or end it"
+                )
+            await asyncio.sleep(BEAT / 4)
+        task.holder = self.name if holder is not None else ""
+        return holder is not None
+
+
+@asynccontextmanager
+async def join(address: str, name: str) -> AsyncIterator[JoinedMachine]:
+    """Be a machine that uses the database, until the end of the context."""
+    async with open_database(address, "", name) as database:
+        machine = JoinedMachine(database, name)
+        await machine.beat()
+        beating = asyncio.create_task(_keep_beating(machine))
+        try:
+            yield machine
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            # The others notice its silence.
+            with contextlib.suppress(StateError):
+                await machine.leave()
+
+
+async def _keep_beating(machine: JoinedMachine) -> None:
+    while True:
+        await asyncio.sleep(BEAT)
+        # Whoever uses the database will say what is wrong with it.
+        with contextlib.suppress(StateError):
+            await machine.beat()
+
+
+BEAT_ONCE = f"""
+    INSERT INTO dth.machine AS machine (name, since, seen) VALUES (%(name)s, {NOW}, {NOW})
+    ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, since = CASE
+        WHEN machine.seen < excluded.seen - %(dead)s::float8 THEN excluded.seen ELSE machine.since
+    END
+    RETURNING seen - since
+"""
+LIVES = f"EXISTS (SELECT FROM dth.machine WHERE name = task.holder AND seen > {NOW} - %s::float8)"
+
+
+async def _bury(work: Work, name: str) -> list[str]:
+    gone = [each for (each,) in await work.rows(BURY, (name, DEAD))]
+    if gone:
+        await free(work, gone)
+    return gone
+
+
+BURY = f"DELETE FROM dth.machine WHERE name <> %s AND seen < {NOW} - %s::float8 RETURNING name"
+
+
+async def free(work: Work, machines: Sequence[str]) -> None:
+    """Make free at once what the processes of these machines had taken: messages, and uploads to
+    complete."""
+    await _free(work, "split_part(owner, '/', 1) = ANY(%s)", machines)
+
+
+async def _free(work: Work, which: str, names: Sequence[str]) -> None:
+    for statement in FREE:
+        await work.change(f"{statement} AND {which}", (list(names),))
+
+
+FREE = (
+    """
+    UPDATE dth.message SET visible_at = statement_timestamp(), receipt = NULL, owner = NULL
+    WHERE NOT dead AND visible_at > statement_timestamp()
+    """,
+    "UPDATE dth.upload SET lease_until = 0 WHERE state = 'COMPLETING'",
+)
+
+
+async def _leave(work: Work, name: str) -> None:
+    await work.change("DELETE FROM dth.machine WHERE name = %s", (name,))
+    await work.change("UPDATE dth.task SET holder = NULL WHERE holder = %s", (name,))
+    await free(work, [name])
+
+
+async def _claim(work: Work, name: str, type: str, parameters: str) -> str | None:
+    """The machine that holds the task; "" if it is this one from now on; None: there is no task."""
+    found = await work.rows(FIND_HOLDER, (DEAD,))
+    if not found:
+        return None
+    [(holder, lives)] = found
+    if lives and holder != name:
+        return str(holder)
+    if holder:
+        await free(work, [holder])
+    await work.change(CLAIM, (name, type, parameters))
+    return ""
+
+
+FIND_HOLDER = f"SELECT holder, {LIVES} FROM dth.task WHERE number = {{n}} FOR NO KEY UPDATE"
+CLAIM = "UPDATE dth.task SET holder = %s, type = %s, parameters = %s WHERE number = {n}"
+OPEN_TASKS = f"""
+    SELECT id, type, parameters, (
+        SELECT count(*) FROM (
+            SELECT FROM dth.message WHERE message.task = task.number AND NOT dead
+            AND visible_at <= statement_timestamp() LIMIT %s::bigint
+        ) AS waiting
+    )
+    FROM dth.task WHERE paused IS NULL AND {LIVES} ORDER BY number
+"""
