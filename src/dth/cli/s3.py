@@ -168,7 +168,7 @@ def sync(
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
+class _SyncSide:
     """Where the state of a sync is. `asked_for`: the user named it, and it is kept."""
 
     shown: str
@@ -177,7 +177,7 @@ class _Side:
     asked_for: bool = False
 
 
-def _in_directory(stack: contextlib.ExitStack, state: Path, *, asked_for: bool) -> _Side:
+def _in_directory(stack: contextlib.ExitStack, state: Path, *, asked_for: bool) -> _SyncSide:
     nursery = stack.enter_context(Nursery(partial(process.run, find=process.only(PLUGIN))))
 
     def opening(parameters: S3Parameters) -> AbstractAsyncContextManager[Foreground]:
@@ -192,10 +192,10 @@ def _in_directory(stack: contextlib.ExitStack, state: Path, *, asked_for: bool) 
             asked_for=asked_for,
         )
 
-    return _Side(str(state), opening, partial(interrupted, state), asked_for)
+    return _SyncSide(str(state), opening, partial(interrupted, state), asked_for)
 
 
-def _in_database(stack: contextlib.ExitStack, address: str, task: str) -> _Side:
+def _in_database(stack: contextlib.ExitStack, address: str, task: str) -> _SyncSide:
     from dth.compose.postgres import start_nursery
     from dth.compose.postgres.foreground import Place, open_shared
     from dth.platforms.postgres.address import shown as shown_address
@@ -214,7 +214,7 @@ def _in_database(stack: contextlib.ExitStack, address: str, task: str) -> _Side:
             shared_rates(parameters),
         )
 
-    return _Side(where, opening, partial(interrupted_shared, where))
+    return _SyncSide(where, opening, partial(interrupted_shared, where))
 
 
 def _as_task(parameters: S3Parameters) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _check_shared(parameters: S3Parameters, state: Path | None, hub_url: str | N
 async def _sync(
     parameters: S3Parameters,
     src: str,
-    place: _Side,
+    place: _SyncSide,
     report: Path | None,
     *,
     as_json: bool,
