@@ -294,7 +294,7 @@ def test_help_names_every_command(dth: Dth) -> None:
         ("sync s3://a s3://b --dst-endpoint-url http://x/path", "has a path"),
         ("sync s3://a s3://b --dst-endpoint-url http://u:p@x", "holds credentials"),
         ("sync s3://a s3://b --dst-type MinIO", "needs an endpoint URL"),
-        ("sync s3://a s3://b --report x.txt", "must end in .csv or .parquet"),
+        ("sync s3://a s3://b --report x.txt", "must end in .csv, .json or .parquet"),
         ("sync s3://a s3://b --report /no/such/folder/x.csv", "No such file or directory"),
         ("sync s3://a s3://b --report /proc/x.csv", "--report"),
         ("diff s3://a s3://b --src-secret ../x", "not a valid name for a secret"),

@@ -330,7 +330,10 @@ def test_without_skopeo(
             ["copy", "quay.io/a:v1", "h.example.com/b", "--rename", "a=c"],
             "what the image is called is said by DST",
         ),
-        (["sync", "quay.io", "h.example.com", "--report", "r.txt"], "must end in .csv or .parquet"),
+        (
+            ["sync", "quay.io", "h.example.com", "--report", "r.txt"],
+            "must end in .csv, .json or .parquet",
+        ),
         (["sync", "ecr:latest", "h.example.com"], "write ecr:REGION"),
     ],
 )

@@ -47,13 +47,14 @@ NASTY = (
 def test_reading_takes_no_time(header: str) -> None:
     header = header[:LONGEST]
     took = []
-    for _ in range(3):
-        begun = time.perf_counter()
+    for _ in range(5):
+        # Not the time in which others have the processor.
+        begun = time.thread_time()
         read_challenge(header)
         with contextlib.suppress(ValueError):
             next_link(header)
         seconds_to_wait({"retry-after": header, "date": header})
-        took.append(time.perf_counter() - begun)
+        took.append(time.thread_time() - begun)
     assert min(took) < 0.01
 
 

@@ -102,9 +102,11 @@ def _make(
 def _bill(base: Base) -> str:
     with tempfile.TemporaryDirectory(prefix="dth-image-") as name:
         with tarfile.open(base.dependencies) as layer:
+            # Python before 3.11.4 has no filters.
+            layer.extraction_filter = getattr(tarfile, "data_filter", None)
             for member in layer:
                 if member.name.endswith(".dist-info/METADATA"):
-                    layer.extract(member, name, filter="data")
+                    layer.extract(member, name)
         installed = list(sbom.of_python(Path(name) / CODE))
     return sbom.describe(
         NAME,

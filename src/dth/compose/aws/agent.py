@@ -195,6 +195,9 @@ class Machine:
             return await process.wait(), words
         finally:
             del self._running[name]
+            if process.returncode is None:  # the machine ends without a drain
+                _signal(process, signal.SIGKILL)
+                await process.communicate()
 
     async def _give_up(self, words: str) -> None:
         """Report a process that fails on every attempt: a person must look at it."""
