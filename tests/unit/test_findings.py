@@ -13,7 +13,7 @@ from dth.core.ports.findings import ComparisonVerdict, Finding, FolderTally, Sta
 from dth.core.ports.runs import Counts
 from dth.objects.compare.comparison import Decided
 from dth.objects.compare.findings import FolderSummary, findings_of, leave_unjudged
-from dth.objects.compare.merge import Pick, Refusal, Unjudged
+from dth.objects.compare.merge import Pick, Policy, Refusal, Unjudged
 from dth.objects.compare.merge import Verdict as Judged
 from dth.objects.listing.pages import KeyMap, ListedObject
 from dth.platforms.local.findings import LocalFindings
@@ -110,7 +110,7 @@ def test_what_cannot_be_read_is_never_called_the_same(
 
 
 def test_folders_count_what_is_below_them_and_differences_come_first() -> None:
-    summary = FolderSummary()
+    summary = FolderSummary(Policy.ETAG)
     summary.add(page("a/1", "a/b/2", "c/3", "top"), missing("c/d/4", "c/d/5"))
     folders = summary.folders()
     assert [(each.path, each.parts) for each in folders[""]] == [("c/", True), ("a/", True)]
@@ -121,8 +121,16 @@ def test_folders_count_what_is_below_them_and_differences_come_first() -> None:
     assert summary.total == StateTally({SAME: 4, MISSING: 2}, {SAME: 4, MISSING: 4})
 
 
+@pytest.mark.parametrize("policy", [Policy.SIZE, Policy.SIZE_TIME])
+def test_what_has_the_same_size_or_time_is_not_proven(policy: Policy) -> None:
+    summary = FolderSummary(policy)
+    summary.add(page("a/1", "top"), [])
+    assert summary.total == StateTally({State.UNPROVEN: 2}, {State.UNPROVEN: 2})
+    assert summary.total.verdict is ComparisonVerdict.UNPROVEN
+
+
 def test_the_widest_folder_is_counted_as_a_whole() -> None:
-    summary = FolderSummary(limit=100)
+    summary = FolderSummary(Policy.ETAG, limit=100)
     for number in range(1000):
         summary.add(page(f"logs/{number}/x", f"photos/{number % 5}/y"), [])
     top = {each.path: each for each in summary.folders()[""]}
@@ -135,7 +143,7 @@ def test_the_widest_folder_is_counted_as_a_whole() -> None:
 
 
 def test_too_many_folders_at_the_top_are_grouped_by_their_first_letters() -> None:
-    summary = FolderSummary(limit=100)
+    summary = FolderSummary(Policy.ETAG, limit=100)
     for number in range(5000):
         summary.add(page(f"user-{number:07}/x"), [])
     summary.add(page(), missing("user-0004321/z"))
@@ -153,7 +161,7 @@ def test_too_many_folders_at_the_top_are_grouped_by_their_first_letters() -> Non
 def test_nothing_is_lost_or_counted_twice_however_little_room_there_is(
     keys: list[tuple[str, bool]], limit: int
 ) -> None:
-    summary = FolderSummary(limit)
+    summary = FolderSummary(Policy.ETAG, limit)
     for key, differs in keys:
         summary.add(page() if differs else page(key), missing(key) if differs else [])
     assert summary.total.items.get(SAME, 0) == sum(not differs for _, differs in keys)

@@ -15,6 +15,7 @@ from dth.cli.display import columns, counted, shown, when
 from dth.cli.hub import hub_options
 from dth.cli.output import Output, output_format
 from dth.cli.report import COMPARISON_COLUMNS, Row, check_report, write_report
+from dth.cli.s3_options import sample_option
 from dth.cli.task import as_text, follow
 from dth.cli.task_ids import find
 from dth.core.errors import NotFound, UsageError
@@ -59,12 +60,7 @@ certificate_option = click.option(
     type=click.Choice(["", *POLICIES]),
     help="What makes two objects the same. [default: as the task compares]",
 )
-@click.option(
-    "--sample",
-    type=click.FloatRange(0, 100, min_open=True),
-    metavar="PERCENT",
-    help="With --compare content: read this part of the objects; the others are compared by size.",
-)
+@sample_option
 @report_option
 @certificate_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -18,7 +18,7 @@ from dth.cli.options import task_options
 from dth.cli.report import COMPARISON_COLUMNS, Row, check_report, write_report
 from dth.cli.running import output_options, run_work, verbose_option
 from dth.cli.s3 import aimed, compared, pair
-from dth.cli.s3_options import key_file_options
+from dth.cli.s3_options import key_file_options, sample_option
 from dth.core.errors import HubError, UsageError
 from dth.core.ports.findings import Finding
 from dth.objects.compare.findings import FolderSummary, findings_of, leave_unjudged
@@ -32,13 +32,7 @@ from dth.objects.plugin import PLUGIN
 @click.argument("dst")
 @task_options(S3Parameters)
 @filter_rules_option
-@click.option(
-    "--sample",
-    type=click.FloatRange(0, 100, min_open=True),
-    metavar="PERCENT",
-    help="With --compare content: read this part of the objects, always the same ones. The "
-    "others are compared by size.",
-)
+@sample_option
 @key_file_options("src", "dst")
 @output_options
 @verbose_option
@@ -91,7 +85,7 @@ async def _compare(
     *,
     as_json: bool,
 ) -> int:
-    summary, notes, filtered = FolderSummary(), list[str](), 0
+    summary, notes, filtered = FolderSummary(parameters.compare_policy), list[str](), 0
     parameters = await aimed(parameters, src, quiet=as_json)
     progress = _Progress(quiet=as_json)
 

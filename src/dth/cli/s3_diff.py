@@ -17,7 +17,7 @@ from dth.cli.options import task_options
 from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import output_options, run_work, verbose_option
 from dth.cli.s3 import add_counts, aimed, compared, pair
-from dth.cli.s3_options import key_file_options
+from dth.cli.s3_options import key_file_options, sample_option
 from dth.core.errors import HubError, UsageError
 from dth.core.ports.findings import State
 from dth.core.ports.runs import Counts
@@ -39,13 +39,7 @@ SIGNS = {
 @click.argument("dst")
 @task_options(S3Parameters)
 @filter_rules_option
-@click.option(
-    "--sample",
-    type=click.FloatRange(0, 100, min_open=True),
-    metavar="PERCENT",
-    help="With --compare content: read this part of the objects, always the same ones. The "
-    "others count as the same if their sizes are.",
-)
+@sample_option
 @key_file_options("src", "dst")
 @output_options
 @verbose_option

@@ -24,6 +24,15 @@ NAMED = re.compile(r"(?!arn:)([A-Za-z0-9][A-Za-z0-9_.-]{0,62}):(?!//)(.*)", re.D
 KEY_FILES = {"src": "src_sse_customer_key_file", "dst": "dest_sse_customer_key_file"}
 
 
+sample_option = click.option(
+    "--sample",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="PERCENT",
+    help="With --compare content: read this part of the objects, always the same ones. The "
+    "others are compared by size.",
+)
+
+
 def key_file_options(*sides: str) -> Callable[[F], F]:
     """Decorate a command with the files of customer keys; tasks of a hub name secrets instead."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from dth.core.ports.findings import Finding, FolderTally, State, StateTally
 from dth.objects.compare.comparison import Decided
-from dth.objects.compare.merge import Verdict
+from dth.objects.compare.merge import Policy, Verdict
 from dth.objects.listing.pages import KeyMap
 
 # The most folders in a summary. Each takes about a kilobyte of memory.
@@ -53,10 +53,14 @@ class FolderSummary:
 
     If there are too many, the folders with the most folders in them are closed: each is then
     counted as a whole. At the top, folders are grouped by their first letters instead.
+
+    `policy`: what the page was compared by. Equal sizes and times do not prove that objects are the
+    same.
     """
 
-    def __init__(self, limit: int = FOLDERS) -> None:
+    def __init__(self, policy: Policy, limit: int = FOLDERS) -> None:
         self.total = StateTally()
+        self._same = State.SAME if policy.proves else State.UNPROVEN
         self._limit = limit
         # What lies directly in each folder, and what lies below it if it is closed.
         self._tallies: dict[str, StateTally] = {"": StateTally()}
@@ -68,7 +72,7 @@ class FolderSummary:
         """Count a page: its findings, and what is the same."""
         found: dict[tuple[State, str], tuple[int, int]] = {}
         for state, entries in (
-            (State.SAME, decided.same),
+            (self._same, decided.same),
             (State.UNPROVEN, decided.unproven),
         ):
             for entry in entries:

@@ -22,7 +22,11 @@ async def compare(process: Process) -> dict[str, Any]:
     """The notes and the counts of a comparison. `process.asked` is from `how`."""
     parameters = comparable(process.parameters, process.asked)
     sample = float(process.asked["sample"])
-    summary, waiting, written = FolderSummary(), list[Finding](), time.monotonic()
+    summary, waiting, written = (
+        FolderSummary(parameters.compare_policy),
+        list[Finding](),
+        time.monotonic(),
+    )
     async with process.open_platform() as platform:
         with process.open_findings() as findings:
             await platform.limits.set_rates(shared_rates(parameters))

@@ -34,6 +34,11 @@ class Policy(StrEnum):
     # Never the same. The destination is not even listed.
     ALWAYS = "always"
 
+    @property
+    def proves(self) -> bool:
+        """Whether what counts as the same has the same bytes, as far as both sides say."""
+        return self in (Policy.ETAG, Policy.CHECKSUM, Policy.CONTENT)
+
 
 class Verdict(StrEnum):
     """What to do with one source object, and why."""

@@ -19,7 +19,7 @@ MACHINE = "machine"  # the partition
 # Seconds after which a machine that has said nothing counts as failed.
 SILENT = 600.0
 FORGET_AFTER = 86_400  # seconds after its last word
-# MachineFailures in a row after which another machine is not likely to do better.
+# Failures in a row after which another machine is not likely to do better.
 MOST_FAILURES = 3
 NO_SIGN = f"no sign of life from machine {{}} for {SILENT / 60:.0f} minutes"
 
