@@ -73,7 +73,7 @@ class Costs:
             Line("SQS", f"{_count(calls * 1e6)} calls", calls * self.price["sqs_million_calls"]),
             Line("workers", told, machines),
             Line("finder", f"{listing:.2g} hours of listing", listing * self.finder_hour),
-            Line("functions, one look a minute", "1 day", self.look_month / 30),
+            Line("functions, one look per minute", "1 day", self.look_month / 30),
         ]  # fmt: skip
 
     def requests(self, size: int) -> float:
@@ -82,7 +82,7 @@ class Costs:
         return float(TIB / size / 1000 * each)
 
     def storage_month(self, size: int) -> tuple[float, float, float]:
-        """GB of records, and what they and their recovery cost a month."""
+        """GB of records, and what they and their recovery cost per month."""
         gb = TIB / size * self.premise["record_bytes"] / 1e9
         return gb, gb * self.price["dynamodb_storage"], gb * self.price["dynamodb_pitr"]
 
@@ -326,5 +326,5 @@ A run that finds nothing to copy uses one function of 1 GiB for as long as the r
 a state machine: {plan:.4f} USD for a listing of one minute. Copying adds up to ten containers on Fargate (arm64), each
 {hour:.4f} USD per hour with its address, billed from the pull of their image and for at least one minute. A run with 100
 images that take 30 seconds each needs ten containers for some six minutes: {run:.2f} USD. The existing solution starts one
-container per image instead. Building the image in the account takes some five minutes of CodeBuild: {5 * costs.price["build_minute"]:.3f} USD a version.
+container per image instead. Building the image in the account takes about five minutes of CodeBuild: {5 * costs.price["build_minute"]:.3f} USD per version.
 """

@@ -324,7 +324,7 @@ def field_of(answer: Mapping[str, Any]) -> Any:
 
 
 def report(name: str, region: str, steps: list[Step]) -> str:
-    """Return what was tried, one step a line."""
+    """Return what was tried, one step per line."""
     lines = [f"{name} in {region}"]
     for step in steps:
         state = "FAILED" if step.error else "ok"

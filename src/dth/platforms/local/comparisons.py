@@ -43,19 +43,22 @@ class LocalComparisons:
         # By id: the process, and what follows when it has ended, which nothing interrupts.
         self._running: dict[str, tuple[asyncio.Task[dict[str, Any]], asyncio.Task[None]]] = {}
         self._closing = False
+        # Two that start at once must not both be the last of AT_ONCE.
+        self._starting = asyncio.Lock()
         self._reading = asyncio.Semaphore(OPEN)
 
     async def start(self, started: ComparisonJob, parameters: Mapping[str, Any]) -> None:
-        if len(self._running) >= AT_ONCE:
-            raise Conflict(
-                f"{AT_ONCE} comparisons are running already; wait for one, or cancel one"
-            )
-        await self._prune()
-        await self._database.write(_add, started)
-        process = JobProcess(self._nursery, self._folder / started.id, KIND, KIND, {})
-        work = asyncio.create_task(process.result({**parameters, ASKED: started.asked}))
-        ending = asyncio.create_task(self._follow(started, work))
-        self._running[started.id] = work, ending
+        async with self._starting:
+            if len(self._running) >= AT_ONCE:
+                raise Conflict(
+                    f"{AT_ONCE} comparisons are running already; wait for one, or cancel one"
+                )
+            await self._prune()
+            await self._database.write(_add, started)
+            process = JobProcess(self._nursery, self._folder / started.id, KIND, KIND, {})
+            work = asyncio.create_task(process.result({**parameters, ASKED: started.asked}))
+            ending = asyncio.create_task(self._follow(started, work))
+            self._running[started.id] = work, ending
         ending.add_done_callback(lambda _: self._running.pop(started.id, None))
 
     async def get(self, id: str) -> ComparisonJob:

@@ -47,6 +47,8 @@ class LocalJobs:
         self._folder = folder
         self._nursery = nursery
         self._prices = prices or {}
+        # Two that start at once must not both be the last of AT_ONCE.
+        self._starting = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(
@@ -68,14 +70,15 @@ class LocalJobs:
         )
 
     async def _begin(self, started: Job, work: Work) -> Job:
-        if len(self._running) >= AT_ONCE:
-            raise Conflict(
-                f"{AT_ONCE} preflights, forecasts, tests of connections and certificates are "
-                "being made already; try again in a moment"
-            )
-        await self._database.write(_begin, started)
-        running = asyncio.create_task(self._run(started, work))
-        self._running.add(running)
+        async with self._starting:
+            if len(self._running) >= AT_ONCE:
+                raise Conflict(
+                    f"{AT_ONCE} preflights, forecasts, tests of connections and certificates are "
+                    "being made already; try again in a moment"
+                )
+            await self._database.write(_begin, started)
+            running = asyncio.create_task(self._run(started, work))
+            self._running.add(running)
         running.add_done_callback(self._running.discard)
         return started
 
