@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_task_from_creation_to_deletion(hub: Hub, here: Dth, source: Side, des
     assert [(each["id"], each["counts"]["done"]) for each in runs] == [(2, 1.0), (1, 3.0)]
     assert "by hand" in here.run("runs").out
     nothing = here.run("task", "retry", task)
-    assert (nothing.code, "nothing has failed" in nothing.err) == (0, True)
+    assert (nothing.code, "no object has failed" in nothing.err) == (0, True)
     refused = here.run("task", "pause", task)
     assert (refused.code, refused.err) == (
         2,
@@ -151,6 +152,21 @@ def test_a_name_that_fits_several_tasks_is_refused(
     assert many.code == 2
     assert all(each in many.err for each in ids)
     assert here.run("task", "show", "aaaa1", "--json").json["getTask"]["id"] == ids[1]
+
+
+def test_a_run_that_fails_as_a_whole_is_a_failure(
+    hub: Hub, here: Dth, source: Side, dest: Side
+) -> None:
+    gone = replace(source, bucket="no-such-bucket")
+    made = here.run("task", "create", "--once", "--watch", *words(hub, gone, dest))
+    assert made.code == 1
+    task = made.out.strip()
+    shown = here.run("task", "failures", task).out.splitlines()
+    assert re.fullmatch("run 1 failed: .*no-such-bucket.*", shown[0])
+    assert shown[1:] == ["no object has failed"]
+    listed = here.run("task", "list", "--text", task).out
+    assert "nothing new" not in listed
+    assert "failed" in listed
 
 
 def test_the_parameters_of_tasks_are_listed(hub: Hub, here: Dth) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from docs import generate, man
 from dth.cli.main import cli
+from dth.core import config
+from dth.core.stores_file import stores_path
 from dth.objects.parameters import S3Parameters
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+XDG = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -91,6 +94,29 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_shown_command_is_one(page: str, line: str) -> None:
     words = shlex.split(line.partition(" > ")[0], comments=True)
     parse(words[words.index("dth") + 1 :])
+
+
+def test_directories_of_a_user_are_the_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("DTH_SECRETS_DIR", "DTH_STATE_DIR", "DTH_DATA_DIR", "DTH_STORES", *XDG):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", "/home/user")
+    real = {
+        str(each).replace("/home/user", "~")
+        for each in (
+            config.config_directory(),
+            config.data_directory(),
+            config.secrets_directory(),
+            config.state_directory(),
+            stores_path(),
+        )
+    }
+    for page in PAGES:
+        text = re.sub(r"/home/\w+/", "~/", page.read_text("utf-8"))
+        for shown in re.findall(r"~/\.(?:config|local)/[\w./-]*dth[\w./-]*", text):
+            if "/bin/" in shown or "completion" in shown:
+                continue
+            directory = re.sub(r"/[\w-]+\.json$|/sync-.*$|[/.]+$", "", shown)
+            assert directory in real, f"{named(page)}: {shown}"
 
 
 def parse(words: list[str]) -> None:

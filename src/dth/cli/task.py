@@ -164,22 +164,30 @@ def list_(
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:
-    info, last = each["progressInfo"], each["lastRun"]
-    failed = f" failed {info['failed']:.0f}" if info["failed"] else ""
+    last = each["lastRun"]
     why = each["reason"] or each["waitsFor"] or ""
     return (
         each["id"][:SHORT],
         shown(each["description"] or ""),
         each["phase"],
-        f"{info['doneObjects']:.0f}/{info['objects']:.0f}{failed}"
-        if info["objects"]
-        else "nothing new" * bool(last),
+        _done(each),
         f"{when(last['endedAt'])} {last['result'].lower()}" if last else "",
         when(each["nextRunAt"]),
         shown(each["source"]),
         shown(each["destination"]),
         shown(why),
     )
+
+
+def _done(each: dict[str, Any]) -> str:
+    """The objects of the latest run. Without any, only a run that ended well found nothing new."""
+    info, last = each["progressInfo"], each["lastRun"]
+    if info["objects"]:
+        failed = f" failed {info['failed']:.0f}" if info["failed"] else ""
+        return f"{info['doneObjects']:.0f}/{info['objects']:.0f}{failed}"
+    if not last or info["listing"]:
+        return ""
+    return {"DONE": "nothing new", "EMPTY": "nothing found"}.get(last["result"], "")
 
 
 @task.command()
@@ -481,7 +489,11 @@ def retry(id: str, reason: str, keys: tuple[str, ...], watch_it: bool, hub: Conn
     ]
     if not groups or (reason and reason not in {each["reason"] for each in groups}):
         what = f" for the reason {reason!r}" if reason else ""
-        click.echo(f"nothing has failed{what}, so there is nothing to try again", err=True)
+        click.echo(
+            f"no object has failed{what}, so there is nothing to retry; a run as a whole begins again "
+            "with: dth task run",
+            err=True,
+        )
         return 0
     before = _newest(client, task_id) if watch_it else 0
     done = client.call(

@@ -206,19 +206,24 @@ def _in_time(events: list[tuple[int, str, str]]) -> list[tuple[int, str, str]]:
 def failures(id: str, output: Output, hub: Connect) -> int:
     """Show what failed, by reason, with what to do about it."""
     client = hub()
-    found = client.call(
-        "query ($id: ID!) { failureGroups(id: $id) { reason count detail keys advice } }",
+    answer = client.call(
+        """query ($id: ID!) { failureGroups(id: $id) { reason count detail keys advice }
+            listRuns(id: $id, count: 1) { id state error } }""",
         {"id": find(client, id)},
-    )["failureGroups"]
+    )
+    found = answer["failureGroups"]
     if not output.for_people:
         output.print(found)
         return 0
+    failed = [run for run in answer["listRuns"] if run["state"] == "FAILED"]
+    for run in failed:
+        click.echo(f"run {run['id']:.0f} failed: {shown(run['error'] or '')}")
     for group in found:
         click.echo(f"{group['count']:.0f}x {group['reason']}: {shown(group['detail'])}")
         click.echo(f"  for example {', '.join(shown(key) for key in group['keys'])}")
         click.echo(f"  {group['advice']}")
     if not found:
-        click.echo("nothing has failed")
+        click.echo("no object has failed" if failed else "nothing has failed")
     return 0
 
 

@@ -103,10 +103,11 @@ function Progress({ task, plugin, poll }: TabProps) {
 function NothingYet({ task, poll }: TabProps) {
   const { t } = useTranslation();
   const runs = useData(TaskRunsDocument, { id: task.id, count: 1 }, { refetchInterval: poll });
-  const counts = runs.data?.listRuns[0]?.counts;
+  const run = runs.data?.listRuns[0];
+  const counts = run?.counts;
   const info = task.progressInfo;
   if (!info?.run) return <span>{t('detail.overview.noRun')}</span>;
-  if (task.progress === 'ERROR') return <span>{t('detail.overview.failed')}</span>;
+  if (task.progress === 'ERROR' || run?.state === 'FAILED') return <span>{t('detail.overview.failed')}</span>;
   if (info.state === 'EMPTY')
     return <StatusIndicator type="warning">{t('detail.overview.empty')}</StatusIndicator>;
   if (info.listing) return <span>{t('detail.overview.listing')}</span>;
