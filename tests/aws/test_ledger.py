@@ -426,3 +426,15 @@ async def test_a_page_that_two_go_on_with_is_counted_once(
     counts = (await aws.records.get_run(run.id)).counts
     assert counts == Counts(listed=9, enqueued=9, enqueued_bytes=90)
     assert [cursor.position for cursor in await aws.records.cursors(run.id)] == ["k"]
+
+
+async def test_what_waits_is_found_without_reading_the_table(
+    aws: AwsPlatform, calls: Calls
+) -> None:
+    """A look each minute asks for it, and the table may hold a billion objects."""
+    run = await enqueue(aws, "a", "b", once=False)
+    await aws.records.settle([done("a", run)])
+    assert [each.key for each in await aws.records.page(status=Status.PENDING)] == ["b"]
+    await aws.records.cancel_pending("stopped")
+    assert [each.key for each in await aws.records.page(status=Status.CANCELLED)] == ["b"]
+    assert calls.calls["dynamodb:scan"] == 0

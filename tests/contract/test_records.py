@@ -435,6 +435,9 @@ async def test_what_is_cancelled_balances_every_ledger(records: Records) -> None
         "d": Status.CANCELLED,
     }
     assert found["d"].reason == "stopped"
+    assert [each.key for each in await records.page(status=Status.CANCELLED)] == ["c", "d"]
+    assert [each.key for each in await records.page(status=Status.CANCELLED, after="c")] == ["d"]
+    assert await records.page(status=Status.PENDING) == []
     assert await records.extras(first.id, "", 9) == []
     assert await records.settled(events.id, ["d"]) == {"d"}
     # Another run takes them up.
@@ -446,6 +449,23 @@ async def test_what_is_cancelled_balances_every_ledger(records: Records) -> None
     assert (await records.get_run(again.id)).counts == Counts(
         enqueued=1, enqueued_bytes=10, done=1, done_bytes=10
     )
+
+
+async def test_records_that_wait_are_found(records: Records) -> None:
+    run, _ = await records.begin_run(RunKind.EVENTS)
+    await records.commit(run.id, Page(enqueued=enqueued("a", "b", "c", "d")))
+
+    async def waiting() -> list[str]:
+        return [each.key for each in await records.page(status=Status.PENDING, limit=2)]
+
+    assert await waiting() == ["a", "b"]
+    await records.settle([done("a", run.id), Outcome("c", run.id, Status.FAILED, reason="no")])
+    assert await waiting() == ["b", "d"]
+    await records.settle([Outcome("b", run.id, Status.CANCELLED, reason="NoSuchKey")])
+    assert await waiting() == ["d"]
+    again, _ = await records.begin_run(RunKind.REDRIVE)
+    await records.commit(again.id, Page(enqueued=enqueued("c")))
+    assert await waiting() == ["c", "d"]
 
 
 async def test_events_take_effect_in_order_and_again_when_redelivered(records: Records) -> None:

@@ -37,7 +37,7 @@ from dth.platforms.aws.tables import ATTENTION
 T = TypeVar("T")
 
 SETTLE_AT_ONCE = 80  # keys per transaction
-INDEXED = (Status.FAILED, Status.CANCELLED)
+INDEXED = (Status.FAILED, Status.CANCELLED, Status.PENDING)
 SPOOL_PIECE = 1000
 
 
@@ -174,7 +174,7 @@ class AwsRecords:
     async def scan(
         self, run: int | None = None, status: Status | None = None, prefix: str = ""
     ) -> AsyncIterator[Record]:
-        """FAILED and CANCELLED records come from the index; for others the whole table is read, and
+        """Records that are not DONE come from the index; for others the whole table is read, and
         sorted on disk."""
         found = self._find(run, status, prefix)
         if status in INDEXED:
@@ -240,16 +240,25 @@ class AwsRecords:
         """Records above `after`: in key order if the index is used, otherwise in the order of the
         table."""
         floor = await self._runs.floor()
+        reason = line(reason)
         filters = ["attribute_exists(#Status)"]
         values: Item = {}
-        for name, wanted in (("Run", run), ("Reason", line(reason) or None)):
+        # Of what was cancelled as a whole, no record says why.
+        stored = reason if status in (Status.FAILED, Status.DONE) else ""
+        for name, wanted in (("Run", run), ("Reason", stored or None)):
             if wanted is not None:
                 filters.append(f"#{name} = :{name}")
                 values[name] = wanted
         if status in INDEXED:
-            items = self._attention(
-                status, key_text(prefix), " AND ".join(filters), values, key_text(after)
-            )
+            # What was cancelled as a whole is stored as PENDING.
+            kept = [status, Status.PENDING] if status is Status.CANCELLED else [status]
+            found = [
+                self._attention(
+                    each, key_text(prefix), " AND ".join(filters), values, key_text(after)
+                )
+                for each in kept
+            ]
+            items = _in_order(found)
         else:
             if status is not None:
                 filters.append("#Status = :Status")
@@ -261,11 +270,11 @@ class AwsRecords:
             items = self._dynamo.scan("objects", " AND ".join(filters), values, start)
         async for item in items:
             record = _record(item, floor)
-            if status is None or record.status is status:
+            if status in (None, record.status) and reason in ("", record.reason):
                 yield record
 
     async def _attention(
-        self, status: Status | None, prefix: str, filter: str, values: Item, after: str
+        self, status: Status, prefix: str, filter: str, values: Item, after: str
     ) -> AsyncIterator[Item]:
         condition = "#Attention = :status"
         values = {**values, "status": status, "prefix": prefix, "after": after}
@@ -307,6 +316,15 @@ class _Spool:
 
     def close(self) -> None:
         self._database.close()
+
+
+async def _in_order(sources: Sequence[AsyncIterator[Item]]) -> AsyncIterator[Item]:
+    """The items of all sources, each in key order, in key order."""
+    heads = [(await anext(source, None), source) for source in sources]
+    while waiting := [(item, source) for item, source in heads if item is not None]:
+        first, source = min(waiting, key=lambda head: head[0]["ObjectKey"])
+        yield first
+        heads = [(await anext(of, None) if of is source else item, of) for item, of in waiting]
 
 
 async def _first(found: AsyncIterator[T], limit: int) -> list[T]:
