@@ -130,7 +130,7 @@ def test_a_running_task_is_deleted_in_one_step(
     assert "cannot be deleted; stop it first" in live.err
     done = here.run("task", "delete", made, "--wait")
     assert done.code == 0, done
-    assert f"{made} STOPPED" in done.out
+    assert done.out == f"{made} STOPPED\n{made} deleted\n"
     assert here.run("task", "show", made).code == 2
 
 
@@ -152,6 +152,20 @@ def test_a_name_that_fits_several_tasks_is_refused(
     assert many.code == 2
     assert all(each in many.err for each in ids)
     assert here.run("task", "show", "aaaa1", "--json").json["getTask"]["id"] == ids[1]
+
+
+def test_an_empty_name_is_no_task(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+    """A script whose variable is not set must not delete the only task."""
+    described = ("--description", "nightly photos")
+    made = here.run("task", "create", *words(hub, source, dest), *described).out.strip()
+    for command in (("task", "show"), ("task", "delete"), ("task", "stop")):
+        done = here.run(*command, "")
+        assert (done.code, done.err.count("\n")) == (2, 1), done
+        assert "the name of a task is empty" in done.err
+    part = here.run("task", "show", "photos")
+    assert part.code == 2
+    assert f"there is no task 'photos'; these contain it: {made[:8]} 'nightly photos'" in part.err
+    here.run("task", "delete", made, "--wait")
 
 
 def test_a_run_that_fails_as_a_whole_is_a_failure(

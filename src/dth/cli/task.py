@@ -449,7 +449,8 @@ def delete(id: str, wait: bool, hub: Connect) -> int:
     task_id = find(client, id)
     if wait and get(client, task_id)["progress"] not in ENDED:
         _stop(client, task_id, wait=True)
-    change(client, "deleteTask", task_id)
+    client.call("mutation ($id: ID!) { deleteTask(id: $id) { id } }", {"id": task_id})
+    click.echo(f"{task_id} deleted")
     return 0
 
 
