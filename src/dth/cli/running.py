@@ -178,9 +178,11 @@ def run_on_hub(
     *,
     as_json: bool,
     report: Path | None = None,
+    images: bool = False,
     **more: object,
 ) -> int:
     """Create the task on a hub, and follow it. The hub's own credentials and secrets are used.
+    `images`: the report is one of images.
     `more`: parameters that are said even where they are the default."""
     from dth.cli import task, task_look
     from dth.cli.hub import connect
@@ -191,7 +193,9 @@ def run_on_hub(
     made = task.create_task(client, given, once=True, kind=kind, description=command)
     click.echo(f"task {made}", err=True)
     code = task.follow(client, made, quiet=as_json)
-    if report:
+    if report and images:
+        task_look.save_images(report, task_look.read_images(client, made))
+    elif report:
         task_look.save_report(report, task_look.read_records(client, made, {}))
     if as_json:
         click.echo(json.dumps(task.get(client, made)))
