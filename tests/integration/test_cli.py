@@ -216,10 +216,9 @@ def test_ls(dth: Dth, source: Side) -> None:
     assert [line.split("  ")[-1] for line in done.out.splitlines()] == ["folder/", "a", "z\\n"]
     assert "2 objects" in done.err
     below = dth.here("s3", "ls", f"{source.url}/fol", *options, "-r", "--json")
-    assert [json.loads(line)["key"] for line in below.out.splitlines()] == [
-        "folder/b",
-        "folder/c/d",
-    ]
+    listed = [json.loads(line) for line in below.out.splitlines()]
+    assert [each["key"] for each in listed] == ["folder/b", "folder/c/d"]
+    assert all(each["modified"].endswith("Z") for each in listed)
 
 
 def test_progress_in_a_pipe_is_a_line_now_and_then(

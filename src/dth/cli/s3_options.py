@@ -115,7 +115,8 @@ def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
         raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix")
     if "*" in text:
         raise UsageError(
-            f"{which} {text!r}: a URL takes no wildcards; {_without_wildcards(bucket, prefix)}"
+            f"{which} {text!r}: a URL takes no wildcards; "
+            f"{_without_wildcards(bucket, prefix, which, folder=folder)}"
         )
     if folder and prefix and not prefix.endswith("/"):
         prefix += "/"
@@ -136,19 +137,22 @@ def _parse_path(text: str, which: str, *, folder: bool) -> tuple[str, str]:
     return folder_of(text, which, must_exist=which != "DST"), ""
 
 
-def _without_wildcards(bucket: str, prefix: str) -> str:
-    """How to say what a URL with wildcards means."""
+def _without_wildcards(bucket: str, prefix: str, which: str, *, folder: bool) -> str:
+    """How to say what a URL with wildcards means. Not all commands have patterns: `cp` takes one
+    object, and commands for one store (URL) take everything below a prefix."""
     if "*" in bucket:
         return "name one bucket"
-    folder, _, pattern = prefix[: prefix.index("*")].rpartition("/")
-    folder, pattern = (
-        f"s3://{bucket}/{folder}" + "/" * bool(folder),
-        prefix[len(folder) + bool(folder) :],
-    )
-    if not pattern.strip("*/"):
-        return f"{folder} stands for everything below it"
+    parent = prefix[: prefix.index("*")].rpartition("/")[0]
+    pattern = prefix[len(parent) + bool(parent) :]
+    place = f"s3://{bucket}/{parent}" + "/" * bool(parent)
+    if which == "URL":
+        return f"{place} stands for everything below it; patterns are only for sync and diff"
+    if folder and not pattern.strip("*/"):
+        return f"{place} stands for everything below it"
     # A pattern without / is for every depth, as a wildcard is in most tools.
-    return f"write {folder} --include '{'/' * ('/' in pattern)}{pattern}'"
+    include = f"--include '{'/' * ('/' in pattern)}{pattern}'" if pattern.strip("*/") else ""
+    command = place if folder else f"dth s3 sync {place} DST"
+    return f"write {command} {include}".rstrip()
 
 
 def _no_url(text: str, which: str) -> str:

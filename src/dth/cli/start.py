@@ -168,14 +168,16 @@ def told(
     one_store: bool = False,
 ) -> str:
     """One line: the side, what is wrong and where, and what to do about it with this command.
-    `one_store`: the command has one side, and calls it URL."""
+    `one_store`: the command has one store, so it names no side: it calls the store URL, and its
+    options have names without a side."""
+    which = "" if one_store else f"{side}: "
     if error.code == "NoCredentials":
-        return f"{side}: {error}"
+        return f"{which}{error}"
     settings = side_settings(parameters, side)
     endpoint = client.endpoint if client else settings.endpoint
     if endpoint.is_folder:
-        return f"{side}: {error}"
-    option = OPTION[side]
+        return f"{which}{error}"
+    option = "-" if one_store else OPTION[side]
     names = {
         "Bucket": "URL" if one_store else ARGUMENT[side],
         "Endpoint": f"{option}-endpoint-url",
@@ -195,12 +197,11 @@ def told(
         endpoint.url,
     )
     if trouble.meaning == trouble.error:
-        return f"{side} {endpoint.url}: {trouble.error}; {trouble.todo}".removeprefix(
-            f"{side} " if one_store else ""
-        )
+        at = endpoint.url if one_store else f"{side} {endpoint.url}"
+        return f"{at}: {trouble.error}; {trouble.todo}"
     code = f"{error.status} {error.code}".removeprefix("0 ")
     where = "" if endpoint.url in trouble.meaning else f"{endpoint.url}: "
-    return f"{side}: {trouble.meaning} ({where}{code}); {trouble.todo}"
+    return f"{which}{trouble.meaning} ({where}{code}); {trouble.todo}"
 
 
 def _credentials(option: str, source: CredentialSource) -> str:

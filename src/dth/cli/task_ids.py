@@ -30,7 +30,7 @@ def find(client: HubClient, name: str) -> str:
             raise UsageError(f"{name!r} fits {len(wanted)} tasks: {few}")
         if wanted:
             return wanted[0]
-    alike = ", ".join(f"{id[:8]} '{shown(description)}'" for id, description in tasks[:NAMED])
+    alike = ", ".join(f"{task[:8]} '{shown(description)}'" for task, description in tasks[:NAMED])
     raise NotFound(
         f"there is no task '{shown(name)}'" + (f"; these contain it: {alike}" if alike else "")
     )

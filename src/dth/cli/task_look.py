@@ -24,9 +24,7 @@ TICK = 1.0  # seconds between looks at a log
 STREAMS = 100
 PAGE = 1000  # lines or records per request
 RECORD = "key status run etag size destEtag proof verified attempts reason detail updatedAt"
-IMAGE = (
-    "key status source sourceDigest destDigest size moved seconds attempts about reason detail"
-)
+IMAGE = "key status source sourceDigest destDigest size moved seconds attempts about reason detail"
 STATUSES = ("PENDING", "DONE", "FAILED", "CANCELLED")
 
 
