@@ -15,6 +15,7 @@ import click
 import uvloop
 
 from dth.cli.display import ProgressView
+from dth.cli.options import Number
 from dth.core import interrupts
 from dth.core.parameters import TaskParameters
 from dth.hub.progress import Meter
@@ -85,7 +86,7 @@ def telling_options(*, sides: bool) -> Callable[[Any], Any]:
         wrapped = click.option("--quiet", is_flag=True, help="No progress.")(wrapped)
         wrapped = click.option(
             "--progress-json",
-            type=click.FloatRange(0, min_open=True),
+            type=Number(0, min_open=True),
             metavar="SECONDS",
             help=(
                 "Print a JSON object with the progress at this interval in seconds, on "

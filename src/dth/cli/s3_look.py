@@ -15,7 +15,7 @@ from dth.cli.display import amount, columns, counted, shown, table
 from dth.cli.options import task_options
 from dth.cli.output import Output, output_format
 from dth.cli.running import run_work, verbose_option
-from dth.cli.s3_options import build_parameters, is_local, key_file_options, parse_url
+from dth.cli.s3_options import PLACE, build_parameters, is_local, key_file_options, parse_url
 from dth.core.config import secrets_directory
 from dth.core.errors import HubError, SourceGone, TransferError, UsageError
 from dth.core.transport import Transport
@@ -91,7 +91,7 @@ def listing(client: S3Client, prefix: str, delimiter: str = "") -> PrefixListing
 
 
 @click.command(name="ls")
-@click.argument("url")
+@click.argument("url", type=PLACE)
 @looking
 @click.option(
     "-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level."
@@ -176,7 +176,7 @@ def _line(entry: ListedObject, *, long: bool, human: bool) -> str:
 
 
 @click.command()
-@click.argument("url")
+@click.argument("url", type=PLACE)
 @looking
 @click.option(
     "-d",
@@ -249,7 +249,7 @@ def _folders(key: str, prefix: str, depth: int) -> list[str]:
 
 
 @click.command()
-@click.argument("url")
+@click.argument("url", type=PLACE)
 @looking
 @output_format
 def stat(url: str, output: Output, verbose: bool, **given: Any) -> int:

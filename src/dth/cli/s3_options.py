@@ -1,5 +1,6 @@
 """What only the commands for objects take: their parameters, customer keys, URLs of buckets."""
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -7,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from dth.cli.options import validated
+from dth.cli.options import Number, Text, validated
 from dth.core.errors import UsageError
 from dth.core.parameters import START, commands_differ, extra
 from dth.core.stores_file import read_stores, store_named
@@ -26,7 +28,7 @@ KEY_FILES = {"src": "src_sse_customer_key_file", "dst": "dest_sse_customer_key_f
 
 sample_option = click.option(
     "--sample",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=Number(0, 100, min_open=True),
     metavar="PERCENT",
     help="With --compare content: read this part of the objects, always the same ones. The "
     "others are compared by size.",
@@ -42,6 +44,7 @@ def key_file_options(*sides: str) -> Callable[[F], F]:
                 f"--{side}-sse-c-key-file",
                 KEY_FILES[side],
                 metavar="FILE",
+                type=Text(),
                 help="File with a customer key (SSE-C): 32 bytes, or their base64.",
             )(command)
         return command
@@ -121,6 +124,26 @@ def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
     if folder and prefix and not prefix.endswith("/"):
         prefix += "/"
     return bucket, prefix
+
+
+class _Place(Text):
+    """SRC, DST or URL: shells complete the names of stores, and of files of this machine."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        files = super().shell_complete(ctx, param, incomplete)
+        with contextlib.suppress(UsageError):
+            names = [f"{name}:" for name in read_stores()]
+            # Bash forgets what comes before the files.
+            return [
+                *files,
+                *(CompletionItem(each) for each in names if each.startswith(incomplete)),
+            ]
+        return files
+
+
+PLACE = _Place()
 
 
 def is_local(text: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from dth.core.errors import TransferError, UsageError
+from dth.core.errors import SourceGone, TransferError, UsageError
 from dth.core.parameters import OPTION, START
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
@@ -16,6 +16,7 @@ from dth.objects import task
 from dth.objects.checks.notes import SideTrouble, reach
 from dth.objects.compare.merge import Policy
 from dth.objects.listing.filters import build
+from dth.objects.listing.lists import listed_object, local_list, missing
 from dth.objects.parameters import S3Parameters
 from dth.objects.sides import SideSettings, side_settings
 from dth.objects.store.client import S3Client
@@ -96,7 +97,34 @@ async def open_route(
     for (side, client, _, _), trouble in zip(ends, await asyncio.gather(*asked), strict=True):
         if trouble:
             raise UsageError(told(trouble, side, parameters, client))
+    await _find_lists(parameters, route.source)
     return route
+
+
+async def _find_lists(parameters: S3Parameters, source: S3Client) -> None:
+    """Raises UsageError for a list of what to copy that is not there or cannot be read."""
+    given = (
+        ("--files-from", parameters.src_manifest, ""),
+        ("--prefix-list", parameters.src_prefixs_list_file, parameters.src_prefix_list_bucket),
+        ("--inventory", parameters.src_inventory, source.bucket),
+    )
+    for option, place, own_bucket in given:
+        if not place:
+            continue
+        if path := local_list(place, own_bucket):
+            if not os.access(path, os.R_OK):
+                raise UsageError(f"{option} {place}: this file cannot be read: permission denied")
+            continue
+        if Path(place).is_dir():
+            raise UsageError(f"{option} {place}: this is a folder; a file is needed")
+        bucket, key = listed_object(place, own_bucket or source.bucket)
+        try:
+            await source.for_bucket(bucket).head(key)
+        except SourceGone:
+            raise UsageError(f"{option} {place}: {missing(bucket, key)}") from None
+        except TransferError:
+            # Whoever may read an object need not be allowed to ask for it. The run reports it.
+            continue
 
 
 async def open_store(
