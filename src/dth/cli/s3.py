@@ -250,7 +250,9 @@ async def _sync(
                 click.echo(f"resuming run {foreground.run} ({place.shown})", err=True)
             snapshot = await watch(foreground, telling)
             code = await _conclude(foreground, snapshot, report, parameters, as_json=as_json)
-            foreground.keep = place.asked_for or code != 0
+            # Of a mistyped prefix there is nothing to resume.
+            begun = snapshot.run.counts.listed or foreground.resumed or foreground.unsettled
+            foreground.keep = place.asked_for or bool(code and begun)
     except asyncio.CancelledError:
         return place.interrupted()
     return code
