@@ -86,7 +86,7 @@ test('a task is named by what people call it, and its name is the link', async (
   const unnamed = screen.getByRole('rowheader', { name: 'old-minio: photos/2026 → aws-eu: photos' });
   expect(within(unnamed).getByRole('link')).toHaveAttribute('href', '/tasks/00000002-aaaa');
   expect(screen.queryByText('00000002')).toBeNull();
-  expect(screen.getByRole('checkbox', { name: /Choose task old-minio/ })).toBeInTheDocument();
+  expect(screen.getByRole('checkbox', { name: /Select task old-minio/ })).toBeInTheDocument();
 });
 
 test('how the last runs went is shown in colors and in words', async () => {
@@ -129,7 +129,7 @@ test('a phone has cards, with the status', async () => {
 
 test('an empty hub says what a task is', async () => {
   show([]);
-  expect(await screen.findByText('There is no task yet')).toBeInTheDocument();
+  expect(await screen.findByText('There are no tasks yet')).toBeInTheDocument();
 });
 
 test('a search that finds nothing says so', async () => {
@@ -142,8 +142,8 @@ test('an action on several tasks is offered where all can do it, and told once',
   const { calls } = show([task(1, 'IN_PROGRESS'), task(2, 'IN_PROGRESS'), task(3, 'DONE')], '/tasks', {
     PauseTask: () => ({ pauseTask: { id: '', progress: 'PAUSED' } }),
   });
-  await user.click(await screen.findByRole('checkbox', { name: /Choose task task 1/ }));
-  await user.click(screen.getByRole('checkbox', { name: /Choose task task 2/ }));
+  await user.click(await screen.findByRole('checkbox', { name: /Select task task 1/ }));
+  await user.click(screen.getByRole('checkbox', { name: /Select task task 2/ }));
   const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
   menu.openDropdown();
   expect(menu.findItemById('pause')!.getElement()).not.toHaveAttribute('aria-disabled', 'true');
@@ -158,7 +158,7 @@ test('an action on several tasks is offered where all can do it, and told once',
 test('an action that is greyed says why', async () => {
   const user = userEvent.setup();
   show([task(1, 'DONE'), task(2, 'IN_PROGRESS')]);
-  await user.click(await screen.findByRole('checkbox', { name: /Choose task task 2/ }));
+  await user.click(await screen.findByRole('checkbox', { name: /Select task task 2/ }));
   const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
   menu.openDropdown();
   const reason = (id: string) => {
@@ -168,9 +168,9 @@ test('an action that is greyed says why', async () => {
   expect(reason('delete')).toBe('Stop the task first.');
   expect(reason('retry')).toBe('Nothing has failed.');
   expect(reason('resume')).toBe('Only a task that is paused, stopped or in error can be resumed.');
-  await user.click(screen.getByRole('checkbox', { name: /Choose task task 1/ }));
+  await user.click(screen.getByRole('checkbox', { name: /Select task task 1/ }));
   menu.openDropdown();
-  expect(reason('edit')).toBe('Choose one task only.');
+  expect(reason('edit')).toBe('Select only one task.');
   expect(reason('delete')).toBe('Stop all of these first.');
 });
 
@@ -179,7 +179,7 @@ test('stopping asks first', async () => {
   const { calls } = show([task(1, 'IN_PROGRESS')], '/tasks', {
     StopTask: () => ({ stopTask: { id: '', progress: 'STOPPING' } }),
   });
-  await user.click(await screen.findByRole('checkbox', { name: /Choose task task 1/ }));
+  await user.click(await screen.findByRole('checkbox', { name: /Select task task 1/ }));
   const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
   menu.openDropdown();
   menu.findItemById('stop')!.click();
