@@ -216,10 +216,9 @@ def test_ls(dth: Dth, source: Side) -> None:
     assert [line.split("  ")[-1] for line in done.out.splitlines()] == ["folder/", "a", "z\\n"]
     assert "2 objects" in done.err
     below = dth.here("s3", "ls", f"{source.url}/fol", *options, "-r", "--json")
-    assert [json.loads(line)["key"] for line in below.out.splitlines()] == [
-        "folder/b",
-        "folder/c/d",
-    ]
+    listed = [json.loads(line) for line in below.out.splitlines()]
+    assert [each["key"] for each in listed] == ["folder/b", "folder/c/d"]
+    assert all(each["modified"].endswith("Z") for each in listed)
 
 
 def test_progress_in_a_pipe_is_a_line_now_and_then(
@@ -290,6 +289,7 @@ def test_help_names_every_command(dth: Dth) -> None:
         ("sync s3://a s3://b --sse-kms-key-id x", "KMS key needs"),
         ("sync s3://a s3://b --skip-compare --delete-mode Mirror", "mirror deletes need"),
         ("sync s3://a s3://b --include [", "["),
+        ("sync s3://a s3://b --exclude=", "The pattern '' cannot be read: it is empty"),
         ("sync s3://a s3://b --src-endpoint-url ftp://x", "is not http(s)://"),
         ("sync s3://a s3://b --dst-endpoint-url http://x/path", "has a path"),
         ("sync s3://a s3://b --dst-endpoint-url http://u:p@x", "holds credentials"),
@@ -299,6 +299,10 @@ def test_help_names_every_command(dth: Dth) -> None:
         ("sync s3://a s3://b --report /proc/x.csv", "--report"),
         ("diff s3://a s3://b --src-secret ../x", "not a valid name for a secret"),
         ("diff s3://a s3://b --src-profile nobody", "profile 'nobody'"),
+        ("sync s3://a s3://b --progress-json nan", "'nan' is not a number"),
+        ("sync s3://a s3://b --progress-json inf", "'inf' is not a number"),
+        ("sync s3://a s3://b --no-verify-ssl", "given with --src-ca-bundle"),
+        ("diff s3://a s3://b --compare content --sample nan", "'nan' is not a number"),
         ("ls ./nothing", "there is no folder './nothing'"),
         ("frobnicate", "No such command"),
     ],

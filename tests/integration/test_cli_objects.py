@@ -199,13 +199,25 @@ def test_damage_on_the_way_to_standard_output_is_found(dth: Dth) -> None:
     ("words", "said"),
     [
         ("cp - -", "one of SRC and DST"),
+        ("cp bucket/key file", "'bucket/key' and 'file' are of this machine"),
+        ("cp no-such-file s3://b", "SRC 'no-such-file' cannot be read: No such file or directory"),
+        ("cp --recursive s3://a/b/ s3://b", "everything below a prefix is copied by dth s3 sync"),
+        ("cp - s3://b/c --expected-size 51T", "51T is more than an object can have"),
         ("cp s3://a s3://b", "names no object; everything below it is copied by dth s3 sync"),
         ("cp s3://a/b/ s3://b", "names no object"),
         ("cp - s3://b", "names no object; write s3://bucket/key"),
         ("cp s3://a/b - --json", "--json prints to standard output"),
         ("cp s3://a/b s3://b --content-type x/y", "for what comes from a file or standard input"),
         ("cp - s3://b/c --expected-size many", "--expected-size: 'many' is not a size"),
-        ("cp s3://a/*.jpg s3://b", "a URL takes no wildcards"),
+        (
+            "cp s3://a/p/*.jpg s3://b",
+            "takes no wildcards; write dth s3 sync s3://a/p/ DST --include '*.jpg'",
+        ),
+        ("cp s3://a/p/* s3://b", "takes no wildcards; write dth s3 sync s3://a/p/ DST"),
+        ("ls s3://a/p/*.jpg", "s3://a/p/ stands for everything below it; patterns are only for"),
+        ("rm -r --yes s3://a/*", "s3://a/ stands for everything below it; patterns are only for"),
+        ("mb ./nothing", "is of this machine; this command is for buckets only"),
+        ("rm ./nothing/x", "is of this machine; this command is for buckets only"),
         ("rm s3://a", "names no object; --recursive deletes"),
         ("rm s3://a/b/", "names no object; --recursive deletes"),
         ("mb s3://a/b", "prefixes need not be created"),
@@ -218,6 +230,19 @@ def test_usage_is_one_line(
     assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["ls", "du", "stat", "rm", "mb"])
+def test_a_command_for_one_store_names_no_side(dth: Dth, s3_auth: MiniStack, command: str) -> None:
+    statement = {"Effect": "Deny", "Action": "s3:*", "Resource": "*"}
+    access_key, _ = s3_auth.user({"Version": "2012-10-17", "Statement": [statement]})
+    dth.secret("wrong", access_key, "mistyped")
+    url = f"s3://{s3_auth.bucket()}" + "/x" * (command in ("stat", "rm"))
+    done = dth.here("s3", command, url, "--endpoint-url", s3_auth.url, "--secret", "wrong")
+    assert (done.code, len(done.err.splitlines())) == (2, 1), done
+    assert "the secret 'wrong' (--secret)" in done.err
+    assert "source" not in done.err
+    assert "--src-" not in done.err
 
 
 def test_an_object_that_is_not_there(dth: Dth, source: Side, dest: Side) -> None:

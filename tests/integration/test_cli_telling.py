@@ -73,6 +73,20 @@ def test_completion_in_bash_finds_commands_and_options(dth: Dth) -> None:
 
 
 @pytest.mark.parametrize(
+    "words", ["sync", "sync ./a", "sync s3://a s3://b --files-from", "ls", "cp"]
+)
+def test_completion_offers_files_and_stores(dth: Dth, words: str) -> None:
+    url = ("--endpoint-url", "http://127.0.0.1:1")
+    assert dth.here("store", "add", "old-minio", *url).code == 0
+    count = str(2 + len(words.split()))
+    dth.env |= {"_DTH_COMPLETE": "bash_complete", "COMP_WORDS": f"dth s3 {words} o"}
+    dth.env["COMP_CWORD"] = count
+    # Bash forgets what comes before the files.
+    stores = [] if words.endswith("--files-from") else ["plain,old-minio:"]
+    assert dth.run().out.splitlines() == ["file,o", *stores]
+
+
+@pytest.mark.parametrize(
     ("options", "copied"),
     [
         (("--filter-rules", "aws", "--exclude", "*", "--include", "*.jpg"), ["a.jpg", "x/b.jpg"]),

@@ -352,7 +352,13 @@ def test_a_hub_does_it(dth: Dth, hub: Hub, here: RegistryServer, there: Registry
     token = hub.call('mutation { createToken(name: "cli", role: operator) { token } }')["token"]
     dth.env["DTH_TOKEN"] = token
     options = ["--src-secret", "registry", "--dst-secret", "registry", "--hub", hub.url]
-    done = dth.run("ecr", "sync", here.host, there.host, *options)
+    report = dth.home / "images.csv"
+    done = dth.run("ecr", "sync", here.host, there.host, *options, "--report", report)
     assert done.code == 0, done
     assert "4 listed, 0 same, 4 transferred" in done.out
+    rows = list(csv.DictReader(report.read_text().splitlines()))
+    assert len(rows) == 4
+    copied = next(row for row in rows if row["image"] == "team/a:v1")
+    assert copied["status"] == "DONE"
+    assert copied["dest_digest"] == here.digest("team/a", "v1")
     assert there.digest("team/a", "v1") == here.digest("team/a", "v1")

@@ -201,9 +201,16 @@ def test_a_folder_that_is_not_there_or_holds_nothing_is_told_in_one_line(
     (tmp_path / "file").touch()
     done = dth.run("s3", "sync", *from_(dest), f"{tmp_path}/file")
     assert (done.code, done.err) == (2, f"dth: DST '{tmp_path}/file' is not a folder\n")
+    for path, why in (
+        ("/proc/none", "No such file or directory"),
+        (f"{tmp_path}/file/below", "Not a directory"),
+    ):
+        done = dth.run("s3", "sync", *from_(dest), path)
+        said = f"dth: destination: the folder {path} cannot be written: {why}\n"
+        assert (done.code, done.err) == (2, said)
     done = dth.run("s3", "sync", f"{tmp_path}", f"{tmp_path}/below")
     assert done.code == 2
-    assert "one lies in the other" in done.err
+    assert "lies in the other" in done.err
     done = dth.run("s3", "sync", f"{tmp_path}", *to(dest), "--src-profile", "x")
     assert (done.code, done.err) == (
         2,

@@ -321,6 +321,47 @@ def test_a_manifest_that_is_nowhere(dth: Dth, filled: Side, dest: Side) -> None:
     )
 
 
+@pytest.mark.parametrize("option", ["--files-from", "--prefix-list"])
+def test_a_list_that_cannot_be_is_told_before_anything_starts(
+    dth: Dth, filled: Side, dest: Side, option: str
+) -> None:
+    (dth.home / "folder").mkdir()
+    sides = between(filled, dest)
+    for place, said in (
+        (dth.home / "folder", "this is a folder; a file is needed"),
+        ("keys.txt", f"there is no object s3://{filled.bucket}/keys.txt, nor a local file"),
+    ):
+        for command in ("sync", "diff"):
+            done = dth.here("s3", command, *sides, option, place)
+            assert (done.code, done.out) == (2, ""), done
+            assert done.err.startswith(f"dth: {option} {place}: {said}")
+            assert len(done.err.splitlines()) == 1
+    assert not dth.states.exists()
+
+
+def test_a_mistake_in_standard_input_is_said_to_be_there(
+    dth: Dth, filled: Side, dest: Side
+) -> None:
+    (dth.home / "keys").write_text(f"s3://{filled.bucket}/root.txt\n")
+    for command in ("sync", "diff"):
+        with (dth.home / "keys").open() as keys:
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "dth", "s3", command),
+                    *between(filled, dest),
+                    *("--files-from", "-"),
+                ],
+                env={**os.environ, **dth.env},
+                stdin=keys,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        assert done.returncode != 0
+        assert "dth: standard input, line 1: " in done.stderr
+        assert "is a URL; write only the key" in done.stderr
+
+
 # --- keys that are too long
 # --------------------------------------------------------------------------------------
 

@@ -149,6 +149,24 @@ def test_a_first_try_that_listed_nothing_leaves_no_state(
     assert states(dth) == []
 
 
+def test_a_mistyped_prefix_leaves_no_state(dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies(["photos/a"]))
+    command = between(source, dest)
+    command[0] += "/phots"
+    assert dth.run("s3", "sync", *command).code == 1
+    assert states(dth) == []
+
+
+def test_a_folder_is_listed_as_a_folder(dth: Dth, dest: Side) -> None:
+    folder = dth.home / "mine"
+    folder.mkdir()
+    (folder / os.fsdecode(b"bad\xff")).touch()
+    command = [str(folder), *between(dest, dest)[1:]]
+    assert dth.run("s3", "sync", *command[:2], "--dst-endpoint-url", dest.server.url).code == 1
+    listed = dth.here("s3", "state", "ls").out.splitlines()[1]
+    assert f"  {folder}/ " in listed
+
+
 def test_a_listing_that_is_refused_leaves_no_state(
     dth: Dth, source: Side, dest: Side, proxy_a: Proxy
 ) -> None:

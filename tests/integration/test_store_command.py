@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from dth.cli.s3_options import build_parameters, parse_url
 from tests.engine import bodies
@@ -142,6 +143,10 @@ def test_the_remotes_of_rclone_are_taken_over(dth: Dth, tmp_path: Path) -> None:
         file_of(dth).read_text().startswith("# mine\n[kept]\nregion = 'eu-west-3' # of the team\n")
     )
     found = {each["name"]: each for each in json.loads(dth.here("store", "list", "--json").out)}
+    assert yaml.safe_load(dth.here("store", "list", "--output", "yaml").out) == [*found.values()]
+    rows = dth.here("store", "list").out.splitlines()
+    assert rows[0].split() == ["NAME", "ENDPOINT", "KIND", "REGION", "KEYS"]
+    assert len(rows) == 1 + len(found)
     assert found == {
         "aws": {"name": "aws", "kind": "Amazon_S3", "region": "eu-central-1", "profile": "backup",
             "keys": "profile backup"},

@@ -130,7 +130,7 @@ def test_a_running_task_is_deleted_in_one_step(
     assert "cannot be deleted; stop it first" in live.err
     done = here.run("task", "delete", made, "--wait")
     assert done.code == 0, done
-    assert f"{made} STOPPED" in done.out
+    assert done.out == f"{made} STOPPED\n{made} deleted\n"
     assert here.run("task", "show", made).code == 2
 
 
@@ -154,6 +154,20 @@ def test_a_name_that_fits_several_tasks_is_refused(
     assert here.run("task", "show", "aaaa1", "--json").json["getTask"]["id"] == ids[1]
 
 
+def test_an_empty_name_is_no_task(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+    """A script whose variable is not set must not delete the only task."""
+    described = ("--description", "nightly photos")
+    made = here.run("task", "create", *words(hub, source, dest), *described).out.strip()
+    for command in (("task", "show"), ("task", "delete"), ("task", "stop")):
+        done = here.run(*command, "")
+        assert (done.code, done.err.count("\n")) == (2, 1), done
+        assert "the name of a task is empty" in done.err
+    part = here.run("task", "show", "photos")
+    assert part.code == 2
+    assert f"there is no task 'photos'; these contain it: {made[:8]} 'nightly photos'" in part.err
+    here.run("task", "delete", made, "--wait")
+
+
 def test_a_run_that_fails_as_a_whole_is_a_failure(
     hub: Hub, here: Dth, source: Side, dest: Side
 ) -> None:
@@ -162,7 +176,8 @@ def test_a_run_that_fails_as_a_whole_is_a_failure(
     assert made.code == 1
     task = made.out.strip()
     shown = here.run("task", "failures", task).out.splitlines()
-    assert re.fullmatch("run 1 failed: .*no-such-bucket.*", shown[0])
+    assert re.fullmatch("run 1 failed: source: .*no-such-bucket.*", shown[0])
+    assert "dth: ERROR: source: " in made.err
     assert shown[1:] == ["no object has failed"]
     listed = here.run("task", "list", "--text", task).out
     assert "nothing new" not in listed
@@ -177,6 +192,14 @@ def test_the_parameters_of_tasks_are_listed(hub: Hub, here: Dth) -> None:
     assert re.search(r"^srcImageList ", listed.out, re.MULTILINE)
     wrong = here.run("task", "create", "srcBuckt=a")
     assert (wrong.code, "is srcBucket meant?" in wrong.err) == (2, True)
+    for option, parameter in (
+        ("srcSecret", "srcCredentials"),
+        ("dstSecret", "destCredentials"),
+        ("dstBucket", "destBucket"),
+        ("deletemode", "deleteMode"),
+    ):
+        wrong = here.run("task", "create", f"{option}=a")
+        assert (wrong.code, f"is {parameter} meant?" in wrong.err) == (2, True), wrong
 
 
 def test_a_failed_transfer_is_exit_code_1(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
@@ -283,6 +306,12 @@ def test_sync_on_a_hub(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
     assert "\n  2 verified by MD5\n" in done.out
     assert dest.listed() == ["copy/a", "copy/b"]
     source.put(bodies(["folder/c"]))
+    mistyped = [each.replace("/folder", "/foldr") for each in arguments]
+    done = dth.run(*mistyped)
+    assert done.code == 1, done
+    assert "dth: nothing found at the source below the prefix" in done.err
+    meant = f"there is s3://{source.bucket}/folder/"
+    assert f"  note: nothing below s3://{source.bucket}/foldr/; {meant}" in done.out
     report = dth.home / "x.csv"
     assert dth.run(*arguments, "--report", report).code == 0
     assert [line.split(",")[:2] for line in report.read_text().splitlines()[1:]] == [

@@ -235,14 +235,21 @@ def _start(
     keep: bool,
 ) -> int:
     parameters = _parameters(said, given)
-    if hub_url:
-        if report or state:
-            raise UsageError("--hub keeps state and records itself: leave out --report and --state")
-        return run_on_hub(
-            hub_url, PLUGIN.type, parameters, command, as_json=as_json, ec2CronExpression=""
-        )
     if report:
         check_report(report)
+    if hub_url:
+        if state:
+            raise UsageError("--hub keeps its own state: leave out --state")
+        return run_on_hub(
+            hub_url,
+            PLUGIN.type,
+            parameters,
+            command,
+            as_json=as_json,
+            report=report,
+            images=True,
+            ec2CronExpression="",
+        )
     process.load(PLUGIN)
     with Nursery(partial(process.run, find=process.only(PLUGIN))) as nursery:
         directory = state or default_state(PLUGIN.type, parameters, given)

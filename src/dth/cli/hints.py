@@ -18,6 +18,16 @@ _CONCURRENCY = "requests in flight are --concurrency, for each worker"
 _PROGRESS_LINES = "progress for programs is --progress-json SECONDS"
 _PROGRESS = "progress is shown unless --quiet is given"
 
+_QUIET = "only errors and the result are shown with --quiet"
+_LOGS = "more is shown with -v and -vv, and kept with --log-file FILE"
+_LINKS = "symbolic links are followed with --links follow"
+_TLS = (
+    "certificates are always checked; an authority of your own is given with --src-ca-bundle, "
+    "--dst-ca-bundle"
+)
+_PATIENCE = "what fails for a while is tried again for as long as it makes sense"
+_ALL = "everything below a prefix is copied by dth s3 sync SRC DST, without an option"
+
 OPTIONS = {
     "--bwlimit": _BANDWIDTH,
     "--limit-upload": _BANDWIDTH,
@@ -55,7 +65,29 @@ OPTIONS = {
     "--max-delete": "the guard of deletes is --delete-max-percent",
     "--backup-dir": "copies are not moved away; turn on versions in the bucket of the destination",
     "--acl-public": "an ACL is given with --acl public-read",
-    "-r": "everything below SRC is copied; nothing more is needed",
+    "-r": _ALL,
+    "--recursive": _ALL,
+    "-u": "comparing by size and time is --compare size+time",
+    "-q": _QUIET,
+    "--no-progress": _QUIET,
+    "--only-show-errors": _QUIET,
+    "--debug": _LOGS,
+    "--log": _LOGS,
+    "--log-level": _LOGS,
+    "-L": _LINKS,
+    "--copy-links": _LINKS,
+    "--follow-symlinks": _LINKS,
+    "--no-follow-symlinks": "symbolic links are left out unless --links follow is given",
+    "--no-verify-ssl": _TLS,
+    "--no-check-certificate": _TLS,
+    "--insecure": _TLS,
+    "--retries": _PATIENCE,
+    "--low-level-retries": _PATIENCE,
+    "--retry-count": _PATIENCE,
+    "--exact-timestamps": "comparing by size and time is --compare size+time",
+    "--overwrite": "everything is copied again with --compare always",
+    "--ignore-times": "everything is copied again with --compare always",
+    "--watch": "events of the source are followed by a task of a hub, see dth up",
     "-P": _PROGRESS,
     "--progress": _PROGRESS,
 }
@@ -73,14 +105,18 @@ COMMANDS = {
     ),
     "mirror": "mirroring is dth s3 sync SRC DST --delete-mode Mirror",
     **dict.fromkeys(("check", "cmp"), "comparing is dth s3 diff SRC DST"),
-    **dict.fromkeys(("lsf", "lsl", "lsd", "list", "tree"), "listing is dth s3 ls URL"),
+    **dict.fromkeys(
+        ("lsf", "lsl", "lsd", "lsjson", "list", "tree", "find"), "listing is dth s3 ls URL"
+    ),
+    "ncdu": "the sizes of folders are shown by dth s3 du URL --depth 1",
     "size": "the size of what is below a prefix is shown by dth s3 du URL",
     **dict.fromkeys(("head", "info"), "what a store says of an object is shown by dth s3 stat URL"),
     "cat": "dth s3 cp URL - writes an object to standard output",
     "rcat": "dth s3 cp - URL writes an object from standard input",
     "pipe": "dth s3 cp - URL writes an object from standard input",
     **dict.fromkeys(
-        ("delete", "purge", "del"), "deleting is dth s3 rm URL, with --recursive for a prefix"
+        ("delete", "deletefile", "purge", "del", "rmdir", "rmdirs"),
+        "deleting is dth s3 rm URL, with --recursive for a prefix",
     ),
     "mkdir": "a bucket is created by dth s3 mb s3://bucket",
     "rb": "dth deletes no buckets; use the tools of the store",

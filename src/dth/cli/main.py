@@ -10,7 +10,7 @@ import click
 
 from dth.cli.lazy import LazyGroup
 from dth.core import interrupts
-from dth.core.errors import HubError, TransferError, UsageError, full_disk
+from dth.core.errors import HubError, UsageError, full_disk, with_side
 
 GROUPS = {
     "aws": "dth.cli.aws:aws",
@@ -87,9 +87,7 @@ def _run() -> int:
         click.echo(f"dth: {_message(error)}", err=True)
         return 2
     except HubError as error:
-        # Often both stores have one host name.
-        side = error.side if isinstance(error, TransferError) else ""
-        click.echo(f"dth: {side}: {error}" if side else f"dth: {error}", err=True)
+        click.echo(f"dth: {with_side(error)}", err=True)
         return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
         sys.stderr.close()

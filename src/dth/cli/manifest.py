@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dth.core.config import state_directory
 from dth.core.errors import UsageError
+from dth.objects.listing.lists import STDIN_PREFIX
 from dth.objects.parameters import S3Parameters
 
 STDIN = "-"
@@ -33,14 +34,14 @@ def keep_stdin(parameters: S3Parameters) -> Iterator[S3Parameters]:
     folder = state_directory()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="stdin-", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=STDIN_PREFIX, delete=False) as file:
         path = Path(file.name)
         try:
             while chunk := sys.stdin.buffer.read(_STEP):
                 digest.update(chunk)
                 file.write(chunk)
             file.flush()
-            path = path.rename(folder / f"stdin-{digest.hexdigest()[:16]}")
+            path = path.rename(folder / f"{STDIN_PREFIX}{digest.hexdigest()[:16]}")
             yield parameters.model_copy(update={"src_manifest": str(path)})
         finally:
             path.unlink(missing_ok=True)

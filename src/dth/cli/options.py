@@ -1,9 +1,11 @@
 """Command line options made from the parameter models, so that a parameter is defined once."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 import click
+from click.shell_completion import CompletionItem
 from pydantic import BaseModel, ValidationError
 
 from dth.core.errors import UsageError
@@ -53,10 +55,31 @@ def _kind(field: Any) -> dict[str, Any]:
         return {} if "/" in extra(field)["cli"] else {"is_flag": True}
     allowed = choices(field)
     if not allowed:
-        return {"metavar": _metavar(field)}
+        return {"metavar": _metavar(field), "type": Text()}
     if is_open(field):
         return {"metavar": "NAME"}
     return {"type": _Choice(allowed, extra(field)["also"])}
+
+
+class Text(click.types.StringParamType):
+    """Any text. Where no words are known, shells complete the names of files, as they do anyway."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+class Number(click.FloatRange):
+    """A number within bounds. `nan` and `inf` are none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 class _Choice(click.Choice[str]):

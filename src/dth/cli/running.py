@@ -15,6 +15,7 @@ import click
 import uvloop
 
 from dth.cli.display import ProgressView
+from dth.cli.options import Number
 from dth.core import interrupts
 from dth.core.parameters import TaskParameters
 from dth.hub.progress import Meter
@@ -85,7 +86,7 @@ def telling_options(*, sides: bool) -> Callable[[Any], Any]:
         wrapped = click.option("--quiet", is_flag=True, help="No progress.")(wrapped)
         wrapped = click.option(
             "--progress-json",
-            type=click.FloatRange(0, min_open=True),
+            type=Number(0, min_open=True),
             metavar="SECONDS",
             help=(
                 "Print a JSON object with the progress at this interval in seconds, on "
@@ -178,9 +179,11 @@ def run_on_hub(
     *,
     as_json: bool,
     report: Path | None = None,
+    images: bool = False,
     **more: object,
 ) -> int:
     """Create the task on a hub, and follow it. The hub's own credentials and secrets are used.
+    `images`: the report is one of images.
     `more`: parameters that are said even where they are the default."""
     from dth.cli import task, task_look
     from dth.cli.hub import connect
@@ -191,7 +194,9 @@ def run_on_hub(
     made = task.create_task(client, given, once=True, kind=kind, description=command)
     click.echo(f"task {made}", err=True)
     code = task.follow(client, made, quiet=as_json)
-    if report:
+    if report and images:
+        task_look.save_images(report, task_look.read_images(client, made))
+    elif report:
         task_look.save_report(report, task_look.read_records(client, made, {}))
     if as_json:
         click.echo(json.dumps(task.get(client, made)))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -32,7 +33,7 @@ from dth.cli.running import (
     telling_options,
     watch,
 )
-from dth.cli.s3_options import build_parameters, key_file_options, parse_url
+from dth.cli.s3_options import PLACE, build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state, state_commands
 from dth.compose.local import process
 from dth.core.config import secrets_directory
@@ -82,8 +83,8 @@ def s3() -> None:
 
 
 @s3.command(cls=OrderedPatterns)
-@click.argument("src")
-@click.argument("dst")
+@click.argument("src", type=PLACE)
+@click.argument("dst", type=PLACE)
 @task_options(S3Parameters)
 @filter_rules_option
 @key_file_options("src", "dst")
@@ -249,7 +250,9 @@ async def _sync(
                 click.echo(f"resuming run {foreground.run} ({place.shown})", err=True)
             snapshot = await watch(foreground, telling)
             code = await _conclude(foreground, snapshot, report, parameters, as_json=as_json)
-            foreground.keep = place.asked_for or code != 0
+            # Of a mistyped prefix there is nothing to resume.
+            begun = snapshot.run.counts.listed or foreground.resumed or foreground.unsettled
+            foreground.keep = place.asked_for or bool(code and begun)
     except asyncio.CancelledError:
         return place.interrupted()
     return code
@@ -514,8 +517,9 @@ async def aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Paramet
         return parameters
     folder, slash, name = key.rpartition("/")
     if not quiet:
+        kind = "a file" if is_folder(p.src_bucket) else "an object"
         click.echo(
-            f"{place_of(p.src_bucket)}/{key} is an object: it is copied to "
+            f"{place_of(p.src_bucket)}/{key} is {kind}: it is copied to "
             f"{place_of(p.dest_bucket)}/{p.dest_prefix}{name}",
             err=True,
         )
@@ -526,8 +530,22 @@ async def aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Paramet
 
 async def _check(parameters: S3Parameters) -> None:
     """Open both sides once, so that what cannot be is said before any process starts."""
-    async with _route(parameters):
-        pass
+    async with _route(parameters) as route:
+        if route.dest.endpoint.is_folder:
+            _make_folder(parameters.dest_bucket)
+
+
+def _make_folder(path: str) -> None:
+    """Raises UsageError for a folder that nothing can be copied into."""
+    try:
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103 - as the path was given
+        # As a copy is written: only the attempt tells for all kinds of file systems and users.
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"destination: the folder {path} cannot be written: {error.strerror}"
+        ) from None
 
 
 @contextlib.asynccontextmanager

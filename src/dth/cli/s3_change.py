@@ -12,6 +12,7 @@ from dth.cli import start
 from dth.cli.display import amount, counted, shown
 from dth.cli.running import run_work
 from dth.cli.s3_look import listing, looking, named, no_object, opened
+from dth.cli.s3_options import PLACE
 from dth.core.config import secrets_directory
 from dth.core.errors import HubError, SourceGone, TransferError, UsageError
 from dth.core.transport import Transport
@@ -29,7 +30,7 @@ EXISTS = ("BucketAlreadyExists", "BucketAlreadyOwnedByYou")
 
 
 @click.command(name="rm")
-@click.argument("url")
+@click.argument("url", type=PLACE)
 @looking
 @click.option("-r", "--recursive", is_flag=True, help="Delete everything below the prefix.")
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted; delete nothing.")
@@ -135,7 +136,7 @@ async def _delete(
 
 
 @click.command(name="mb")
-@click.argument("url")
+@click.argument("url", type=PLACE)
 @looking
 def make_bucket(url: str, verbose: bool, **given: Any) -> int:
     """Create the bucket s3://bucket."""

@@ -18,7 +18,7 @@ from dth.cli.options import task_options
 from dth.cli.report import COMPARISON_COLUMNS, Row, check_report, write_report
 from dth.cli.running import output_options, run_work, verbose_option
 from dth.cli.s3 import aimed, compared, pair
-from dth.cli.s3_options import key_file_options, sample_option
+from dth.cli.s3_options import PLACE, key_file_options, sample_option
 from dth.core.errors import HubError, UsageError
 from dth.core.ports.findings import Finding
 from dth.objects.compare.findings import FolderSummary, findings_of, leave_unjudged
@@ -28,8 +28,8 @@ from dth.objects.plugin import PLUGIN
 
 
 @click.command(cls=OrderedPatterns)
-@click.argument("src")
-@click.argument("dst")
+@click.argument("src", type=PLACE)
+@click.argument("dst", type=PLACE)
 @task_options(S3Parameters)
 @filter_rules_option
 @sample_option

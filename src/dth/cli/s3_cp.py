@@ -19,7 +19,7 @@ from dth.cli.display import ProgressView, amount, shown
 from dth.cli.options import task_options
 from dth.cli.running import interrupted, run_work, verbose_option
 from dth.cli.s3_look import no_object
-from dth.cli.s3_options import build_parameters, key_file_options, parse_url
+from dth.cli.s3_options import PLACE, build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state
 from dth.core.config import secrets_directory
 from dth.core.errors import HubError, SourceGone, UsageError
@@ -42,6 +42,7 @@ from dth.platforms.local.platform import LocalPlatform, open_platform
 STREAM = "-"
 STEP = 1024 * 1024  # bytes read from standard input at once
 TICK = 1.0  # seconds
+LARGEST = 50 * 1024**4  # bytes of an object: 10,000 parts of 5 GiB
 WORDS = {
     Verified.STORE: "verified by the store's checksum",
     Verified.ETAG: "verified by MD5",
@@ -52,8 +53,8 @@ WORDS = {
 
 
 @click.command()
-@click.argument("src")
-@click.argument("dst")
+@click.argument("src", type=PLACE)
+@click.argument("dst", type=PLACE)
 @task_options(S3Parameters, ("source", "destination", "engine"))
 @key_file_options("src", "dst")
 @click.option(
@@ -80,14 +81,15 @@ def cp(
     """Copy one object: s3://bucket/key to s3://bucket/key.
 
     A DST that ends with a slash, and a bucket alone, keep the object's name. In place of either
-    there may be a file, or
-    - for standard input or output. An interrupted copy between two stores in parts continues when
-      the same command is
-    given again. For everything below a prefix there is dth s3 sync.
+    there may be a file. The name - stands for standard input or output. When a copy in parts
+    between two stores was interrupted, the same command continues it. For everything below a
+    prefix there is dth s3 sync.
     """
     here = [url for url in (src, dst) if _is_here(url)]
     if len(here) > 1:
-        raise UsageError("one of SRC and DST must be s3://bucket/key")
+        raise UsageError(
+            f"one of SRC and DST must be s3://bucket/key; {src!r} and {dst!r} are of this machine"
+        )
     if not _is_here(src) and (content_type or expected_size):
         raise UsageError(
             "--content-type and --expected-size are for what comes from a file or standard input"
@@ -115,8 +117,9 @@ def cp(
 
 
 def _is_here(url: str) -> bool:
-    """Whether it is a file or a stream of this machine."""
-    return url == STREAM or bool(re.match(r"[~/.]", url)) or (":" not in url and Path(url).exists())
+    """Whether it is a file or a stream of this machine: everything that is no URL and names no
+    store, as in `aws s3 cp`."""
+    return ":" not in url or bool(re.match(r"[~/.]", url))
 
 
 def _target(dst: str, key: str) -> Path:
@@ -131,9 +134,12 @@ def _target(dst: str, key: str) -> Path:
 
 def _size(text: str) -> int:
     try:
-        return int(parse_size(text)) if text else 0
+        size = int(parse_size(text)) if text else 0
     except ValueError as error:
         raise UsageError(f"--expected-size: {error}") from None
+    if size > LARGEST:
+        raise UsageError(f"--expected-size: {text} is more than an object can have (50 TiB)")
+    return size
 
 
 def _named(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:

@@ -17,7 +17,7 @@ from dth.cli.options import task_options
 from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import output_options, run_work, verbose_option
 from dth.cli.s3 import add_counts, aimed, compared, pair
-from dth.cli.s3_options import key_file_options, sample_option
+from dth.cli.s3_options import PLACE, key_file_options, sample_option
 from dth.core.errors import HubError, UsageError
 from dth.core.ports.findings import State
 from dth.core.ports.runs import Counts
@@ -35,8 +35,8 @@ SIGNS = {
 
 
 @click.command(cls=OrderedPatterns)
-@click.argument("src")
-@click.argument("dst")
+@click.argument("src", type=PLACE)
+@click.argument("dst", type=PLACE)
 @task_options(S3Parameters)
 @filter_rules_option
 @sample_option

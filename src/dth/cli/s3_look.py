@@ -15,7 +15,7 @@ from dth.cli.display import amount, columns, counted, shown, table
 from dth.cli.options import task_options
 from dth.cli.output import Output, output_format
 from dth.cli.running import run_work, verbose_option
-from dth.cli.s3_options import build_parameters, key_file_options, parse_url
+from dth.cli.s3_options import PLACE, build_parameters, is_local, key_file_options, parse_url
 from dth.core.config import secrets_directory
 from dth.core.errors import HubError, SourceGone, TransferError, UsageError
 from dth.core.transport import Transport
@@ -25,7 +25,7 @@ from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import FileSecrets
 from dth.objects.store.etags import bare_etag
-from dth.objects.store.folders.paths import is_folder, place_of
+from dth.objects.store.folders.paths import place_of
 from dth.objects.transfer.proof import stated_checksums
 
 META = "x-amz-meta-"
@@ -70,9 +70,9 @@ def named(
     stores_only: bool = False,
 ) -> S3Parameters:
     """The parameters of a command that asks one store for this URL."""
-    bucket, prefix = parse_url(url, "URL", folder=folder)
-    if stores_only and is_folder(bucket):
+    if stores_only and is_local(url):
         raise UsageError(f"URL {url!r} is of this machine; this command is for buckets only")
+    bucket, prefix = parse_url(url, "URL", folder=folder)
     parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix)
     return start.settled(parameters, ("source",), verbose=verbose)
 
@@ -91,7 +91,7 @@ def listing(client: S3Client, prefix: str, delimiter: str = "") -> PrefixListing
 
 
 @click.command(name="ls")
-@click.argument("url")
+@click.argument("url", type=PLACE)
 @looking
 @click.option(
     "-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level."
@@ -145,7 +145,7 @@ async def _ls(
                 if output.for_people:
                     click.echo(_line(entry, long=long, human=human))
                 else:
-                    output.print_item(entry._asdict())
+                    output.print_item(entry._asdict() | {"modified": _when(entry)})
         nothing = "" if objects or folders or not prefix else await nothing_below(source, prefix)
     total = f"{counted(objects, 'object')}, {amount(size)}"
     if summarize:
@@ -161,18 +161,22 @@ async def _ls(
     return 0
 
 
+def _when(entry: ListedObject) -> str:
+    """The time of an object, which is UTC."""
+    return f"{entry.modified}Z" if entry.modified else ""
+
+
 def _line(entry: ListedObject, *, long: bool, human: bool) -> str:
-    when = f"{entry.modified}Z" if entry.modified else ""
     size = amount(entry.size) if human else str(entry.size)
     more = f"  {entry.etag:<35} {entry.storage_class or 'STANDARD':<14}" if long else ""
-    return f"{when:20} {size:>13}{more}  {shown(entry.key)}"
+    return f"{_when(entry):20} {size:>13}{more}  {shown(entry.key)}"
 
 
 # ----------------------------------------------------------------------------------------------- du
 
 
 @click.command()
-@click.argument("url")
+@click.argument("url", type=PLACE)
 @looking
 @click.option(
     "-d",
@@ -245,7 +249,7 @@ def _folders(key: str, prefix: str, depth: int) -> list[str]:
 
 
 @click.command()
-@click.argument("url")
+@click.argument("url", type=PLACE)
 @looking
 @output_format
 def stat(url: str, output: Output, verbose: bool, **given: Any) -> int:

@@ -1,5 +1,6 @@
 """What only the commands for objects take: their parameters, customer keys, URLs of buckets."""
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -7,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from dth.cli.options import validated
+from dth.cli.options import Number, Text, validated
 from dth.core.errors import UsageError
 from dth.core.parameters import START, commands_differ, extra
 from dth.core.stores_file import read_stores, store_named
@@ -26,7 +28,7 @@ KEY_FILES = {"src": "src_sse_customer_key_file", "dst": "dest_sse_customer_key_f
 
 sample_option = click.option(
     "--sample",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=Number(0, 100, min_open=True),
     metavar="PERCENT",
     help="With --compare content: read this part of the objects, always the same ones. The "
     "others are compared by size.",
@@ -42,6 +44,7 @@ def key_file_options(*sides: str) -> Callable[[F], F]:
                 f"--{side}-sse-c-key-file",
                 KEY_FILES[side],
                 metavar="FILE",
+                type=Text(),
                 help="File with a customer key (SSE-C): 32 bytes, or their base64.",
             )(command)
         return command
@@ -115,11 +118,32 @@ def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
         raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix")
     if "*" in text:
         raise UsageError(
-            f"{which} {text!r}: a URL takes no wildcards; {_without_wildcards(bucket, prefix)}"
+            f"{which} {text!r}: a URL takes no wildcards; "
+            f"{_without_wildcards(bucket, prefix, which, folder=folder)}"
         )
     if folder and prefix and not prefix.endswith("/"):
         prefix += "/"
     return bucket, prefix
+
+
+class _Place(Text):
+    """SRC, DST or URL: shells complete the names of stores, and of files of this machine."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        files = super().shell_complete(ctx, param, incomplete)
+        with contextlib.suppress(UsageError):
+            names = [f"{name}:" for name in read_stores()]
+            # Bash forgets what comes before the files.
+            return [
+                *files,
+                *(CompletionItem(each) for each in names if each.startswith(incomplete)),
+            ]
+        return files
+
+
+PLACE = _Place()
 
 
 def is_local(text: str) -> bool:
@@ -136,19 +160,22 @@ def _parse_path(text: str, which: str, *, folder: bool) -> tuple[str, str]:
     return folder_of(text, which, must_exist=which != "DST"), ""
 
 
-def _without_wildcards(bucket: str, prefix: str) -> str:
-    """How to say what a URL with wildcards means."""
+def _without_wildcards(bucket: str, prefix: str, which: str, *, folder: bool) -> str:
+    """How to say what a URL with wildcards means. Not all commands have patterns: `cp` takes one
+    object, and commands for one store (URL) take everything below a prefix."""
     if "*" in bucket:
         return "name one bucket"
-    folder, _, pattern = prefix[: prefix.index("*")].rpartition("/")
-    folder, pattern = (
-        f"s3://{bucket}/{folder}" + "/" * bool(folder),
-        prefix[len(folder) + bool(folder) :],
-    )
-    if not pattern.strip("*/"):
-        return f"{folder} stands for everything below it"
+    parent = prefix[: prefix.index("*")].rpartition("/")[0]
+    pattern = prefix[len(parent) + bool(parent) :]
+    place = f"s3://{bucket}/{parent}" + "/" * bool(parent)
+    if which == "URL":
+        return f"{place} stands for everything below it; patterns are only for sync and diff"
+    if folder and not pattern.strip("*/"):
+        return f"{place} stands for everything below it"
     # A pattern without / is for every depth, as a wildcard is in most tools.
-    return f"write {folder} --include '{'/' * ('/' in pattern)}{pattern}'"
+    include = f"--include '{'/' * ('/' in pattern)}{pattern}'" if pattern.strip("*/") else ""
+    command = place if folder else f"dth s3 sync {place} DST"
+    return f"write {command} {include}".rstrip()
 
 
 def _no_url(text: str, which: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from dth.core.errors import TransferError, UsageError
+from dth.core.errors import SourceGone, TransferError, UsageError
 from dth.core.parameters import OPTION, START
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
@@ -16,6 +16,7 @@ from dth.objects import task
 from dth.objects.checks.notes import SideTrouble, reach
 from dth.objects.compare.merge import Policy
 from dth.objects.listing.filters import build
+from dth.objects.listing.lists import listed_object, local_list, missing
 from dth.objects.parameters import S3Parameters
 from dth.objects.sides import SideSettings, side_settings
 from dth.objects.store.client import S3Client
@@ -96,7 +97,34 @@ async def open_route(
     for (side, client, _, _), trouble in zip(ends, await asyncio.gather(*asked), strict=True):
         if trouble:
             raise UsageError(told(trouble, side, parameters, client))
+    await _find_lists(parameters, route.source)
     return route
+
+
+async def _find_lists(parameters: S3Parameters, source: S3Client) -> None:
+    """Raises UsageError for a list of what to copy that is not there or cannot be read."""
+    given = (
+        ("--files-from", parameters.src_manifest, ""),
+        ("--prefix-list", parameters.src_prefixs_list_file, parameters.src_prefix_list_bucket),
+        ("--inventory", parameters.src_inventory, source.bucket),
+    )
+    for option, place, own_bucket in given:
+        if not place:
+            continue
+        if path := local_list(place, own_bucket):
+            if not os.access(path, os.R_OK):
+                raise UsageError(f"{option} {place}: this file cannot be read: permission denied")
+            continue
+        if Path(place).is_dir():
+            raise UsageError(f"{option} {place}: this is a folder; a file is needed")
+        bucket, key = listed_object(place, own_bucket or source.bucket)
+        try:
+            await source.for_bucket(bucket).head(key)
+        except SourceGone:
+            raise UsageError(f"{option} {place}: {missing(bucket, key)}") from None
+        except TransferError:
+            # Whoever may read an object need not be allowed to ask for it. The run reports it.
+            continue
 
 
 async def open_store(
@@ -168,14 +196,16 @@ def told(
     one_store: bool = False,
 ) -> str:
     """One line: the side, what is wrong and where, and what to do about it with this command.
-    `one_store`: the command has one side, and calls it URL."""
+    `one_store`: the command has one store, so it names no side: it calls the store URL, and its
+    options have names without a side."""
+    which = "" if one_store else f"{side}: "
     if error.code == "NoCredentials":
-        return f"{side}: {error}"
+        return f"{which}{error}"
     settings = side_settings(parameters, side)
     endpoint = client.endpoint if client else settings.endpoint
     if endpoint.is_folder:
-        return f"{side}: {error}"
-    option = OPTION[side]
+        return f"{which}{error}"
+    option = "-" if one_store else OPTION[side]
     names = {
         "Bucket": "URL" if one_store else ARGUMENT[side],
         "Endpoint": f"{option}-endpoint-url",
@@ -195,12 +225,11 @@ def told(
         endpoint.url,
     )
     if trouble.meaning == trouble.error:
-        return f"{side} {endpoint.url}: {trouble.error}; {trouble.todo}".removeprefix(
-            f"{side} " if one_store else ""
-        )
+        at = endpoint.url if one_store else f"{side} {endpoint.url}"
+        return f"{at}: {trouble.error}; {trouble.todo}"
     code = f"{error.status} {error.code}".removeprefix("0 ")
     where = "" if endpoint.url in trouble.meaning else f"{endpoint.url}: "
-    return f"{side}: {trouble.meaning} ({where}{code}); {trouble.todo}"
+    return f"{which}{trouble.meaning} ({where}{code}); {trouble.todo}"
 
 
 def _credentials(option: str, source: CredentialSource) -> str:

@@ -19,6 +19,7 @@ from dth.compose.local.process import DEFAULT_TYPE
 from dth.core.config import state_directory
 from dth.core.errors import HubError, StateError, UsageError
 from dth.core.parameters import TaskParameters, extra, parse_moment, readers
+from dth.objects.store.folders.paths import place_of
 from dth.platforms.local.filesystem import lock_state_directory, remove_state_directory, used_by
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.platform import open_platform
@@ -74,7 +75,7 @@ class Kept:
         """A side in a few words."""
         if self.kind == DEFAULT_TYPE:
             bucket, prefix = self.task.get(f"{side}Bucket", "?"), self.task.get(f"{side}Prefix", "")
-            return shown(f"s3://{bucket}/{prefix}")
+            return shown(f"{place_of(bucket)}/{prefix}")
         host = self.task.get(f"{side}Registry") or f"ecr:{self.task.get(f'{side}Region', '?')}"
         rest = self.task.get("srcImageList" if side == "src" else "destPrefix", "")
         return shown(f"{host}/{rest}".rstrip("/"))

@@ -13,9 +13,10 @@ from typing import Any
 
 import click
 
-from dth.cli.display import shown, table
+from dth.cli.display import columns, shown
 from dth.cli.hub import F, connect
 from dth.cli.options import validated
+from dth.cli.output import Output, output_format
 from dth.cli.rclone_remotes import rclone_file, read_remotes
 from dth.cli.running import run_work
 from dth.core.config import secrets_directory
@@ -148,31 +149,31 @@ def add(name: str, hub: Hub, variables: tuple[str, str] | None, keys: bool, **gi
 
 
 @store.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output_format
 @of_hub
-def list_(as_json: bool, hub: Hub) -> int:
+def list_(output: Output, hub: Hub) -> int:
     """List the stores; never their keys."""
     found = (
         _of_hub(hub())
         if hub
         else [_as_shown(name, values) for name, values in sorted(read_stores().items())]
     )
-    if as_json:
-        click.echo(json.dumps(found))
+    if not output.for_people:
+        output.print(found)
         return 0
-    rows = []
-    for each in found:
-        words = [
-            each.get("endpoint") or "AWS",
-            each.get("kind", ""),
-            each.get("region", ""),
-            each.get("keys", ""),
-        ]
-        if "tasks" in each:
-            words.append("1 task" if each["tasks"] == 1 else f"{each['tasks']} tasks")
-        rows.append((shown(each["name"]), shown("  ".join(word for word in words if word))))
-    if rows:
-        table(rows)
+    if found:
+        columns(
+            ("NAME", "ENDPOINT", "KIND", "REGION", "KEYS", *(("TASKS",) if hub else ())),
+            [
+                (
+                    shown(each["name"]),
+                    shown(each.get("endpoint") or "AWS"),
+                    *(shown(each.get(field) or "") for field in ("kind", "region", "keys")),
+                    *((str(each["tasks"]),) if hub else ()),
+                )
+                for each in found
+            ],
+        )
     return 0
 
 

@@ -29,6 +29,7 @@ from dth.core.errors import HubError, UsageError
 from dth.core.plugins import verifies
 from dth.core.ports.runs import Counts
 from dth.hub.client import HubClient
+from dth.hub.progress import NOTHING_FOUND, RunActivity
 
 KINDS = "Kind of task: S3EC2, ECR, or that of another plugin that the hub has."
 FIELDS = """id description type things progress phase waitsFor scheduleType schedule source destination reason
@@ -309,7 +310,7 @@ def last_run(client: HubClient, id: str) -> str:
     """What the last run did."""
     found = client.call(
         f"""query ($id: ID!) {{ getTask(id: $id) {{ type }} listRuns(id: $id, count: 1) {{
-        counts {{ listed same done done_bytes failed {VERIFIED} }} }} }}""",
+        notes counts {{ listed same done done_bytes failed {VERIFIED} }} }} }}""",
         {"id": id},
     )
     if not found["listRuns"]:
@@ -319,7 +320,8 @@ def last_run(client: HubClient, id: str) -> str:
         f"{counts['listed']:.0f} listed, {counts['same']:.0f} same, {counts['done']:.0f} "
         f"transferred ({amount(counts['done_bytes'])}), {counts['failed']:.0f} failed"
     )
-    return "\n  ".join([line, *_verified(found["getTask"]["type"], counts)])
+    notes = [f"note: {shown(note)}" for note in found["listRuns"][0]["notes"]]
+    return "\n  ".join([line, *_verified(found["getTask"]["type"], counts), *notes])
 
 
 def _verified(kind: str, counts: dict[str, float]) -> list[str]:
@@ -370,7 +372,19 @@ def conclude(found: dict[str, Any]) -> int:
     elif info["failed"]:
         many = counted(info["failed"], found["things"].removesuffix("s"))
         click.echo(f"dth: {many} failed; dth task show {found['id']} says why", err=True)
+    elif info["state"] == RunActivity.EMPTY and _starts(found) and found["progress"] == "DONE":
+        # An empty bucket is no mistake; a prefix that no key has is one, as for a local sync.
+        click.echo(f"dth: {NOTHING_FOUND} below the prefix", err=True)
+        return 1
     return 0 if found["progress"] == "DONE" and not info["failed"] else 1
+
+
+def _starts(found: dict[str, Any]) -> bool:
+    """Whether the task copies only what begins with a prefix."""
+    return any(
+        each["ParameterKey"] == "srcPrefix" and each["ParameterValue"]
+        for each in found["parameters"]
+    )
 
 
 def _line(found: dict[str, Any]) -> str:
@@ -449,7 +463,8 @@ def delete(id: str, wait: bool, hub: Connect) -> int:
     task_id = find(client, id)
     if wait and get(client, task_id)["progress"] not in ENDED:
         _stop(client, task_id, wait=True)
-    change(client, "deleteTask", task_id)
+    client.call("mutation ($id: ID!) { deleteTask(id: $id) { id } }", {"id": task_id})
+    click.echo(f"{task_id} deleted")
     return 0
 
 

@@ -16,6 +16,9 @@ def find(client: HubClient, name: str) -> str:
     beginning of an id. Raises NotFound, and UsageError for a name that fits several."""
     if WHOLE.fullmatch(name):
         return name
+    if not name:
+        # Every id begins with nothing: a variable of a script that is not set would mean any task.
+        raise UsageError("the name of a task is empty; give its id or description")
     tasks = _tasks(client, name)
     for wanted in (
         [each for each, _ in tasks if each == name],
@@ -27,7 +30,10 @@ def find(client: HubClient, name: str) -> str:
             raise UsageError(f"{name!r} fits {len(wanted)} tasks: {few}")
         if wanted:
             return wanted[0]
-    raise NotFound(f"there is no task '{shown(name)}'")
+    alike = ", ".join(f"{task[:8]} '{shown(description)}'" for task, description in tasks[:NAMED])
+    raise NotFound(
+        f"there is no task '{shown(name)}'" + (f"; these contain it: {alike}" if alike else "")
+    )
 
 
 def _tasks(client: HubClient, text: str) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ import click
 from dth.cli.display import amount, clock, columns, shown, when
 from dth.cli.hub import hub_options
 from dth.cli.output import Output, output_format
-from dth.cli.report import Row, check_report, write_report
+from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
 from dth.cli.task_ids import find
 from dth.core.errors import UsageError
 from dth.hub.client import HubClient
@@ -24,6 +24,7 @@ TICK = 1.0  # seconds between looks at a log
 STREAMS = 100
 PAGE = 1000  # lines or records per request
 RECORD = "key status run etag size destEtag proof verified attempts reason detail updatedAt"
+IMAGE = "key status source sourceDigest destDigest size moved seconds attempts about reason detail"
 STATUSES = ("PENDING", "DONE", "FAILED", "CANCELLED")
 
 
@@ -329,6 +330,46 @@ def save_report(path: Path, found: Iterator[dict[str, Any]]) -> None:
             )
 
     asyncio.run(write_report(path, rows()))
+
+
+def read_images(client: HubClient, id: str) -> Iterator[dict[str, Any]]:
+    """What the last run of a task did with each image, page by page."""
+    runs = client.call("query ($id: ID!) { listRuns(id: $id, count: 1) { id } }", {"id": id})
+    query = f"""query ($id: ID!, $run: Int, $limit: Int, $token: String) {{
+        listImages(id: $id, run: $run, limit: $limit, nextToken: $token) {{
+            items {{ {IMAGE} }} nextToken }} }}"""
+    for run in runs["listRuns"]:
+        token = None
+        while True:
+            given = {"id": id, "run": run["id"], "limit": PAGE, "token": token}
+            page = client.call(query, given)["listImages"]
+            yield from page["items"]
+            token = page["nextToken"]
+            if not token:
+                break
+
+
+def save_images(path: Path, found: Iterator[dict[str, Any]]) -> None:
+    """Write the images of a hub as `dth ecr sync --report` writes them."""
+
+    async def rows() -> AsyncIterator[Row]:
+        for each in found:
+            sizes = int(each["size"]), int(each["moved"])
+            yield (
+                each["key"],
+                each["status"],
+                each["source"],
+                each["sourceDigest"],
+                each["destDigest"],
+                *sizes,
+                each["seconds"],
+                each["attempts"],
+                each["about"],
+                each["reason"],
+                each["detail"],
+            )
+
+    asyncio.run(write_report(path, rows(), IMAGE_COLUMNS))
 
 
 # --------------------------------------------------------------------------------------- parameters

@@ -104,7 +104,6 @@ class TransferError(HubError):
     ) -> None:
         super().__init__(message)
         self.location = location
-        self.side = ""
         self.host = host
         self.side = ""
         self.code = code
@@ -112,6 +111,13 @@ class TransferError(HubError):
         self.said = said
         self.request_id = request_id
         self.retry_after = retry_after
+
+
+def with_side(error: HubError) -> str:
+    """What an error says, after the side that it came from. Often both stores have one host
+    name."""
+    side = error.side if isinstance(error, TransferError) else ""
+    return f"{side}: {error}" if side else str(error)
 
 
 def error_code(text: str) -> str:

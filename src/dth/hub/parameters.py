@@ -1,7 +1,8 @@
 """Parameters of tasks as text: parsed into the plugin's model, and described for forms."""
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -40,8 +41,15 @@ def _in_our_case(field: Any, text: str) -> str:
     )
 
 
-def _meant(name: str, names: Iterable[str]) -> str:
-    by_case = {each.lower(): each for each in names}
+def _meant(name: str, fields: Mapping[str, Any]) -> str:
+    # People also write what the option of a command is called: srcSecret, as in --src-secret.
+    options = {
+        extra(field)["cli"].partition("/")[0].replace("-", "").replace("dst", "dest"): alias
+        for alias, field in fields.items()
+    }
+    by_case = options | {each.lower(): each for each in fields}
+    by_case.pop("", None)
+    name = re.sub("^dst", "dest", name)
     found = get_close_matches(name.lower(), by_case, 1)
     return f"; is {by_case[found[0]]} meant?" if found else ""
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from dth.core.errors import ListingFailed, TransferError, UsageError
+from dth.core.errors import ListingFailed, TransferError, UsageError, with_side
 from dth.core.ports.platform import Platform
 from dth.core.ports.records import Enqueued, Outcome, Page, Record
 from dth.core.ports.runs import Counts, Cursor, Run, RunKind, RunState
@@ -65,7 +65,7 @@ class ObjectFinder:
                 run, _ = await self._platform.records.begin_run(RunKind.SYNC)
                 await self._list(run, whole_source=True)
         except (ListingFailed, TransferError, UsageError) as error:
-            await self._platform.records.set_run(run.id, RunState.FAILED, str(error))
+            await self._platform.records.set_run(run.id, RunState.FAILED, with_side(error))
             raise
 
     async def _list(self, run: Run, *, whole_source: bool = False) -> None:

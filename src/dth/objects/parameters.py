@@ -654,8 +654,8 @@ class S3Parameters(TaskParameters):
         "engine",
         "Requests in flight",
         (
-            "Requests in flight to each store at most, for each worker; takes precedence over the "
-            "concurrency."
+            "Requests in flight to each store at most, for each worker, in place of what "
+            "workerNumber says."
         ),
         what=False,
         cli="--concurrency",

@@ -302,9 +302,9 @@ def _refuse_overlap(
             raise UsageError(f"SRC and DST are the same object {source.place}/{prefix}")
     elif overlaps(here, there):
         one, other = (f"{client.place}/{prefix}" for client, prefix in ends)
-        where = "" if source.endpoint.is_folder else "are in one store, and "
+        where = "" if source.endpoint.is_folder else " of one store"
         raise UsageError(
-            f"source and destination overlap: {one} and {other} {where}one lies in the other"
+            f"source and destination overlap: one of {one} and {other}{where} lies in the other"
         )
 
 

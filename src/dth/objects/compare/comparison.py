@@ -40,7 +40,7 @@ from dth.objects.compare.merge import (
     why_unjudged,
 )
 from dth.objects.listing.filters import Watch, build, only_key
-from dth.objects.listing.lists import listed_object, local_list, missing
+from dth.objects.listing.lists import list_name, listed_object, local_list, missing
 from dth.objects.listing.lookup import nothing_below
 from dth.objects.listing.pages import ATTEMPTS, ListedObject, Listing, PrefixListing, is_archived
 from dth.objects.listing.ranges import Sweep
@@ -273,7 +273,7 @@ class Comparison:
         """A list as a stream of bytes, and its name for messages. The name means a local file if
         there is one, else an object of the source."""
         if path := local_list(place, bucket):
-            return _read_file(path), place
+            return _read_file(path), list_name(path)
         bucket, key = listed_object(place, bucket or self._route.source.bucket)
         return self._read_object(bucket, key), f"s3://{bucket}/{key}"
 

@@ -234,6 +234,8 @@ class _Glob:
         self._at = 0
 
     def regex(self) -> str:
+        if not self._text:
+            raise self._bad("it is empty, so it matches nothing")
         anchored = self._text.startswith("/")
         self._at = 1 if anchored else 0
         body = self._sequence(depth=0)

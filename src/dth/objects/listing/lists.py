@@ -9,6 +9,10 @@ from dth.core.errors import UsageError
 # Valid names of buckets. None of them leads to another host when it is put before a host name.
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
+# The file that a command keeps its standard input in, while it runs.
+STDIN_PREFIX = "stdin-"
+KEPT_STDIN = re.compile(STDIN_PREFIX + "[0-9a-f]{16}")
+
 
 def local_list(name: str, bucket: str = "") -> Path | None:
     """The local file that the name of a list means; None if it means an object. A hub never opens
@@ -16,6 +20,11 @@ def local_list(name: str, bucket: str = "") -> Path | None:
     if bucket or name.startswith("s3://") or not confinement.local_files():
         return None
     return path if (path := Path(name)).is_file() else None
+
+
+def list_name(path: Path) -> str:
+    """A local list as messages name it."""
+    return "standard input" if KEPT_STDIN.fullmatch(path.name) else str(path)
 
 
 def listed_object(name: str, bucket: str) -> tuple[str, str]:
