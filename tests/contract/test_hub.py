@@ -75,6 +75,7 @@ async def test_a_task_is_read_as_it_was_written(hub: OpenHub) -> None:
         reason="no such bucket",
         error_code=ErrorCode.CFN_ERROR,
         run_requested=True,
+        delete_requested=True,
         spent=0.25,
         summary=Summary(run=3, total=7, eta=1.5),
     )

@@ -236,7 +236,7 @@ ROWS: dict[str, Row] = {
         },
         bad={"input": {"parameters": [{"ParameterKey": "noSuch", "ParameterValue": "x"}]}},
     ),
-    "deleteTask": Row(OPERATOR, lambda w: {"id": w.stopped()}),
+    "deleteTask": Row(OPERATOR, lambda w: {"id": w.stopped(), "stop": True}),
     "retryFailed": Row(
         OPERATOR, lambda w: {"id": w.waiting, "reason": "None"}, bad={"keys": ["a"] * 1001}
     ),

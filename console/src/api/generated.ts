@@ -152,7 +152,7 @@ export type ChannelInput = {
   enabled?: boolean | null | undefined;
 };
 
-export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
+export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
 
 export type AdminSecretsQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -449,7 +449,7 @@ export type TaskDetailQueryVariables = Exact<{
 }>;
 
 
-export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null };
+export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null };
 
 export type TaskErrorQueryVariables = Exact<{
   id: string;
@@ -594,7 +594,7 @@ export type HomeQueryVariables = Exact<{
 }>;
 
 
-export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, attention: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
+export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, attention: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
 export type StoresQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -684,7 +684,7 @@ export type TasksQueryVariables = Exact<{
 }>;
 
 
-export type TasksQuery = { listTasksV2: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
+export type TasksQuery = { listTasksV2: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
 export type ExportTaskQueryVariables = Exact<{
   id: string | number;
@@ -723,6 +723,7 @@ export type StopTaskMutation = { stopTask: { id: string, progress: TaskProgress 
 
 export type DeleteTaskMutationVariables = Exact<{
   id: string | number;
+  stop?: boolean | null | undefined;
 }>;
 
 
@@ -763,6 +764,7 @@ export const TaskRowFragmentDoc = new TypedDocumentString(`
   progress
   phase
   waitsFor
+  isBeingDeleted
   lastRun {
     id
     result
@@ -1308,6 +1310,7 @@ export const TaskDetailDocument = new TypedDocumentString(`
   progress
   phase
   waitsFor
+  isBeingDeleted
   lastRun {
     id
     result
@@ -1705,6 +1708,7 @@ export const HomeDocument = new TypedDocumentString(`
   progress
   phase
   waitsFor
+  isBeingDeleted
   lastRun {
     id
     result
@@ -1858,6 +1862,7 @@ export const TasksDocument = new TypedDocumentString(`
   progress
   phase
   waitsFor
+  isBeingDeleted
   lastRun {
     id
     result
@@ -1936,8 +1941,8 @@ export const StopTaskDocument = new TypedDocumentString(`
 }
     `) as unknown as TypedDocumentString<StopTaskMutation, StopTaskMutationVariables>;
 export const DeleteTaskDocument = new TypedDocumentString(`
-    mutation DeleteTask($id: ID!) {
-  deleteTask(id: $id) {
+    mutation DeleteTask($id: ID!, $stop: Boolean) {
+  deleteTask(id: $id, stop: $stop) {
     id
     progress
   }

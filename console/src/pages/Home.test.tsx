@@ -36,6 +36,7 @@ function task(id: string, changes: Partial<Task> = {}): Task {
     spent: 0,
     phase: 'COPYING',
     waitsFor: '',
+    isBeingDeleted: false,
     lastRun: null,
     recentRuns: [],
     progressInfo: {

@@ -98,6 +98,7 @@ class Task:
     # Begin a run at once, whatever the schedule says.
     run_requested: bool = False
     redrive_requested: bool = False  # retry failed objects
+    delete_requested: bool = False  # delete it as soon as it has stopped
     next_run: float = 0.0  # when the schedule begins a run
     spent: float = 0.0  # estimated cost so far, in USD
     summary: Summary = field(default_factory=Summary)

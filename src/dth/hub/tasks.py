@@ -263,17 +263,29 @@ async def _using(ports: HubPorts, store: str) -> AsyncIterator[Task]:
         page += 1
 
 
-async def delete(ports: HubPorts, id: str) -> Task:
-    """Delete a task that has ended, with its records and logs. The copied data stays."""
-    task = await ports.tasks.get(id)
-    if task.progress not in lifecycle.REMOVABLE:
+async def delete(ports: HubPorts, id: str, *, stop: bool = False) -> Task:
+    """Delete a task that has ended, with its records and logs. The copied data stays. `stop`: stop
+    it first; a task that had not ended is deleted as soon as it has stopped."""
+
+    def change(task: Task) -> None:
+        if task.progress not in lifecycle.REMOVABLE:
+            move(task, TaskEvent.STOP)
+            task.delete_requested = True
+
+    task = await (_change(ports, id, change) if stop else ports.tasks.get(id))
+    if task.progress in lifecycle.REMOVABLE:
+        await _forget(ports, id)
+    elif not stop:
         if task.progress is Progress.STOPPING:
             raise Conflict("the task is still stopping; try again in a few seconds")
         raise Conflict(f"a task that is {task.progress} cannot be deleted; stop it first")
+    return task
+
+
+async def _forget(ports: HubPorts, id: str) -> None:
     await ports.engine.discard(id)
     await ports.metrics.forget(id)
     await ports.tasks.remove(id)
-    return task
 
 
 # ---------------------------------------------------------------------------- reports of the engine
@@ -290,7 +302,12 @@ async def finished(ports: HubPorts, id: str) -> Task:
 
 
 async def ended(ports: HubPorts, id: str) -> Task:
-    """Nothing of a stopped task runs any more."""
+    """Nothing of a stopped task runs any more. If it is to be deleted, this happens while it is
+    still STOPPING: after an interruption the engine stops it again, and so comes back here."""
+    task = await ports.tasks.get(id)
+    if task.delete_requested:
+        await _forget(ports, id)
+        return task
     await _change(ports, id, lambda task: move(task, TaskEvent.ENDED), tell=False)
     task = await ports.tasks.get(id)
     task.summary.rate, task.summary.workers, task.summary.waiting = 0.0, 0, 0

@@ -101,6 +101,7 @@ export function TaskHeader({ task }: { task: Task }) {
               phase={task.phase}
               reason={task.reason}
               failed={task.progressInfo?.failed}
+              isBeingDeleted={task.isBeingDeleted}
             />
           )
         }

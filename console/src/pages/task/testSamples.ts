@@ -69,6 +69,7 @@ export const task = (given: Partial<Task> = {}): Task => ({
   spent: 0.5,
   phase: 'COPYING',
   waitsFor: '',
+  isBeingDeleted: false,
   lastRun: null,
   recentRuns: [],
   progressInfo: {

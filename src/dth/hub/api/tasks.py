@@ -124,6 +124,7 @@ class TaskAnswer:
     reason: str
     phase: Phase
     waits_for: str
+    is_being_deleted: bool
     last_run: LastRun | None
     recent_runs: list[LastRun]
     schedule: str
@@ -163,6 +164,7 @@ class TaskAnswer:
             reason=task.reason,
             phase=phase(task),
             waits_for=waits_for(task),
+            is_being_deleted=task.delete_requested,
             last_run=LastRun.of(task.summary),
             recent_runs=[
                 LastRun(number, Result(result), iso(ended), seconds)
@@ -341,8 +343,8 @@ async def clone_task(call: Call, *, id: str, input: dict[str, Any] | None = None
 
 
 @mutation(Role.OPERATOR)
-async def delete_task(call: Call, *, id: str) -> TaskAnswer:
-    return TaskAnswer.of(await tasks.delete(call.ports, id))
+async def delete_task(call: Call, *, id: str, stop: bool = False) -> TaskAnswer:
+    return TaskAnswer.of(await tasks.delete(call.ports, id, stop=stop))
 
 
 @mutation(Role.OPERATOR)

@@ -199,6 +199,7 @@ def task_of(row: Row[Any]) -> Task:
             "error_code": ErrorCode(row.error_code) if row.error_code else None,
             "run_requested": bool(row.run_requested),
             "redrive_requested": bool(row.redrive_requested),
+            "delete_requested": bool(row.delete_requested),
             "summary": Summary(**json.loads(row.summary)),
         }
     )

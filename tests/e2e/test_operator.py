@@ -1,0 +1,56 @@
+"""What an operator does with tasks that are under way or in trouble, at every width and in both
+themes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import expect
+
+from tests.engine import Side, bodies, wait_for
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.e2e.console import Console
+
+
+def choose(page: Page, action: str) -> None:
+    """An action in the menu of the task's page."""
+    page.get_by_role("button", name="Actions", exact=True).click()
+    page.get_by_role("menuitem", name=action, exact=True).click()
+
+
+def look(console: Console) -> None:
+    """Whatever is open is accessible and fits: light and dark, on a phone and a large screen."""
+    page = console.page
+    for width in (390, 2560, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        for _ in ("dark", "light"):
+            page.evaluate("document.body.classList.toggle('awsui-dark-mode')")
+            assert console.accessibility() == []
+        wide = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert wide <= 0, f"the page scrolls sideways at {width} px"
+
+
+def test_a_running_task_is_stopped_and_deleted_in_one_step(
+    console: Console, source: Side, dest: Side
+) -> None:
+    source.put(bodies("a"))
+    page, hub = console.page, console.hub
+    task = hub.create(source, dest, description="To be deleted", srcEvent="CreateAndDelete")
+    hub.wait(task, "IN_PROGRESS")
+    console.open(f"/tasks/{task}")
+    choose(page, "Delete")
+    dialog = page.get_by_role("dialog", name="Stop and delete this task?")
+    expect(dialog).to_contain_text("The hub stops it first, and then deletes it")
+    expect(dialog).to_contain_text("What it copied stays at the destination.")
+    look(console)
+    dialog.get_by_role("button", name="Stop and delete").click()
+    expect(page).to_have_url(re.compile(r"/tasks$"))
+    expect(page.get_by_text("The task is being stopped, and is then deleted.")).to_be_visible()
+    wait_for(lambda: task not in str(hub.call("{ listTasksV2(count: 100) { items { id } } }")))
+    expect(page.get_by_role("link", name="To be deleted")).to_have_count(0)
