@@ -200,6 +200,15 @@ async def test_the_audit_log_can_be_asked_for_some_operations(hub: OpenHub) -> N
     assert (await hub.audit.find(what=("deleteUser",)))[1] == 0
 
 
+async def test_the_audit_log_can_be_asked_for_a_time(hub: OpenHub) -> None:
+    for at in (100.0, 200.0, 300.0):
+        await hub.audit.begin(replace(entry(), at=at))
+    found, total = await hub.audit.find(since=200.0)
+    assert ([each.at for each in found], total) == ([300.0, 200.0], 2)
+    assert [each.at for each in (await hub.audit.find(until=200.0))[0]] == [100.0]
+    assert (await hub.audit.find(since=100.5, until=300.0, who="ann", what=["stopTask"]))[1] == 1
+
+
 # ------------------------------------------------------------------------------------------- stores
 
 

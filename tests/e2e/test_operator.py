@@ -54,3 +54,38 @@ def test_a_running_task_is_stopped_and_deleted_in_one_step(
     expect(page.get_by_text("The task is being stopped, and is then deleted.")).to_be_visible()
     wait_for(lambda: task not in str(hub.call("{ listTasksV2(count: 100) { items { id } } }")))
     expect(page.get_by_role("link", name="To be deleted")).to_have_count(0)
+
+
+def test_the_audit_log_is_filtered_and_kept_as_a_file(
+    console: Console, source: Side, dest: Side
+) -> None:
+    source.put(bodies("a"))
+    page, hub = console.page, console.hub
+    task = hub.create(source, dest)
+    hub.do("pauseTask", task)
+    hub.do("stopTask", task)
+    console.open(f"/audit?target={task}")
+    expect(console.heading()).to_contain_text("(3)")
+    page.get_by_role("button", name="What Any action").click()
+    page.get_by_role("option", name="Stop task").click()
+    expect(console.heading()).to_contain_text("(1)")
+    page.get_by_role("button", name="Any time").click()
+    look(console)
+    page.get_by_label("From").fill("2020-01-01T00:00:00")
+    page.get_by_label("To", exact=True).fill("2020-01-02T00:00:00")
+    page.get_by_role("button", name="Apply").last.click()
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"what=stopTask&since=\d+&until=\d+"))
+    page.go_back()
+    console.open(f"/audit?target={task}&what=stopTask")
+    for kind, start in (("CSV", "id,at,who,via,what,target,outcome,detail"), ("JSON", "[")):
+        page.get_by_role("button", name="Export").click()
+        with page.expect_download() as kept:
+            page.get_by_role("menuitem", name=kind).click()
+        text = kept.value.path().read_text("utf-8")
+        assert text.startswith(start)
+        assert text.count(task) >= 1
+        assert "stopTask" in text
+        assert "pauseTask" not in text
+    console.language("zh")
+    assert console.accessibility() == []

@@ -285,6 +285,9 @@ export type TestChannelMutation = { testChannel: string };
 export type AdminAuditQueryVariables = Exact<{
   who?: string | null | undefined;
   target?: string | null | undefined;
+  what?: Array<string> | string | null | undefined;
+  since?: string | null | undefined;
+  until?: string | null | undefined;
   page?: number | null | undefined;
   count?: number | null | undefined;
 }>;
@@ -1036,8 +1039,16 @@ export const TestChannelDocument = new TypedDocumentString(`
 }
     `) as unknown as TypedDocumentString<TestChannelMutation, TestChannelMutationVariables>;
 export const AdminAuditDocument = new TypedDocumentString(`
-    query AdminAudit($who: String, $target: String, $page: Int, $count: Int) {
-  listAudit(who: $who, target: $target, page: $page, count: $count) {
+    query AdminAudit($who: String, $target: String, $what: [String!], $since: AWSDateTime, $until: AWSDateTime, $page: Int, $count: Int) {
+  listAudit(
+    who: $who
+    target: $target
+    what: $what
+    since: $since
+    until: $until
+    page: $page
+    count: $count
+  ) {
     total
     items {
       id

@@ -5,7 +5,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from dth.core.errors import Conflict, NotFound
@@ -91,10 +103,23 @@ class LocalAudit:
         target: str = "",
         who: str = "",
         what: Sequence[str] = (),
+        since: float = 0.0,
+        until: float = 0.0,
         page: int = 1,
         count: int = 50,
     ) -> tuple[list[AuditEntry], int]:
-        return await self._database.read(_find_entries, target, who, what, page, count)
+        conditions = [
+            column == value
+            for column, value in ((audit.c.target, target), (audit.c.who, who))
+            if value
+        ]
+        if what:
+            conditions.append(audit.c.what.in_(what))
+        if since:
+            conditions.append(audit.c.at >= since)
+        if until:
+            conditions.append(audit.c.at < until)
+        return await self._database.read(_find_entries, conditions, page, count)
 
 
 def _add(connection: Connection, added: Task) -> None:
@@ -214,13 +239,8 @@ def _begin(connection: Connection, entry: AuditEntry) -> int:
 
 
 def _find_entries(
-    connection: Connection, target: str, who: str, what: Sequence[str], page: int, count: int
+    connection: Connection, conditions: Sequence[ColumnElement[bool]], page: int, count: int
 ) -> tuple[list[AuditEntry], int]:
-    conditions: list[Any] = [
-        column == value for column, value in ((audit.c.target, target), (audit.c.who, who)) if value
-    ]
-    if what:
-        conditions.append(audit.c.what.in_(what))
     total = connection.execute(
         select(func.count()).select_from(audit).where(*conditions)
     ).scalar_one()

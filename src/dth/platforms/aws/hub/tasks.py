@@ -116,12 +116,20 @@ class AwsAudit:
         target: str = "",
         who: str = "",
         what: Sequence[str] = (),
+        since: float = 0.0,
+        until: float = 0.0,
         page: int = 1,
         count: int = 50,
     ) -> tuple[list[AuditEntry], int]:
         """A filter reads all entries: there are only as many as people made changes."""
-        wanted = {name: text for name, text in (("target", target), ("who", who)) if text}
+        wanted: dict[str, Any] = {
+            name: text for name, text in (("target", target), ("who", who)) if text
+        }
         conditions = [f"#{name} = :{name}" for name in wanted]
+        for name, sign, bound in (("since", ">=", since), ("until", "<", until)):
+            if bound:
+                conditions.append(f"#at {sign} :{name}")
+                wanted[name] = bound
         if what:
             among = {f"what{number}": each for number, each in enumerate(what)}
             conditions.append(f"#what IN ({', '.join(f':{name}' for name in among)})")
