@@ -41,7 +41,7 @@ def test_a_running_task_is_stopped_and_deleted_in_one_step(
 ) -> None:
     source.put(bodies("a"))
     page, hub = console.page, console.hub
-    task = hub.create(source, dest, description="To be deleted", srcEvent="CreateAndDelete")
+    task = hub.create(source, dest, once=False, description="To be deleted", scheduleRate="1 day")
     hub.wait(task, "IN_PROGRESS")
     console.open(f"/tasks/{task}")
     choose(page, "Delete")
@@ -61,7 +61,7 @@ def test_the_audit_log_is_filtered_and_kept_as_a_file(
 ) -> None:
     source.put(bodies("a"))
     page, hub = console.page, console.hub
-    task = hub.create(source, dest)
+    task = hub.create(source, dest, once=False, scheduleRate="1 day")
     hub.do("pauseTask", task)
     hub.do("stopTask", task)
     console.open(f"/audit?target={task}")
@@ -89,3 +89,36 @@ def test_the_audit_log_is_filtered_and_kept_as_a_file(
         assert "pauseTask" not in text
     console.language("zh")
     assert console.accessibility() == []
+
+
+def test_what_is_known_leaves_what_needs_attention(
+    console: Console, source: Side, dest: Side
+) -> None:
+    page, hub = console.page, console.hub
+    task = hub.create(source, dest, once=False, description="Known trouble", scheduleRate="1 day")
+    hub.wait(task, "IN_PROGRESS")
+    hub.do("pauseTask", task)
+
+    def listed() -> bool:
+        found = hub.call("{ listTasksV2(attention: true, count: 100) { items { id } } }")
+        return task in str(found)
+
+    assert listed()
+    console.open(f"/tasks/{task}")
+    choose(page, "Acknowledge")
+    dialog = page.get_by_role("dialog", name="Acknowledge what is wrong")
+    dialog.get_by_role("button", name="Until").click()
+    page.get_by_role("option", name="In 4 hours").click()
+    look(console)
+    dialog.get_by_role("button", name="Acknowledge").click()
+    known = page.get_by_text("admin-user acknowledged on")
+    expect(known).to_contain_text("or when something new fails")
+    assert not listed()
+    look(console)
+    console.language("zh")
+    expect(page.get_by_text("admin-user 已于")).to_be_visible()
+    assert console.accessibility() == []
+    console.language("en")
+    page.get_by_role("button", name="Withdraw").click()
+    expect(known).to_have_count(0)
+    assert listed()

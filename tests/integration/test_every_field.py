@@ -237,6 +237,8 @@ ROWS: dict[str, Row] = {
         bad={"input": {"parameters": [{"ParameterKey": "noSuch", "ParameterValue": "x"}]}},
     ),
     "deleteTask": Row(OPERATOR, lambda w: {"id": w.stopped(), "stop": True}),
+    "acknowledgeTask": Row(OPERATOR, lambda w: {"id": w.paused()}, bad={"until": "2001-01-01"}),
+    "withdrawAcknowledgement": Row(OPERATOR, lambda w: {"id": w.paused()}),
     "retryFailed": Row(
         OPERATOR, lambda w: {"id": w.waiting, "reason": "None"}, bad={"keys": ["a"] * 1001}
     ),
@@ -435,7 +437,7 @@ def test_the_audit_log_is_filtered_by_operation_and_time(world: World) -> None:
 
     task = world.task()
     world.ask("editTask", {"id": task, "input": {"description": "x"}}, ADMIN)
-    assert told(ADMIN, w=["createTask", "createUser"]) == {"createTask"}
+    assert told(ADMIN, t=task, w=["createTask", "stopTask"]) == {"createTask"}
     assert told(VIEWER, t=task) == {"createTask", "editTask"}
     assert told(VIEWER, t=task, w=["editTask", "createUser"]) == {"editTask"}
     assert told(VIEWER, t=task, w=["createUser"]) == set()

@@ -201,7 +201,7 @@ def test_a_running_task_is_stopped_and_deleted_in_one_step(
     hub: Hub, source: Side, dest: Side
 ) -> None:
     source.put(bodies("a"))
-    task = hub.create(source, dest, srcEvent="CreateAndDelete")
+    task = hub.create(source, dest, once=False, scheduleRate="1 day")
     hub.wait(task, "IN_PROGRESS")
     stopping = hub.call(
         "mutation ($id: ID!) { deleteTask(id: $id, stop: true) { progress isBeingDeleted } }",

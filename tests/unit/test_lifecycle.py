@@ -250,6 +250,23 @@ async def test_only_what_has_ended_is_deleted(ports: Any) -> None:
         await ports.tasks.get(task.id)
 
 
+async def test_an_acknowledgement_holds_until_the_task_fails_again(ports: Any) -> None:
+    task = await made(ports)
+    with pytest.raises(Conflict, match="nothing to acknowledge"):
+        await tasks.acknowledge(ports, task.id, "ann")
+    await tasks.pause(ports, task.id)
+    with pytest.raises(UsageError, match="until: this time has passed"):
+        await tasks.acknowledge(ports, task.id, "ann", 1.0)
+    known = await tasks.acknowledge(ports, task.id, "ann")
+    assert known.acknowledged is not None
+    assert (known.acknowledged.by, known.needs_attention(1e12)) == ("ann", False)
+    assert (await tasks.withdraw_acknowledgement(ports, task.id)).needs_attention(0.0)
+    await tasks.acknowledge(ports, task.id, "ann")
+    assert (await tasks.resume(ports, task.id)).acknowledged is not None
+    failed = await tasks.fail(ports, task.id, "no disk", ErrorCode.CFN_ERROR)
+    assert failed.needs_attention(0.0)
+
+
 async def test_a_live_task_is_deleted_in_one_step(ports: Any) -> None:
     task = await made(ports)
     await tasks.started(ports, task.id)

@@ -37,6 +37,8 @@ function task(id: string, changes: Partial<Task> = {}): Task {
     phase: 'COPYING',
     waitsFor: '',
     isBeingDeleted: false,
+    needsAttention: false,
+    acknowledged: null,
     lastRun: null,
     recentRuns: [],
     progressInfo: {

@@ -18,7 +18,15 @@ from dth.core.secrets import unbound_warning
 from dth.core.stores import Store
 from dth.hub import budget, lifecycle, stores
 from dth.hub.lifecycle import TaskEvent
-from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task
+from dth.hub.model import (
+    NEED_A_PERSON,
+    Acknowledgement,
+    ErrorCode,
+    Progress,
+    ScheduleType,
+    Summary,
+    Task,
+)
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.roles import check_roles
 from dth.hub.schedule import Timetable, Window, normalised
@@ -144,6 +152,33 @@ async def retry_failed(
         task.redrive_requested = task.redrive_requested or not (keys or reason)
 
     return await _change(ports, id, change)
+
+
+async def acknowledge(ports: HubPorts, id: str, by: str, until: float = 0.0) -> Task:
+    """Record that somebody knows of the task's trouble. `until`: 0 for until something new
+    fails."""
+    now = time.time()
+    if 0 < until <= now:
+        raise UsageError("until: this time has passed; give a later one")
+
+    def change(task: Task) -> None:
+        if not task.is_in_trouble:
+            raise Conflict("the task needs no attention: there is nothing to acknowledge")
+        summary = task.summary
+        task.acknowledged = Acknowledgement(
+            by, now, until, summary.run, summary.failed, summary.last_run
+        )
+
+    return await _change(ports, id, change, tell=False)
+
+
+async def withdraw_acknowledgement(ports: HubPorts, id: str) -> Task:
+    """The task needs attention again, if it is still in trouble."""
+
+    def change(task: Task) -> None:
+        task.acknowledged = None
+
+    return await _change(ports, id, change, tell=False)
 
 
 async def copy(ports: HubPorts, id: str, chosen: AsyncIterator[Sequence[Finding]]) -> Task:
@@ -393,6 +428,8 @@ def move(task: Task, event: TaskEvent) -> None:
         task.reason, task.error_code = "", None
     if task.progress is Progress.STARTING:
         task.stopped = 0.0
+    if task.progress in NEED_A_PERSON:
+        task.acknowledged = None
     if task.progress in (Progress.STOPPING, Progress.STOPPED):
         task.run_requested = task.redrive_requested = False
 

@@ -70,6 +70,8 @@ export const task = (given: Partial<Task> = {}): Task => ({
   phase: 'COPYING',
   waitsFor: '',
   isBeingDeleted: false,
+  needsAttention: false,
+  acknowledged: null,
   lastRun: null,
   recentRuns: [],
   progressInfo: {

@@ -27,6 +27,8 @@ function task(n: number, progress: TaskProgress, more: Partial<TaskRowFragment> 
     phase: 'COPYING',
     waitsFor: '',
     isBeingDeleted: false,
+    needsAttention: false,
+    acknowledged: null,
     lastRun: null,
     recentRuns: [],
     progressInfo: {

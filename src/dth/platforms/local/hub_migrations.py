@@ -61,6 +61,11 @@ def delete_after_a_stop(connection: Connection) -> None:
     _add_to_tasks(connection, "delete_requested", "INTEGER NOT NULL DEFAULT 0")
 
 
+def acknowledge_tasks(connection: Connection) -> None:
+    """Tasks remember who knows of their trouble."""
+    _add_to_tasks(connection, "acknowledged", "TEXT NOT NULL DEFAULT 'null'")
+
+
 def _add_to_tasks(connection: Connection, name: str, kind: str) -> None:
     """The table may be younger than the version of the database, and have the column already."""
     columns = {column["name"] for column in inspect(connection).get_columns("task")}
@@ -75,4 +80,5 @@ STEPS: list[Callable[[Connection], None]] = [
     name_stores,
     keep_comparisons,
     delete_after_a_stop,
+    acknowledge_tasks,
 ]
