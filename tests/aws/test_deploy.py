@@ -218,6 +218,19 @@ def test_what_is_wrong_is_told_in_one_line(dth: Command, region: Region, tmp_pat
         assert err.splitlines()[-1].startswith(f"dth: {line}"), err
 
 
+def test_machines_that_would_reach_nothing_are_not_made(dth: Command, region: Region) -> None:
+    ec2 = region.boto("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24")["Subnet"]["SubnetId"]
+    code, out, err = dth("deploy", "photos", *given(region, ec2VpcId=vpc, ec2Subnets=subnet))
+    assert (code, out) == (2, "")
+    assert err == (
+        f"dth: from {subnet} machines reach nothing outside of their VPC, which lacks endpoints "
+        "for autoscaling, dynamodb, logs, s3, sqs: make them, or choose subnets with a NAT gateway\n"
+    )
+    assert BUCKET not in {each["Name"] for each in region.boto("s3").list_buckets()["Buckets"]}
+
+
 def test_templates_are_written(dth: Command, tmp_path: Path) -> None:
     code, out, err = dth("synth", str(tmp_path / "new"))
     assert (code, out.splitlines()) == (

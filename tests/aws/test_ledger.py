@@ -426,3 +426,53 @@ async def test_a_page_that_two_go_on_with_is_counted_once(
     counts = (await aws.records.get_run(run.id)).counts
     assert counts == Counts(listed=9, enqueued=9, enqueued_bytes=90)
     assert [cursor.position for cursor in await aws.records.cursors(run.id)] == ["k"]
+
+
+async def keys_of_page(aws: AwsPlatform, **which: Any) -> tuple[list[str], str]:
+    found, after = await aws.records.page(**which)
+    return [record.key for record in found], after
+
+
+async def test_what_waits_is_found_without_reading_the_table(
+    aws: AwsPlatform, calls: Calls
+) -> None:
+    """A look each minute asks for it, and the table may hold a billion objects."""
+    run = await enqueue(aws, "a", "b", once=False)
+    await aws.records.settle([done("a", run)])
+    assert await keys_of_page(aws, status=Status.PENDING) == (["b"], "")
+    await aws.records.cancel_pending("stopped")
+    assert await keys_of_page(aws, status=Status.CANCELLED) == (["b"], "")
+    assert calls.calls["dynamodb:scan"] == 0
+
+
+# A key that is stored as its hash.
+LONG = "k\udcff" * 700
+
+
+@pytest.mark.parametrize("which", [{"prefix": "k"}, {"reason": "odd", "status": Status.FAILED}])
+async def test_a_page_of_which_little_is_found_ends_early(
+    aws: AwsPlatform, calls: Calls, which: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks waits for half a minute at most, and the next page goes on."""
+    monkeypatch.setattr("dth.platforms.aws.records.PAGES_READ", 2)
+    keys = [f"other{n}" for n in range(18)] + [LONG, "k1"]
+    run = await enqueue(aws, *keys)
+    outcomes = [Outcome(key, run, Status.FAILED, reason="even") for key in keys]
+    outcomes[-1].reason = "odd"
+    await aws.records.settle(outcomes)
+
+    def small(operation: str, arguments: dict[str, Any]) -> None:
+        if operation in ("query", "scan"):
+            arguments["Limit"] = 1
+
+    calls.on(small)
+    seen: list[str] = []
+    after, answers = "", 0
+    while after or not answers:
+        before = calls.calls["dynamodb:query"] + calls.calls["dynamodb:scan"]
+        found, after = await keys_of_page(aws, **which, after=after)
+        assert calls.calls["dynamodb:query"] + calls.calls["dynamodb:scan"] <= before + 2
+        seen += found
+        answers += 1
+    assert seen == ["k1"]
+    assert answers >= 10

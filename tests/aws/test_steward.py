@@ -3,10 +3,14 @@ stand-ins, tables and queues are the emulator's."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +19,7 @@ from dth.core.errors import NotFound
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.runs import RunKind, RunState
 from dth.hub.model import Progress, ScheduleType, Task
-from dth.hub.ports import TaskStackState
+from dth.hub.ports import TaskQuery, TaskStackState
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import each_of
 from dth.platforms.aws.hub.hub import AwsHub, open_hub
@@ -203,3 +207,54 @@ async def test_a_task_that_is_to_be_deleted_goes_when_its_stack_is_gone(many: Ma
         await ports.tasks.get(task.id)
     assert task.id not in await steward.engine.with_stacks()
     assert (await ports.tasks.get(many.ids[1])).progress is Progress.IN_PROGRESS
+
+
+@dataclass
+class Looked:
+    """A steward that only notes the tasks that it is asked about."""
+
+    ids: list[str]
+    broken: str = ""
+    seen: list[str] = field(default_factory=list)
+
+    @property
+    def ports(self) -> Any:
+        return SimpleNamespace(tasks=self)
+
+    @property
+    def engine(self) -> Any:
+        return self
+
+    async def find(self, query: TaskQuery) -> tuple[list[Task], None]:
+        return [Task(each, "S3EC2", ScheduleType.FIXED_RATE, {}) for each in self.ids], None
+
+    async def with_stacks(self) -> list[str]:
+        return []
+
+    async def rests(self, task: Task) -> bool:
+        self.seen.append(task.id)
+        if task.id == self.broken:
+            raise KeyError("Summary")
+        return True
+
+
+async def test_a_defect_in_one_task_keeps_the_look_from_no_other() -> None:
+    hub = Looked([f"task-{n:02}" for n in range(40)], broken="task-05")
+    assert await watch(hub) == {"task-05": "internal error: KeyError"}  # type: ignore[arg-type]
+    assert sorted(hub.seen) == hub.ids
+
+
+async def test_tasks_for_which_a_look_has_no_time_have_their_turn_in_others(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute has room for half of the tasks, and yet none waits for ever."""
+    hub = Looked([f"task-{n:02}" for n in range(40)])
+    monkeypatch.setattr("dth.platforms.aws.hub.steward.LOOK", 20)
+    random.seed(0)
+    for minute in range(20):
+        # Each look at a task takes a second.
+        clock = partial(next, itertools.count())
+        assert await watch(hub, clock) == {}  # type: ignore[arg-type]
+        assert len(hub.seen) == 20 * (minute + 1)
+    assert sorted(set(hub.seen)) == hub.ids
+    assert "20 of 40 tasks were not looked at: there was no time" in caplog.text

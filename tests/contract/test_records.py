@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -36,6 +36,11 @@ def records(platform: Platform) -> Records:
 
 def enqueued(*keys: str, size: int = 10, etag: str = "e1") -> list[Enqueued]:
     return [Enqueued(key, size, etag, "m") for key in keys]
+
+
+async def keys_of_page(records: Records, status: Status, **which: Any) -> list[str]:
+    found, _ = await records.page(status=status, **which)
+    return [record.key for record in found]
 
 
 def done(key: str, run: int, size: int = 10) -> Outcome:
@@ -435,6 +440,9 @@ async def test_what_is_cancelled_balances_every_ledger(records: Records) -> None
         "d": Status.CANCELLED,
     }
     assert found["d"].reason == "stopped"
+    assert await keys_of_page(records, Status.CANCELLED) == ["c", "d"]
+    assert await keys_of_page(records, Status.CANCELLED, after="c") == ["d"]
+    assert await keys_of_page(records, Status.PENDING) == []
     assert await records.extras(first.id, "", 9) == []
     assert await records.settled(events.id, ["d"]) == {"d"}
     # Another run takes them up.
@@ -446,6 +454,23 @@ async def test_what_is_cancelled_balances_every_ledger(records: Records) -> None
     assert (await records.get_run(again.id)).counts == Counts(
         enqueued=1, enqueued_bytes=10, done=1, done_bytes=10
     )
+
+
+async def test_records_that_wait_are_found(records: Records) -> None:
+    run, _ = await records.begin_run(RunKind.EVENTS)
+    await records.commit(run.id, Page(enqueued=enqueued("a", "b", "c", "d")))
+
+    async def waiting() -> list[str]:
+        return await keys_of_page(records, Status.PENDING, limit=2)
+
+    assert await waiting() == ["a", "b"]
+    await records.settle([done("a", run.id), Outcome("c", run.id, Status.FAILED, reason="no")])
+    assert await waiting() == ["b", "d"]
+    await records.settle([Outcome("b", run.id, Status.CANCELLED, reason="NoSuchKey")])
+    assert await waiting() == ["d"]
+    again, _ = await records.begin_run(RunKind.REDRIVE)
+    await records.commit(again.id, Page(enqueued=enqueued("c")))
+    assert await waiting() == ["c", "d"]
 
 
 async def test_events_take_effect_in_order_and_again_when_redelivered(records: Records) -> None:
@@ -513,7 +538,7 @@ async def test_pages_of_what_failed(records: Records) -> None:
     )
 
     async def found(**which: object) -> list[str]:
-        return [record.key for record in await records.page(status=Status.FAILED, **which)]  # type: ignore[arg-type]
+        return await keys_of_page(records, Status.FAILED, **which)
 
     assert await found() == names
     assert await found(limit=2) == names[:2]
@@ -524,7 +549,7 @@ async def test_pages_of_what_failed(records: Records) -> None:
     assert await found(prefix="a", after="b/1") == []
     assert await found(reason="odd", limit=2) == ["a/1", "a/3"]
     assert await found(run=run.id + 1) == []
-    assert [each.key for each in await records.page(status=Status.CANCELLED)] == ["gone"]
+    assert await keys_of_page(records, Status.CANCELLED) == ["gone"]
     assert await records.failure_groups(2) == [
         FailureGroup("even", 5, "why 8", ["a/0", "a/2"]),
         FailureGroup("odd", 4, "why 7", ["a/1", "a/3"]),
@@ -540,8 +565,11 @@ async def test_pages_of_everything_come_to_an_end(records: Records) -> None:
     names = {f"k{n}" for n in range(25)}
     await records.commit(run.id, Page(enqueued=enqueued(*names)))
     seen: list[str] = []
-    while page := await records.page(run=run.id, after=seen[-1] if seen else "", limit=4):
+    after, more = "", True
+    while more:
+        page, after = await records.page(run=run.id, after=after, limit=4)
         seen += [record.key for record in page]
+        more = bool(after)
     assert len(seen) == 25
     assert set(seen) == names
 

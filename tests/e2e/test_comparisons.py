@@ -96,7 +96,7 @@ def test_two_places_are_compared_and_what_is_missing_is_copied(
         page.get_by_role("button", name="Certificate").click()
     assert '"dth-comparison-1"' in download.value.path().read_text("utf-8")
 
-    page.get_by_role("button", name="Copy what is shown").click()
+    page.get_by_role("button", name="Copy the objects shown").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text(re.compile("A new task copies these objects once"))).to_be_visible()
     assert console.accessibility() == []

@@ -98,11 +98,11 @@ def test_a_task_for_images_from_the_form_to_the_history(
     store_login(page)
     next_step(page)
     next_step(page)  # choice and engine: the defaults do
-    expect(page.get_by_role("radio", name="By a cron expression")).to_be_checked()  # daily
+    expect(page.get_by_role("radio", name="On a cron schedule")).to_be_checked()  # daily
     page.get_by_role("radio", name="Once").check()
     next_step(page)
 
-    expect(page.get_by_text("Everything that the task needs is there.")).to_be_visible()
+    expect(page.get_by_text("The task has everything that it needs.")).to_be_visible()
     page.get_by_role("button", name="Make a plan").click()
     plan = page.get_by_role("table", name="Images")
     expect(plan.get_by_text(f"{here.host}/team/api:v1")).to_be_visible()
@@ -131,7 +131,7 @@ def test_a_task_for_images_from_the_form_to_the_history(
     assert console.accessibility() == []
     history.get_by_role("button", name="Close").last.click()
     engine = tab(page, "Engine")
-    expect(engine.get_by_text("Images are copied on the hub's own machine")).to_be_visible()
+    expect(engine.get_by_text("Images are copied on the hub's machine")).to_be_visible()
     expect(engine.get_by_text("Bandwidth cap")).to_have_count(0)
     assert console.hub.task(task)["destination"] == f"{there.host}/mirror"
 
@@ -146,7 +146,7 @@ def test_an_image_that_is_missing_is_told_mended_and_retried(
     hub.wait(task, "DONE")
     console.open(f"/tasks/{task}")
     expect(page.get_by_text("Done, 2 failed").first).to_be_visible()
-    expect(page.get_by_text("The source has no such image.").first).to_be_visible()
+    expect(page.get_by_text("The source does not have this image.").first).to_be_visible()
     assert console.accessibility() == []
     here.push("team/api", "v9", image("nine", [BASE]))
     images = tab(page, "Images")
@@ -179,12 +179,12 @@ def test_what_a_registry_refuses_is_said_before_the_task_is_made(
     choose(page, "Source type", "Public images")
     expect(page.get_by_role("radio", name="All images of the registry")).to_have_count(0)
     next_step(page)
-    expect(page.get_by_text("Needed.")).to_have_count(1)
+    expect(page.get_by_text("Required.")).to_have_count(1)
     choose(page, "Source type", "A registry")
     field(page, "Source registry").fill("https://not-a-host")
     store_login(page, "wrong")
     next_step(page)
-    expect(page.get_by_text("Write a host, or host and port").first).to_be_visible()
+    expect(page.get_by_text("Enter a host, or a host and a port").first).to_be_visible()
     field(page, "Source registry").fill(here.host)
     page.get_by_role("button", name="Test the connection").click()
     expect(page.get_by_text("The registry could not be used.")).to_be_visible()
@@ -212,7 +212,7 @@ def test_public_images_are_named_and_need_no_login(console: Console, there: Regi
         next_step(page)
         page.get_by_role("radio", name="Once").check()
         next_step(page)
-        expect(page.get_by_text("Everything that the task needs is there.")).to_be_visible()
+        expect(page.get_by_text("The task has everything that it needs.")).to_be_visible()
         page.get_by_role("button", name="Create task").last.click()
         console.hub.wait(task_id(page), "DONE")
         assert there.digest("team/api", "v1") == public.digest("team/api", "v1")

@@ -47,7 +47,7 @@ def test_a_running_task_is_stopped_and_deleted_in_one_step(
     choose(page, "Delete")
     dialog = page.get_by_role("dialog", name="Stop and delete this task?")
     expect(dialog).to_contain_text("The hub stops it first, and then deletes it")
-    expect(dialog).to_contain_text("What it copied stays at the destination.")
+    expect(dialog).to_contain_text("Copied objects stay at the destination.")
     look(console)
     dialog.get_by_role("button", name="Stop and delete").click()
     expect(page).to_have_url(re.compile(r"/tasks$"))

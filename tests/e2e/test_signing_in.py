@@ -71,7 +71,7 @@ def test_going_back_after_the_sign_in_is_no_failure(newcomer: Console) -> None:
     newcomer.sign_in("viewer-user", "/tasks")
     page.go_back()
     expect(newcomer.heading()).to_be_visible()
-    expect(page.get_by_text("The sign-in failed")).to_have_count(0)
+    expect(page.get_by_text("Sign-in failed")).to_have_count(0)
 
 
 def test_a_session_whose_access_token_ran_out_is_renewed_where_one_is(console: Console) -> None:

@@ -585,11 +585,12 @@ class Machine(RuleBasedStateMachine):
 
     async def left(self) -> object:
         """What is still in progress."""
-        pending = await self.others.records.page(status=Status.PENDING)
+        pending, _ = await self.others.records.page(status=Status.PENDING)
         return pending, await self.others.queue.depth(), await self.others.uploads.live()
 
     async def failed(self) -> bool:
-        return bool(await self.others.records.page(status=Status.FAILED))
+        failed, _ = await self.others.records.page(status=Status.FAILED)
+        return bool(failed)
 
     def in_step(self) -> bool:
         here = {key: found[0] for key, found in self.source.objects.items()}

@@ -127,7 +127,7 @@ test('a secret that is stored counts as the first step', async () => {
 
 test('a viewer is taught without being offered what only operators may do', async () => {
   render(EMPTY, 'viewer');
-  expect(await screen.findByText(/your role lets you watch/)).toBeVisible();
+  expect(await screen.findByText(/Your role can watch/)).toBeVisible();
   expect(screen.queryByRole('button', { name: /Store a secret|Create a task|Create task/ })).toBeNull();
   expect(screen.queryByText(/dth task create/)).toBeNull();
 });

@@ -72,7 +72,7 @@ test('the wizard: groups as sections, fields by kind, limits, defaults; the task
   expect(screen.getByRole('heading', { level: 2, name: 'Source' })).toBeVisible(); // a group of every kind of task
   expect(screen.getByRole('heading', { level: 2, name: 'Voices' })).toBeVisible(); // one of its own
   next();
-  expect(screen.getAllByText('Needed.')).not.toHaveLength(0);
+  expect(screen.getAllByText('Required.')).not.toHaveLength(0);
   await user.type(screen.getByRole('textbox', { name: /Label of phrase/ }), 'hello');
   await user.type(screen.getByRole('textbox', { name: /Label of times/ }), '10');
   next();
@@ -98,7 +98,7 @@ test('the wizard: groups as sections, fields by kind, limits, defaults; the task
   await user.click(screen.getByRole('radio', { name: /cron/ }));
   next();
   await heading(/Review/);
-  await screen.findByText('Everything that the task needs is there.');
+  await screen.findByText('The task has everything that it needs.');
   await user.click(screen.getByRole('button', { name: 'Make a forecast' }));
   await screen.findByText(/"echoes": 42/);
   wizard().findPrimaryButton().click();
@@ -136,7 +136,7 @@ test('a change of a task sends only what changed', async () => {
   await heading(/Schedule/);
   next();
   await heading(/Review/);
-  await screen.findByText('Everything that the task needs is there.');
+  await screen.findByText('The task has everything that it needs.');
   wizard().findPrimaryButton().click();
   await waitFor(() => expect(calls.some(({ name }) => name === 'EditTask')).toBe(true));
   const edited = calls.find(({ name }) => name === 'EditTask')?.variables as { input: EditTaskInput };

@@ -306,6 +306,7 @@ def smoke(
     Exit code 1 if something did not work, or could not be removed. The asset bucket, the repository
     of the image and the stack that builds it stay, as they do after a deployment.
     """
+    from dth.infra.network import check_network
     from dth.infra.publish import publish as put
     from dth.infra.smoke import Smoke, report
 
@@ -314,6 +315,7 @@ def smoke(
         raise UsageError("give the address for the hub's invitation: -p adminEmail=you@example.org")
     with _told():
         session = _session(region, profile)
+        check_network(session, "hub", given)
         if not yes:
             click.confirm(
                 f"Make a hub, machines and buckets in {session.region_name}, and remove them?",
@@ -345,8 +347,10 @@ def _prepared(
             f"{MAX_HUB_NAME} characters are the most"
         )
     from dth.infra.deploy import DeployedStack
+    from dth.infra.network import check_network
     from dth.infra.publish import publish as put
 
+    check_network(session, template, given)
     published = put(session, bucket, _say)
     made = published.templates[template]
     if "taskImage" in made.parameters and "taskImage" not in given:

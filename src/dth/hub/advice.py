@@ -3,8 +3,7 @@ program."""
 
 ADVICE = {
     "AccessDenied": (
-        "The credentials may not do this to the object. Run a preflight: it shows the "
-        "statement to add."
+        "The credentials do not allow this. Run a preflight: it shows the policy statement to add."
     ),
     "InvalidObjectState": (
         "The object is archived. Set restoreArchived, and run again when the copies are there."
@@ -12,66 +11,78 @@ ADVICE = {
     "ObjectArchived": (
         "The object is archived. Set restoreArchived, and run again when the copies are there."
     ),
-    "ChecksumMismatch": "The bytes that came are not those that the source has on record. "
-    "Retry; if it stays, look at the source object itself.",
+    "ChecksumMismatch": (
+        "The bytes received are not those that the source has on record. Retry. If it fails "
+        "again, check the source object itself."
+    ),
     "EntityTooLarge": (
-        "The destination takes no object of this size. Raise partSize, or leave it out by maxSize."
+        "The destination does not accept an object of this size. Raise partSize, or leave it "
+        "out with maxSize."
     ),
     "KeyTooLongError": (
-        "The key is too long under the destination prefix. Give a shorter destPrefix."
+        "The key is too long below the destination prefix. Use a shorter destPrefix."
     ),
     "InvalidStorageClass": (
         "The destination does not know this storage class. Change destStorageClass."
     ),
-    "AccessControlListNotSupported": "The destination bucket has ACLs disabled. Take destAcl away.",
-    "KMS.DisabledException": "The KMS key is disabled. Enable it, or give another one.",
-    "NotImplemented": (
-        "The store does not know this operation. See the table of stores for what it can do."
+    "AccessControlListNotSupported": (
+        "ACLs are disabled for the destination bucket. Remove destAcl."
     ),
-    "SlowDown": "The store asks to slow down. Retry later, or set maxRequestsPerSecond.",
+    "KMS.DisabledException": "The KMS key is disabled. Enable it, or use another key.",
+    "NotImplemented": "The store does not support this operation. See the table of stores.",
+    "SlowDown": "The store asked to slow down. Retry later, or set maxRequestsPerSecond.",
     "WorkerCrashed": (
-        "A worker crashed on this object five times. Look at the workers' logs, and report it."
+        "A worker crashed on this object five times. See the logs of the workers, and report it."
     ),
-    "ObjectChanged": "The object changed every time while it was copied. Retry when it is quiet.",
+    "ObjectChanged": (
+        "The object changed each time while it was copied. Retry when it no longer changes."
+    ),
     "PreconditionFailed": (
-        "The object changed every time while it was copied. Retry when it is quiet."
+        "The object changed each time while it was copied. Retry when it no longer changes."
     ),
-    # Images.
-    "IMMUTABLE": "The destination has another image under this tag, and its tags cannot be "
-    "moved. Copy it under another tag or prefix, or delete the tag there.",
+    "IMMUTABLE": (
+        "The destination has another image under this tag, and its tags cannot be "
+        "overwritten. Copy it under another tag or prefix, or delete the tag there."
+    ),
     "MANIFEST_UNKNOWN": (
-        "The source has no such image. Correct the image list, or take the image out of it."
+        "The source does not have this image. Correct the image list, or remove the image from it."
     ),
     "UNAUTHORIZED": "The registry refuses the credentials. Correct the secret, then retry.",
     "DENIED": (
-        "The credentials may not do this in this repository. Run a preflight: it shows what is "
-        "missing."
+        "The credentials do not allow this in this repository. Run a preflight: it shows what "
+        "is missing."
     ),
-    "NAME_UNKNOWN": "There is no such repository to push to. Make it, or let the task make it.",
+    "NAME_UNKNOWN": (
+        "The repository does not exist at the destination. Create it, or let the task create it."
+    ),
     "TOOMANYREQUESTS": "The registry allows no more pulls for now. Sign in there, or retry later.",
     "TimeLimit": (
-        "Copying took longer than copyTimeout. Raise it, or see why the registries are slow."
+        "The copy took longer than copyTimeout. Raise it, or check why the registries are slow."
     ),
-    "UNSUPPORTED": "The destination takes no image of this kind.",
+    "UNSUPPORTED": "The destination does not accept this kind of image.",
     "REFUSED": (
-        "The image has no place at the destination, or none of the platforms. Look at the detail."
+        "The image has no valid name at the destination, or has none of the platforms. See "
+        "the detail."
     ),
-    "Unavailable": "The registry had trouble of its own. Retry later.",
-    # Connections to stores and registries.
-    "ConnectionFailed": "The server could not be reached. Retry when it is there.",
+    "Unavailable": "The registry had an internal problem. Retry later.",
+    "ConnectionFailed": "The server could not be reached. Retry when it is available.",
     "UnknownHost": (
         "No name server knows the host. Correct its name, or retry when name servers answer again."
     ),
-    "NoTls": "The server speaks no TLS. If that is meant, set srcPlainHttp or destPlainHttp "
-    "for a registry, or write http:// in the endpoint of a store.",
-    "UntrustedCertificate": "The server's certificate is not trusted. Name its authority, as "
-    "the hub's settings list it, in srcCaBundle or destCaBundle.",
+    "NoTls": (
+        "The server does not use TLS. If this is intended, set srcPlainHttp or destPlainHttp "
+        "for a registry, or use http:// in the endpoint of a store."
+    ),
+    "UntrustedCertificate": (
+        "The certificate of the server is not trusted. Set srcCaBundle or destCaBundle to a "
+        "CA bundle that the hub's settings list."
+    ),
     "AddressRefused": (
-        "The hub may not connect to this address. Name another endpoint, or ask the hub's "
-        "administrator."
+        "The hub is not allowed to connect to this address. Use another endpoint, or ask the "
+        "administrator of the hub."
     ),
 }
-GENERAL = "Look at the detail and at the workers' logs, mend the cause, then retry what failed."
+GENERAL = "See the detail and the logs of the workers, fix the cause, then retry."
 
 
 def advice(reason: str) -> str:

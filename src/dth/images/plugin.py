@@ -10,7 +10,7 @@ from dth.core.hosts import PORTS
 from dth.core.plugin import SIDES, AwsTask, Ends, Plugin
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.platform import Platform
-from dth.core.ports.records import Enqueued, Page, Record
+from dth.core.ports.records import Enqueued, Page, Record, pages
 from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.core.prices import Prices
@@ -201,9 +201,5 @@ async def _failed(
             yield failed
         return
     # Takes each once, even if it fails again meanwhile.
-    after = ""
-    while batch := await platform.records.page(
-        status=Status.FAILED, reason=reason, after=after, limit=BATCH
-    ):
+    async for batch in pages(platform.records, status=Status.FAILED, reason=reason, limit=BATCH):
         yield batch
-        after = batch[-1].key

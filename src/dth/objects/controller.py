@@ -142,9 +142,10 @@ class Controller:
         if before != settled:
             return
         under_way = {(upload.key, upload.run) for upload in live}
+        pending, _ = await records.page(status=Status.PENDING, limit=MENDED)
         lost = [
             record
-            for record in await records.page(status=Status.PENDING, limit=MENDED)
+            for record in pending
             if time.time() - record.updated > STALE and (record.key, record.run) not in under_way
         ]
         await self._platform.queue.send(

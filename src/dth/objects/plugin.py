@@ -9,7 +9,7 @@ from dth.core.hosts import host_of
 from dth.core.plugin import SIDES, AwsTask, Capacity, Ends, Notification, Plugin
 from dth.core.ports.findings import Finding
 from dth.core.ports.platform import Platform
-from dth.core.ports.records import Enqueued, Page, Record, Records
+from dth.core.ports.records import Enqueued, Page, Record, Records, pages
 from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.core.prices import Prices
@@ -285,9 +285,5 @@ async def _failed(
             yield failed
         return
     # Each record once, even if it fails again in the meantime.
-    after = ""
-    while batch := await records.page(
-        status=Status.FAILED, reason=reason, after=after, limit=BATCH
-    ):
+    async for batch in pages(records, status=Status.FAILED, reason=reason, limit=BATCH):
         yield batch
-        after = batch[-1].key

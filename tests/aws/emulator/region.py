@@ -132,10 +132,30 @@ class Region(MiniStack):
         """The VPC that every account has, and two of its subnets."""
         ec2 = self.boto("ec2")
         subnets = [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"]]
+        vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        self._lead_out(vpc)
         return {
-            "ec2VpcId": ec2.describe_vpcs()["Vpcs"][0]["VpcId"],
+            "ec2VpcId": vpc,
             "ec2Subnets": ",".join(subnets[:2]),
         }
+
+    def _lead_out(self, vpc: str) -> None:
+        """Give the VPC the route to the internet that an account's own one has."""
+        ec2 = self.boto("ec2")
+        [table] = [
+            each
+            for each in ec2.describe_route_tables()["RouteTables"]
+            if each["VpcId"] == vpc and any(one.get("Main") for one in each["Associations"])
+        ]
+        if any(each.get("DestinationCidrBlock") == "0.0.0.0/0" for each in table["Routes"]):
+            return
+        gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+        ec2.create_route(
+            RouteTableId=table["RouteTableId"],
+            DestinationCidrBlock="0.0.0.0/0",
+            GatewayId=gateway,
+        )
 
     def wait_for_stack(self, name: str) -> str:
         def status() -> str:

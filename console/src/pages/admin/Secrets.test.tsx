@@ -58,7 +58,7 @@ test('a form that is not complete says so, and calls nothing', async () => {
   const { calls } = render();
   const form = await openForm();
   await userEvent.click(form.getByRole('button', { name: 'Create' }));
-  expect(form.getAllByText('Needed.')).toHaveLength(3);
+  expect(form.getAllByText('Required.')).toHaveLength(3);
   await userEvent.click(form.getByRole('radio', { name: /^JSON/ }));
   expect(form.getByText('This is not a JSON object with texts as values.')).toBeVisible();
   expect(calls.some(({ name }) => name === 'StoreSecret')).toBe(false);
@@ -103,7 +103,7 @@ test('the list says where a secret may be used, and warns of one for any host', 
   ]);
   expect(await screen.findByText('Any host: bind it')).toBeVisible();
   expect(screen.getByText('store.example.com, *.amazonaws.com')).toBeVisible();
-  expect(screen.getByText('Bound at its first use')).toBeVisible();
+  expect(screen.getByText('Bound at first use')).toBeVisible();
 });
 
 test('an administrator binds a secret to hosts', async () => {

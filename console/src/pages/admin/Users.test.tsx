@@ -64,7 +64,7 @@ test('who takes the role of an admin away from himself is warned, and told why t
 test('deleting oneself is something else than deleting another', async () => {
   render();
   const dialog = await open('tester', 'Delete');
-  expect(dialog.getByText(/^This is you: you will be signed out/)).toBeVisible();
+  expect(dialog.getByText(/^This is you. You will be signed out/)).toBeVisible();
 });
 
 test('a user is added with a password that was made', async () => {
@@ -75,7 +75,7 @@ test('a user is added with a password that was made', async () => {
   await userEvent.type(dialog.getByLabelText('Name'), 'li');
   await userEvent.type(dialog.getByLabelText('Password'), 'short');
   await userEvent.click(dialog.getByRole('button', { name: 'Add user' }));
-  expect(dialog.getByText('It needs 12 characters at least.')).toBeVisible();
+  expect(dialog.getByText('Enter at least 12 characters.')).toBeVisible();
   await userEvent.click(dialog.getByRole('button', { name: 'Generate' }));
   const field = dialog.getByLabelText<HTMLInputElement>('Password');
   expect(field.type).toBe('text');
@@ -97,7 +97,7 @@ test('passwords that are made are long and differ', () => {
 
 test('users of another issuer are kept there', async () => {
   const { calls } = render({ AdminHub: hub(null) });
-  expect(await screen.findByText('Users are kept by an external issuer')).toBeVisible();
+  expect(await screen.findByText('An external issuer manages users')).toBeVisible();
   expect(screen.getByText('https://login.example.org')).toBeVisible();
   expect(calls.some(({ name }) => name === 'AdminUsers')).toBe(false);
 });

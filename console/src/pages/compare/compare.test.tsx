@@ -104,9 +104,9 @@ test('a folder leads to what is below it', async () => {
 });
 
 test.each([
-  ['INTERRUPTED', 'Interrupted', /What was not seen may differ. Compare again/],
-  ['CANCELLED', 'Cancelled', /What was not seen may differ/],
-  ['FAILED', 'Failed', /nobody knows whether both sides are the same/],
+  ['INTERRUPTED', 'Interrupted', /The others may differ. Compare again/],
+  ['CANCELLED', 'Cancelled', /The others may differ/],
+  ['FAILED', 'Failed', /it is unknown whether both sides are the same/],
 ])('what did not finish is never called the same: %s', async (state, title, hint) => {
   detail({
     state,
@@ -170,7 +170,7 @@ test('the sides of a task are compared as chosen', async () => {
   const sample = screen.getByRole('textbox', { name: 'Percentage of objects to read' });
   await userEvent.clear(sample);
   await userEvent.click(screen.getByRole('button', { name: 'Compare' }));
-  expect(screen.getByText('Give a number above 0, at most 100.')).toBeInTheDocument();
+  expect(screen.getByText('Enter a number above 0, at most 100.')).toBeInTheDocument();
   await userEvent.type(sample, '5');
   await userEvent.click(screen.getByRole('button', { name: 'Compare' }));
   expect(await screen.findByText('elsewhere')).toBeInTheDocument();

@@ -92,9 +92,9 @@ test('a step is left only when nothing in it is wrong', async () => {
   await heading('Kind of task');
   next();
   await heading('Source');
-  expect(screen.queryByText('Needed.')).toBeNull();
+  expect(screen.queryByText('Required.')).toBeNull();
   next();
-  expect(screen.getAllByText('Needed.')).toHaveLength(2); // bucket and secret
+  expect(screen.getAllByText('Required.')).toHaveLength(2); // bucket and secret
   await user.type(screen.getByRole('textbox', { name: /Source bucket/ }), 'no/bucket');
   expect(screen.getAllByText(/no spaces and no slashes/)).not.toHaveLength(0); // a live region says it again
   expect(screen.getByRole('heading', { level: 1, name: 'Source' })).toBeInTheDocument();
@@ -104,7 +104,7 @@ test('a clone begins with what the other task has, and is a task of its own', as
   const { calls, router } = show('/tasks/create?clone=known');
   await toReview();
   expect(screen.getByText('size', { exact: false, selector: 'span' })).toBeInTheDocument();
-  await screen.findByText('Everything that the task needs is there.');
+  await screen.findByText('The task has everything that it needs.');
   wizard().findPrimaryButton().click();
   wizard().findPrimaryButton().click(); // twice: one task
   await waitFor(() => expect(router.state.location.pathname).toBe('/tasks/made'));
@@ -226,7 +226,7 @@ test('a forecast shows its bands and its notes', async () => {
   });
   await toReview();
   await user.click(screen.getByRole('button', { name: 'Make a forecast' }));
-  expect(await screen.findByText('An estimate: 100,000 objects were compared.')).toBeInTheDocument();
+  expect(await screen.findByText('This is an estimate: 100,000 objects were compared.')).toBeInTheDocument();
   expect(screen.getAllByText('1,000 (900 to 1,100)')).toHaveLength(2); // copies, requests
   expect(screen.getByText('$1.50 ($1.00 to $2.00)')).toBeInTheDocument();
   expect(screen.getByText('sampled: <i>few</i>')).toBeInTheDocument();

@@ -23,7 +23,7 @@ import { VisibleKey } from './VisibleKey';
 type Group = TaskFailuresQuery['failureGroups'][number];
 
 // As dth.hub.advice has it for reasons that it does not know.
-const GENERAL = "Look at the detail and at the workers' logs, mend the cause, then retry what failed.";
+const GENERAL = 'See the detail and the logs of the workers, fix the cause, then retry.';
 
 export function FailureGroups({ task, plugin, poll }: TabProps) {
   const { t } = useTranslation();

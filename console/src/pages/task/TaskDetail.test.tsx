@@ -20,7 +20,7 @@ test('a task that does not exist: said, with a way back', async () => {
       throw new ApiError('there is no task', 'NOT_FOUND');
     },
   });
-  expect(await screen.findByRole('heading', { name: 'There is no such task' })).toBeVisible();
+  expect(await screen.findByRole('heading', { name: 'This task does not exist' })).toBeVisible();
   expect(screen.getByRole('link', { name: 'To the list of tasks' })).toHaveAttribute('href', '/tasks');
 });
 
@@ -55,7 +55,7 @@ test('a pause says why and what to do', async () => {
     }),
   });
   expect(await screen.findByText('credentials: the key is not known', { selector: 'strong' })).toBeVisible();
-  expect(screen.getByText(/Mend the cause, then resume/)).toBeVisible();
+  expect(screen.getByText(/Fix the cause, then resume/)).toBeVisible();
 });
 
 test('an error: preflight, edit, retry and a copy of what a helper wants to know', async () => {
@@ -98,7 +98,7 @@ test('an error: preflight, edit, retry and a copy of what a helper wants to know
   expect(copied).toContain('Reason: run 1 failed: it could not be listed\nCode: FINDER_ERROR');
   expect(copied).toContain('srcProxy=http://proxy:3128');
   await user.click(screen.getByRole('button', { name: 'Retry failed' }));
-  expect(await screen.findByText('What failed is tried again.')).toBeVisible();
+  expect(await screen.findByText('The failed objects are retried.')).toBeVisible();
   await user.click(screen.getByRole('button', { name: 'Edit' }));
   expect(router.state.location.pathname).toBe(`/tasks/${ID}/edit`);
 });
@@ -163,7 +163,7 @@ test('failures by reason: what to do, and those of one reason tried again', asyn
     RetryFailed: retried,
   });
   const group = within(await screen.findByRole('region', { name: 'AccessDenied' }));
-  expect(group.getByText(/Run a preflight: it shows the statement to add/)).toBeVisible();
+  expect(group.getByText(/Run a preflight: it shows the policy statement to add/)).toBeVisible();
   expect(group.getByText('<b>403</b> on the object')).toBeVisible();
   expect(group.getByText('\\u{202e}')).toBeVisible();
   expect(group.getByRole('link', { name: 'Show them: AccessDenied' })).toHaveAttribute(
@@ -172,7 +172,7 @@ test('failures by reason: what to do, and those of one reason tried again', asyn
   );
   expect(screen.getByText('Do as the server says.')).toBeVisible();
   await userEvent.click(group.getByRole('button', { name: 'Retry these: AccessDenied' }));
-  await screen.findByText('They are tried again.');
+  await screen.findByText('They are being retried.');
   expect(retried).toHaveBeenCalledWith({ id: ID, reason: 'AccessDenied' });
 });
 
@@ -276,7 +276,7 @@ test('monitoring as tables: numbers with their units, gaps left out', async () =
       Errors: none,
     }),
   });
-  await userEvent.click(await screen.findByLabelText('As tables'));
+  await userEvent.click(await screen.findByLabelText('Show as tables'));
   const network = await screen.findByRole('table', { name: 'Network' });
   expect(
     within(network)
@@ -330,7 +330,7 @@ test('a log: older events, then its tail followed', async () => {
   await user.click(screen.getByRole('button', { name: 'Load older' }));
   await log.findByText(/earlier/);
   await user.click(screen.getByRole('button', { name: 'Load older' }));
-  expect(await screen.findByText('This is where the log begins.')).toBeVisible();
+  expect(await screen.findByText('This is the beginning of the log.')).toBeVisible();
 
   await user.click(screen.getByLabelText('Live tail'));
   for (let times = 0; times < 3; times++) await act(() => vi.advanceTimersByTimeAsync(2_000));
@@ -341,7 +341,7 @@ test('a log: older events, then its tail followed', async () => {
 
 test('events that are not followed: what they are, and how to', async () => {
   open('events');
-  expect(await screen.findByText('This task follows no events')).toBeVisible();
+  expect(await screen.findByText('This task does not use event notifications')).toBeVisible();
   expect(screen.getByRole('button', { name: 'Edit the task' })).toBeVisible();
 });
 
@@ -377,7 +377,7 @@ test('runs: the certificate of one that is done, the ledger of the chosen one', 
     }),
   });
   expect(await screen.findAllByText('the bucket is gone')).toHaveLength(2); // in its row, and above its ledger
-  await userEvent.click(screen.getByRole('radio', { name: 'Choose run 1' }));
+  await userEvent.click(screen.getByRole('radio', { name: 'Select run 1' }));
   expect(await screen.findByRole('listitem')).toHaveTextContent('the order was wrong');
   await userEvent.click(screen.getByRole('button', { name: 'Download the certificate of run 1' }));
   await waitFor(() => expect(asked).toHaveBeenCalledWith({ id: ID, run: 1 }));

@@ -28,7 +28,7 @@ test('a run that is done says its sums in words', () => {
   expect(screen.getByText('The counts balance.')).toBeVisible();
   expect(
     screen.getByText(
-      'Of 1,234 objects listed, 10 were filtered out, 1,000 were the same already, 4 are archived, 20 were in flight from an earlier run, and 200 were enqueued.',
+      'Of 1,234 objects listed, 10 were filtered out, 1,000 were already the same, 4 are archived, 20 were in progress from an earlier run, and 200 were enqueued.',
     ),
   ).toBeVisible();
   expect(
@@ -74,7 +74,7 @@ test('deletes and remarks', () => {
   expect(
     screen.getByText(/Of 3 objects to delete at the destination, 2 were deleted, 1 were kept/),
   ).toBeVisible();
-  expect(screen.getByText(/^7 of those that are the same were taken by their time/)).toBeVisible();
+  expect(screen.getByText(/^7 of the objects that count as the same were compared by time/)).toBeVisible();
 });
 
 test('a ledger that does not balance says so', () => {

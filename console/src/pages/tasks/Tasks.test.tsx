@@ -89,7 +89,7 @@ test('a task is named by what people call it, and its name is the link', async (
   const unnamed = screen.getByRole('rowheader', { name: 'old-minio: photos/2026 → aws-eu: photos' });
   expect(within(unnamed).getByRole('link')).toHaveAttribute('href', '/tasks/00000002-aaaa');
   expect(screen.queryByText('00000002')).toBeNull();
-  expect(screen.getByRole('checkbox', { name: /Choose task old-minio/ })).toBeInTheDocument();
+  expect(screen.getByRole('checkbox', { name: /Select task old-minio/ })).toBeInTheDocument();
 });
 
 test('how the last runs went is shown in colors and in words', async () => {
@@ -132,7 +132,7 @@ test('a phone has cards, with the status', async () => {
 
 test('an empty hub says what a task is', async () => {
   show([]);
-  expect(await screen.findByText('There is no task yet')).toBeInTheDocument();
+  expect(await screen.findByText('There are no tasks yet')).toBeInTheDocument();
 });
 
 test('a search that finds nothing says so', async () => {
@@ -145,8 +145,8 @@ test('an action on several tasks is offered where all can do it, and told once',
   const { calls } = show([task(1, 'IN_PROGRESS'), task(2, 'IN_PROGRESS'), task(3, 'DONE')], '/tasks', {
     PauseTask: () => ({ pauseTask: { id: '', progress: 'PAUSED' } }),
   });
-  await user.click(await screen.findByRole('checkbox', { name: /Choose task task 1/ }));
-  await user.click(screen.getByRole('checkbox', { name: /Choose task task 2/ }));
+  await user.click(await screen.findByRole('checkbox', { name: /Select task task 1/ }));
+  await user.click(screen.getByRole('checkbox', { name: /Select task task 2/ }));
   const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
   menu.openDropdown();
   expect(menu.findItemById('pause')!.getElement()).not.toHaveAttribute('aria-disabled', 'true');
@@ -161,7 +161,7 @@ test('an action on several tasks is offered where all can do it, and told once',
 test('an action that is greyed says why', async () => {
   const user = userEvent.setup();
   show([task(1, 'DONE'), task(2, 'IN_PROGRESS'), task(3, 'STOPPING', { isBeingDeleted: true })]);
-  await user.click(await screen.findByRole('checkbox', { name: /Choose task task 2/ }));
+  await user.click(await screen.findByRole('checkbox', { name: /Select task task 2/ }));
   const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
   menu.openDropdown();
   const reason = (id: string) => {
@@ -171,10 +171,10 @@ test('an action that is greyed says why', async () => {
   expect(reason('delete')).toBeUndefined();
   expect(reason('retry')).toBe('Nothing has failed.');
   expect(reason('resume')).toBe('Only a task that is paused, stopped or in error can be resumed.');
-  await user.click(screen.getByRole('checkbox', { name: /Choose task task 1/ }));
+  await user.click(screen.getByRole('checkbox', { name: /Select task task 1/ }));
   menu.openDropdown();
-  expect(reason('edit')).toBe('Choose one task only.');
-  await user.click(screen.getByRole('checkbox', { name: /Choose task task 3/ }));
+  expect(reason('edit')).toBe('Select only one task.');
+  await user.click(screen.getByRole('checkbox', { name: /Select task task 3/ }));
   menu.openDropdown();
   expect(reason('delete')).toBe('One of these is deleted as soon as it has stopped.');
   expect(screen.getByText('Stopping, then deleted')).toBeInTheDocument();
@@ -185,8 +185,8 @@ test('what has not ended is stopped and deleted in one step, after a question th
   const { calls } = show([task(1, 'IN_PROGRESS'), task(2, 'DONE')], '/tasks', {
     DeleteTask: () => ({ deleteTask: { id: '', progress: 'STOPPING' } }),
   });
-  await user.click(await screen.findByRole('checkbox', { name: /Choose task task 1/ }));
-  await user.click(screen.getByRole('checkbox', { name: /Choose task task 2/ }));
+  await user.click(await screen.findByRole('checkbox', { name: /Select task task 1/ }));
+  await user.click(screen.getByRole('checkbox', { name: /Select task task 2/ }));
   const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
   menu.openDropdown();
   menu.findItemById('delete')!.click();
@@ -205,7 +205,7 @@ test('stopping asks first', async () => {
   const { calls } = show([task(1, 'IN_PROGRESS')], '/tasks', {
     StopTask: () => ({ stopTask: { id: '', progress: 'STOPPING' } }),
   });
-  await user.click(await screen.findByRole('checkbox', { name: /Choose task task 1/ }));
+  await user.click(await screen.findByRole('checkbox', { name: /Select task task 1/ }));
   const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
   menu.openDropdown();
   menu.findItemById('stop')!.click();

@@ -43,16 +43,16 @@ test('numbers first, then what is to be done', () => {
     size: 3072,
     notes: ['lists tags only'],
   });
-  expect(value('Bytes that move')).toHaveTextContent('1 KiB');
-  expect(value('Bytes that need not')).toHaveTextContent('2 KiB');
-  expect(value('There already')).toHaveTextContent('7');
+  expect(value('Bytes to transfer')).toHaveTextContent('1 KiB');
+  expect(value('Bytes saved by shared layers')).toHaveTextContent('2 KiB');
+  expect(value('Already there')).toHaveTextContent('7');
   expect(value('Cannot be copied')).toHaveTextContent('1');
-  expect(value('Come along with others')).toHaveTextContent('1');
+  expect(value('Copied with other images')).toHaveTextContent('1');
   const table = within(screen.getByRole('table', { name: 'Images' }));
   expect(table.getAllByRole('row')).toHaveLength(4); // with the header; not what is there already
   expect(table.getByText('1 KiB of 2 KiB')).toBeVisible();
   expect(table.getByText('another image has the tag')).toBeVisible();
-  expect(screen.getByText('Repositories that will be made: to/api')).toBeVisible();
+  expect(screen.getByText('Repositories to create: to/api')).toBeVisible();
   expect(screen.getByText('lists tags only')).toBeVisible();
 });
 
@@ -62,7 +62,7 @@ test('a long plan: pages of it, and how many are not listed', () => {
     counts: { ...NONE, same: 900, copy: 30 },
   });
   expect(screen.getAllByRole('row')).toHaveLength(11);
-  expect(screen.getByText('and 5 images more')).toBeVisible();
+  expect(screen.getByText('and 5 more images')).toBeVisible();
 });
 
 test('bytes that are not known are not said to be none', () => {
@@ -73,6 +73,6 @@ test('bytes that are not known are not said to be none', () => {
 
 test('nothing to do', () => {
   show({ counts: { ...NONE, same: 3 } });
-  expect(screen.getByText('Nothing is to be copied.')).toBeVisible();
+  expect(screen.getByText('There is nothing to copy.')).toBeVisible();
   expect(screen.queryByRole('table')).toBeNull();
 });

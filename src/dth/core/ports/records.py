@@ -118,6 +118,20 @@ def wanted(
     return [message for message in messages if message.id in needed or message.id not in carried]
 
 
+async def pages(
+    records: "Records", *, status: Status, prefix: str = "", reason: str = "", limit: int
+) -> AsyncIterator[list[Record]]:
+    """All pages of records, none of them empty."""
+    after, more = "", True
+    while more:
+        found, after = await records.page(
+            status=status, prefix=prefix, reason=reason, after=after, limit=limit
+        )
+        if found:
+            yield found
+        more = bool(after)
+
+
 class Records(Protocol):
     """The records and run ledgers of one task.
 
@@ -243,9 +257,11 @@ class Records(Protocol):
         reason: str = "",
         after: str = "",
         limit: int = 100,
-    ) -> list[Record]:
-        """Up to `limit` records after the key `after`, in key order. For records that are neither
-        FAILED nor CANCELLED, a platform may use an order of its own."""
+    ) -> tuple[list[Record], str]:
+        """Up to `limit` records after the key `after`, in key order, and the key after which the
+        next page begins; "" at the end. For DONE records, and for all together, a platform may use
+        an order of its own. A platform that finds little may end a page early, even an empty one:
+        somebody waits."""
         ...
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:

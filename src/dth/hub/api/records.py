@@ -170,19 +170,18 @@ async def list_records(
     run: int | None = None, limit: int = 100, next_token: str | None = None,
 ) -> RecordPage:  # fmt: skip
     await call.ports.tasks.get(id)
-    most = within("limit", limit, MAX_RECORDS)
     async with call.ports.engine.open(id) as platform:
-        records = await platform.records.page(
+        records, after = await platform.records.page(
             run=run,
             status=Status(status) if status else None,
             prefix=prefix or "",
             reason=reason or "",
             after=key_of(next_token),
-            limit=most,
+            limit=within("limit", limit, MAX_RECORDS),
         )
     return RecordPage(
         items=[RecordAnswer.of(record) for record in records],
-        next_token=cursor(records[-1].key) if len(records) == most else None,
+        next_token=cursor(after) if after else None,
     )
 
 

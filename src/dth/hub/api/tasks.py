@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from dth.core.errors import UsageError
 from dth.core.plugins import plugin
+from dth.core.ports.records import pages
 from dth.core.ports.status import Status
 from dth.hub import monitoring, tasks
 from dth.hub.api.answers import answers
@@ -398,12 +399,10 @@ async def _as_kept(call: Call, id: str, shown: list[str]) -> list[str]:
     found: set[str] = set()
     async with call.ports.engine.open(id) as platform:
         for prefix in {key.partition(REPLACED)[0] for key in odd}:
-            after = ""
-            while batch := await platform.records.page(
-                status=Status.FAILED, prefix=prefix, after=after, limit=MAX_KEYS
+            async for batch in pages(
+                platform.records, status=Status.FAILED, prefix=prefix, limit=MAX_KEYS
             ):
                 found |= {record.key for record in batch if text_of(record.key) in odd}
-                after = batch[-1].key
     return [*(key for key in shown if key not in odd), *sorted(found)] or shown
 
 

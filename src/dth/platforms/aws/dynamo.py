@@ -5,6 +5,7 @@ In expressions, every attribute name has the prefix `#`, and every value the pre
 """
 
 import asyncio
+import itertools
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -243,9 +244,10 @@ class Dynamo:
         filter: str = "",
         limit: int = 0,
         newest: bool = False,
+        most: int = 0,
     ) -> AsyncIterator[Item]:
         """Items in the order of their sort key (`newest`: in reverse order). `limit`: items per
-        read."""
+        read. `most`: reads, as in `scan`."""
         arguments = _expressions(
             f"{condition} {filter}",
             values,
@@ -258,7 +260,8 @@ class Dynamo:
             arguments["ConsistentRead"] = True
         if limit:
             arguments["Limit"] = limit
-        async for item in self._pages("query", table, ScanIndexForward=not newest, **arguments):
+        arguments["ScanIndexForward"] = not newest
+        async for item in self._pages("query", table, most, **arguments):
             yield item
 
     async def scan(
@@ -267,21 +270,28 @@ class Dynamo:
         filter: str = "",
         values: Mapping[str, Any] | None = None,
         after: Item | None = None,
+        most: int = 0,
     ) -> AsyncIterator[Item]:
-        """All items, in DynamoDB's own order; with `after`, those after it in that order."""
+        """All items, in DynamoDB's own order; with `after`, those after it in that order. `most`:
+        reads. If there is more after these, the last item is only the key where to continue."""
         arguments = _expressions(filter, values or {}, FilterExpression=filter)
         if after:
             arguments["ExclusiveStartKey"] = to_item(after)
-        async for item in self._pages("scan", table, ConsistentRead=True, **arguments):
+        async for item in self._pages("scan", table, most, ConsistentRead=True, **arguments):
             yield item
 
-    async def _pages(self, operation: str, table: str, **arguments: Any) -> AsyncIterator[Item]:
-        while True:
+    async def _pages(
+        self, operation: str, table: str, most: int, **arguments: Any
+    ) -> AsyncIterator[Item]:
+        for read in itertools.count(1):
             answer = await self._call(operation, TableName=self._tables[table], **arguments)
             for item in answer.get("Items", []):
                 yield from_item(item)
             last = answer.get("LastEvaluatedKey")
             if not last:
+                return
+            if read == most:
+                yield from_item(last)
                 return
             arguments["ExclusiveStartKey"] = last
 

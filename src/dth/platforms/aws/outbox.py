@@ -264,13 +264,16 @@ class Outbox:
                 values["mark"] = item[mark]
             else:
                 condition += f"attribute_not_exists(#{mark})"
-            update = "SET #Status = :pending, #Run = :run, #Size = :size, #Updated = :now"
+            update = (
+                "SET #Status = :pending, #Attention = :pending, #Run = :run, #Size = :size, "
+                "#Updated = :now"
+            )
             values |= {"size": each.size, "now": time.time()}
             for name, value in {"ETag": each.etag, **key_extra(each.key)}.items():
                 if value:
                     update += f", #{name} = :v{name}"
                     values[f"v{name}"] = value
-            gone = "#DestETag, #Proof, #Verified, #Attempts, #Reason, #Detail, #Attention"
+            gone = "#DestETag, #Proof, #Verified, #Attempts, #Reason, #Detail"
             update += f" REMOVE {gone if each.etag else f'{gone}, #ETag'}"
             actions.append(TransactItem("objects", key, None, update, False, condition, values))
             counts["enqueued"] += 1

@@ -37,8 +37,10 @@ from dth.platforms.aws.tables import ATTENTION
 T = TypeVar("T")
 
 SETTLE_AT_ONCE = 80  # keys per transaction
-INDEXED = (Status.FAILED, Status.CANCELLED)
+INDEXED = (Status.FAILED, Status.CANCELLED, Status.PENDING)
 SPOOL_PIECE = 1000
+# Reads for one page, of 1 MB each: a function that answers the API has half a minute.
+PAGES_READ = 80
 
 
 class AwsRecords:
@@ -174,7 +176,7 @@ class AwsRecords:
     async def scan(
         self, run: int | None = None, status: Status | None = None, prefix: str = ""
     ) -> AsyncIterator[Record]:
-        """FAILED and CANCELLED records come from the index; for others the whole table is read, and
+        """Records that are not DONE come from the index; for others the whole table is read, and
         sorted on disk."""
         found = self._find(run, status, prefix)
         if status in INDEXED:
@@ -221,8 +223,23 @@ class AwsRecords:
         reason: str = "",
         after: str = "",
         limit: int = 100,
-    ) -> list[Record]:
-        return await _first(self._find(run, status, prefix, reason, after), limit)
+    ) -> tuple[list[Record], str]:
+        floor = await self._runs.floor()
+        found: list[Record] = []
+        async for item in self._items(run, status, prefix, reason, after, PAGES_READ):
+            if "Status" not in item:
+                return found, await self._whole_key(item)
+            if record := _wanted(item, floor, status, reason):
+                found.append(record)
+                if len(found) == limit:
+                    return found, record.key
+        return found, ""
+
+    async def _whole_key(self, item: Item) -> str:
+        """The key of an item of which only its place is known. The text of a long key is a
+        hash."""
+        key = {"ObjectKey": item["ObjectKey"]}
+        return key_of(await self._dynamo.get("objects", key) or key)
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
         groups: dict[str, FailureGroup] = {}
@@ -235,21 +252,44 @@ class AwsRecords:
         return sorted(groups.values(), key=lambda group: (-group.count, group.reason))[:100]
 
     async def _find(
-        self, run: int | None, status: Status | None, prefix: str, reason: str = "", after: str = ""
+        self, run: int | None, status: Status | None, prefix: str
     ) -> AsyncIterator[Record]:
-        """Records above `after`: in key order if the index is used, otherwise in the order of the
-        table."""
+        """All records: in key order if the index is used, otherwise in the order of the table."""
         floor = await self._runs.floor()
+        async for item in self._items(run, status, prefix):
+            if record := _wanted(item, floor, status):
+                yield record
+
+    async def _items(
+        self,
+        run: int | None,
+        status: Status | None,
+        prefix: str,
+        reason: str = "",
+        after: str = "",
+        most: int = 0,
+    ) -> AsyncIterator[Item]:
+        """The items of records above `after`, and some more that are not `_wanted`. `most`: as in
+        `Dynamo.scan`."""
+        reason = line(reason)
         filters = ["attribute_exists(#Status)"]
         values: Item = {}
-        for name, wanted in (("Run", run), ("Reason", line(reason) or None)):
+        # Of what was cancelled as a whole, no record says why.
+        stored = reason if status in (Status.FAILED, Status.DONE) else ""
+        for name, wanted in (("Run", run), ("Reason", stored or None)):
             if wanted is not None:
                 filters.append(f"#{name} = :{name}")
                 values[name] = wanted
         if status in INDEXED:
-            items = self._attention(
-                status, key_text(prefix), " AND ".join(filters), values, key_text(after)
-            )
+            # What was cancelled as a whole is stored as PENDING.
+            kept = [status, Status.PENDING] if status is Status.CANCELLED else [status]
+            found = [
+                self._attention(
+                    each, key_text(prefix), " AND ".join(filters), values, key_text(after), most
+                )
+                for each in kept
+            ]
+            items = _in_order(found)
         else:
             if status is not None:
                 filters.append("#Status = :Status")
@@ -258,14 +298,12 @@ class AwsRecords:
                 filters.append("begins_with(#ObjectKey, :prefix)")
                 values["prefix"] = key_text(prefix)
             start = {"ObjectKey": key_text(after)} if after else None
-            items = self._dynamo.scan("objects", " AND ".join(filters), values, start)
+            items = self._dynamo.scan("objects", " AND ".join(filters), values, start, most)
         async for item in items:
-            record = _record(item, floor)
-            if status is None or record.status is status:
-                yield record
+            yield item
 
     async def _attention(
-        self, status: Status | None, prefix: str, filter: str, values: Item, after: str
+        self, status: Status, prefix: str, filter: str, values: Item, after: str, most: int
     ) -> AsyncIterator[Item]:
         condition = "#Attention = :status"
         values = {**values, "status": status, "prefix": prefix, "after": after}
@@ -274,7 +312,7 @@ class AwsRecords:
         elif prefix:
             condition += " AND begins_with(#ObjectKey, :prefix)"
         found = self._dynamo.query(
-            "objects", condition, values, index=ATTENTION.name, filter=filter
+            "objects", condition, values, index=ATTENTION.name, filter=filter, most=most
         )
         async for item in found:
             if not item["ObjectKey"].startswith(prefix):
@@ -307,6 +345,23 @@ class _Spool:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _wanted(item: Item, floor: Floor, status: Status | None, reason: str = "") -> Record | None:
+    """The record, if it has this status and reason: those that were cancelled as a whole are stored
+    as PENDING, and without a reason."""
+    record = _record(item, floor)
+    is_wanted = status in (None, record.status) and line(reason) in ("", record.reason)
+    return record if is_wanted else None
+
+
+async def _in_order(sources: Sequence[AsyncIterator[Item]]) -> AsyncIterator[Item]:
+    """The items of all sources, each in key order, in key order."""
+    heads = [(await anext(source, None), source) for source in sources]
+    while waiting := [(item, source) for item, source in heads if item is not None]:
+        first, source = min(waiting, key=lambda head: head[0]["ObjectKey"])
+        yield first
+        heads = [(await anext(of, None) if of is source else item, of) for item, of in waiting]
 
 
 async def _first(found: AsyncIterator[T], limit: int) -> list[T]:

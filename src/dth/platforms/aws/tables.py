@@ -46,7 +46,8 @@ class Table:
 OBJECT_KEY = Attribute("ObjectKey")
 IMAGE = Attribute("Image")
 
-# Only records that need attention (FAILED, CANCELLED) have the attribute `Attention`: their status.
+# Only records that need attention have the attribute `Attention`: their status (FAILED, CANCELLED,
+# PENDING).
 ATTENTION = Index("Attention", Attribute("Attention"), OBJECT_KEY)
 BY_RUN = Index("ByRun", Attribute("Run", "N"), IMAGE)
 

@@ -132,9 +132,10 @@ class LocalRecords:
         reason: str = "",
         after: str = "",
         limit: int = 100,
-    ) -> list[Record]:
+    ) -> tuple[list[Record], str]:
         statement, parameters = _scan_statement(run, status, to_blob(prefix), reason, limit)
-        return await self._database.read(_scan, statement, {**parameters, "after": to_blob(after)})
+        found = await self._database.read(_scan, statement, {**parameters, "after": to_blob(after)})
+        return found, found[-1].key if len(found) == limit else ""
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
         return await self._database.read(_failure_groups, examples)

@@ -118,16 +118,14 @@ class PostgresRecords:
     async def scan(
         self, run: int | None = None, status: Status | None = None, prefix: str = ""
     ) -> AsyncIterator[Record]:
-        after = ""
-        while True:
-            page = await self.page(
+        after, more = "", True
+        while more:
+            found, after = await self.page(
                 run=run, status=status, prefix=prefix, after=after, limit=SCAN_PAGE
             )
-            for record in page:
+            for record in found:
                 yield record
-            if len(page) < SCAN_PAGE:
-                return
-            after = page[-1].key
+            more = bool(after)
 
     async def page(
         self,
@@ -138,9 +136,10 @@ class PostgresRecords:
         reason: str = "",
         after: str = "",
         limit: int = 100,
-    ) -> list[Record]:
+    ) -> tuple[list[Record], str]:
         query, values = _page_query(run, status, to_bytes(prefix), reason, to_bytes(after), limit)
-        return [_record(row) for row in await self._database.rows(query, values)]
+        found = [_record(row) for row in await self._database.rows(query, values)]
+        return found, found[-1].key if len(found) == limit else ""
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
         rows = await self._database.rows(FAILURE_GROUPS, (examples,))

@@ -54,7 +54,7 @@ class EchoPlugin(Plugin):
         keys: Sequence[str] = (),
         reason: str = "",
     ) -> int:
-        failed = await platform.records.page(status=Status.FAILED, reason=reason, limit=1000)
+        failed, _ = await platform.records.page(status=Status.FAILED, reason=reason, limit=1000)
         chosen = [record.key for record in failed if not keys or record.key in keys]
         if chosen:
             run, _ = await platform.records.begin_run(RunKind.REDRIVE)

@@ -7,8 +7,10 @@ every live task that does not rest. The same look calls the controller of the ta
 one: so a task that waits costs next to nothing.
 """
 
+import logging
+import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dth.core.errors import HubError, NotFound, StateError, UsageError
@@ -58,7 +60,11 @@ ANEW = "the task was set up again: what was in progress is compared again"
 GONE = "its CloudFormation stack is gone; start the task again"
 TAKEN_BACK = "a change could not be made, and was taken back: "
 MOST = 10_000  # the most live tasks
+# Seconds in which a look at all tasks begins with them. The next look comes after a minute.
+LOOK = 50.0
 REFUSED = {"ValidationError", "AccessDenied", "AccessDeniedException", "LimitExceededException"}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,14 +407,26 @@ def _queues(outputs: Mapping[str, str]) -> list[str]:
     return [outputs[name] for name in names if name in outputs]
 
 
-async def watch(steward: Steward) -> dict[str, str]:
+async def watch(steward: Steward, clock: Callable[[], float] = time.monotonic) -> dict[str, str]:
     """Look at every task that is live or still has a stack; the workflow makes the steps that
-    follow soon. Returns the failures by task; they do not affect other tasks."""
+    follow soon. Returns the failures by task; they do not affect other tasks.
+
+    The order is another one each time: if there are more tasks than one look has time for, each
+    has its turn in the looks that follow.
+    """
+    until = clock() + LOOK
     failed: dict[str, str] = {}
     living, _ = await steward.ports.tasks.find(TaskQuery(progress=LIVE, count=MOST))
     live = {task.id: task for task in living}
+    every = [*{*live, *await steward.engine.with_stacks()}]
+    random.shuffle(every)
+    left = 0
 
     async def look(id: str) -> None:
+        nonlocal left
+        if clock() > until:
+            left += 1
+            return
         task = live.get(id)
         try:
             if task and await steward.rests(task):
@@ -419,6 +437,11 @@ async def watch(steward: Steward) -> dict[str, str]:
                 await steward.tick(id)
         except HubError as error:
             failed[id] = str(error)
+        except Exception as defect:
+            log.exception("a defect in Data Transfer Hub", extra={"task": id})
+            failed[id] = f"internal error: {type(defect).__name__}"
 
-    await each_of(look, sorted({*live, *await steward.engine.with_stacks()}))
+    await each_of(look, every)
+    if left:
+        log.warning("%d of %d tasks were not looked at: there was no time", left, len(every))
     return failed
