@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.core.errors import NotFound
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.runs import RunKind, RunState
 from dth.hub.model import Progress, ScheduleType, Task
@@ -186,6 +187,26 @@ async def test_a_task_whose_queue_is_gone_does_not_rest(many: Many) -> None:
     assert stack
     await many.hub.aws.call("sqs", "delete_queue", QueueUrl=stack.outputs["DeadLetterUrl"])
     assert not await steward.rests(found)
+
+
+class Gone:
+    """Stands in for CloudFormation: every stack is deleted."""
+
+    async def look(self, name: str) -> StackState:
+        return StackState()
+
+
+async def test_a_task_that_is_to_be_deleted_goes_when_its_stack_is_gone(many: Many) -> None:
+    ports = many.hub.ports
+    task = await ports.tasks.get(many.ids[0])
+    task.progress, task.delete_requested = Progress.STOPPING, True
+    assert await ports.tasks.save(task)
+    steward = replace(many.hub.steward, stacks=Gone())  # type: ignore[arg-type]
+    assert await steward.step(task.id) is None
+    with pytest.raises(NotFound):
+        await ports.tasks.get(task.id)
+    assert task.id not in await steward.engine.with_stacks()
+    assert (await ports.tasks.get(many.ids[1])).progress is Progress.IN_PROGRESS
 
 
 @dataclass

@@ -18,6 +18,7 @@ from dth.core.errors import Conflict, HubError, NotFound, UsageError
 from dth.core.secrets import SecretUse, WrongHost
 from dth.core.stores import Store
 from dth.hub.model import (
+    Acknowledgement,
     AuditEntry,
     ErrorCode,
     Identity,
@@ -75,6 +76,7 @@ async def test_a_task_is_read_as_it_was_written(hub: OpenHub) -> None:
         reason="no such bucket",
         error_code=ErrorCode.CFN_ERROR,
         run_requested=True,
+        delete_requested=True,
         spent=0.25,
         summary=Summary(run=3, total=7, eta=1.5),
     )
@@ -163,6 +165,26 @@ async def test_tasks_are_found_in_pages(hub: OpenHub) -> None:
     await hub.tasks.save(paused)
     assert await ids(attention=True) == (["t5", "t2", "t1"], 3)
     assert await ids(attention=True, progress=(Progress.DONE,)) == (["t1"], 1)
+    # What somebody acknowledged is left out, until then or until something new fails.
+    known = Acknowledgement("ann", 50.0, 0.0, run=0, failed=paused.summary.failed, last_run=0)
+    for until, seen in ((0.0, False), (time.time() + 60, False), (time.time() - 60, True)):
+        paused.acknowledged = replace(known, until=until)
+        await hub.tasks.save(paused)
+        assert (await hub.tasks.get("t5")).acknowledged == paused.acknowledged
+        assert ("t5" in (await ids(attention=True))[0]) is seen
+    paused.acknowledged = known
+    await hub.tasks.save(paused)
+    for summary, seen in (
+        (Summary(run=2, last_run=2, last_result="DONE"), False),
+        (Summary(run=2, last_run=2, last_result="INCOMPLETE"), True),
+        (Summary(run=2, failed=1), True),
+        (Summary(run=0, failed=1), True),
+        (Summary(), False),
+    ):
+        paused.summary = summary
+        await hub.tasks.summarize(paused)
+        assert ("t5" in (await ids(attention=True))[0]) is seen, summary
+        assert (await hub.tasks.get("t5")).needs_attention(time.time()) is seen, summary
     paused.progress = Progress.DONE
     await hub.tasks.save(paused)
     assert await hub.tasks.count() == {Progress.DONE: 3, Progress.IN_PROGRESS: 4}
@@ -197,6 +219,15 @@ async def test_the_audit_log_can_be_asked_for_some_operations(hub: OpenHub) -> N
     found, total = await hub.audit.find(target="one", what=("stopTask", "editTask"))
     assert ([each.what for each in found], total) == (["editTask", "stopTask"], 2)
     assert (await hub.audit.find(what=("deleteUser",)))[1] == 0
+
+
+async def test_the_audit_log_can_be_asked_for_a_time(hub: OpenHub) -> None:
+    for at in (100.0, 200.0, 300.0):
+        await hub.audit.begin(replace(entry(), at=at))
+    found, total = await hub.audit.find(since=200.0)
+    assert ([each.at for each in found], total) == ([300.0, 200.0], 2)
+    assert [each.at for each in (await hub.audit.find(until=200.0))[0]] == [100.0]
+    assert (await hub.audit.find(since=100.5, until=300.0, who="ann", what=["stopTask"]))[1] == 1
 
 
 # ------------------------------------------------------------------------------------------- stores

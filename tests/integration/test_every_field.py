@@ -215,7 +215,7 @@ ROWS: dict[str, Row] = {
     "listUsers": Row(ADMIN),
     "listTokens": Row(ADMIN),
     "listChannels": Row(ADMIN),
-    "listAudit": Row(VIEWER, lambda w: {"target": w.done}, bad={"page": 0}),
+    "listAudit": Row(VIEWER, lambda w: {"target": w.done}, bad={"since": "yesterday"}),
     "createTask": Row(OPERATOR, lambda w: {"input": w.input()}, bad=NO_TYPE),
     "stopTask": Row(OPERATOR, lambda w: {"id": w.task()}),
     "pauseTask": Row(OPERATOR, lambda w: {"id": w.task()}),
@@ -236,7 +236,9 @@ ROWS: dict[str, Row] = {
         },
         bad={"input": {"parameters": [{"ParameterKey": "noSuch", "ParameterValue": "x"}]}},
     ),
-    "deleteTask": Row(OPERATOR, lambda w: {"id": w.stopped()}),
+    "deleteTask": Row(OPERATOR, lambda w: {"id": w.stopped(), "stop": True}),
+    "acknowledgeTask": Row(OPERATOR, lambda w: {"id": w.paused()}, bad={"until": "2001-01-01"}),
+    "withdrawAcknowledgement": Row(OPERATOR, lambda w: {"id": w.paused()}),
     "retryFailed": Row(
         OPERATOR, lambda w: {"id": w.waiting, "reason": "None"}, bad={"keys": ["a"] * 1001}
     ),
@@ -419,6 +421,28 @@ def test_the_audit_log_of_what_is_no_task_is_for_admins(world: World) -> None:
     for target in (NOBODY, "admin", "keys"):
         assert _code(world.ask("listAudit", {"target": target}, VIEWER)) == "NOT_FOUND"
         assert "errors" not in world.ask("listAudit", {"target": target}, ADMIN)
+
+
+def test_the_audit_log_is_filtered_by_operation_and_time(world: World) -> None:
+    def told(role: Role, **arguments: Any) -> set[str]:
+        query = """query ($t: String, $w: [String!], $s: AWSDateTime, $u: AWSDateTime) {
+            listAudit(target: $t, what: $w, since: $s, until: $u, count: 1000) {
+                total items { what at } } }"""
+        headers = {"authorization": f"Bearer {world.tokens[role]}"}
+        body = {"query": query, "variables": arguments}
+        answer = json.loads(world.hub.request("/graphql", body, headers)[1])
+        found = answer["data"]["listAudit"]
+        assert found["total"] == len(found["items"])
+        return {each["what"] for each in found["items"]}
+
+    task = world.task()
+    world.ask("editTask", {"id": task, "input": {"description": "x"}}, ADMIN)
+    assert told(ADMIN, t=task, w=["createTask", "stopTask"]) == {"createTask"}
+    assert told(VIEWER, t=task) == {"createTask", "editTask"}
+    assert told(VIEWER, t=task, w=["editTask", "createUser"]) == {"editTask"}
+    assert told(VIEWER, t=task, w=["createUser"]) == set()
+    assert told(ADMIN, u="2001-01-01") == set()
+    assert "editTask" in told(ADMIN, s="2001-01-01T00:00:00Z")
 
 
 def _is_audited(world: World, name: str, role: Role, before: int, outcome: str) -> None:

@@ -197,6 +197,23 @@ def test_a_deleted_task_is_gone_and_its_copies_stay(hub: Hub, source: Side, dest
     assert dest.listed() == ["a"]
 
 
+def test_a_running_task_is_stopped_and_deleted_in_one_step(
+    hub: Hub, source: Side, dest: Side
+) -> None:
+    source.put(bodies("a"))
+    task = hub.create(source, dest, once=False, scheduleRate="1 day")
+    hub.wait(task, "IN_PROGRESS")
+    stopping = hub.call(
+        "mutation ($id: ID!) { deleteTask(id: $id, stop: true) { progress isBeingDeleted } }",
+        id=task,
+    )
+    assert stopping == {"progress": "STOPPING", "isBeingDeleted": True}
+    wait_for(lambda: not hub.call("{ listTasksV2 { total } }")["total"])
+    with pytest.raises(NotFound):
+        hub.task(task)
+    assert not (hub.data / "tasks" / task).exists()
+
+
 def test_events_are_copied_and_deleted_in_order(hub: Hub, source: Side, dest: Side) -> None:
     source.put(bodies("ab"))
     task = hub.create(source, dest, once=False, srcEvent="CreateAndDelete", scheduleRate="1 day")

@@ -250,6 +250,68 @@ async def test_only_what_has_ended_is_deleted(ports: Any) -> None:
         await ports.tasks.get(task.id)
 
 
+async def test_an_acknowledgement_holds_until_the_task_fails_again(ports: Any) -> None:
+    task = await made(ports)
+    with pytest.raises(Conflict, match="nothing to acknowledge"):
+        await tasks.acknowledge(ports, task.id, "ann")
+    await tasks.pause(ports, task.id)
+    with pytest.raises(UsageError, match="until: this time has passed"):
+        await tasks.acknowledge(ports, task.id, "ann", 1.0)
+    known = await tasks.acknowledge(ports, task.id, "ann")
+    assert known.acknowledged is not None
+    assert (known.acknowledged.by, known.needs_attention(1e12)) == ("ann", False)
+    assert (await tasks.withdraw_acknowledgement(ports, task.id)).needs_attention(0.0)
+    await tasks.acknowledge(ports, task.id, "ann")
+    assert (await tasks.resume(ports, task.id)).acknowledged is not None
+    failed = await tasks.fail(ports, task.id, "no disk", ErrorCode.CFN_ERROR)
+    assert failed.needs_attention(0.0)
+
+
+async def test_a_live_task_is_deleted_in_one_step(ports: Any) -> None:
+    task = await made(ports)
+    await tasks.started(ports, task.id)
+    stopping = await tasks.delete(ports, task.id, stop=True)
+    assert (stopping.progress, stopping.delete_requested) == (Progress.STOPPING, True)
+    assert await tasks.delete(ports, task.id, stop=True) == await ports.tasks.get(task.id)
+    for begin in (tasks.resume, tasks.start_run):
+        with pytest.raises(Conflict, match="STOPPING"):
+            await begin(ports, task.id)
+    assert f"discard {task.id}" not in ports.engine.ids
+    await tasks.ended(ports, task.id)
+    assert ports.engine.ids[-2:] == [f"discard {task.id}", f"forget {task.id}"]
+    with pytest.raises(NotFound):
+        await ports.tasks.get(task.id)
+
+
+async def test_a_deletion_that_was_interrupted_is_completed_when_it_is_stopped_again(
+    ports: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await made(ports)
+    await tasks.stop(ports, task.id)
+    await tasks.delete(ports, task.id, stop=True)
+
+    async def refuse(id: str) -> None:
+        raise Conflict("the task's tables are being made; try again in a minute")
+
+    with monkeypatch.context() as for_now:
+        for_now.setattr(ports.engine, "discard", refuse)
+        with pytest.raises(Conflict, match="tables"):
+            await tasks.ended(ports, task.id)
+    assert (await ports.tasks.get(task.id)).progress is Progress.STOPPING
+    await tasks.ended(ports, task.id)
+    with pytest.raises(NotFound):
+        await ports.tasks.get(task.id)
+
+
+async def test_stop_and_delete_of_an_ended_task_deletes_it_at_once(ports: Any) -> None:
+    task = await made(ports)
+    await tasks.stop(ports, task.id)
+    await tasks.ended(ports, task.id)
+    assert (await tasks.delete(ports, task.id, stop=True)).progress is Progress.STOPPED
+    with pytest.raises(NotFound):
+        await ports.tasks.get(task.id)
+
+
 async def test_a_stopped_task_that_is_resumed_runs_again(ports: Any) -> None:
     task = await made(ports)
     await tasks.stop(ports, task.id)

@@ -25,12 +25,14 @@ async def test_an_older_database_gets_stores(tmp_path: Path) -> None:
         )
     with contextlib.closing(sqlite3.connect(path)) as old:
         old.execute("DROP TABLE store")
-        old.execute("ALTER TABLE task DROP COLUMN stores")
+        for column in ("stores", "delete_requested", "acknowledged"):
+            old.execute(f"ALTER TABLE task DROP COLUMN {column}")
         old.execute(
             f"PRAGMA user_version = {hub_migrations.STEPS.index(hub_migrations.name_stores) + 1}"
         )
         old.commit()
     with HubDatabase.open(path) as database:
-        assert (await LocalTasks(database).get("one")).stores == {}
+        found = await LocalTasks(database).get("one")
+        assert (found.stores, found.delete_requested, found.acknowledged) == ({}, False, None)
         await LocalStores(database).add(Store("a", region="eu-west-1"))
         assert [each.region for each in await LocalStores(database).list()] == ["eu-west-1"]

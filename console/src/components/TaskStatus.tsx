@@ -36,13 +36,16 @@ export function TaskStatus(props: {
   phase?: TaskPhase | null;
   reason?: string | null;
   failed?: number | null | undefined;
+  isBeingDeleted?: boolean;
 }) {
   const { t } = useTranslation();
-  const { progress, phase, reason, failed } = props;
+  const { progress, phase, reason, failed, isBeingDeleted } = props;
   const incomplete = progress === 'DONE' && (failed ?? 0) > 0;
   const does = progress === 'IN_PROGRESS' && phase && isDoing(phase) ? phase : null;
   const kind = does ? DOES[does] : KIND[progress];
-  const usual = does ? t(`phase.${does}`) : t(`progress.${progress}`);
+  const usual = does
+    ? t(`phase.${does}`)
+    : t(isBeingDeleted ? 'progress.DELETED_NEXT' : `progress.${progress}`);
   const text = incomplete ? t('progress.DONE_failed', { count: failed ?? 0 }) : usual;
   const indicator = <StatusIndicator type={incomplete ? 'warning' : kind}>{text}</StatusIndicator>;
   if (!reason) return indicator;

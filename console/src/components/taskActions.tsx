@@ -1,3 +1,4 @@
+import Box from '@cloudscape-design/components/box';
 import { useQueryClient } from '@tanstack/react-query';
 import { useState, type ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -15,6 +16,7 @@ import { useFlash } from '../app/flash';
 import { useSession } from '../app/session';
 import { Confirm } from './Confirm';
 import { useErrorText } from './errorText';
+import { LIVE, STATUSES } from './TaskStatus';
 
 export const ACTIONS = ['pause', 'resume', 'run', 'stop', 'retry', 'delete'] as const;
 export type Action = (typeof ACTIONS)[number];
@@ -22,6 +24,7 @@ export type Action = (typeof ACTIONS)[number];
 interface Subject {
   id: string;
   progress: TaskProgress | null;
+  isBeingDeleted: boolean;
   progressInfo: { failed: number | null } | null;
 }
 
@@ -32,7 +35,7 @@ const WHEN: Record<Action, readonly TaskProgress[]> = {
   run: ['IN_PROGRESS', 'DONE', 'STOPPED', 'ERROR'],
   stop: ['STARTING', 'IN_PROGRESS', 'PAUSED', 'ERROR'],
   retry: ['IN_PROGRESS', 'DONE', 'STOPPED', 'ERROR', 'PAUSED'],
-  delete: ['STOPPED', 'DONE', 'ERROR'],
+  delete: STATUSES,
 };
 const DOCUMENT = {
   pause: PauseTaskDocument,
@@ -40,13 +43,16 @@ const DOCUMENT = {
   run: StartRunDocument,
   stop: StopTaskDocument,
   retry: RetryFailedDocument,
-  delete: DeleteTaskDocument,
 } as const;
 
 const asksFirst = (action: Action) => action === 'stop' || action === 'delete';
 
+/** What must be stopped before it can be deleted. */
+const isLive = (task: Subject) => task.progress !== null && LIVE.includes(task.progress);
+
 /** Why an action makes no sense for a task, as the end of `action.why`; nothing where it does. */
 function hindrance(action: Action, task: Subject): Action | 'nothingFailed' | undefined {
+  if (task.isBeingDeleted) return 'delete';
   if (!task.progress || !WHEN[action].includes(task.progress)) return action;
   return action === 'retry' && !task.progressInfo?.failed ? 'nothingFailed' : undefined;
 }
@@ -77,11 +83,16 @@ export function useTaskActions(onDone?: (action: Action) => void): {
   async function perform(action: Action, tasks: readonly Subject[]) {
     setBusy(true);
     const outcomes = await Promise.allSettled(
-      tasks.map((task) => api.request(DOCUMENT[action] as typeof PauseTaskDocument, { id: task.id })),
+      tasks.map((task) =>
+        action === 'delete'
+          ? api.request(DeleteTaskDocument, { id: task.id, stop: isLive(task) })
+          : api.request(DOCUMENT[action] as typeof PauseTaskDocument, { id: task.id }),
+      ),
     );
     const errors = outcomes.flatMap((each) => (each.status === 'rejected' ? [textOf(each.reason)] : []));
     const count = tasks.length - errors.length;
-    if (count) flash({ type: 'success', content: t(`action.done.${action}`, { count }) });
+    const done = action === 'delete' && tasks.some(isLive) ? 'stopAndDelete' : action;
+    if (count) flash({ type: 'success', content: t(`action.done.${done}`, { count }) });
     if (errors.length)
       flash({
         type: 'error',
@@ -93,18 +104,25 @@ export function useTaskActions(onDone?: (action: Action) => void): {
     await queries.invalidateQueries();
   }
 
-  const dialog =
-    asked && (asked.action === 'stop' || asked.action === 'delete') ? (
-      <Confirm
-        title={t(`action.confirm.${asked.action}`, { count: asked.tasks.length })}
-        action={t(`action.${asked.action}`)}
-        busy={busy}
-        onConfirm={() => void perform(asked.action, asked.tasks)}
-        onDismiss={() => setAsked(null)}
-      >
-        {t(`action.confirm.${asked.action}Hint`)}
-      </Confirm>
-    ) : null;
+  const live = asked?.tasks.filter(isLive).length ?? 0;
+  const question =
+    asked?.action === 'delete' && live ? 'stopAndDelete' : asked?.action === 'delete' ? 'delete' : 'stop';
+  const dialog = asked ? (
+    <Confirm
+      title={t(`action.confirm.${question}`, { count: asked.tasks.length })}
+      action={t(`action.${question}`)}
+      busy={busy}
+      onConfirm={() => void perform(asked.action, asked.tasks)}
+      onDismiss={() => setAsked(null)}
+    >
+      {question === 'stopAndDelete' && (
+        <Box margin={{ bottom: 's' }}>
+          {t('action.confirm.stopFirst', { count: asked.tasks.length, live })}
+        </Box>
+      )}
+      {t(`action.confirm.${asked.action === 'stop' ? 'stopHint' : 'deleteHint'}`)}
+    </Confirm>
+  ) : null;
 
   function why(action: Action, tasks: readonly Subject[]): string | undefined {
     if (!may('operator')) return t('common.notAllowed', { role: t('role.operator') });

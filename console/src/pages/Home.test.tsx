@@ -36,6 +36,9 @@ function task(id: string, changes: Partial<Task> = {}): Task {
     spent: 0,
     phase: 'COPYING',
     waitsFor: '',
+    isBeingDeleted: false,
+    needsAttention: false,
+    acknowledged: null,
     lastRun: null,
     recentRuns: [],
     progressInfo: {

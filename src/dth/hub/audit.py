@@ -28,6 +28,8 @@ OF_TASKS = (
     "retryFailed",
     "redriveDeadLetters",
     "deleteTask",
+    "acknowledgeTask",
+    "withdrawAcknowledgement",
     "copyFindings",
 )
 

@@ -72,6 +72,19 @@ class Summary:
     recent_runs: list[tuple[int, str, float, float]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Somebody knows that a task is in trouble: until a time (0: no bound), or until something new
+    fails. `run`, `failed` and `last_run` are those of the task's summary at that moment."""
+
+    by: str
+    at: float
+    until: float
+    run: int
+    failed: int
+    last_run: int
+
+
 @dataclass
 class Task:
     """One transfer that a user set up. `version` counts changes: a write names the version that it
@@ -98,11 +111,14 @@ class Task:
     # Begin a run at once, whatever the schedule says.
     run_requested: bool = False
     redrive_requested: bool = False  # retry failed objects
+    delete_requested: bool = False  # delete it as soon as it has stopped
     next_run: float = 0.0  # when the schedule begins a run
     spent: float = 0.0  # estimated cost so far, in USD
     summary: Summary = field(default_factory=Summary)
     # What its stores add to the parameters, by the name of the store.
     stores: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Withdrawn when the task is paused or fails again.
+    acknowledged: Acknowledgement | None = None
 
     @property
     def resolved(self) -> dict[str, str]:
@@ -116,10 +132,23 @@ class Task:
         UsageError."""
         return read_parameters(self.type, self.resolved)
 
+    def needs_attention(self, now: float) -> bool:
+        """Whether somebody should look at it: it is in trouble, and nobody has acknowledged this
+        trouble."""
+        return self.is_in_trouble and not self.is_acknowledged(now)
+
+    def is_acknowledged(self, now: float) -> bool:
+        """Whether an acknowledgement holds: not after its time, nor after a new failure."""
+        known, now_is = self.acknowledged, self.summary
+        if known is None or 0 < known.until <= now:
+            return False
+        failed_since = now_is.last_run > known.last_run and now_is.last_result in BAD_RESULTS
+        lost_since = now_is.failed > 0 and (now_is.run > known.run or now_is.failed > known.failed)
+        return not failed_since and not lost_since
+
     @property
-    def needs_attention(self) -> bool:
-        """Whether somebody should look at it: it waits for a person, or it could not copy
-        everything."""
+    def is_in_trouble(self) -> bool:
+        """Whether it waits for a person, or could not copy everything."""
         return (
             self.progress in NEED_A_PERSON
             or self.summary.failed > 0

@@ -252,8 +252,8 @@ async def history(
             f"graphName: there is no {graph!r}; there are {', '.join(GraphName)}"
         ) from None
     now = time.time()
-    until = _moment("endTime", end) if end else now
-    since = _moment("startTime", start) if start else max(0.0, until - HOUR)
+    until = moment("endTime", end) if end else now
+    since = moment("startTime", start) if start else max(0.0, until - HOUR)
     if since >= until:
         raise UsageError("startTime: it must be before endTime")
     period = (
@@ -291,7 +291,7 @@ async def activity(metrics: "Metrics", hours: int | None, since: str | None) -> 
     now = time.time()
     hours = 24 if hours is None else hours
     if since:
-        start = math.floor(_moment("since", since) / ACTIVITY_STEP) * ACTIVITY_STEP
+        start = math.floor(moment("since", since) / ACTIVITY_STEP) * ACTIVITY_STEP
         if start > now:
             raise UsageError("since: it must be in the past")
         if now - start > ACTIVITY_HOURS * HOUR + DAY:  # 31 days back, from the start of a day
@@ -312,23 +312,24 @@ async def activity(metrics: "Metrics", hours: int | None, since: str | None) -> 
     return Activity(times, sums["bytes_out"], sums["transferred"], sums["failed"])
 
 
-def _moment(name: str, text: str) -> float:
+def moment(name: str, text: str) -> float:
+    """A time in seconds. `name`: of the argument. Raises UsageError."""
     text = text.strip()
     if NUMBER.fullmatch(text):
-        moment = float(text)
-        moment = moment / 1000 if moment >= MILLISECONDS else moment
+        found = float(text)
+        found = found / 1000 if found >= MILLISECONDS else found
     else:
         try:
             parsed = datetime.fromisoformat(text)
-            moment = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+            found = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             raise UsageError(
                 f"{name}: {text[:50]!r} is not a time; give ISO 8601, or seconds or "
                 "milliseconds since 1970"
             ) from None
-    if not 0 <= moment <= LAST_SECOND:
+    if not 0 <= found <= LAST_SECOND:
         raise UsageError(f"{name}: {text[:50]!r} is not between the years 1970 and 9999")
-    return moment
+    return found
 
 
 def _points(start: float, end: float, period: int) -> int:

@@ -290,10 +290,12 @@ class Audit(Protocol):
         target: str = "",
         who: str = "",
         what: Sequence[str] = (),
+        since: float = 0.0,
+        until: float = 0.0,
         page: int = 1,
         count: int = 50,
     ) -> tuple[list[AuditEntry], int]:
-        """Newest first. `what`: only these operations."""
+        """Newest first. `what`: only these operations. `until` is exclusive; 0: no bound."""
         ...
 
 

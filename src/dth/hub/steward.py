@@ -198,7 +198,7 @@ class Finish:
 @dataclass(frozen=True, slots=True)
 class Stop:
     """End the task's processes, discard its uploads and cancel pending objects. It is STOPPED
-    afterwards."""
+    afterwards, or deleted if a user asked for this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,15 @@ from dth.core.secrets import unbound_warning
 from dth.core.stores import Store
 from dth.hub import budget, lifecycle, stores
 from dth.hub.lifecycle import TaskEvent
-from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task
+from dth.hub.model import (
+    NEED_A_PERSON,
+    Acknowledgement,
+    ErrorCode,
+    Progress,
+    ScheduleType,
+    Summary,
+    Task,
+)
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.roles import check_roles
 from dth.hub.schedule import Timetable, Window, normalised
@@ -146,6 +154,33 @@ async def retry_failed(
     return await _change(ports, id, change)
 
 
+async def acknowledge(ports: HubPorts, id: str, by: str, until: float = 0.0) -> Task:
+    """Record that somebody knows of the task's trouble. `until`: 0 for until something new
+    fails."""
+    now = time.time()
+    if 0 < until <= now:
+        raise UsageError("until: this time has passed; give a later one")
+
+    def change(task: Task) -> None:
+        if not task.is_in_trouble:
+            raise Conflict("the task needs no attention: there is nothing to acknowledge")
+        summary = task.summary
+        task.acknowledged = Acknowledgement(
+            by, now, until, summary.run, summary.failed, summary.last_run
+        )
+
+    return await _change(ports, id, change, tell=False)
+
+
+async def withdraw_acknowledgement(ports: HubPorts, id: str) -> Task:
+    """The task needs attention again, if it is still in trouble."""
+
+    def change(task: Task) -> None:
+        task.acknowledged = None
+
+    return await _change(ports, id, change, tell=False)
+
+
 async def copy(ports: HubPorts, id: str, chosen: AsyncIterator[Sequence[Finding]]) -> Task:
     """Copy what a comparison found, in a run of its own."""
     task = await ports.tasks.get(id)
@@ -263,17 +298,29 @@ async def _using(ports: HubPorts, store: str) -> AsyncIterator[Task]:
         page += 1
 
 
-async def delete(ports: HubPorts, id: str) -> Task:
-    """Delete a task that has ended, with its records and logs. The copied data stays."""
-    task = await ports.tasks.get(id)
-    if task.progress not in lifecycle.REMOVABLE:
+async def delete(ports: HubPorts, id: str, *, stop: bool = False) -> Task:
+    """Delete a task that has ended, with its records and logs. The copied data stays. `stop`: stop
+    it first; a task that had not ended is deleted as soon as it has stopped."""
+
+    def change(task: Task) -> None:
+        if task.progress not in lifecycle.REMOVABLE:
+            move(task, TaskEvent.STOP)
+            task.delete_requested = True
+
+    task = await (_change(ports, id, change) if stop else ports.tasks.get(id))
+    if task.progress in lifecycle.REMOVABLE:
+        await _forget(ports, id)
+    elif not stop:
         if task.progress is Progress.STOPPING:
             raise Conflict("the task is still stopping; try again in a few seconds")
         raise Conflict(f"a task that is {task.progress} cannot be deleted; stop it first")
+    return task
+
+
+async def _forget(ports: HubPorts, id: str) -> None:
     await ports.engine.discard(id)
     await ports.metrics.forget(id)
     await ports.tasks.remove(id)
-    return task
 
 
 # ---------------------------------------------------------------------------- reports of the engine
@@ -290,7 +337,12 @@ async def finished(ports: HubPorts, id: str) -> Task:
 
 
 async def ended(ports: HubPorts, id: str) -> Task:
-    """Nothing of a stopped task runs any more."""
+    """Nothing of a stopped task runs any more. If it is to be deleted, this happens while it is
+    still STOPPING: after an interruption the engine stops it again, and so comes back here."""
+    task = await ports.tasks.get(id)
+    if task.delete_requested:
+        await _forget(ports, id)
+        return task
     await _change(ports, id, lambda task: move(task, TaskEvent.ENDED), tell=False)
     task = await ports.tasks.get(id)
     task.summary.rate, task.summary.workers, task.summary.waiting = 0.0, 0, 0
@@ -376,6 +428,8 @@ def move(task: Task, event: TaskEvent) -> None:
         task.reason, task.error_code = "", None
     if task.progress is Progress.STARTING:
         task.stopped = 0.0
+    if task.progress in NEED_A_PERSON:
+        task.acknowledged = None
     if task.progress in (Progress.STOPPING, Progress.STOPPED):
         task.run_requested = task.redrive_requested = False
 

@@ -1,9 +1,12 @@
+import createWrapper from '@cloudscape-design/components/test-utils/dom';
 import { screen, waitFor, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { expect, test } from 'vitest';
 import { renderPage } from '../../test/render';
+import type { Api } from '../../api/client';
 import { Audit } from './Audit';
 import { pretty, taskOf } from './auditWords';
+import { exportAudit } from './exportAudit';
 
 const ID = '0f8fad5b-d9cb-469f-a165-70867728950e';
 const entry = {
@@ -58,6 +61,41 @@ test('filters come from the address, and a new one begins at the first page', as
   await waitFor(() => expect(router.state.location.search).toBe(`?who=maria&target=${ID}`));
   await userEvent.click(screen.getByRole('button', { name: 'Clear filters' }));
   await waitFor(() => expect(router.state.location.search).toBe(''));
+});
+
+test('an action and a time narrow the list, and stand in the address', async () => {
+  const { calls, router } = render('/audit?since=1700000000&until=1700003600');
+  await screen.findByText('maria1');
+  expect(asked(calls)).toMatchObject({ since: '1700000000', until: '1700003600' });
+  const select = createWrapper().findSelect()!;
+  select.openDropdown();
+  expect(select.findDropdown().findOptions().length).toBeGreaterThan(40);
+  select.selectOptionByValue('deleteTask');
+  await waitFor(() => expect(asked(calls)).toMatchObject({ what: ['deleteTask'], since: '1700000000' }));
+  expect(router.state.location.search).toBe('?what=deleteTask&since=1700000000&until=1700003600');
+});
+
+test('the export has every page, as of the moment it was asked for, and no formulas', async () => {
+  const asked: Record<string, unknown>[] = [];
+  const api = {
+    request: (_: unknown, variables: { page: number }) => {
+      asked.push(variables);
+      return { listAudit: { total: 2, items: [{ ...entry, id: 3 - variables.page, who: '=cmd()' }] } };
+    },
+  } as unknown as Api;
+  const { content, more } = await exportAudit(api, { who: 'x', what: ['stopTask'] }, 'csv');
+  expect(more).toBe(false);
+  expect(asked.map(({ page, what, until }) => [page, what, until])).toEqual([
+    [1, ['stopTask'], asked[0]!.until],
+    [2, ['stopTask'], asked[0]!.until],
+  ]);
+  expect(asked[0]!.until).toMatch(/Z$/);
+  const [head, first, second] = content.split('\r\n');
+  expect(head).toBe('id,at,who,via,what,target,outcome,detail');
+  expect(first).toBe(`2,${entry.at},'=cmd(),token,pauseTask,${ID},ok,"{""id"": ""${ID}""}"`);
+  expect(second).toMatch(/^1,/);
+  const { content: json } = await exportAudit(api, {}, 'json');
+  expect((JSON.parse(json) as unknown[]).length).toBe(2);
 });
 
 test('one click leaves only one user', async () => {

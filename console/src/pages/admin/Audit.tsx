@@ -1,60 +1,80 @@
 import Box from '@cloudscape-design/components/box';
 import Button from '@cloudscape-design/components/button';
+import ButtonDropdown from '@cloudscape-design/components/button-dropdown';
 import FormField from '@cloudscape-design/components/form-field';
 import Grid from '@cloudscape-design/components/grid';
 import Header from '@cloudscape-design/components/header';
 import Input from '@cloudscape-design/components/input';
 import Pagination from '@cloudscape-design/components/pagination';
 import Popover from '@cloudscape-design/components/popover';
+import Select from '@cloudscape-design/components/select';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import Table, { type TableProps } from '@cloudscape-design/components/table';
 import { useState, type ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useSearchParams } from 'react-router';
 import { AdminAuditDocument, type AdminAuditQuery } from '../../api/generated';
-import { useData } from '../../api/hooks';
+import { useApi, useData } from '../../api/hooks';
+import { useFlash } from '../../app/flash';
 import { InfoLink } from '../../app/help';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
+import { useErrorText } from '../../components/errorText';
+import { saveFile } from '../../components/saveFile';
+import { SpanForm } from '../../components/SpanForm';
 import { useFormat } from '../../format';
 import { PageLink } from '../../components/PageLink';
 import { AuditOutcome } from './AuditOutcome';
-import { pretty, taskOf, useOperationName } from './auditWords';
+import { pretty, taskOf, useOperationName, useOperations } from './auditWords';
+import { exportAudit, MOST } from './exportAudit';
 
 type Entry = AdminAuditQuery['listAudit']['items'][number];
 const PAGE = 50;
+
+/** The filters in the address. The times are epoch seconds. */
+type Shown = Record<'who' | 'target' | 'what' | 'since' | 'until', string>;
+
+/** What the hub is asked for. */
+const wanted = ({ who, target, what, since, until }: Shown) => ({
+  who,
+  target,
+  ...(what && { what: [what] }),
+  ...(since && { since }),
+  ...(until && { until }),
+});
 
 /** What was changed, by whom, newest first. */
 export function Audit() {
   const { t } = useTranslation();
   const { number } = useFormat();
   const [search, setSearch] = useSearchParams();
-  const who = search.get('who') ?? '';
-  const target = search.get('target') ?? '';
+  const given = (name: keyof Shown) => search.get(name) ?? '';
+  const shown: Shown = {
+    who: given('who'),
+    target: given('target'),
+    what: given('what'),
+    since: given('since'),
+    until: given('until'),
+  };
   const page = Math.max(1, Math.trunc(Number(search.get('page'))) || 1);
+  const filters = wanted(shown);
   const { data, error, isPlaceholderData, refetch } = useData(
     AdminAuditDocument,
-    { who, target, page, count: PAGE },
+    { ...filters, page, count: PAGE },
     { refetchInterval: 30_000 },
   );
   const total = data?.listAudit.total ?? 0;
-  const filtered = who !== '' || target !== '';
+  const filtered = Object.values(shown).some(Boolean);
 
   /** Changes what is in the address; another filter begins at the first page again. */
-  function show(next: { who?: string; target?: string; page?: number }) {
-    const all = { who, target, page: 1, ...next };
-    setSearch(
-      {
-        ...(all.who && { who: all.who }),
-        ...(all.target && { target: all.target }),
-        ...(all.page > 1 && { page: String(all.page) }),
-      },
-      { replace: true },
-    );
+  function show(next: Partial<Shown> & { page?: number }) {
+    const { page = 1, ...changed } = next;
+    const all = { ...shown, ...changed, page: page > 1 ? String(page) : '' };
+    setSearch(Object.fromEntries(Object.entries(all).filter(([, value]) => value)), { replace: true });
   }
   const columns = useColumns(show);
   const clear = (
-    <Button formAction="none" disabled={!filtered} onClick={() => show({ who: '', target: '' })}>
+    <Button formAction="none" disabled={!filtered} onClick={() => setSearch({}, { replace: true })}>
       {t('common.clear')}
     </Button>
   );
@@ -77,13 +97,28 @@ export function Audit() {
             description={t('admin.audit.about')}
             info={<InfoLink title={t('nav.audit')} body={<p>{t('admin.audit.help')}</p>} />}
             actions={
-              <Button iconName="refresh" ariaLabel={t('common.refresh')} onClick={() => void refetch()} />
+              <SpaceBetween direction="horizontal" size="xs">
+                <Button iconName="refresh" ariaLabel={t('common.refresh')} onClick={() => void refetch()} />
+                <ExportButton filters={filters} />
+              </SpaceBetween>
             }
           >
             {t('nav.audit')}
           </Header>
         }
-        filter={<Filters who={who} target={target} onApply={show} clear={clear} />}
+        filter={
+          <SpaceBetween size="s">
+            <Filters shown={shown} onApply={show} clear={clear} />
+            <SpanForm
+              label={t('admin.audit.anyTime')}
+              span={
+                shown.since && shown.until ? { from: Number(shown.since), to: Number(shown.until) } : null
+              }
+              onChange={({ from, to }) => show({ since: String(from), until: String(to) })}
+              onClear={() => show({ since: '', until: '' })}
+            />
+          </SpaceBetween>
+        }
         pagination={
           <Pagination
             currentPageIndex={page}
@@ -194,58 +229,108 @@ function Target({ entry, onOnly }: { entry: Entry; onOnly: (target: string) => v
   );
 }
 
-/** What is typed counts once it is sent off: the hub compares whole names. */
-function Filters(props: {
-  who: string;
-  target: string;
-  onApply: (filters: { who: string; target: string }) => void;
+/** What is typed counts once it is sent off: the hub compares whole names. What is chosen counts at once. */
+function Filters({
+  shown,
+  onApply,
+  clear,
+}: {
+  shown: Shown;
+  onApply: (filters: Partial<Shown>) => void;
   clear: ReactNode;
 }) {
   const { t } = useTranslation();
-  const [who, setWho] = useState(props.who);
-  const [target, setTarget] = useState(props.target);
+  const operations = useOperations();
+  const [who, setWho] = useState(shown.who);
+  const [target, setTarget] = useState(shown.target);
   const [applied, setApplied] = useState({ who, target });
-  if (applied.who !== props.who || applied.target !== props.target) {
+  if (applied.who !== shown.who || applied.target !== shown.target) {
     // By a click in the table, or a step back.
-    setApplied({ who: props.who, target: props.target });
-    setWho(props.who);
-    setTarget(props.target);
+    setApplied({ who: shown.who, target: shown.target });
+    setWho(shown.who);
+    setTarget(shown.target);
   }
+  const typed = { who: who.trim(), target: target.trim() };
+  const actions = [{ value: '', label: t('admin.audit.anyAction') }, ...operations];
+  const third = { colspan: { default: 12, s: 4 } };
   return (
     <form
       onSubmit={(event) => {
         event.preventDefault();
-        props.onApply({ who: who.trim(), target: target.trim() });
+        onApply(typed);
       }}
     >
-      <Grid
-        gridDefinition={[
-          { colspan: { default: 12, s: 4 } },
-          { colspan: { default: 12, s: 4 } },
-          { colspan: { default: 12, s: 4 } },
-        ]}
-      >
-        <FormField label={t('admin.audit.who')} stretch>
-          <Input
-            value={who}
-            placeholder={t('admin.audit.whoHint')}
-            onChange={(event) => setWho(event.detail.value)}
-          />
-        </FormField>
-        <FormField label={t('admin.audit.target')} stretch>
-          <Input
-            value={target}
-            placeholder={t('admin.audit.targetHint')}
-            onChange={(event) => setTarget(event.detail.value)}
-          />
-        </FormField>
-        <Box padding={{ top: 'l' }}>
-          <SpaceBetween direction="horizontal" size="xs">
-            <Button formAction="submit">{t('admin.audit.apply')}</Button>
-            {props.clear}
-          </SpaceBetween>
-        </Box>
-      </Grid>
+      <SpaceBetween size="s">
+        <Grid gridDefinition={[third, third, third]}>
+          <FormField label={t('admin.audit.who')} stretch>
+            <Input
+              value={who}
+              placeholder={t('admin.audit.whoHint')}
+              onChange={(event) => setWho(event.detail.value)}
+            />
+          </FormField>
+          <FormField label={t('admin.audit.target')} stretch>
+            <Input
+              value={target}
+              placeholder={t('admin.audit.targetHint')}
+              onChange={(event) => setTarget(event.detail.value)}
+            />
+          </FormField>
+          <FormField label={t('admin.audit.what')} stretch>
+            <Select
+              options={actions}
+              selectedOption={
+                actions.find(({ value }) => value === shown.what) ?? {
+                  value: shown.what,
+                  label: shown.what,
+                }
+              }
+              filteringType="auto"
+              filteringAriaLabel={t('admin.audit.findAction')}
+              onChange={({ detail }) => onApply({ ...typed, what: detail.selectedOption.value ?? '' })}
+            />
+          </FormField>
+        </Grid>
+        <SpaceBetween direction="horizontal" size="xs">
+          <Button formAction="submit">{t('admin.audit.apply')}</Button>
+          {clear}
+        </SpaceBetween>
+      </SpaceBetween>
     </form>
+  );
+}
+
+/** Keeps what the filters choose as a file. */
+function ExportButton({ filters }: { filters: Parameters<typeof exportAudit>[1] }) {
+  const { t } = useTranslation();
+  const { number } = useFormat();
+  const api = useApi();
+  const flash = useFlash();
+  const textOf = useErrorText();
+  const [busy, setBusy] = useState(false);
+
+  async function save(format: 'csv' | 'json') {
+    setBusy(true);
+    try {
+      const { content, more } = await exportAudit(api, filters, format);
+      saveFile(`audit-log.${format}`, content, format === 'csv' ? 'text/csv' : 'application/json');
+      if (more) flash({ type: 'warning', content: t('admin.audit.exportMore', { most: number(MOST) }) });
+    } catch (error) {
+      flash({ type: 'error', content: textOf(error) });
+    }
+    setBusy(false);
+  }
+
+  return (
+    <ButtonDropdown
+      loading={busy}
+      items={[
+        { id: 'csv', text: t('compare.csv') },
+        { id: 'json', text: t('compare.json') },
+      ]}
+      onItemClick={({ detail }) => void save(detail.id as 'csv' | 'json')}
+    >
+      {t('compare.export')}
+    </ButtonDropdown>
   );
 }

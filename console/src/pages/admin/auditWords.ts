@@ -6,8 +6,17 @@ export function useOperationName(): (operation: string) => string {
   return (operation) => t(`admin.audit.operation.${operation as 'createTask'}`, { defaultValue: operation });
 }
 
+/** All operations that this console knows, by their words. */
+export function useOperations(): { value: string; label: string }[] {
+  const { t, i18n } = useTranslation();
+  const known: Record<string, string> = t('admin.audit.operation', { returnObjects: true });
+  return Object.entries(known)
+    .map(([value, label]) => ({ value, label }))
+    .toSorted((one, other) => one.label.localeCompare(other.label, i18n.language));
+}
+
 const TASK = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-const OF_A_TASK = /Task$|^(?:startRun|retryFailed|redriveDeadLetters)$/;
+const OF_A_TASK = /Task$|^(?:startRun|retryFailed|redriveDeadLetters|withdrawAcknowledgement)$/;
 
 /** The id of the task that an entry is about; a new one's is in the outcome. Empty where it is about something else. */
 export function taskOf(entry: { what: string; target: string; outcome: string }): string {

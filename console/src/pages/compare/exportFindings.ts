@@ -1,26 +1,12 @@
 import { type FindingsQuery, FindingsDocument, type FindingsQueryVariables } from '../../api/generated';
 import type { Api } from '../../api/client';
+import { asCsv } from '../../components/csv';
 
 type Finding = FindingsQuery['listFindings']['items'][number];
 const PAGE = 1000;
 /** The most that a browser is asked to keep; the command line writes any number. */
 export const MOST = 100_000;
 const FIELDS = ['key', 'state', 'size', 'destSize', 'etag', 'reason'] as const;
-
-// Whoever may write to a source chooses its keys, and a spreadsheet takes such a cell for a formula.
-const FORMULA = /(?:^|[;\n])[\s"]*[=+@\-\uff1d\uff0b\uff0d\uff20]/;
-
-function cell(value: string | number | null): string {
-  const text = String(value ?? '');
-  const marked =
-    typeof value === 'string' && (FORMULA.test(text) || text.startsWith("'")) ? `'${text}` : text;
-  return /[",\r\n]/.test(marked) ? `"${marked.replaceAll('"', '""')}"` : marked;
-}
-
-const asCsv = (findings: readonly Finding[]) =>
-  [FIELDS.join(','), ...findings.map((each) => FIELDS.map((name) => cell(each[name])).join(','))].join(
-    '\r\n',
-  ) + '\r\n';
 
 /** The file with what the filters choose, and whether that is not everything. */
 export async function exportFindings(
@@ -35,6 +21,6 @@ export async function exportFindings(
     found.push(...answer.listFindings.items);
     nextToken = answer.listFindings.nextToken;
   } while (nextToken && found.length < MOST);
-  const content = format === 'csv' ? asCsv(found) : JSON.stringify(found, null, 1);
+  const content = format === 'csv' ? asCsv(FIELDS, found) : JSON.stringify(found, null, 1);
   return { content, more: nextToken !== null };
 }

@@ -60,6 +60,7 @@ function useColumns(): TableProps.ColumnDefinition<Task>[] {
             phase={task.phase}
             reason={task.reason}
             failed={task.progressInfo?.failed}
+            isBeingDeleted={task.isBeingDeleted}
           />
         ),
     },

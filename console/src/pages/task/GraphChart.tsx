@@ -10,7 +10,7 @@ import { useTranslation } from 'react-i18next';
 import { Empty } from '../../components/Empty';
 import { useFormat } from '../../format';
 import { type GraphId, type Point, type Series, useGraphTexts } from './graphs';
-import type { Span } from './timeRange';
+import type { Span } from '../../components/SpanForm';
 
 const COLORS = [
   colorChartsPaletteCategorical1,

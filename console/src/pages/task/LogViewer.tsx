@@ -22,7 +22,7 @@ import { useErrorText } from '../../components/errorText';
 import { useFormat } from '../../format';
 import { type Level, parseLine } from './logLine';
 import { saveFile } from '../../components/saveFile';
-import { SpanForm } from './SpanForm';
+import { SpanForm } from '../../components/SpanForm';
 import { useShown, useTabPath } from './tab';
 import { TabLink } from './TabLink';
 import { printable } from '../../components/visible';

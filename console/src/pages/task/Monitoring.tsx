@@ -16,7 +16,7 @@ import { usePreference } from '../../app/preferences';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { GRAPHS, type GraphId, type Series, seriesOf, useGraphTexts } from './graphs';
 import { GraphTable } from './GraphTable';
-import { SpanForm } from './SpanForm';
+import { type Span, SpanForm } from '../../components/SpanForm';
 import type { TabProps } from '../../plugins/types';
 import { useShown } from './tab';
 import {
@@ -25,7 +25,6 @@ import {
   rangeInAddress,
   RANGES,
   readRange,
-  type Span,
   spanOf,
   type TimeRange,
   zoomed,

@@ -117,6 +117,35 @@ test('a viewer of an error can copy it, and is offered nothing else', async () =
     expect(screen.queryByRole('button', { name })).toBeNull();
 });
 
+test('what is wrong is acknowledged until a time, and who did so is shown', async () => {
+  const user = userEvent.setup();
+  const paused = { progress: 'PAUSED', reason: 'the endpoint refuses' } as const;
+  const known = { by: 'maria', at: '2026-01-02T03:04:05.000Z', until: null };
+  let acknowledged: typeof known | null = null;
+  const { calls } = open('overview', {
+    TaskDetail: () => ({ getTask: task({ ...paused, acknowledged, needsAttention: !acknowledged }) }),
+    AcknowledgeTask: () => {
+      acknowledged = known;
+      return { acknowledgeTask: { id: ID } };
+    },
+    WithdrawAcknowledgement: () => ({ withdrawAcknowledgement: { id: ID } }),
+  });
+  await screen.findByText('the endpoint refuses');
+  const menu = createWrapper().findButtonDropdown()!;
+  menu.openDropdown();
+  menu.findItemById('acknowledge')!.click();
+  const form = createWrapper().findModal()!;
+  form.findContent().findSelect()!.openDropdown();
+  form.findContent().findSelect()!.selectOptionByValue('hour');
+  const before = Date.now();
+  await user.click(within(form.getElement()).getByRole('button', { name: 'Acknowledge' }));
+  expect(await screen.findByText(/^maria acknowledged on .* when something new fails\.$/)).toBeVisible();
+  const { until } = calls.find(({ name }) => name === 'AcknowledgeTask')!.variables as { until: string };
+  expect(Date.parse(until) - before).toBeGreaterThanOrEqual(3_600_000);
+  await user.click(screen.getByRole('button', { name: 'Withdraw' }));
+  await waitFor(() => expect(calls.some(({ name }) => name === 'WithdrawAcknowledgement')).toBe(true));
+});
+
 const GROUP = {
   reason: 'AccessDenied',
   count: 1200,

@@ -3,6 +3,7 @@ import ButtonDropdown from '@cloudscape-design/components/button-dropdown';
 import Header from '@cloudscape-design/components/header';
 import LiveRegion from '@cloudscape-design/components/live-region';
 import SpaceBetween from '@cloudscape-design/components/space-between';
+import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
 import { ExportTaskDocument } from '../../api/generated';
@@ -17,6 +18,7 @@ import { printable } from '../../components/visible';
 import { pretty, saveFile } from '../../components/saveFile';
 import { pluginOf } from '../../plugins/registry';
 import type { Task } from '../../plugins/types';
+import { Acknowledged, AcknowledgeForm } from './Acknowledge';
 import { useCompares } from '../compare/useCompares';
 
 /** What a user most likely wants next: the first of these that the status allows. */
@@ -32,6 +34,7 @@ export function TaskHeader({ task }: { task: Task }) {
   const actions = useTaskActions((action) => {
     if (action === 'delete') void navigate('/tasks');
   });
+  const [acknowledges, setAcknowledges] = useState(false);
   const name = printable(taskName(task));
   const compares = useCompares() && Boolean(pluginOf(task.type).compares);
   const first = FIRST.find((action) => actions.can(action, [task]));
@@ -48,6 +51,7 @@ export function TaskHeader({ task }: { task: Task }) {
   function chosen(item: string) {
     if (item === 'edit') void navigate(`/tasks/${task.id}/edit`);
     else if (item === 'clone') void navigate(`/tasks/create?clone=${task.id}`);
+    else if (item === 'acknowledge') setAcknowledges(true);
     else if (item === 'export') void download();
     else if (item === 'compare') void navigate(`/comparisons/create?task=${task.id}`);
     else if (item === 'comparisons') void navigate(`/comparisons?task=${task.id}`);
@@ -69,6 +73,11 @@ export function TaskHeader({ task }: { task: Task }) {
                 { id: 'comparisons', text: t('nav.comparisons') },
               ]
             : []),
+          {
+            id: 'acknowledge',
+            text: t('detail.acknowledge.action'),
+            ...(task.needsAttention ? {} : { disabled: true, disabledReason: t('detail.acknowledge.none') }),
+          },
           {
             text: t('common.actions'),
             items: ACTIONS.map((action) => actions.item(action, [task])),
@@ -101,6 +110,7 @@ export function TaskHeader({ task }: { task: Task }) {
               phase={task.phase}
               reason={task.reason}
               failed={task.progressInfo?.failed}
+              isBeingDeleted={task.isBeingDeleted}
             />
           )
         }
@@ -113,6 +123,8 @@ export function TaskHeader({ task }: { task: Task }) {
         {task.progress && t('detail.nowStatus', { status: t(`progress.${task.progress}`) })}
       </LiveRegion>
       {actions.dialog}
+      {acknowledges && <AcknowledgeForm task={task} onDismiss={() => setAcknowledges(false)} />}
+      <Acknowledged task={task} />
     </>
   );
 }

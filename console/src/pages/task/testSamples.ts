@@ -69,6 +69,9 @@ export const task = (given: Partial<Task> = {}): Task => ({
   spent: 0.5,
   phase: 'COPYING',
   waitsFor: '',
+  isBeingDeleted: false,
+  needsAttention: false,
+  acknowledged: null,
   lastRun: null,
   recentRuns: [],
   progressInfo: {

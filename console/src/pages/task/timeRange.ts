@@ -1,3 +1,5 @@
+import type { Span } from '../../components/SpanForm';
+
 /** Lengths of time to look back, in seconds. */
 export const RANGES = {
   '1h': 3_600,
@@ -9,11 +11,6 @@ export const RANGES = {
 } as const;
 export type Last = keyof typeof RANGES;
 
-/** A stretch of time, in epoch seconds. */
-export interface Span {
-  from: number;
-  to: number;
-}
 export type TimeRange = { last: Last } | Span;
 
 const NARROWEST = 60; // seconds: six measurements

@@ -26,6 +26,9 @@ function task(n: number, progress: TaskProgress, more: Partial<TaskRowFragment> 
     spent: 0,
     phase: 'COPYING',
     waitsFor: '',
+    isBeingDeleted: false,
+    needsAttention: false,
+    acknowledged: null,
     lastRun: null,
     recentRuns: [],
     progressInfo: {
@@ -157,7 +160,7 @@ test('an action on several tasks is offered where all can do it, and told once',
 
 test('an action that is greyed says why', async () => {
   const user = userEvent.setup();
-  show([task(1, 'DONE'), task(2, 'IN_PROGRESS')]);
+  show([task(1, 'DONE'), task(2, 'IN_PROGRESS'), task(3, 'STOPPING', { isBeingDeleted: true })]);
   await user.click(await screen.findByRole('checkbox', { name: /Select task task 2/ }));
   const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
   menu.openDropdown();
@@ -165,13 +168,36 @@ test('an action that is greyed says why', async () => {
     const item = menu.findItemById(id)!.find('[aria-disabled]') ?? menu.findItemById(id)!;
     return document.getElementById(item.getElement().getAttribute('aria-describedby') ?? '')?.textContent;
   };
-  expect(reason('delete')).toBe('Stop the task first.');
+  expect(reason('delete')).toBeUndefined();
   expect(reason('retry')).toBe('Nothing has failed.');
   expect(reason('resume')).toBe('Only a task that is paused, stopped or in error can be resumed.');
   await user.click(screen.getByRole('checkbox', { name: /Select task task 1/ }));
   menu.openDropdown();
   expect(reason('edit')).toBe('Select only one task.');
-  expect(reason('delete')).toBe('Stop all of these first.');
+  await user.click(screen.getByRole('checkbox', { name: /Select task task 3/ }));
+  menu.openDropdown();
+  expect(reason('delete')).toBe('One of these is deleted as soon as it has stopped.');
+  expect(screen.getByText('Stopping, then deleted')).toBeInTheDocument();
+});
+
+test('what has not ended is stopped and deleted in one step, after a question that says so', async () => {
+  const user = userEvent.setup();
+  const { calls } = show([task(1, 'IN_PROGRESS'), task(2, 'DONE')], '/tasks', {
+    DeleteTask: () => ({ deleteTask: { id: '', progress: 'STOPPING' } }),
+  });
+  await user.click(await screen.findByRole('checkbox', { name: /Select task task 1/ }));
+  await user.click(screen.getByRole('checkbox', { name: /Select task task 2/ }));
+  const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
+  menu.openDropdown();
+  menu.findItemById('delete')!.click();
+  expect(screen.getByText('Stop and delete 2 tasks?')).toBeInTheDocument();
+  expect(screen.getByText(/^Of these, 1 have not ended/)).toBeInTheDocument();
+  await user.click(screen.getByRole('button', { name: 'Stop and delete' }));
+  await screen.findByText(/^2 tasks are deleted/);
+  expect(calls.filter((call) => call.name === 'DeleteTask').map((call) => call.variables)).toEqual([
+    { id: '00000001-aaaa', stop: true },
+    { id: '00000002-aaaa', stop: false },
+  ]);
 });
 
 test('stopping asks first', async () => {

@@ -116,7 +116,13 @@ function Status({ task }: { task: TaskRowFragment }) {
   const moves = LIVE.includes(task.progress) && task.phase !== 'WAITING' && info?.percent != null;
   return (
     <>
-      <TaskStatus progress={task.progress} phase={task.phase} reason={task.reason} failed={info?.failed} />
+      <TaskStatus
+        progress={task.progress}
+        phase={task.phase}
+        reason={task.reason}
+        failed={info?.failed}
+        isBeingDeleted={task.isBeingDeleted}
+      />
       {moves && (
         <>
           <TaskProgressBar

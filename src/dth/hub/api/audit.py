@@ -8,8 +8,9 @@ from dth.hub.api.resolve import Call, query
 from dth.hub.api.text import at_least_one, iso, within
 from dth.hub.audit import OF_TASKS
 from dth.hub.model import AuditEntry, Role
+from dth.hub.monitoring import moment
 
-MAX_PAGE = 100
+MAX_PAGE = 1000
 
 
 @answers("AuditEntry")
@@ -45,17 +46,23 @@ class AuditPage:
 
 @query()
 async def list_audit(
-    call: Call, *, target: str | None = None, who: str | None = None, page: int = 1, count: int = 50
-) -> AuditPage:
+    call: Call, *, target: str | None = None, who: str | None = None, page: int = 1,
+    count: int = 50, what: list[str] | None = None, since: str | None = None,
+    until: str | None = None,
+) -> AuditPage:  # fmt: skip
     admin = call.caller.role is Role.ADMIN
     if not target and not admin:
         raise Forbidden("the whole audit log is for admins; name a task in target")
     if target and not admin:
         await call.ports.tasks.get(target)
+    chosen = tuple(what or ()) if admin else tuple({*OF_TASKS} & {*(what or OF_TASKS)})
     found, total = await call.ports.audit.find(
         target=target or "",
-        what=() if admin else OF_TASKS,
+        # No operation is called "": what only admins see is not found.
+        what=chosen if admin else chosen or ("",),
         who=who or "",
+        since=moment("since", since) if since else 0.0,
+        until=moment("until", until) if until else 0.0,
         page=at_least_one("page", page),
         count=within("count", count, MAX_PAGE),
     )

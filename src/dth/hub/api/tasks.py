@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,7 +11,7 @@ from dth.core.errors import UsageError
 from dth.core.plugins import plugin
 from dth.core.ports.records import pages
 from dth.core.ports.status import Status
-from dth.hub import tasks
+from dth.hub import monitoring, tasks
 from dth.hub.api.answers import answers
 from dth.hub.api.resolve import Call, mutation, query
 from dth.hub.api.text import MAX_INT, REPLACED, at_least_one, iso, text_of, within
@@ -106,6 +107,20 @@ class LastRun:
         )
 
 
+@answers("Acknowledgement")
+class AcknowledgementAnswer:
+    by: str
+    at: str | None
+    until: str | None
+
+    @classmethod
+    def of(cls, task: Task) -> Self | None:
+        known = task.acknowledged
+        if known is None or not task.is_acknowledged(time.time()):
+            return None
+        return cls(known.by, iso(known.at), iso(known.until))
+
+
 @answers("Task")
 class TaskAnswer:
     id: str
@@ -125,6 +140,9 @@ class TaskAnswer:
     reason: str
     phase: Phase
     waits_for: str
+    is_being_deleted: bool
+    needs_attention: bool
+    acknowledged: AcknowledgementAnswer | None
     last_run: LastRun | None
     recent_runs: list[LastRun]
     schedule: str
@@ -164,6 +182,9 @@ class TaskAnswer:
             reason=task.reason,
             phase=phase(task),
             waits_for=waits_for(task),
+            is_being_deleted=task.delete_requested,
+            needs_attention=task.needs_attention(time.time()),
+            acknowledged=AcknowledgementAnswer.of(task),
             last_run=LastRun.of(task.summary),
             recent_runs=[
                 LastRun(number, Result(result), iso(ended), seconds)
@@ -342,8 +363,19 @@ async def clone_task(call: Call, *, id: str, input: dict[str, Any] | None = None
 
 
 @mutation(Role.OPERATOR)
-async def delete_task(call: Call, *, id: str) -> TaskAnswer:
-    return TaskAnswer.of(await tasks.delete(call.ports, id))
+async def delete_task(call: Call, *, id: str, stop: bool = False) -> TaskAnswer:
+    return TaskAnswer.of(await tasks.delete(call.ports, id, stop=stop))
+
+
+@mutation(Role.OPERATOR)
+async def acknowledge_task(call: Call, *, id: str, until: str | None = None) -> TaskAnswer:
+    moment = monitoring.moment("until", until) if until else 0.0
+    return TaskAnswer.of(await tasks.acknowledge(call.ports, id, call.caller.name, moment))
+
+
+@mutation(Role.OPERATOR)
+async def withdraw_acknowledgement(call: Call, *, id: str) -> TaskAnswer:
+    return TaskAnswer.of(await tasks.withdraw_acknowledgement(call.ports, id))
 
 
 @mutation(Role.OPERATOR)

@@ -48,14 +48,29 @@ def bind_secrets(connection: Connection) -> None:
 def name_stores(connection: Connection) -> None:
     """There are stores, which tasks name."""
     hub_schema.store.create(connection, checkfirst=True)
-    columns = {column["name"] for column in inspect(connection).get_columns("task")}
-    if "stores" not in columns:  # the table may be younger than the version of the database
-        connection.exec_driver_sql("ALTER TABLE task ADD COLUMN stores TEXT NOT NULL DEFAULT '{}'")
+    _add_to_tasks(connection, "stores", "TEXT NOT NULL DEFAULT '{}'")
 
 
 def keep_comparisons(connection: Connection) -> None:
     """Comparisons of two sides are kept."""
     hub_schema.comparison.create(connection, checkfirst=True)
+
+
+def delete_after_a_stop(connection: Connection) -> None:
+    """Tasks remember that they are to be deleted when they have stopped."""
+    _add_to_tasks(connection, "delete_requested", "INTEGER NOT NULL DEFAULT 0")
+
+
+def acknowledge_tasks(connection: Connection) -> None:
+    """Tasks remember who knows of their trouble."""
+    _add_to_tasks(connection, "acknowledged", "TEXT NOT NULL DEFAULT 'null'")
+
+
+def _add_to_tasks(connection: Connection, name: str, kind: str) -> None:
+    """The table may be younger than the version of the database, and have the column already."""
+    columns = {column["name"] for column in inspect(connection).get_columns("task")}
+    if name not in columns:
+        connection.exec_driver_sql(f"ALTER TABLE task ADD COLUMN {name} {kind}")
 
 
 STEPS: list[Callable[[Connection], None]] = [
@@ -64,4 +79,6 @@ STEPS: list[Callable[[Connection], None]] = [
     bind_secrets,
     name_stores,
     keep_comparisons,
+    delete_after_a_stop,
+    acknowledge_tasks,
 ]

@@ -53,6 +53,8 @@ task = Table(
     Column("held", Integer, nullable=False, server_default="0"),
     # JSON: what its stores add to the parameters, by the name of the store.
     Column("stores", Text, nullable=False, server_default="{}"),
+    Column("delete_requested", Integer, nullable=False, server_default="0"),
+    Column("acknowledged", Text, nullable=False, server_default="null"),  # JSON
     Index("task_created", "created"),
     Index("task_progress", "progress", "created"),
     Index("task_writes", "writes"),

@@ -1,17 +1,33 @@
 """The hub's tasks and audit log over SQLite."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from dth.core.errors import Conflict, NotFound
 from dth.hub.model import (
     BAD_RESULTS,
     NEED_A_PERSON,
+    Acknowledgement,
     AuditEntry,
     ErrorCode,
     Progress,
@@ -91,10 +107,23 @@ class LocalAudit:
         target: str = "",
         who: str = "",
         what: Sequence[str] = (),
+        since: float = 0.0,
+        until: float = 0.0,
         page: int = 1,
         count: int = 50,
     ) -> tuple[list[AuditEntry], int]:
-        return await self._database.read(_find_entries, target, who, what, page, count)
+        conditions = [
+            column == value
+            for column, value in ((audit.c.target, target), (audit.c.who, who))
+            if value
+        ]
+        if what:
+            conditions.append(audit.c.what.in_(what))
+        if since:
+            conditions.append(audit.c.at >= since)
+        if until:
+            conditions.append(audit.c.at < until)
+        return await self._database.read(_find_entries, conditions, page, count)
 
 
 def _add(connection: Connection, added: Task) -> None:
@@ -138,13 +167,34 @@ def _chosen(query: TaskQuery) -> Select[tuple[str]]:
         failed = func.json_extract(task.c.summary, "$.failed") > 0
         result = func.json_extract(task.c.summary, "$.last_result").in_(BAD_RESULTS)
         waits = task.c.progress.in_([each.value for each in NEED_A_PERSON])
-        chosen = chosen.where(or_(waits, failed, result))
+        chosen = chosen.where(or_(waits, failed, result), not_(_is_acknowledged()))
     if query.text:
         places = (task.c.description, task.c.source, task.c.destination, task.c.id)
         chosen = chosen.where(
             or_(*(place.icontains(query.text, autoescape=True) for place in places))
         )
     return chosen
+
+
+def _is_acknowledged() -> ColumnElement[bool]:
+    """As `Task.is_acknowledged`."""
+
+    def number(column: ColumnElement[str], name: str) -> ColumnElement[float]:
+        return func.coalesce(func.json_extract(column, f"$.{name}"), 0)
+
+    known, now_is = task.c.acknowledged, task.c.summary
+    result = func.coalesce(func.json_extract(now_is, "$.last_result"), "")
+    failed_since = and_(
+        number(now_is, "last_run") > number(known, "last_run"), result.in_(BAD_RESULTS)
+    )
+    failed = number(now_is, "failed")
+    lost_since = and_(
+        failed > 0,
+        or_(number(now_is, "run") > number(known, "run"), failed > number(known, "failed")),
+    )
+    until = number(known, "until")
+    holds = or_(until == 0, until > time.time())
+    return and_(known != "null", holds, not_(failed_since), not_(lost_since))
 
 
 def _save(connection: Connection, saved: Task) -> bool:
@@ -182,12 +232,14 @@ def _row(task: Task) -> dict[str, Any]:
         "parameters": json.dumps(task.parameters),
         "stores": json.dumps(task.stores),
         "summary": json.dumps(asdict(task.summary)),
+        "acknowledged": json.dumps(task.acknowledged and asdict(task.acknowledged)),
     }
 
 
 def task_of(row: Row[Any]) -> Task:
     """A task from a row of all columns."""
     values = {name: value for name, value in row._mapping.items() if name not in KEEPERS_OWN}
+    known = json.loads(row.acknowledged)
     return Task(
         **{
             **values,
@@ -199,7 +251,9 @@ def task_of(row: Row[Any]) -> Task:
             "error_code": ErrorCode(row.error_code) if row.error_code else None,
             "run_requested": bool(row.run_requested),
             "redrive_requested": bool(row.redrive_requested),
+            "delete_requested": bool(row.delete_requested),
             "summary": Summary(**json.loads(row.summary)),
+            "acknowledged": Acknowledgement(**known) if known else None,
         }
     )
 
@@ -213,13 +267,8 @@ def _begin(connection: Connection, entry: AuditEntry) -> int:
 
 
 def _find_entries(
-    connection: Connection, target: str, who: str, what: Sequence[str], page: int, count: int
+    connection: Connection, conditions: Sequence[ColumnElement[bool]], page: int, count: int
 ) -> tuple[list[AuditEntry], int]:
-    conditions: list[Any] = [
-        column == value for column, value in ((audit.c.target, target), (audit.c.who, who)) if value
-    ]
-    if what:
-        conditions.append(audit.c.what.in_(what))
     total = connection.execute(
         select(func.count()).select_from(audit).where(*conditions)
     ).scalar_one()

@@ -5,6 +5,7 @@ filter and order is possible without an index for each.
 """
 
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,15 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from dth.core.errors import Conflict, NotFound, UsageError
-from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task
+from dth.hub.model import (
+    Acknowledgement,
+    AuditEntry,
+    ErrorCode,
+    Progress,
+    ScheduleType,
+    Summary,
+    Task,
+)
 from dth.hub.ports import TaskQuery
 from dth.platforms.aws.client import Refused
 from dth.platforms.aws.dynamo import Dynamo
@@ -116,12 +125,20 @@ class AwsAudit:
         target: str = "",
         who: str = "",
         what: Sequence[str] = (),
+        since: float = 0.0,
+        until: float = 0.0,
         page: int = 1,
         count: int = 50,
     ) -> tuple[list[AuditEntry], int]:
         """A filter reads all entries: there are only as many as people made changes."""
-        wanted = {name: text for name, text in (("target", target), ("who", who)) if text}
+        wanted: dict[str, Any] = {
+            name: text for name, text in (("target", target), ("who", who)) if text
+        }
         conditions = [f"#{name} = :{name}" for name in wanted]
+        for name, sign, bound in (("since", ">=", since), ("until", "<", until)):
+            if bound:
+                conditions.append(f"#at {sign} :{name}")
+                wanted[name] = bound
         if what:
             among = {f"what{number}": each for number, each in enumerate(what)}
             conditions.append(f"#what IN ({', '.join(f':{name}' for name in among)})")
@@ -161,7 +178,7 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and (not query.schedule_type or task.schedule_type is query.schedule_type)
         and (not query.writes or task.writes == query.writes)
         and (not query.store or query.store in task.stores)
-        and (not query.attention or task.needs_attention)
+        and (not query.attention or task.needs_attention(time.time()))
         and (not text or any(text in place.casefold() for place in places))
     )
 
@@ -172,6 +189,7 @@ def _item(task: Task) -> Item:
         "parameters": json.dumps(task.parameters),
         "stores": json.dumps(task.stores),
         "summary": json.dumps(asdict(task.summary)),
+        "acknowledged": json.dumps(task.acknowledged and asdict(task.acknowledged)),
         "reason": line(task.reason),
         "error_code": task.error_code.value if task.error_code else None,
     }
@@ -183,6 +201,7 @@ def _item(task: Task) -> Item:
 
 def _task(item: Item) -> Task:
     values = {name: item[attribute] for name, attribute in NAMES.items() if attribute in item}
+    known = json.loads(values.get("acknowledged", "null"))
     return Task(
         **{
             **values,
@@ -193,6 +212,7 @@ def _task(item: Item) -> Task:
             "progress": Progress(values["progress"]),
             "error_code": ErrorCode(values["error_code"]) if values.get("error_code") else None,
             "summary": Summary(**json.loads(values["summary"])),
+            "acknowledged": Acknowledgement(**known) if known else None,
         }
     )
 

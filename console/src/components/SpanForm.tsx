@@ -4,8 +4,13 @@ import Input from '@cloudscape-design/components/input';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import { type ReactNode, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { useFormat } from '../../format';
-import type { Span } from './timeRange';
+import { useFormat } from '../format';
+
+/** A stretch of time, in epoch seconds. */
+export interface Span {
+  from: number;
+  to: number;
+}
 
 /**
  * A stretch of time of the user's own, in the user's zone: a button that says it, and opens the form for it. The browser's
