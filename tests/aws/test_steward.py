@@ -257,4 +257,4 @@ async def test_tasks_for_which_a_look_has_no_time_have_their_turn_in_others(
         assert await watch(hub, clock) == {}  # type: ignore[arg-type]
         assert len(hub.seen) == 20 * (minute + 1)
     assert sorted(set(hub.seen)) == hub.ids
-    assert "20 of 40 tasks were not looked at: there was no time" in caplog.text
+    assert "20 of 40 tasks were left for the next look: the time was up" in caplog.text

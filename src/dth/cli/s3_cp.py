@@ -117,7 +117,7 @@ def cp(
 
 
 def _is_here(url: str) -> bool:
-    """Whether it is a file or a stream of this machine: everything that is no URL and names no
+    """Whether it is a file or a stream of this machine: everything that is not a URL and names no
     store, as in `aws s3 cp`."""
     return ":" not in url or bool(re.match(r"[~/.]", url))
 

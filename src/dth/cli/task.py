@@ -373,7 +373,7 @@ def conclude(found: dict[str, Any]) -> int:
         many = counted(info["failed"], found["things"].removesuffix("s"))
         click.echo(f"dth: {many} failed; dth task show {found['id']} says why", err=True)
     elif info["state"] == RunActivity.EMPTY and _starts(found) and found["progress"] == "DONE":
-        # An empty bucket is no mistake; a prefix that no key has is one, as for a local sync.
+        # An empty bucket is not a mistake. A prefix without keys is one, as for a local sync.
         click.echo(f"dth: {NOTHING_FOUND} below the prefix", err=True)
         return 1
     return 0 if found["progress"] == "DONE" and not info["failed"] else 1

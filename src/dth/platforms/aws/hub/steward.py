@@ -443,5 +443,5 @@ async def watch(steward: Steward, clock: Callable[[], float] = time.monotonic) -
 
     await each_of(look, every)
     if left:
-        log.warning("%d of %d tasks were not looked at: there was no time", left, len(every))
+        log.warning("%d of %d tasks were left for the next look: the time was up", left, len(every))
     return failed
