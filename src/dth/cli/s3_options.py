@@ -126,7 +126,7 @@ def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
     return bucket, prefix
 
 
-class _Place(Text):
+class _Location(Text):
     """SRC, DST or URL: shells complete the names of stores, and of files of this machine."""
 
     def shell_complete(
@@ -143,7 +143,7 @@ class _Place(Text):
         return files
 
 
-PLACE = _Place()
+PLACE = _Location()
 
 
 def is_local(text: str) -> bool:
