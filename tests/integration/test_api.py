@@ -16,6 +16,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from dth.core.errors import UsageError
 from dth.hub.model import Role
 from dth.hub.names import canonical
 from dth.platforms.local.hub_database import HubDatabase
@@ -353,6 +354,13 @@ def test_what_the_hub_does_now_and_did(hub: Hub, source: Side, dest: Side) -> No
         _, answer = ask(hub, query, token_of(hub, Role.VIEWER), **given)
         (error,) = answer["errors"]
         assert (error["extensions"]["code"], error["message"][: len(said)]) == ("BAD_INPUT", said)
+
+
+def test_a_filter_of_the_audit_log_is_bounded(hub: Hub) -> None:
+    query = "query ($what: [String!]) { listAudit(what: $what) { total } }"
+    assert hub.call(query, what=["createTask"] * 100)["total"] >= 0
+    with pytest.raises(UsageError, match="what: at most 100 operations"):
+        hub.call(query, what=["createTask"] * 101)
 
 
 def test_a_form_learns_what_each_parameter_may_be(hub: Hub) -> None:

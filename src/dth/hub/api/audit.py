@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from dth.core.errors import Forbidden
+from dth.core.errors import Forbidden, UsageError
 from dth.hub.api.answers import answers
 from dth.hub.api.resolve import Call, query
 from dth.hub.api.text import at_least_one, iso, within
@@ -11,6 +11,8 @@ from dth.hub.model import AuditEntry, Role
 from dth.hub.monitoring import moment
 
 MAX_PAGE = 1000
+# Operations in one filter. DynamoDB's IN takes no more.
+MAX_OPERATIONS = 100
 
 
 @answers("AuditEntry")
@@ -55,6 +57,8 @@ async def list_audit(
         raise Forbidden("the whole audit log is for admins; name a task in target")
     if target and not admin:
         await call.ports.tasks.get(target)
+    if len(what or ()) > MAX_OPERATIONS:
+        raise UsageError(f"what: at most {MAX_OPERATIONS} operations")
     chosen = tuple(what or ()) if admin else tuple({*OF_TASKS} & {*(what or OF_TASKS)})
     found, total = await call.ports.audit.find(
         target=target or "",
