@@ -42,7 +42,8 @@ from dth.platforms.local.platform import LocalPlatform, open_platform
 STREAM = "-"
 STEP = 1024 * 1024  # bytes read from standard input at once
 TICK = 1.0  # seconds
-LARGEST = 50 * 1024**4  # bytes of an object: 10,000 parts of 5 GiB
+# Bytes of an object: 10,000 parts of 5 GiB.
+LARGEST = 10_000 * 5 * 1024**3
 WORDS = {
     Verified.STORE: "verified by the store's checksum",
     Verified.ETAG: "verified by MD5",
@@ -138,7 +139,9 @@ def _size(text: str) -> int:
     except ValueError as error:
         raise UsageError(f"--expected-size: {error}") from None
     if size > LARGEST:
-        raise UsageError(f"--expected-size: {text} is more than an object can have (50 TiB)")
+        raise UsageError(
+            f"--expected-size: {text} is more than an object can have (10,000 parts of 5 GiB)"
+        )
     return size
 
 
