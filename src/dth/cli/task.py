@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -274,16 +274,21 @@ def watch(id: str, hub: Connect) -> int:
     return follow(client, find(client, id))
 
 
-def follow(client: HubClient, id: str, *, quiet: bool = False, after: int | None = None) -> int:
-    """Show the progress of a task until it is over, or a run later than `after` has ended. Returns
-    the exit code."""
+def follow(
+    client: HubClient,
+    id: str,
+    *,
+    quiet: bool = False,
+    before: Sequence[dict[str, Any]] | None = None,
+) -> int:
+    """Show the progress of a task until it is over, or until the run that follows the runs `before`
+    has ended. Returns the exit code."""
     tick = TICK if sys.stderr.isatty() else PLAIN_TICK
     said_at, said = 0.0, ""
     while True:
         found = get(client, id)
-        run = newest_run(client, id) if after is not None else None
-        ended = run if run and run["id"] > (after or 0) and run["endedAt"] else None
-        over = found["progress"] in OVER or ended is not None
+        ended = _ended(runs_of(client, id), before) if before is not None else []
+        over = found["progress"] in OVER or bool(ended)
         line = _line(found)
         if quiet:
             pass
@@ -293,11 +298,9 @@ def follow(client: HubClient, id: str, *, quiet: bool = False, after: int | None
             click.echo(line, err=True)
             said_at, said = time.monotonic(), line
         if over:
-            return (
-                conclude(found)
-                if found["progress"] in OVER or not ended
-                else _conclude_run(found, ended)
-            )
+            if found["progress"] in OVER:
+                return conclude(found)
+            return max(_conclude_run(found, run) for run in ended)
         time.sleep(TICK)
 
 
@@ -336,20 +339,28 @@ def _verified(kind: str, counts: dict[str, float]) -> list[str]:
     return [line for line in lines if line]
 
 
-def newest_run(client: HubClient, id: str) -> dict[str, Any] | None:
-    """The newest run that copied or tried again, not one that follows events."""
+def runs_of(client: HubClient, id: str) -> list[dict[str, Any]]:
+    """The newest runs that copied or tried again, not those that follow events; newest first."""
     query = (
         "query ($id: ID!) { listRuns(id: $id, count: 10) { id kind endedAt error counts { "
         "failed } } }"
     )
     runs = client.call(query, {"id": id})["listRuns"]
-    return next((run for run in runs if run["kind"] != "events"), None)
+    return [run for run in runs if run["kind"] != "events"]
 
 
-def _newest(client: HubClient, id: str) -> int:
-    """The id of the newest run; 0 if there is none."""
-    run = newest_run(client, id)
-    return int(run["id"]) if run else 0
+def _ended(
+    runs: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The run that follows the runs `before`, and those of them that had not ended then: it counts
+    their objects as pending, so its result depends on them. Empty until all have ended."""
+    newest = max((run["id"] for run in before), default=0)
+    first = min((run["id"] for run in runs if run["id"] > newest), default=None)
+    if first is None:
+        return []
+    known = {run["id"] for run in before if run["endedAt"]}
+    chosen = [run for run in runs if run["id"] <= first and run["id"] not in known]
+    return chosen if all(run["endedAt"] for run in chosen) else []
 
 
 def _conclude_run(found: dict[str, Any], run: dict[str, Any]) -> int:
@@ -423,9 +434,9 @@ def _simple(name: str, operation: str, help: str, *, watched: bool = False) -> N
     def command(id: str, hub: Connect, watch_it: bool = False) -> int:
         client = hub()
         task_id = find(client, id)
-        before = _newest(client, task_id) if watch_it else 0
+        before = runs_of(client, task_id) if watch_it else []
         change(client, operation, task_id)
-        return follow(client, task_id, after=before) if watch_it else 0
+        return follow(client, task_id, before=before) if watch_it else 0
 
     if watched:
         command = watch_option(command)
@@ -510,14 +521,14 @@ def retry(id: str, reason: str, keys: tuple[str, ...], watch_it: bool, hub: Conn
             err=True,
         )
         return 0
-    before = _newest(client, task_id) if watch_it else 0
+    before = runs_of(client, task_id) if watch_it else []
     done = client.call(
         """mutation ($id: ID!, $keys: [String!], $reason: String) {
             retryFailed(id: $id, keys: $keys, reason: $reason) { id progress } }""",
         {"id": task_id, "keys": list(keys) or None, "reason": reason or None},
     )["retryFailed"]
     click.echo(f"{done['id']} {done['progress']}")
-    return follow(client, task_id, after=before) if watch_it else 0
+    return follow(client, task_id, before=before) if watch_it else 0
 
 
 @task.command()
