@@ -1,6 +1,5 @@
 import Box from '@cloudscape-design/components/box';
 import Button from '@cloudscape-design/components/button';
-import ButtonDropdown from '@cloudscape-design/components/button-dropdown';
 import FormField from '@cloudscape-design/components/form-field';
 import Grid from '@cloudscape-design/components/grid';
 import Header from '@cloudscape-design/components/header';
@@ -15,12 +14,10 @@ import { useTranslation } from 'react-i18next';
 import { useSearchParams } from 'react-router';
 import { AdminAuditDocument, type AdminAuditQuery } from '../../api/generated';
 import { useApi, useData } from '../../api/hooks';
-import { useFlash } from '../../app/flash';
 import { InfoLink } from '../../app/help';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
-import { useErrorText } from '../../components/errorText';
-import { saveFile } from '../../components/saveFile';
+import { ExportButton } from '../../components/ExportButton';
 import { SpanForm } from '../../components/SpanForm';
 import { useFormat } from '../../format';
 import { PageLink } from '../../components/PageLink';
@@ -47,6 +44,7 @@ const wanted = ({ who, target, what, since, until }: Shown) => ({
 export function Audit() {
   const { t } = useTranslation();
   const { number } = useFormat();
+  const api = useApi();
   const [search, setSearch] = useSearchParams();
   const given = (name: keyof Shown) => search.get(name) ?? '';
   const shown: Shown = {
@@ -99,7 +97,11 @@ export function Audit() {
             actions={
               <SpaceBetween direction="horizontal" size="xs">
                 <Button iconName="refresh" ariaLabel={t('common.refresh')} onClick={() => void refetch()} />
-                <ExportButton filters={filters} />
+                <ExportButton
+                  name="audit-log"
+                  load={(format) => exportAudit(api, filters, format)}
+                  cut={t('admin.audit.exportMore', { most: number(MOST) })}
+                />
               </SpaceBetween>
             }
           >
@@ -297,40 +299,5 @@ function Filters({
         </SpaceBetween>
       </SpaceBetween>
     </form>
-  );
-}
-
-/** Keeps what the filters choose as a file. */
-function ExportButton({ filters }: { filters: Parameters<typeof exportAudit>[1] }) {
-  const { t } = useTranslation();
-  const { number } = useFormat();
-  const api = useApi();
-  const flash = useFlash();
-  const textOf = useErrorText();
-  const [busy, setBusy] = useState(false);
-
-  async function save(format: 'csv' | 'json') {
-    setBusy(true);
-    try {
-      const { content, more } = await exportAudit(api, filters, format);
-      saveFile(`audit-log.${format}`, content, format === 'csv' ? 'text/csv' : 'application/json');
-      if (more) flash({ type: 'warning', content: t('admin.audit.exportMore', { most: number(MOST) }) });
-    } catch (error) {
-      flash({ type: 'error', content: textOf(error) });
-    }
-    setBusy(false);
-  }
-
-  return (
-    <ButtonDropdown
-      loading={busy}
-      items={[
-        { id: 'csv', text: t('compare.csv') },
-        { id: 'json', text: t('compare.json') },
-      ]}
-      onItemClick={({ detail }) => void save(detail.id as 'csv' | 'json')}
-    >
-      {t('compare.export')}
-    </ButtonDropdown>
   );
 }

@@ -1,5 +1,4 @@
 import Button from '@cloudscape-design/components/button';
-import ButtonDropdown from '@cloudscape-design/components/button-dropdown';
 import Header from '@cloudscape-design/components/header';
 import Pagination from '@cloudscape-design/components/pagination';
 import Select from '@cloudscape-design/components/select';
@@ -24,8 +23,8 @@ import { Confirm } from '../../components/Confirm';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useErrorText } from '../../components/errorText';
+import { ExportButton } from '../../components/ExportButton';
 import { HubText } from '../../components/HubText';
-import { saveFile } from '../../components/saveFile';
 import { visible } from '../../components/visible';
 import { useFormat } from '../../format';
 import { usePages } from '../task/Records';
@@ -43,6 +42,8 @@ const copyable = ({ state }: { state: FindingState }) => COPYABLE.includes(state
 export function Findings({ comparison }: { comparison: Comparison }) {
   const { t } = useTranslation();
   const { may } = useSession();
+  const { number } = useFormat();
+  const api = useApi();
   const { id } = comparison;
   const [shown, change] = useShown();
   const pages = usePages(shown, change);
@@ -88,7 +89,14 @@ export function Findings({ comparison }: { comparison: Comparison }) {
             description={t('compare.findingsHint')}
             actions={
               <SpaceBetween direction="horizontal" size="xs">
-                <ExportButton filters={filters} />
+                <ExportButton
+                  name={`comparison-${filters.id}`}
+                  load={(format) => exportFindings(api, filters, format)}
+                  cut={t('compare.exportMore', {
+                    most: number(MOST),
+                    command: `dth comparison show ${filters.id} --report FILE.csv`,
+                  })}
+                />
                 {may('operator') && (
                   <CopyButtons
                     comparison={comparison}
@@ -168,48 +176,6 @@ function Filters({
         onChange={({ detail }) => onChange({ state: detail.selectedOption.value ?? '' })}
       />
     </SpaceBetween>
-  );
-}
-
-function ExportButton({ filters }: { filters: Parameters<typeof exportFindings>[1] }) {
-  const { t } = useTranslation();
-  const { number } = useFormat();
-  const api = useApi();
-  const flash = useFlash();
-  const textOf = useErrorText();
-  const [busy, setBusy] = useState(false);
-
-  async function save(format: 'csv' | 'json') {
-    setBusy(true);
-    try {
-      const { content, more } = await exportFindings(api, filters, format);
-      const type = format === 'csv' ? 'text/csv' : 'application/json';
-      saveFile(`comparison-${filters.id}.${format}`, content, type);
-      if (more)
-        flash({
-          type: 'warning',
-          content: t('compare.exportMore', {
-            most: number(MOST),
-            command: `dth comparison show ${filters.id} --report FILE.csv`,
-          }),
-        });
-    } catch (error) {
-      flash({ type: 'error', content: textOf(error) });
-    }
-    setBusy(false);
-  }
-
-  return (
-    <ButtonDropdown
-      loading={busy}
-      items={[
-        { id: 'csv', text: t('compare.csv') },
-        { id: 'json', text: t('compare.json') },
-      ]}
-      onItemClick={({ detail }) => void save(detail.id as 'csv' | 'json')}
-    >
-      {t('compare.export')}
-    </ButtonDropdown>
   );
 }
 
