@@ -45,7 +45,7 @@ def test_a_viewer_is_shown_no_administration(newcomer: Console) -> None:
     newcomer.sign_in("viewer-user", "/users")
     page = newcomer.page
     expect(
-        page.get_by_text("Your role does not allow this; it needs Administrator.")
+        page.get_by_text("Your role does not allow this. It requires the role Administrator.")
     ).to_be_visible()
     expect(page.get_by_role("link", name="Audit log")).to_have_count(0)
     expect(page.get_by_role("link", name="Create task")).to_have_count(0)

@@ -210,8 +210,8 @@ def test_http_and_https_that_do_not_fit_are_told(
 ) -> None:
     wrong = s3_a.url.replace("http:", "https:")
     line = refused(dth.here("s3", "ls", "s3://src", "--src-endpoint-url", wrong))
-    assert f"source: the server at {wrong} does not speak TLS" in line
-    assert f"write http:// in --src-endpoint-url ({s3_a.url})" in line
+    assert f"the server at {wrong} does not speak TLS" in line
+    assert f"write http:// in --endpoint-url ({s3_a.url})" in line
     # Without a scheme, https was assumed.
     assert (
         refused(
@@ -221,7 +221,7 @@ def test_http_and_https_that_do_not_fit_are_told(
     )
     plain = s3_tls.url.replace("https:", "http:")
     line = refused(dth.here("s3", "ls", "s3://src", "--src-endpoint-url", plain))
-    assert f"https:// in --src-endpoint-url ({s3_tls.url})" in line
+    assert f"https:// in --endpoint-url ({s3_tls.url})" in line
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_a_certificate_that_is_not_trusted_is_told(
     dth: Dth, odd: Callable[..., Odd], s3_tls: MiniStack, tmp_path: Path
 ) -> None:
     line = refused(dth.here("s3", "ls", "s3://src", "--src-endpoint-url", s3_tls.url))
-    assert line.startswith(f"source: the TLS certificate of {s3_tls.url} is not trusted")
-    assert "--src-ca-bundle" in line
+    assert line.startswith(f"the TLS certificate of {s3_tls.url} is not trusted")
+    assert "--ca-bundle" in line
     server = odd(certificates=make_certificates(tmp_path, expired=True))
     options = (
         "--src-endpoint-url",
@@ -269,20 +269,18 @@ def test_authorities_that_cannot_be_read_are_told(
     line = refused(
         dth.here("s3", "ls", "s3://src", *url, "--src-ca-bundle", tmp_path / "rubbish.pem")
     )
-    assert "--src-ca-bundle" in line
+    assert "--ca-bundle" in line
 
 
 def test_who_cannot_be_found_is_told(dth: Dth) -> None:
     line = refused(
         dth.here("s3", "ls", "s3://src", "--src-endpoint-url", "http://no-such-host.invalid")
     )
-    assert line.startswith(
-        "source: the host name of http://no-such-host.invalid cannot be resolved"
-    )
+    assert line.startswith("the host name of http://no-such-host.invalid cannot be resolved")
     with listening_socket() as listener:
         closed = f"http://127.0.0.1:{listener.getsockname()[1]}"
     line = refused(dth.here("s3", "ls", "s3://src", "--src-endpoint-url", closed))
-    assert line.startswith(f"source: no server takes connections at {closed}")
+    assert line.startswith(f"no server takes connections at {closed}")
 
 
 def test_trouble_of_the_store_is_left_to_the_run(
@@ -317,9 +315,9 @@ def test_keys_of_a_profile_that_are_wrong_name_the_profile(dth: Dth, s3_auth: Mi
         f"aws_access_key_id = {access_key}\naws_secret_access_key = not-that\n",
     )
     line = refused(dth.here("s3", "ls", f"s3://{bucket}", "--src-profile", "wrong"))
-    assert line.startswith("source: the secret key is not that of the access key")
+    assert line.startswith("the secret key is not that of the access key")
     assert s3_auth.url in line
-    assert "the profile 'wrong' (--src-profile)" in line
+    assert "the profile 'wrong' (--profile)" in line
     s3_auth.drop(bucket)
 
 
@@ -334,7 +332,7 @@ def test_a_code_of_mfa_cannot_be_asked_for_without_a_terminal(dth: Dth, source: 
     done = dth.run("s3", "ls", source.url, *options)
     assert done.code == 2
     last = done.err.splitlines()[-1]
-    assert "source: credentials are not available: the profile asks for an MFA code" in last
+    assert "credentials are not available: the profile asks for an MFA code" in last
 
 
 def test_an_acl_that_was_asked_for_and_not_set_is_no_success(
