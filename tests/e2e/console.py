@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from tests.hub import Hub
 
 PASSWORD = "correct horse battery"
+# Components measure themselves after a change of size, and then render once more: until nothing
+# has changed for some frames.
+QUIET = """() => new Promise((done) => {
+    let frames = 0;
+    const changes = new MutationObserver(() => { frames = 0; });
+    changes.observe(document.body, { subtree: true, childList: true, attributes: true });
+    const next = () => {
+        frames += 1;
+        if (frames < 6) return requestAnimationFrame(next);
+        changes.disconnect();
+        done();
+    };
+    requestAnimationFrame(next);
+})"""
 AXE = REPOSITORY / "console" / "node_modules" / "axe-core" / "axe.min.js"
 SECONDS = 15_000  # milliseconds, in truth: Playwright's unit
 
@@ -47,8 +61,9 @@ class Console:
         self.settle()
 
     def settle(self) -> None:
-        """Until nothing is being loaded for the first time."""
+        """Until nothing is being loaded for the first time, and the page has its final layout."""
         expect(self.page.locator("[class*=awsui_spinner]")).to_have_count(0)
+        self.page.evaluate(QUIET)
 
     def heading(self) -> Locator:
         return self.page.get_by_role("heading", level=1).first
@@ -67,6 +82,7 @@ class Console:
 
     def accessibility(self) -> list[tuple[str, str, list[Any]]]:
         """What axe finds wrong: rule, weight, first places."""
+        self.page.evaluate(QUIET)
         self.page.evaluate(f"{AXE.read_text('utf-8')};0")
         rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
         found = self.page.evaluate(f"axe.run(document, {{runOnly: {json.dumps(rules)}}})")[
