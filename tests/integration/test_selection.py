@@ -145,7 +145,7 @@ def test_two_places_without_anything_are_not_equal(dth: Dth, filled: Side, dest:
     assert "dth: nothing was compared: no object passes the filters" in filtered.err
 
 
-@pytest.mark.parametrize("command", ["sync", "diff", "ls"])
+@pytest.mark.parametrize("command", ["sync", "diff"])
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
@@ -157,14 +157,27 @@ def test_two_places_without_anything_are_not_equal(dth: Dth, filled: Side, dest:
     ],
 )
 def test_a_wildcard_in_a_url_is_refused(dth: Dth, command: str, url: str, hint: str) -> None:
-    done = dth.here("s3", command, url, *([] if command == "ls" else ["s3://d"]))
+    done = dth.here("s3", command, url, "s3://d")
     assert done.code == 2
     assert done.err.count("\n") == 1
-    if command == "ls" and "*" in url.removeprefix("s3://b*"):
-        # It has no patterns.
-        hint = f"{hint.removeprefix('write ').partition(' ')[0]} stands for everything below it; "
-        hint += "patterns are only for sync and diff"
     assert done.err.rstrip().endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("url", "below"),
+    [
+        ("s3://b/*", "s3://b/"),
+        ("s3://b/photos/*", "s3://b/photos/"),
+        ("s3://b/photos/*.jpg", "s3://b/photos/"),
+        ("s3://b/ph*/2024", "s3://b/"),
+    ],
+)
+def test_a_command_without_patterns_advises_none(dth: Dth, url: str, below: str) -> None:
+    done = dth.here("s3", "ls", url)
+    assert done.code == 2
+    hint = f"; {below} stands for everything below it; patterns are only for sync and diff\n"
+    assert done.err == f"dth: URL {url!r}: a URL takes no wildcards{hint}"
+    assert dth.here("s3", "ls", "s3://b*/x").err.endswith("name one bucket\n")
 
 
 # --- patterns
