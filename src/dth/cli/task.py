@@ -516,8 +516,8 @@ def retry(id: str, reason: str, keys: tuple[str, ...], watch_it: bool, hub: Conn
     if not groups or (reason and reason not in {each["reason"] for each in groups}):
         what = f" for the reason {reason!r}" if reason else ""
         click.echo(
-            f"no object has failed{what}, so there is nothing to retry; a run as a whole begins again "
-            "with: dth task run",
+            f"no object has failed{what}, so there is nothing to retry; to run the whole task "
+            "again: dth task run",
             err=True,
         )
         return 0

@@ -40,6 +40,7 @@ ADVICE = {
     "PreconditionFailed": (
         "The object changed each time while it was copied. Retry when it no longer changes."
     ),
+    # Images.
     "IMMUTABLE": (
         "The destination has another image under this tag, and its tags cannot be "
         "overwritten. Copy it under another tag or prefix, or delete the tag there."
@@ -65,6 +66,7 @@ ADVICE = {
         "the detail."
     ),
     "Unavailable": "The registry had an internal problem. Retry later.",
+    # Connections to stores and registries.
     "ConnectionFailed": "The server could not be reached. Retry when it is available.",
     "UnknownHost": (
         "No name server knows the host. Correct its name, or retry when name servers answer again."
