@@ -292,3 +292,30 @@ def test_at_its_budget_a_task_pauses_and_with_a_larger_one_goes_on(
     hub.do("resumeTask", task)
     hub.wait(task, "DONE")
     assert len(slow[1].listed()) == 300
+
+
+def test_a_task_runs_by_the_clock_of_its_time_zone(hub: Hub, source: Side, dest: Side) -> None:
+    source.put(bodies("a"))
+    with pytest.raises(HubError, match="scheduleTimeZone: 'Nepal' is not a time zone"):
+        hub.create(source, dest, once=False, scheduleTimeZone="Nepal")
+    task = hub.create(
+        source,
+        dest,
+        once=False,
+        ec2CronExpression="0 3 * * ? *",
+        scheduleTimeZone="Asia/Kathmandu",
+    )
+    wait_for(lambda: hub.task(task)["nextRunAt"])
+    assert "T21:15:00" in hub.task(task)["nextRunAt"]
+    assert zone_of(hub, task) == "Asia/Kathmandu"
+    edit(hub, task, scheduleTimeZone="")
+    assert "T03:00:00" in hub.task(task)["nextRunAt"]
+    assert zone_of(hub, task) == "UTC"
+    edit(hub, task, scheduleRate="1 day")
+    assert zone_of(hub, task) is None
+
+
+def zone_of(hub: Hub, task: str) -> str | None:
+    found = hub.call("query ($id: ID!) { getTask(id: $id) { scheduleTimeZone } }", id=task)
+    zone: str | None = found["scheduleTimeZone"]
+    return zone

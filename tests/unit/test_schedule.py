@@ -5,13 +5,25 @@ import calendar
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dth.core.errors import UsageError
-from dth.hub.schedule import Cron, FixedRate, Schedule, Timetable, Window, describe, normalised
+from dth.hub import schedule as schedules
+from dth.hub.schedule import (
+    Cron,
+    FixedRate,
+    Schedule,
+    Timetable,
+    Window,
+    describe,
+    normalised,
+    read_schedule,
+    read_zone,
+)
 
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
@@ -214,6 +226,172 @@ def test_no_moment_is_missed_and_none_is_made_up(
         if begin < (when := datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC)) <= end
     ]
     assert missed == ([end] if found is not None else [])
+
+
+# --------------------------------------------------------------------------------------- time zones
+
+
+def in_zone(expression: str, zone: str, begin: str, end: str) -> list[str]:
+    """When it comes between two moments, as UTC."""
+    schedule, found = Schedule.parse(expression, read_zone(zone)), []
+    moment = schedule.next_after(at(begin))
+    while moment is not None and moment < at(end):
+        found.append(datetime.fromtimestamp(moment, UTC).strftime("%d %H:%M"))
+        moment = schedule.next_after(moment)
+    return found
+
+
+# By the documentation of EventBridge Scheduler: a time that does not exist is left out, and one
+# that comes twice runs once.
+@pytest.mark.parametrize(
+    ("expression", "zone", "begin", "end", "expected"),
+    [
+        ("0 3 * * ? *", "", "2026-03-28", "2026-03-30", ["28 03:00", "29 03:00"]),
+        # 02:00 becomes 03:00 on the 29th of March, and 03:00 becomes 02:00 on the 25th of October.
+        ("0 3 * * ? *", "Europe/Berlin", "2026-03-28", "2026-03-30", ["28 02:00", "29 01:00"]),
+        ("30 2 * * ? *", "Europe/Berlin", "2026-03-28", "2026-03-31", ["28 01:30", "30 00:30"]),
+        ("30 2 * * ? *", "Europe/Berlin", "2026-10-24", "2026-10-26", ["24 00:30", "25 00:30"]),
+        (
+            "0 * * * ? *",
+            "Europe/Berlin",
+            "2026-10-24T22:30",
+            "2026-10-25T02:30",
+            ["24 23:00", "25 00:00", "25 02:00"],
+        ),
+        # Half an hour.
+        (
+            "0/30 1-2 * * ? *",
+            "Australia/Lord_Howe",
+            "2026-04-04T13:00",
+            "2026-04-04T16:30",
+            ["04 14:00", "04 14:30", "04 15:30", "04 16:00"],
+        ),
+        # Midnight itself is skipped.
+        (
+            "0 0 * * ? *",
+            "Africa/Cairo",
+            "2026-04-22",
+            "2026-04-26",
+            ["22 22:00", "24 21:00", "25 21:00"],
+        ),
+        # A day that was not.
+        (
+            "0 12 * * ? *",
+            "Pacific/Apia",
+            "2011-12-29",
+            "2012-01-01",
+            ["29 22:00", "30 22:00", "31 22:00"],
+        ),
+        # The last minute that a zone has.
+        ("59 23 31 12 ? 2199", "America/New_York", "2199-12-31", "2200-02-01", ["01 04:59"]),
+        ("0 0 1 1 ? 1970", "Asia/Tokyo", "1969-12-31", "1970-02-01", ["31 15:00"]),
+    ],
+)
+def test_a_cron_expression_follows_the_clock_of_its_zone(
+    expression: str, zone: str, begin: str, end: str, expected: list[str]
+) -> None:
+    assert in_zone(expression, zone, begin, end) == expected
+
+
+CLOCKS = [
+    "America/New_York",
+    "America/St_Johns",
+    "America/Sao_Paulo",
+    "Africa/Cairo",
+    "Africa/Casablanca",
+    "Asia/Gaza",
+    "Asia/Kathmandu",
+    "Asia/Shanghai",
+    "Australia/Lord_Howe",
+    "Europe/Berlin",
+    "Europe/Dublin",
+    "Pacific/Apia",
+    "Pacific/Chatham",
+    "UTC",
+]
+
+
+@st.composite
+def moments_of_a_zone(draw: st.DrawFn) -> tuple[str, float]:
+    """A zone, and a moment: any, or one within two days of a change of its clock."""
+    zone = draw(st.sampled_from(CLOCKS))
+    moment = draw(st.floats(at("1975-01-01"), at("2100-01-01")))
+    if not draw(st.booleans()):
+        return zone, moment
+
+    def offset(moment: float) -> timedelta | None:
+        return datetime.fromtimestamp(moment, ZoneInfo(zone)).utcoffset()
+
+    for day in range(400):
+        there = moment + day * 86400
+        if offset(there) != offset(there + 86400):
+            return zone, there + draw(st.floats(-86400, 2 * 86400))
+    return zone, moment
+
+
+@given(moments_of_a_zone(), values(0, 59), values(0, 23))
+@settings(max_examples=200)
+def test_in_a_zone_no_run_is_missed_and_none_comes_twice(
+    where: tuple[str, float], minutes: Values, hours: Values
+) -> None:
+    """The clock is read minute by minute, and a run begins when it first shows a time that fits."""
+    (name, moment), zone = where, ZoneInfo(where[0])
+    schedule = Schedule.parse(f"{minutes[0]} {hours[0]} * * ? *", read_zone(name))
+    begin = moment // 60 * 60
+    shown = set()
+    expected = []
+    for n in range(-24 * 60, 3 * 24 * 60):
+        there = begin + n * 60
+        wall = datetime.fromtimestamp(there, zone).replace(tzinfo=None)
+        fits = wall.minute in minutes[1] and wall.hour in hours[1]
+        if there > moment and fits and wall not in shown:
+            expected.append(there)
+        shown.add(wall)
+    found, after = [], schedule.next_after(moment)
+    while after is not None and after < begin + 3 * 86400:
+        found.append(after)
+        following = schedule.next_after(after)
+        assert following is None or following > after
+        after = following
+    assert found == expected
+
+
+def test_a_zone_that_cannot_be_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("Europe/Berlinn", "../etc/passwd", "right/UTC", "localtime", "europe/\nberlin"):
+        said = refusal(read_zone, name)
+        assert said == (
+            f"scheduleTimeZone: {name!r} is not a time zone of this machine; write one such as "
+            "Europe/Berlin"
+        )
+    monkeypatch.setattr(schedules, "available_timezones", set)
+    monkeypatch.setattr(schedules, "ZoneInfo", {}.__getitem__)
+    assert refusal(read_zone, "Europe/Berlin") == (
+        "scheduleTimeZone: 'Europe/Berlin' cannot be looked up, because this machine has no time "
+        "zones; install the package tzdata"
+    )
+    # Who names none needs none.
+    assert read_zone("") is UTC
+
+
+def test_a_time_that_its_zone_always_skips_is_refused() -> None:
+    assert "the clock of Europe/Berlin skips its time" in refusal(
+        lambda text: Schedule.parse(text, ZoneInfo("Europe/Berlin")), "30 2 29 3 ? 2026"
+    )
+
+
+def test_a_rate_knows_no_zone() -> None:
+    assert read_schedule("1 day", "", "Europe/Berlin") == FixedRate(1, "day")
+    with pytest.raises(UsageError, match="scheduleTimeZone: 'Nowhere'"):
+        normalised({"scheduleRate": "1 day", "scheduleTimeZone": "Nowhere"})
+
+
+@pytest.mark.parametrize("weekly", [Window, Timetable])
+def test_hours_without_a_zone_follow_that_of_the_task(weekly: type[Window | Timetable]) -> None:
+    text = "08:00-18:00" + (" 10M" if weekly is Timetable else "")
+    berlin = ZoneInfo("Europe/Berlin")
+    assert weekly.parse(text).zone is UTC
+    assert weekly.parse(text, berlin).zone is berlin
+    assert weekly.parse(f"{text} Asia/Tokyo", berlin).zone == ZoneInfo("Asia/Tokyo")
 
 
 @pytest.mark.parametrize(

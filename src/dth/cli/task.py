@@ -32,8 +32,8 @@ from dth.hub.client import HubClient
 from dth.hub.progress import NOTHING_FOUND, RunActivity
 
 KINDS = "Kind of task: S3EC2, ECR, or that of another plugin that the hub has."
-FIELDS = """id description type things progress phase waitsFor scheduleType schedule source destination reason
-    createdAt stoppedAt nextRunAt createdBy parameters { ParameterKey ParameterValue }
+FIELDS = """id description type things progress phase waitsFor scheduleType schedule scheduleTimeZone
+    source destination reason createdAt stoppedAt nextRunAt createdBy parameters { ParameterKey ParameterValue }
     progressInfo { run listing objects doneObjects failed totalBytes doneBytes percent rate eta workers waiting
         state note }
     lastRun { id result endedAt seconds }"""
@@ -222,6 +222,7 @@ def show(id: str, output: Output, hub: Connect) -> int:
             "source",
             "destination",
             "schedule",
+            "scheduleTimeZone",
             "nextRunAt",
         )
         if shown_task[name]

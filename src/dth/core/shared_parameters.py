@@ -1,7 +1,8 @@
 """Parameters that several plugins have: each is declared here once, and a plugin's model names it.
 
 A plugin that copies from one side to another takes those of a side. Every plugin takes those of the
-schedule: the hub reads `schedule_rate`, `ec2_cron_expression` and `transfer_window` of every task.
+schedule: the hub reads `schedule_rate`, `ec2_cron_expression`, `schedule_time_zone` and
+`transfer_window` of every task.
 """
 
 from typing import Any
@@ -70,7 +71,7 @@ def cron_expression(default: str) -> Any:
         default,
         "schedule",
         "Cron expression",
-        "When runs begin: EventBridge cron, six fields, UTC. Empty: once.",
+        "When runs begin: EventBridge cron, six fields, in the time zone. Empty: once.",
         what=False,
     )
 
@@ -82,6 +83,20 @@ def schedule_rate(such_as: str) -> Any:
         "schedule",
         "Rate",
         f"How often runs begin, such as {such_as}; instead of a cron expression.",
+        what=False,
+    )
+
+
+def schedule_time_zone() -> Any:
+    """The zone whose clock the cron expression follows, and hours that name none."""
+    return parameter(
+        "",
+        "schedule",
+        "Time zone",
+        (
+            "Zone of the cron expression, and of a transfer window and a bandwidth timetable that "
+            "name none, such as Europe/Berlin; UTC when empty."
+        ),
         what=False,
     )
 

@@ -3,7 +3,10 @@ timetable.
 
 Everything is computed from a text and a time (seconds since the epoch); this module reads no clock.
 
-Cron expressions are those of Amazon EventBridge, in UTC: six fields, one of the two day fields `?`.
+Cron expressions are those of Amazon EventBridge: six fields, one of the two day fields `?`. They
+follow the wall clock of the task's time zone by the rules of EventBridge Scheduler: a run at a time
+that the clock skips does not occur, and at a time that the clock repeats it occurs once, the first
+time.
 
 | field | values | also |
 |---|---|---|
@@ -22,8 +25,8 @@ day is skipped.
 Transfer windows and bandwidth timetables are comma-separated entries such as `Mon-Fri 20:00-06:00`:
 days (every day if there are none), then start and end time. An entry that ends before it begins
 crosses midnight, and belongs to the day on which it begins. Entries follow the wall clock of the
-time zone at the end of the text (UTC if there is none): times that the clock skips do not occur,
-and times that it repeats occur twice.
+time zone at the end of the text (the task's if there is none): times that the clock skips do not
+occur, and times that it repeats occur twice.
 """
 
 import re
@@ -33,7 +36,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import ClassVar, NoReturn, Self
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from dth.core.errors import UsageError
 from dth.core.parameters import parse_size
@@ -41,6 +44,7 @@ from dth.core.parameters import parse_size
 # ---------------------------------------------------------------------------------------- schedules
 
 SCHEDULES = ("scheduleRate", "ec2CronExpression")  # parameters of tasks
+TIME_ZONE = "scheduleTimeZone"
 UNITS = {"minute": 60, "hour": 3600, "day": 86400}  # seconds
 MOST = 999_999  # of a rate's units
 CRON_FIELDS = "minutes hours day-of-month month day-of-week year"
@@ -51,8 +55,9 @@ class Schedule(ABC):
     """When runs begin."""
 
     @staticmethod
-    def parse(text: str) -> "Schedule":
-        """`0 20 ? * MON-FRI *`, `cron(...)`, `5 minutes` or `rate(...)`. Raises UsageError."""
+    def parse(text: str, zone: tzinfo = UTC) -> "Schedule":
+        """`0 20 ? * MON-FRI *`, `cron(...)`, `5 minutes` or `rate(...)`. A cron expression follows
+        the clock of `zone`. Raises UsageError."""
         wrapped = re.fullmatch(r"(cron|rate)\s*\((.*)\)", text.strip(), re.IGNORECASE | re.DOTALL)
         kind, inner = (wrapped[1].lower(), wrapped[2]) if wrapped else ("", text)
         words = inner.split()
@@ -63,7 +68,7 @@ class Schedule(ABC):
                 f"schedule: {text!r} has {len(words)} fields; write the six of a cron "
                 f"expression ({CRON_FIELDS}), or a rate such as 5 minutes"
             )
-        return _parse_cron([word.upper() for word in words])
+        return _parse_cron([word.upper() for word in words], zone)
 
     # The parameter of tasks that takes `text`.
     parameter: ClassVar[str]
@@ -108,7 +113,7 @@ class FixedRate(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Cron(Schedule):
-    """Every minute that matches all fields."""
+    """Every minute of the zone's clock that matches all fields."""
 
     parameter: ClassVar[str] = "ec2CronExpression"
     fields: str
@@ -117,6 +122,7 @@ class Cron(Schedule):
     days: "Days" = field(compare=False, repr=False)
     months: tuple[int, ...]
     years: tuple[int, ...]
+    zone: tzinfo = UTC
 
     @property
     def text(self) -> str:
@@ -128,8 +134,9 @@ class Cron(Schedule):
         has no effect."""
         if moment >= LAST_MOMENT:
             return None
-        start = datetime.fromtimestamp((max(moment, -1.0) // 60 + 1) * 60, UTC)
+        start = datetime.fromtimestamp(max(moment, FIRST_MOMENT), self.zone)
         first = (start.year, start.month, start.day, start.hour, start.minute)
+        # The clock shows these in this order: it repeats some, of which the first time counts.
         moments = (
             at
             for year in self.years
@@ -141,24 +148,38 @@ class Cron(Schedule):
             for hour in self.hours
             if (year, month, day, hour) >= first[:4]
             for minute in self.minutes
-            if (at := (year, month, day, hour, minute)) >= first
+            if (year, month, day, hour, minute) >= first
+            if (at := _moment(datetime(year, month, day, hour, minute, tzinfo=self.zone)))
+            is not None
+            and at > moment
         )
-        found = next(moments, None)
-        return datetime(*found, tzinfo=UTC).timestamp() if found else None
+        return next(moments, None)
 
 
-def read_schedule(rate: str, cron: str) -> Schedule | None:
+def _moment(wall: datetime) -> float | None:
+    """When the clock of its zone first shows this time; None if it skips it."""
+    at = wall.timestamp()
+    # Times of one zone are compared as the clock shows them.
+    return at if datetime.fromtimestamp(at, wall.tzinfo) == wall else None
+
+
+def read_schedule(rate: str, cron: str, zone: str = "") -> Schedule | None:
     """The schedule of a task with these parameters, of which the rate is the first. Raises
     UsageError."""
     text = rate or cron
-    return Schedule.parse(text) if text else None
+    return Schedule.parse(text, read_zone(zone)) if text else None
+
+
+def read_zone(name: str) -> tzinfo:
+    """The time zone of a task with this parameter. Raises UsageError."""
+    return _parse_zone(TIME_ZONE, name) if name else UTC
 
 
 def normalised(parameters: Mapping[str, str]) -> dict[str, str]:
     """The parameters with their schedule written as EventBridge takes it, in the parameter that
     takes it. Raises UsageError."""
     rate, cron = (parameters.get(name, "") for name in SCHEDULES)
-    schedule = read_schedule(rate, cron)
+    schedule = read_schedule(rate, cron, parameters.get(TIME_ZONE, ""))
     if schedule is None:
         return dict(parameters)
     written = SCHEDULES[0] if rate else SCHEDULES[1]
@@ -196,7 +217,9 @@ def _parse_rate(words: list[str]) -> FixedRate:
 # The days of a month of a year, in ascending order.
 Days = Callable[[int, int], Iterable[int]]
 
-LAST_MOMENT = datetime(2199, 12, 31, 23, 59, tzinfo=UTC).timestamp()
+# Before 1970 begins, and after 2199 ends, wherever that is.
+FIRST_MOMENT = datetime(1969, 12, 30, tzinfo=UTC).timestamp()
+LAST_MOMENT = datetime(2200, 1, 2, tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +281,7 @@ DAY_OF_WEEK = _Field(
 YEAR = _Field("year", 1970, 2199, ", - * /")
 
 
-def _parse_cron(fields: list[str]) -> Cron:
+def _parse_cron(fields: list[str], zone: tzinfo) -> Cron:
     minutes, hours, of_month, months, of_week, years = fields
     if (of_month == "?") == (of_week == "?"):
         raise UsageError(
@@ -272,10 +295,12 @@ def _parse_cron(fields: list[str]) -> Cron:
         days=_days_of_week(of_week) if of_month == "?" else _days_of_month(of_month),
         months=MONTH.list(months),
         years=YEAR.list(years),
+        zone=zone,
     )
-    if cron.next_after(-1.0) is None:
+    if cron.next_after(FIRST_MOMENT) is None:
         raise UsageError(
-            f"cron expression: {cron.text!r} never comes; no month of its has such a day"
+            f"cron expression: {cron.text!r} never comes; no month of its has such a day, or the "
+            f"clock of {zone} skips its time"
         )
     return cron
 
@@ -344,6 +369,9 @@ def _on(weekdays: set[int], year: int, month: int) -> list[int]:
 
 # --------------------------------------------------------------------------- windows and timetables
 
+# What a machine keeps beside its zones. Their names mean something else on another machine, or they
+# count leap seconds.
+NO_ZONES = frozenset({"Factory", "localtime", "posix", "posixrules", "right"})
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MIDNIGHT = 24 * 60  # minutes
 MAX_ENTRIES = 50
@@ -429,10 +457,10 @@ class Window(_Weekly):
     """When data may move. Without entries: always."""
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """`Mon-Fri 20:00-06:00, Sat-Sun 00:00-24:00 Europe/Berlin`, or an empty text. Raises
-        UsageError."""
-        return cls(*_parse_entries("transferWindow", text, caps=False))
+    def parse(cls, text: str, zone: tzinfo = UTC) -> Self:
+        """`Mon-Fri 20:00-06:00, Sat-Sun 00:00-24:00 Europe/Berlin`, or an empty text. `zone`:
+        where the text names none. Raises UsageError."""
+        return cls(*_parse_entries("transferWindow", text, zone, caps=False))
 
     def is_open(self, moment: float) -> bool:
         """Whether data may move at this time, in epoch seconds. Without entries it always may."""
@@ -447,10 +475,10 @@ class Timetable(_Weekly):
     """Bandwidth limits by time. The first entry that covers a moment applies."""
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, zone: tzinfo = UTC) -> Self:
         """`Mon-Fri 08:00-18:00 10M, 18:00-08:00 unlimited Asia/Tokyo`, or an empty text. Bytes per
-        second, binary units. Raises UsageError."""
-        return cls(*_parse_entries("bandwidthTimetable", text, caps=True))
+        second, binary units. `zone`: where the text names none. Raises UsageError."""
+        return cls(*_parse_entries("bandwidthTimetable", text, zone, caps=True))
 
     def cap_at(self, moment: float, otherwise: int | None = None) -> int | None:
         """Bytes per second; None for unlimited. `otherwise` (the task's own limit) applies where no
@@ -464,7 +492,7 @@ class Timetable(_Weekly):
 
 
 def _parse_entries(
-    parameter: str, text: str, *, caps: bool
+    parameter: str, text: str, zone: tzinfo, *, caps: bool
 ) -> tuple[tuple[WeekHours, ...], tzinfo]:
     if not text.strip():
         return (), UTC
@@ -474,7 +502,6 @@ def _parse_entries(
             f"{parameter}: {len(texts)} entries are too many; {MAX_ENTRIES} are the most"
         )
     entries = []
-    zone: tzinfo = UTC
     for number, each in enumerate(texts, 1):
         entry, left = _parse_entry(parameter, each, caps=caps)
         entries.append(entry)
@@ -543,9 +570,15 @@ def _parse_cap(parameter: str, text: str) -> int | None:
 
 def _parse_zone(parameter: str, name: str) -> tzinfo:
     try:
-        return ZoneInfo(name)
+        if name.partition("/")[0] not in NO_ZONES:
+            return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
+        pass
+    if not available_timezones():
         raise UsageError(
-            f"{parameter}: {name!r} is not a time zone of this machine; write one such as "
-            "Europe/Berlin"
-        ) from None
+            f"{parameter}: {name!r} cannot be looked up, because this machine has no time zones; "
+            "install the package tzdata"
+        )
+    raise UsageError(
+        f"{parameter}: {name!r} is not a time zone of this machine; write one such as Europe/Berlin"
+    )

@@ -17,7 +17,15 @@ from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.notifications import NotifiedEvent
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.reading import with_retries
-from dth.hub.schedule import HORIZON, FixedRate, Schedule, Window, read_schedule
+from dth.hub.schedule import (
+    HORIZON,
+    FixedRate,
+    Schedule,
+    Timetable,
+    Window,
+    read_schedule,
+    read_zone,
+)
 
 # The most seconds by which a scheduled run may be late before it counts as missed.
 LATE = 300.0
@@ -59,7 +67,7 @@ def terms_of(task: Task) -> Terms:
     chosen, parameters = plugin(task.type), task.model
     return Terms(
         schedule_of(task),
-        Window.parse(parameters.transfer_window),
+        Window.parse(parameters.transfer_window, read_zone(parameters.schedule_time_zone)),
         chosen.budget(parameters),
         chosen.things,
     )
@@ -433,7 +441,17 @@ def schedule_of(task: Task) -> Schedule | None:
     """When runs begin; None for a one-time task. Raises UsageError."""
     if task.schedule_type is ScheduleType.ONE_TIME:
         return None
-    return read_schedule(task.model.schedule_rate, task.model.ec2_cron_expression)
+    parameters = task.model
+    return read_schedule(
+        parameters.schedule_rate, parameters.ec2_cron_expression, parameters.schedule_time_zone
+    )
+
+
+def timetable_of(task: Task) -> tuple[Timetable, int | None]:
+    """The bandwidth caps by time, and the cap at other times in bytes per second; None: no cap.
+    Raises UsageError."""
+    text, usual = plugin(task.type).bandwidth(task.model)
+    return Timetable.parse(text, read_zone(task.model.schedule_time_zone)), usual
 
 
 def next_run(task: Task, now: float) -> float:

@@ -29,7 +29,7 @@ from dth.hub.model import (
 )
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.roles import check_roles
-from dth.hub.schedule import Timetable, Window, normalised
+from dth.hub.schedule import SCHEDULES, TIME_ZONE, normalised
 from dth.hub.steward import (
     Action,
     Fail,
@@ -39,7 +39,8 @@ from dth.hub.steward import (
     Say,
     SetNextRun,
     next_run,
-    schedule_of,
+    terms_of,
+    timetable_of,
 )
 
 MAX_PARAMETERS = 200
@@ -481,10 +482,10 @@ def _fill_in(task: Task, ports: HubPorts) -> None:
     chosen = plugin(task.type)
     parameters = task.model
     check(ports, task.type, parameters)
-    if schedule_of(task):
+    # What cannot be read is refused here.
+    terms, _ = terms_of(task), timetable_of(task)
+    if terms.schedule:
         task.parameters = normalised(task.parameters)
-    Window.parse(parameters.transfer_window)
-    Timetable.parse(chosen.bandwidth(parameters)[0])
     budget.check(task, ports.prices)
     ends = chosen.ends(parameters)
     task.source, task.destination, task.writes = ends.source, ends.destination, ends.writes
@@ -521,10 +522,10 @@ async def _refuse_conflict(tasks: Tasks, task: Task) -> None:
                 )
 
 
-def _schedule_text(task: Task) -> tuple[str, str, str]:
+def _schedule_text(task: Task) -> tuple[str, ...]:
     """The values that its schedule depends on."""
     given = task.parameters
-    return task.schedule_type, given.get("scheduleRate", ""), given.get("ec2CronExpression", "")
+    return task.schedule_type, *(given.get(name, "") for name in (*SCHEDULES, TIME_ZONE))
 
 
 def _merged(before: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:

@@ -373,6 +373,7 @@ class EcrParameters(TaskParameters):
     # ------------------------------------------------------------------------------------- schedule
     ec2_cron_expression: str = shared.cron_expression("0 0 * * ? *")
     schedule_rate: str = shared.schedule_rate("6 hours or 7 days")
+    schedule_time_zone: str = shared.schedule_time_zone()
     transfer_window: str = shared.transfer_window()
     alarm_email: str = shared.alarm_email()
 

@@ -734,6 +734,7 @@ class S3Parameters(TaskParameters):
     # ------------------------------------------------------------------------------------- schedule
     ec2_cron_expression: str = shared.cron_expression("0/60 * * * ? *")
     schedule_rate: str = shared.schedule_rate("5 minutes, 1 hour, 7 days")
+    schedule_time_zone: str = shared.schedule_time_zone()
     transfer_window: str = shared.transfer_window()
     bandwidth_timetable: str = parameter(
         "",

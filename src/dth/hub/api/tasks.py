@@ -21,7 +21,7 @@ from dth.hub.parameters import form
 from dth.hub.phase import Phase, phase, waits_for
 from dth.hub.ports import TaskQuery, TaskStackState
 from dth.hub.progress import Result, percent_of
-from dth.hub.schedule import describe
+from dth.hub.schedule import Cron, describe
 from dth.hub.steward import schedule_of
 
 MAX_PAGE = 100
@@ -146,6 +146,7 @@ class TaskAnswer:
     last_run: LastRun | None
     recent_runs: list[LastRun]
     schedule: str
+    schedule_time_zone: str | None
     next_run_at: str | None
     log_group_name: str
     spent: float | None
@@ -191,6 +192,7 @@ class TaskAnswer:
                 for number, result, ended, seconds in task.summary.recent_runs
             ],
             schedule=describe(schedule) if schedule else "once",
+            schedule_time_zone=str(schedule.zone) if isinstance(schedule, Cron) else None,
             # A paused task still knows what it may miss.
             next_run_at=iso(task.next_run) if task.progress is Progress.IN_PROGRESS else None,
             log_group_name=f"{LOG_GROUP}{task.id}",

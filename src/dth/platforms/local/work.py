@@ -35,6 +35,7 @@ from dth.hub.steward import (
     decide,
     is_due,
     terms_of,
+    timetable_of,
 )
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.foreground import KEPT_RUNS
@@ -66,8 +67,7 @@ class Orders:
     @classmethod
     def of(cls, task: Task) -> Self:
         chosen, parameters = plugin(task.type), task.model
-        timetable, usual = chosen.bandwidth(parameters)
-        return cls(chosen, parameters, terms_of(task), Timetable.parse(timetable), usual)
+        return cls(chosen, parameters, terms_of(task), *timetable_of(task))
 
     def cap_at(self, now: float) -> int | None:
         """The bandwidth limit at this time, in bytes per second; None: unlimited."""

@@ -22,6 +22,7 @@ class EchoParameters(TaskParameters):
     voice: str = parameter("plain", "destination", "Voice", "Who says it.", what=True)
     schedule_rate: str = shared.schedule_rate("5 minutes")
     ec2_cron_expression: str = shared.cron_expression("")
+    schedule_time_zone: str = shared.schedule_time_zone()
     transfer_window: str = shared.transfer_window()
 
 

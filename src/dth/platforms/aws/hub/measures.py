@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dth.core.plugins import plugin
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
@@ -16,7 +15,7 @@ from dth.hub.model import Task
 from dth.hub.ports import HubPorts
 from dth.hub.progress import Meter, grown, with_last_run
 from dth.hub.reading import Reading, with_retries
-from dth.hub.schedule import Timetable
+from dth.hub.steward import timetable_of
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.stacks import StackState
@@ -64,8 +63,8 @@ class Measures:
         before = _reading(item["reading"]) if "reading" in item else None
         await self.dynamo.put("hub", {**key, "at": now.at, "reading": _as_text(now)})
         meter = Meter()
-        timetable, usual = plugin(task.type).bandwidth(task.model)
-        meter.cap = float(Timetable.parse(timetable).cap_at(now.at, usual) or 0)
+        timetable, usual = timetable_of(task)
+        meter.cap = float(timetable.cap_at(now.at, usual) or 0)
         if before:
             meter.update(before)
         meter.update(now)

@@ -21,7 +21,6 @@ from dth.hub.lifecycle import LIVE
 from dth.hub.model import Progress, Task
 from dth.hub.phase import OUTSIDE_WINDOW
 from dth.hub.ports import HubPorts, TaskQuery, TaskStackState
-from dth.hub.schedule import Timetable
 from dth.hub.steward import (
     ALWAYS,
     NOTHING,
@@ -42,6 +41,7 @@ from dth.hub.steward import (
     decide,
     is_due,
     terms_of,
+    timetable_of,
 )
 from dth.platforms.aws import rest
 from dth.platforms.aws.client import Aws, Refused
@@ -306,8 +306,8 @@ class Steward:
     async def _write_parameters(self, platform: AwsPlatform, task: Task) -> None:
         """Write what functions and machines read, and the current rates."""
         chosen, parameters = plugin(task.type), task.model
-        timetable, usual = chosen.bandwidth(parameters)
-        cap = Timetable.parse(timetable).cap_at(time.time(), usual)
+        timetable, usual = timetable_of(task)
+        cap = timetable.cap_at(time.time(), usual)
         await platform.limits.set_rates(chosen.rates(parameters, cap))
         await write_parameters(platform.dynamo, task.type, task.resolved)
 
@@ -391,10 +391,10 @@ def _is_at_rest(view: View) -> bool:
     """Whether only a user, the schedule or an event can change anything. Windows and timetables
     change something by themselves."""
     task, chosen = view.task, plugin(view.task.type)
-    timetable, _ = chosen.bandwidth(task.model)
+    timetable, _ = timetable_of(task)
     return (
         view.depth == NOTHING
-        and not (view.paused or view.trouble or timetable)
+        and not (view.paused or view.trouble or timetable.entries)
         and view.terms.window == ALWAYS
         and bool(view.runs)
         and not any(run.is_open for run in view.runs or ())
