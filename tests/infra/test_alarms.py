@@ -117,6 +117,8 @@ def test_a_start_that_nobody_hears_is_kept(templates: dict[str, Path], name: str
     assert (
         template["Resources"]["Schedule"]["Properties"]["Targets"][0]["DeadLetterConfig"] == letters
     )
+    in_zone = template["Resources"]["ZoneSchedule"]["Properties"]["Target"]
+    assert in_zone["DeadLetterConfig"] == letters
     asynchronous = {"s3": ["Start"], "ecr": []}[name]
     for each in asynchronous:
         found = template["Resources"][each]["Properties"]

@@ -8,6 +8,7 @@ from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 import cfnlint
 import pytest
@@ -194,6 +195,12 @@ def test_a_template_takes_schedules_only_as_eventbridge_does(
     for bad in ("cron(0 20 ? * MON-FRI *)", "0 20 ? * mon-fri *", "5 minutes", "0 20 ? * *"):
         assert not re.fullmatch(cron, bad)
     assert re.fullmatch(cron, declared["ec2CronExpression"]["Default"])
+    zone = declared["scheduleTimeZone"]["AllowedPattern"]
+    for good in available_timezones():
+        assert re.fullmatch(zone, good)
+        assert len(good) <= 50  # EventBridge Scheduler takes no longer one
+    for bad in ("Europe/", "../x", "Europe/Berlin UTC", "${AWS::Region}", "/etc"):
+        assert not re.fullmatch(zone, bad)
 
 
 # ------------------------------------------------------------------------ CloudFormation's handlers
@@ -424,7 +431,7 @@ LAMBDA_STORAGE, LAMBDA_ZIP = 75_000, 46  # MB; the archive as it was measured
 FEWEST = {
     "s3": {
         "AWS::Events::Rule": 300,
-        "AWS::IAM::Role": 333,
+        "AWS::IAM::Role": 250,
         "AWS::AutoScaling::AutoScalingGroup": 250,
     }
 }
@@ -435,8 +442,16 @@ FEWEST["ecr"] = {"AWS::Events::Rule": 300, "AWS::IAM::Role": 166, "AWS::Lambda::
 @pytest.mark.parametrize("name", ["s3", "ecr"])
 def test_a_hundred_tasks_fit_into_a_new_account(templates: dict[str, Path], name: str) -> None:
     template = _read(templates, name)
-    of_hub = (each for each in template["Resources"].values() if each.get("Condition") != "Alone")
-    of_one = Counter(each["Type"] for each in of_hub)
+    # A task has one kind of schedule.
+    rule, zone = (
+        Counter(
+            each["Type"]
+            for each in template["Resources"].values()
+            if each.get("Condition") not in ("Alone", other)
+        )
+        for other in ("Zoned", "Scheduled")
+    )
+    of_one = rule | zone
     of_one["AWS::CloudFormation::Stack"] = 1
     room = {kind: most // of_one[kind] for kind, most in QUOTAS.items() if of_one[kind]}
     room["AWS::Lambda::Function"] = LAMBDA_STORAGE // (LAMBDA_ZIP * of_one["AWS::Lambda::Function"])

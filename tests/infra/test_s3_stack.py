@@ -41,6 +41,7 @@ ACCEPTED = {
                                "the rule does not read a policy under a condition; a test below "
                                "does"
                                ),
+    ("ZoneRole", "IAM5", ""): "the rule does not read a policy under a condition; test_schedules does",
     ("TaskRights", "IAM5", "/index/*"): "the indexes of the task's own tables",
     ("TaskRights", "IAM5", ":log-group:"): "the streams of the task's own log group",
     ("ReadRights", "IAM5", "<srcBucket>/*"): "the objects that are copied",

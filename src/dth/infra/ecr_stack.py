@@ -430,38 +430,27 @@ class EcrStack(TaskStack):
         self.after_grants(self.resource, self.grants)
 
     def _schedule(self) -> None:
-        by_rate = self.is_given(self.task["scheduleRate"])
-        by_cron = self.is_given(self.task["ec2CronExpression"])
-        scheduled = self.condition(
-            "Scheduled", Fn.condition_or(self.holds(by_rate), self.holds(by_cron))
-        )
         by_rule = self.role(
             "ScheduleRole",
             "events.amazonaws.com",
             [allow(["states:StartExecution"], self.controller.ref)],
             "Begins the runs of a task",
         )
-        rule = aws_events.CfnRule(
-            self,
-            "Schedule",
-            description="Begins runs",
-            schedule_expression=self.when(
-                by_rate, self.sub("rate(${scheduleRate})"), self.sub("cron(${ec2CronExpression})")
-            ),
-            targets=[
-                aws_events.CfnRule.TargetProperty(
-                    id="Controller",
-                    arn=self.controller.ref,
-                    role_arn=by_rule.attr_arn,
-                    input="{}",
-                    dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(
-                        arn=self.missed.attr_arn
-                    ),
-                )
-            ],
-        )
-        rule.cfn_options.condition = self.holds(scheduled)
-        rule.add_resource_dependency(self.resource)  # runs need their parameters
+        rule, schedule = self.schedule(self.controller.ref, "states:StartExecution", self.missed)
+        rule.targets = [
+            aws_events.CfnRule.TargetProperty(
+                id="Controller",
+                arn=self.controller.ref,
+                role_arn=by_rule.attr_arn,
+                input="{}",
+                dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(
+                    arn=self.missed.attr_arn
+                ),
+            )
+        ]
+        by_rule.cfn_options.condition = rule.cfn_options.condition
+        for each in (rule, schedule):
+            each.add_resource_dependency(self.resource)  # runs need their parameters
 
     def _watch(self) -> None:
         """Create alarms for what the state machine cannot tell itself; it tells all else."""

@@ -557,29 +557,16 @@ class S3Stack(TaskStack):
             each.cfn_options.condition = self.holds(self.alone)
 
     def _schedule(self) -> None:
-        by_rate = self.is_given(self.task["scheduleRate"])
-        by_cron = self.is_given(self.task["ec2CronExpression"])
-        scheduled = self.condition(
-            "Scheduled", Fn.condition_or(self.holds(by_rate), self.holds(by_cron))
-        )
-        expression = self.when(
-            by_rate, self.sub("rate(${scheduleRate})"), self.sub("cron(${ec2CronExpression})")
-        )
-        rule = aws_events.CfnRule(
-            self,
-            "Schedule",
-            description="Begins runs",
-            schedule_expression=expression,
-            targets=[
-                aws_events.CfnRule.TargetProperty(
-                    id="Start",
-                    arn=self.start.attr_arn,
-                    dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(
-                        arn=self.missed.attr_arn
-                    ),
-                )
-            ],
-        )
+        rule, _ = self.schedule(self.start.attr_arn, "lambda:InvokeFunction", self.missed)
+        rule.targets = [
+            aws_events.CfnRule.TargetProperty(
+                id="Start",
+                arn=self.start.attr_arn,
+                dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(
+                    arn=self.missed.attr_arn
+                ),
+            )
+        ]
         permission = aws_lambda.CfnPermission(
             self,
             "ScheduleMayStart",
@@ -588,8 +575,7 @@ class S3Stack(TaskStack):
             principal="events.amazonaws.com",
             source_arn=rule.attr_arn,
         )
-        for each in (rule, permission):
-            each.cfn_options.condition = self.holds(scheduled)
+        permission.cfn_options.condition = rule.cfn_options.condition
 
     # ------------------------------------------------------------------------- alarms and dashboard
 

@@ -227,7 +227,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
     )
     services = [
         "lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com",
-        "ecs-tasks.amazonaws.com",
+        "scheduler.amazonaws.com", "ecs-tasks.amazonaws.com",
         sub("ec2.${AWS::URLSuffix}"),
     ]  # fmt: skip
     return {
@@ -334,6 +334,12 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "ListTagsForResource",
                 ),
                 own("events", "rule/"),
+            ),
+            allow(
+                all_of(
+                    "scheduler", "CreateSchedule", "DeleteSchedule", "GetSchedule", "UpdateSchedule"
+                ),
+                own("scheduler", "schedule/default/"),
             ),
             allow(
                 all_of(

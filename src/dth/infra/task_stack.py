@@ -14,7 +14,9 @@ import aws_cdk as cdk
 from aws_cdk import (
     Fn,
     aws_cloudwatch,
+    aws_events,
     aws_iam,
+    aws_scheduler,
     aws_sns,
     aws_sqs,
 )
@@ -315,6 +317,68 @@ class TaskStack(Template):
             condition = grant.cfn_options.condition
             value = self.when(condition.node.id, grant.ref) if condition else grant.ref
             resource.add_property_override(grant.node.id, value)
+
+    def schedule(
+        self, target: str, right: str, missed: aws_sqs.CfnQueue
+    ) -> tuple[aws_events.CfnRule, cdk.CfnResource]:
+        """Create what begins runs: a rule of EventBridge, whose target is for the caller to add,
+        and a schedule of EventBridge Scheduler for a cron expression with a time zone, which rules
+        do not have. Only one of them is there.
+
+        `target`: the ARN of what the schedule calls. `right`: the action for it. `missed`: the
+        queue of `missed_starts`.
+        """
+        by_rate, by_cron, has_zone = (
+            self.is_given(self.task[name])
+            for name in ("scheduleRate", "ec2CronExpression", "scheduleTimeZone")
+        )
+        zoned = self.condition(
+            "Zoned",
+            Fn.condition_and(
+                self.holds(by_cron), self.holds(has_zone), Fn.condition_not(self.holds(by_rate))
+            ),
+        )
+        scheduled = self.condition(
+            "Scheduled",
+            Fn.condition_and(
+                Fn.condition_or(self.holds(by_rate), self.holds(by_cron)),
+                Fn.condition_not(self.holds(zoned)),
+            ),
+        )
+        cron = self.sub("cron(${ec2CronExpression})")
+        rule = aws_events.CfnRule(
+            self,
+            "Schedule",
+            description="Begins runs",
+            schedule_expression=self.when(by_rate, self.sub("rate(${scheduleRate})"), cron),
+        )
+        rule.cfn_options.condition = self.holds(scheduled)
+        role = self.role(
+            "ZoneRole",
+            "scheduler.amazonaws.com",
+            [allow([right], target), allow(["sqs:SendMessage"], missed.attr_arn)],
+            "Begins the runs of a task by the clock of its time zone",
+            only={self.is_given(self.kms_key): [self.uses_key()]},
+        )
+        schedule = aws_scheduler.CfnSchedule(
+            self,
+            "ZoneSchedule",
+            description="Begins runs",
+            schedule_expression=cron,
+            schedule_expression_timezone=self.task["scheduleTimeZone"].value_as_string,
+            flexible_time_window=aws_scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
+            target=aws_scheduler.CfnSchedule.TargetProperty(
+                arn=target,
+                role_arn=role.attr_arn,
+                input="{}",
+                dead_letter_config=aws_scheduler.CfnSchedule.DeadLetterConfigProperty(
+                    arn=missed.attr_arn
+                ),
+            ),
+        )
+        for each in (role, schedule):
+            each.cfn_options.condition = self.holds(zoned)
+        return rule, schedule
 
     def missed_starts(self) -> aws_sqs.CfnQueue:
         """Create the dead-letter queue of the schedule, with its policy.

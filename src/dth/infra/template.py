@@ -54,6 +54,7 @@ PATTERNS = {
     "AccountId": "|[0-9]{12}",
     "Region": "|[a-z0-9-]+",
     # As EventBridge takes them: `dth aws deploy` and the hub write them so.
+    "scheduleTimeZone": r"|[A-Za-z][\w+-]*(/[\w+-]+){0,2}",
     "scheduleRate": "|1 (minute|hour|day)|([2-9]|[1-9][0-9]{1,5}) (minutes|hours|days)",
     "ec2CronExpression": r"|[\d*/,-]+ [\d*/,-]+ [\d*/,?LW-]+ [\dA-Z*/,-]+ [\dA-Z*/,?#-]+ [\d*/,-]+",
 }
@@ -63,6 +64,7 @@ DIGEST = "|[0-9a-f]{64}"
 SAY_ACCOUNT = {
     "states.amazonaws.com",
     "events.amazonaws.com",
+    "scheduler.amazonaws.com",
     "ecs-tasks.amazonaws.com",
     "codebuild.amazonaws.com",
 }
@@ -509,8 +511,11 @@ class Template(cdk.Stack):
 
     def grant_key(self, name: str, roles: Sequence[aws_iam.CfnRole]) -> aws_iam.CfnPolicy:
         """Let the roles use the customer's key, if there is one."""
-        used = allow(["kms:Decrypt", "kms:GenerateDataKey"], self.kms_key.value_as_string)
-        return self.grant(name, roles, [used], self.is_given(self.kms_key))
+        return self.grant(name, roles, [self.uses_key()], self.is_given(self.kms_key))
+
+    def uses_key(self) -> Statement:
+        """Return a statement that allows use of the customer's key."""
+        return allow(["kms:Decrypt", "kms:GenerateDataKey"], self.kms_key.value_as_string)
 
     def write_logs(self, log_group: str) -> Statement:
         """Return a statement that allows writing to the log group of that name."""
