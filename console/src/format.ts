@@ -59,6 +59,19 @@ export function useFormat() {
             currency: 'USD',
             maximumFractionDigits: Math.abs(dollars) < 0.1 && dollars !== 0 ? 4 : 2,
           }).format(dollars),
+    /** Like `when`, and says in which time zone: for times that were written in another one. */
+    whenHere: (moment: string | number | null | undefined) =>
+      moment === null || moment === undefined || moment === ''
+        ? '-'
+        : new Intl.DateTimeFormat(locale, {
+            year: 'numeric',
+            month: 'short',
+            day: 'numeric',
+            hour: 'numeric',
+            minute: '2-digit',
+            second: '2-digit',
+            timeZoneName: 'short',
+          }).format(new Date(moment)),
     /** An ISO text or a number of milliseconds. */
     when: (moment: string | number | null | undefined) =>
       moment === null || moment === undefined || moment === ''

@@ -3,8 +3,12 @@ import { expect, test } from 'vitest';
 import { changeLanguage } from '../i18n';
 import { useScheduleText } from './schedule';
 
-const say = (schedule: string) =>
-  renderHook(() => useScheduleText()).result.current({ scheduleType: 'FIXED_RATE', schedule });
+const say = (schedule: string, scheduleTimeZone: string | null = 'UTC') =>
+  renderHook(() => useScheduleText()).result.current({
+    scheduleType: 'FIXED_RATE',
+    schedule,
+    scheduleTimeZone,
+  });
 
 test.each([
   ['every 2 hours', 'every 2 hours'],
@@ -26,6 +30,12 @@ test.each([
   ['', '-'],
 ])('%s is said as: %s', (schedule, words) => {
   expect(say(schedule)).toBe(words);
+});
+
+test('by the clock of its time zone', () => {
+  expect(say('0 20 ? * MON-FRI *', 'Europe/Berlin')).toBe('Mon, Tue, Wed, Thu, Fri at 20:00 Europe/Berlin');
+  expect(say('0 0 L * ? *', 'Europe/Berlin')).toBe('0 0 L * ? * Europe/Berlin');
+  expect(say('every 2 hours', null)).toBe('every 2 hours');
 });
 
 test('in Chinese, too', async () => {

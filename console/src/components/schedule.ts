@@ -1,6 +1,7 @@
 import { useTranslation } from 'react-i18next';
 import { useFormat } from '../format';
 import { cronWords, type CronWords } from '../plugins/cron';
+import { UTC } from '../plugins/zone';
 
 const two = (number: number) => String(number).padStart(2, '0');
 
@@ -11,13 +12,14 @@ const two = (number: number) => String(number).padStart(2, '0');
 export function useScheduleText(): (task: {
   scheduleType: string | null;
   schedule: string | null;
+  scheduleTimeZone: string | null;
 }) => string {
   const { t } = useTranslation();
   const { locale } = useFormat();
 
-  function spoken({ every, at, weekdays, day }: CronWords): string {
+  function spoken({ every, at, weekdays, day }: CronWords, zone: string): string {
     const time = at
-      ? t('schedule.at', { time: `${two(at.hour)}:${two(at.minute)}` })
+      ? t('schedule.at', { time: `${two(at.hour)}:${two(at.minute)}`, zone })
       : every!.minute
         ? t('schedule.pastHour', { rate: rate(every!.unit, every!.count), minute: two(every!.minute) })
         : rate(every!.unit, every!.count);
@@ -33,11 +35,13 @@ export function useScheduleText(): (task: {
     return ordered.map((day) => name.format(Date.UTC(2023, 0, 1 + day))).join(', ');
   }
 
-  return ({ scheduleType, schedule }) => {
+  return ({ scheduleType, schedule, scheduleTimeZone }) => {
     if (scheduleType === 'ONE_TIME') return t('schedule.once');
     const found = /^every (?:(\d+) )?(minute|hour|day)s?$/.exec(schedule ?? '');
     if (found) return rate(found[2] as 'minute' | 'hour' | 'day', Number(found[1] ?? 1));
     const words = cronWords(schedule ?? '');
-    return words ? spoken(words) : schedule || '-';
+    const zone = scheduleTimeZone ?? UTC;
+    if (words) return spoken(words, zone);
+    return schedule ? `${schedule}${zone === UTC ? '' : ` ${zone}`}` : '-';
   };
 }

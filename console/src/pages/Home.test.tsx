@@ -28,6 +28,7 @@ function task(id: string, changes: Partial<Task> = {}): Task {
     destination: 's3://b',
     scheduleType: 'ONE_TIME',
     schedule: 'once',
+    scheduleTimeZone: null,
     nextRunAt: null,
     createdAt: '2026-11-24T10:00:00Z',
     createdBy: 'tester',

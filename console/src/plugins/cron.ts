@@ -1,4 +1,8 @@
-/** Cron expressions as Amazon EventBridge has them, in UTC: six fields, one of the two day fields `?`. */
+/**
+ * Cron expressions as Amazon EventBridge has them, by the clock of a time zone: six fields, one of the two day fields
+ * `?`.
+ */
+import { clockAt, momentOf } from './zone';
 
 interface Field {
   low: number;
@@ -69,7 +73,7 @@ function valuesOf(part: string, { low, high, names }: Field): number[] | null {
   return values;
 }
 
-/** A plain timetable in UTC: times of a day, or a step, on all days, some days of the week, or one day of the month. */
+/** A plain timetable: times of a day, or a step, on all days, some days of the week, or one day of the month. */
 export interface CronWords {
   every?: { unit: 'minute' | 'hour'; count: number; minute: number };
   at?: { hour: number; minute: number };
@@ -114,13 +118,17 @@ function stepOf(values: number[], span: number): number | undefined {
 
 export const isCron = (text: string): boolean => parse(text) !== undefined;
 
-/** The next moments (in milliseconds) after one; none where only the hub can tell. */
-export function nextRuns(text: string, after: number, count: number): number[] {
+/**
+ * The next moments (in milliseconds) after one, by the clock of a zone; none where only the hub can tell. A time that
+ * the clock skips does not come, and one that it repeats comes once.
+ */
+export function nextRuns(text: string, after: number, count: number, zone: string): number[] {
   const parsed = parse(text);
   if (!parsed || parsed.special) return [];
   const [minutes, hours, days, months, weekdays, years] = parsed.fields;
   const found: number[] = [];
-  const start = new Date(after);
+  const now = clockAt(after, zone);
+  const start = new Date(now);
   for (let day = 0; day < HORIZON && found.length < count; day += 1) {
     const date = new Date(Date.UTC(start.getUTCFullYear(), start.getUTCMonth(), start.getUTCDate() + day));
     const fits =
@@ -130,9 +138,11 @@ export function nextRuns(text: string, after: number, count: number): number[] {
       (weekdays?.has(date.getUTCDay() + 1) ?? true);
     if (!fits) continue;
     for (let minute = 0; minute < 1440 && found.length < count; minute += 1) {
-      const moment = date.getTime() + minute * 60_000;
-      if (moment <= after) continue;
-      if (hours?.has(Math.floor(minute / 60)) && minutes?.has(minute % 60)) found.push(moment);
+      const shown = date.getTime() + minute * 60_000;
+      if (shown < now - 60_000 || !hours?.has(Math.floor(minute / 60)) || !minutes?.has(minute % 60))
+        continue;
+      const moment = momentOf(shown, zone);
+      if (moment !== undefined && moment > after) found.push(moment);
     }
   }
   return found;

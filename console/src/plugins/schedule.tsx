@@ -1,3 +1,4 @@
+import Autosuggest from '@cloudscape-design/components/autosuggest';
 import Box from '@cloudscape-design/components/box';
 import Input from '@cloudscape-design/components/input';
 import Select from '@cloudscape-design/components/select';
@@ -7,9 +8,11 @@ import { useTranslation } from 'react-i18next';
 import { useFormat } from '../format';
 import { isCron, nextRuns } from './cron';
 import { ParameterFrame } from './ParameterFrame';
+import { useTaskForm } from './context';
 import { useParameter } from './ParameterField';
 import { amount } from './size';
 import type { Problem, Reading, Step, WizardPlan } from './types';
+import { isZone, ownZone, UTC } from './zone';
 
 /** When a task runs and how much it may take: the same for every kind of task, as the hub sees to it. */
 export const scheduleStep: Step = {
@@ -35,6 +38,7 @@ export const scheduleStep: Step = {
             },
           ],
         },
+        'scheduleTimeZone',
       ],
     },
     { id: 'windows', items: ['transferWindow', 'bandwidthTimetable'] },
@@ -57,6 +61,7 @@ export function scheduleProblems(reading: Reading): Record<string, Problem> {
   };
   refuse('scheduleRate', (text) => rateOf(text) !== null, { key: 'create.problems.rate' });
   refuse('ec2CronExpression', isCron, { key: 'create.problems.cron' });
+  refuse('scheduleTimeZone', isZone, { key: 'create.problems.zone' });
   refuse('transferWindow', isWindow, { key: 'create.problems.window' });
   refuse('bandwidthTimetable', isTimetable, { key: 'create.problems.timetable' });
   refuse('budget', (text) => Number(text) > 0, { key: 'create.problems.positive' });
@@ -133,22 +138,47 @@ export function RateField({ name }: { name: string }) {
   );
 }
 
+/** A time zone: typed, or chosen; the user's own comes first. */
+export function ZoneField({ name }: { name: string }) {
+  const { t } = useTranslation();
+  const { text, set, touch } = useParameter(name);
+  const [own] = useState(ownZone);
+  const zones = Intl.supportedValuesOf('timeZone').map((value) => ({ value }));
+  return (
+    <ParameterFrame name={name} constraintText={t('create.zone.hint', { zone: own })}>
+      <Autosuggest
+        value={text}
+        options={[
+          { label: t('create.zone.own'), options: [{ value: own }] },
+          { label: t('create.zone.all'), options: zones },
+        ]}
+        placeholder={UTC}
+        enteredTextLabel={(zone) => t('create.zone.use', { zone })}
+        onChange={(event) => set(event.detail.value)}
+        onBlur={touch}
+      />
+    </ParameterFrame>
+  );
+}
+
 /** A cron expression, and when it comes next. */
 export function CronField({ name }: { name: string }) {
   const { t } = useTranslation();
-  const { when } = useFormat();
+  const { whenHere } = useFormat();
+  const { reading } = useTaskForm();
   const { text, standard, set, touch } = useParameter(name);
   const expression = text.trim() || standard;
   const [now] = useState(Date.now);
-  const next = nextRuns(expression, now, 3);
+  const zone = reading.value('scheduleTimeZone').trim() || UTC;
+  const next = isZone(zone) ? nextRuns(expression, now, 3, zone) : [];
   return (
     <ParameterFrame
       name={name}
-      constraintText={t('create.cron.hint')}
+      constraintText={t('create.cron.hint', { zone })}
       description={
         next.length > 0 && (
           <Box fontSize="body-s" color="inherit">
-            {t('create.cron.next', { times: next.map(when).join('; ') })}
+            {t('create.cron.next', { times: next.map(whenHere).join('; ') })}
           </Box>
         )
       }
@@ -165,4 +195,8 @@ export function CronField({ name }: { name: string }) {
   );
 }
 
-export const scheduleFields: WizardPlan['fields'] = { scheduleRate: RateField, ec2CronExpression: CronField };
+export const scheduleFields: WizardPlan['fields'] = {
+  scheduleRate: RateField,
+  ec2CronExpression: CronField,
+  scheduleTimeZone: ZoneField,
+};

@@ -157,6 +157,48 @@ test('an edit sends what was changed, and returns to the task', async () => {
   ]);
 });
 
+test('a time zone is offered, and what the clock shows there is said', async () => {
+  const user = userEvent.setup();
+  const { calls, router } = show('/tasks/known/edit');
+  for (const title of ['Kind of task', 'Source', 'Destination', 'Comparison']) {
+    await heading(title);
+    next();
+  }
+  await heading('Schedule');
+  expect(screen.getByText('Your browser is in UTC. Empty: UTC.')).toBeInTheDocument();
+  await user.click(screen.getByRole('radio', { name: /On a cron schedule/ }));
+  expect(screen.getByText(/year, by the clock of UTC/)).toBeInTheDocument();
+  const cron = screen.getByRole('textbox', { name: /Cron expression/ });
+  await user.clear(cron);
+  await user.type(cron, '0 3 * * ? *');
+  const zone = screen.getByRole('combobox', { name: /Time zone/ });
+  await user.click(zone);
+  expect(screen.getByText('Of your browser')).toBeInTheDocument();
+  await user.type(zone, 'Asia/Kathmand');
+  next();
+  expect(screen.getAllByText(/Enter the name of a time zone/)).not.toHaveLength(0);
+  await user.type(zone, 'u');
+  expect(screen.getByText(/year, by the clock of Asia\/Kathmandu/)).toBeInTheDocument();
+  // 03:00 there, as the browser's clock has it.
+  expect(screen.getByText(/^Next: .*9:15:00\sPM UTC/)).toBeInTheDocument();
+  next();
+  await heading('Review');
+  wizard().findPrimaryButton().click();
+  await waitFor(() => expect(router.state.location.pathname).toBe('/tasks/known'));
+  expect(variables<{ id: string; input: EditTaskInput }>(calls, 'EditTask')).toEqual([
+    {
+      id: 'known',
+      input: {
+        scheduleType: 'FIXED_RATE',
+        parameters: [
+          { ParameterKey: 'ec2CronExpression', ParameterValue: '0 3 * * ? *' },
+          { ParameterKey: 'scheduleTimeZone', ParameterValue: 'Asia/Kathmandu' },
+        ],
+      },
+    },
+  ]);
+});
+
 test('what the hub objects to stands at its field, and one can go there', async () => {
   const user = userEvent.setup();
   show(

@@ -15,7 +15,7 @@ import type { TabProps } from '../../plugins/types';
 /** What a user may want to change of a task that runs: when it runs, how much it may take, who hears of it. */
 export function Options({ task, plugin }: TabProps) {
   const { t } = useTranslation();
-  const { when } = useFormat();
+  const { whenHere } = useFormat();
   const scheduleText = useScheduleText();
   const navigate = useNavigate();
   const { may } = useSession();
@@ -45,7 +45,7 @@ export function Options({ task, plugin }: TabProps) {
               value: <Clamp text={task.description || '-'} />,
             },
             { label: t('detail.options.kind'), value: scheduleText(task) },
-            { label: t('detail.overview.nextRun'), value: when(task.nextRunAt) },
+            { label: t('detail.overview.nextRun'), value: whenHere(task.nextRunAt) },
           ]}
         />
         <ParameterGroups task={task} plugin={plugin} only={['schedule', 'options']} />

@@ -37,7 +37,7 @@ export function Overview({ task, plugin, poll }: TabProps) {
 function Progress({ task, plugin, poll }: TabProps) {
   const words = useWords(plugin);
   const { t } = useTranslation();
-  const { number, bytes, rate, duration, money, when } = useFormat();
+  const { number, bytes, rate, duration, money, when, whenHere } = useFormat();
   const scheduleText = useScheduleText();
   const info = task.progressInfo;
   const last = task.lastRun;
@@ -81,7 +81,7 @@ function Progress({ task, plugin, poll }: TabProps) {
               value: money(task.spent),
             },
             { label: t('detail.overview.schedule'), value: scheduleText(task) },
-            { label: t('detail.overview.nextRun'), value: when(task.nextRunAt) },
+            { label: t('detail.overview.nextRun'), value: whenHere(task.nextRunAt) },
             {
               label: t('detail.overview.lastRun'),
               value: last

@@ -111,7 +111,7 @@ function diagnostics(task: Task, code: string): string {
     ...(task.progress === 'ERROR' ? [`Code: ${code}`] : []),
     `From: ${task.source}`,
     `To: ${task.destination}`,
-    `Schedule: ${task.schedule}`,
+    `Schedule: ${[task.schedule, task.scheduleTimeZone].filter(Boolean).join(' ')}`,
     `Objects: ${info?.doneObjects ?? 0} of ${info?.objects ?? 0}, ${info?.failed ?? 0} failed, run ${info?.run ?? 0}`,
     `Last run: ${last ? `${last.id} ${last.result}, ended ${last.endedAt}, took ${last.seconds} s` : 'none'}`,
     'Parameters:',

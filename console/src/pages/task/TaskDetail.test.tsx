@@ -34,6 +34,18 @@ test('the overview: progress, ledger, rate; no action for a viewer', async () =>
   expect(screen.getByRole('button', { name: 'Download task file' })).toBeVisible();
 });
 
+test('the next run is in the time of who looks, whatever zone the schedule has', async () => {
+  const scheduled = task({
+    scheduleType: 'FIXED_RATE',
+    schedule: '0 3 * * ? *',
+    scheduleTimeZone: 'Asia/Kathmandu',
+    nextRunAt: '2026-12-02T21:15:00Z',
+  });
+  open('overview', { TaskDetail: () => ({ getTask: scheduled }) });
+  expect(await screen.findByText('every day at 03:00 Asia/Kathmandu')).toBeVisible();
+  expect(screen.getByText(/^Dec 2, 2026, 9:15:00\sPM UTC$/)).toBeVisible();
+});
+
 test('a task that ends says so without a reload, and its counts come at once', async () => {
   vi.useFakeTimers({ shouldAdvanceTime: true });
   let done = false;

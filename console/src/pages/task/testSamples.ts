@@ -61,6 +61,7 @@ export const task = (given: Partial<Task> = {}): Task => ({
   destination: 's3://to',
   scheduleType: 'ONE_TIME',
   schedule: 'once',
+  scheduleTimeZone: null,
   nextRunAt: null,
   createdAt: '2026-01-02T03:04:05.000Z',
   createdBy: 'somebody',

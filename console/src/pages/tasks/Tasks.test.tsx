@@ -18,6 +18,7 @@ function task(n: number, progress: TaskProgress, more: Partial<TaskRowFragment> 
     destination: 's3://to/',
     scheduleType: 'ONE_TIME',
     schedule: 'once',
+    scheduleTimeZone: null,
     nextRunAt: null,
     createdAt: '2026-01-02T03:04:05.000Z',
     createdBy: 'someone',
