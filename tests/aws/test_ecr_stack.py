@@ -160,6 +160,11 @@ def test_images_arrive_and_unchanged_ones_start_no_container(
     assert stack.invoke("Tick")["run"]["same"] == 3
     stack.update(scheduleRate="1 minute")  # which comes sooner here
     assert ended(stack, 3) == "SUCCEEDED"
+    # By a schedule, as rules have no zone.
+    stack.update(
+        scheduleRate="", ec2CronExpression="* * * * ? *", scheduleTimeZone="Asia/Kathmandu"
+    )
+    assert ended(stack, 4) == "SUCCEEDED"
 
     stack.delete()
     for service, call, field in (
@@ -171,6 +176,7 @@ def test_images_arrive_and_unchanged_ones_start_no_container(
         ("sns", "list_topics", "Topics"),
         ("stepfunctions", "list_state_machines", "stateMachines"),
         ("events", "list_rules", "Rules"),
+        ("scheduler", "list_schedules", "Schedules"),
         ("logs", "describe_log_groups", "logGroups"),
     ):
         assert not getattr(fresh_region.boto(service), call)().get(field), service

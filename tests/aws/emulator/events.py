@@ -9,7 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ministack.services import eventbridge, lambda_svc, stepfunctions
+from ministack.services import eventbridge, lambda_svc, scheduler, stepfunctions
 
 from tests.aws.emulator.patching import replace
 
@@ -25,6 +25,7 @@ _lock = threading.Lock()
 def patch() -> None:
     replace(eventbridge, "_parse_rate_seconds", _faster)
     replace(eventbridge, "_SCHEDULER_TICK_INTERVAL", lambda seconds: min(seconds, 0.5))
+    replace(scheduler, "_SCHEDULE_TICK_INTERVAL", lambda seconds: min(seconds, 0.5))
     replace(eventbridge, "_dispatch_to_lambda", _when_it_is_done)
     replace(eventbridge, "_dispatch_to_stepfunctions", _when_it_has_ended)
     replace(lambda_svc, "_execute_function_with_config_scope", _known)
