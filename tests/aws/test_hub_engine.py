@@ -14,7 +14,7 @@ from dth.hub.model import ScheduleType, Task
 from dth.hub.ports import TaskStackState
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
-from dth.platforms.aws.hub.engine import AwsEngine
+from dth.platforms.aws.hub.engine import AwsEngine, TaskNames
 from dth.platforms.aws.hub.settings import HubSettings
 from dth.platforms.aws.hub.tables import HUB_TABLES
 from dth.platforms.aws.hub.tasks import AwsTasks
@@ -129,6 +129,21 @@ async def test_tasks_are_made_from_the_template_that_was_published_and_no_other(
     with pytest.raises(UsageError, match="is not the template that was published with this hub"):
         await good.template(good.place("one", "S3EC2"))
     aws.close()
+
+
+def test_a_stack_gets_the_schedule_of_its_task_and_its_time_zone() -> None:
+    texts = {each.name: each.name for each in fields(HubSettings)}
+    settings = HubSettings(**{**texts, "task_tags": "{}"})
+    given = {
+        "srcBucket": "a",
+        "destBucket": "b",
+        "ec2CronExpression": "cron(0 3 ? * mon-fri *)",
+        "scheduleTimeZone": "Europe/Berlin",
+    }
+    task = Task("t", "S3EC2", ScheduleType.FIXED_RATE, given)
+    made = TaskNames(settings, "t", "S3EC2").parameters(task)
+    names = ("scheduleRate", "ec2CronExpression", "scheduleTimeZone")
+    assert [made[name] for name in names] == ["", "0 3 ? * MON-FRI *", "Europe/Berlin"]
 
 
 def _being_created(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

@@ -50,6 +50,7 @@ from dth.hub.steward import (
     decide,
     next_change,
     terms_of,
+    timetable_of,
 )
 
 DAY = 86_400.0
@@ -758,3 +759,22 @@ def test_until_the_next_change_time_alone_changes_nothing(seen: View, part: floa
     now = kinds(seen.now)
     if seen.task.progress is Progress.IN_PROGRESS and SetNextRun not in now:
         assert kinds(seen.now + part * 0.999 * (until - seen.now)) == now
+
+
+@pytest.mark.parametrize("zone", ["", "Asia/Kathmandu"])
+def test_the_time_zone_of_a_task_holds_for_its_schedule_window_and_timetable(zone: str) -> None:
+    hours = {"transferWindow": "08:00-18:00", "bandwidthTimetable": "08:00-18:00 10M"}
+    task = scheduled(
+        parameters={
+            **BUCKETS,
+            **hours,
+            "ec2CronExpression": "0 8 * * ? *",
+            "scheduleTimeZone": zone,
+        }
+    )
+    terms, (timetable, _) = terms_of(task), timetable_of(task)
+    begins = at("2026-05-05T08:00", zone or "UTC")
+    assert terms.schedule is not None
+    assert terms.schedule.next_after(begins - DAY / 2) == begins
+    for weekly in (terms.window, timetable):
+        assert weekly.next_change(begins - DAY / 4) == begins

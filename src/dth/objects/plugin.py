@@ -49,6 +49,7 @@ class ObjectsPlugin(Plugin):
             "maxRequestsPerSecond",
             "bandwidthTimetable",
             "transferWindow",
+            "scheduleTimeZone",
             "budget",
         }
     )
