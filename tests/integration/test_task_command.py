@@ -38,6 +38,20 @@ def words(hub: Hub, source: Side, dest: Side, **more: str) -> list[str]:
     return [f"{pair['ParameterKey']}={pair['ParameterValue']}" for pair in pairs]
 
 
+def test_a_task_names_the_time_zone_of_its_schedule(
+    hub: Hub, here: Dth, source: Side, dest: Side
+) -> None:
+    given = words(hub, source, dest, scheduleTimeZone="Asia/Kathmandu")
+    made = here.run("task", "create", *given)
+    assert made.code == 0, made
+    shown = here.run("task", "show", made.out.strip()).out
+    # Of its schedule, and among its parameters.
+    assert len(re.findall(r"^  scheduleTimeZone +Asia/Kathmandu$", shown, re.MULTILINE)) == 2, shown
+    refused = here.run("task", "create", *given[:-1], "scheduleTimeZone=Kathmandu")
+    assert refused.code == 2
+    assert "scheduleTimeZone: 'Kathmandu' is not a time zone of this machine" in refused.err
+
+
 def test_a_task_from_creation_to_deletion(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
     source.put(bodies("abc"))
     made = here.run(
