@@ -132,12 +132,17 @@ def digested(form: str) -> tuple[str, ...]:
 
 
 def check(run: Run) -> None:
-    """Raises Conflict for a run that cannot get a certificate: it is not DONE, or its ledger does
-    not balance."""
+    """Raises Conflict for a run that cannot get a certificate: it is not DONE, its ledger does not
+    balance, or its records are not kept any more."""
     if run.state is not RunState.DONE:
         raise Conflict(f"run {run.id} is {run.state}; a certificate is of a run that is DONE")
     if not _balances(run):
         raise Conflict(f"the ledger of run {run.id} does not balance; it gets no certificate")
+    if 0 < run.kept_until <= time.time():
+        raise Conflict(
+            f"the first records of run {run.id} expired at {_time(run.kept_until)} (recordDays); "
+            "it gets no certificate any more"
+        )
 
 
 def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:

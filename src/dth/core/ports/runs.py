@@ -109,6 +109,8 @@ class Run:
     # What the run detected and did, for the user.
     notes: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
+    # When the first of its records may be deleted; 0: they stay as long as the task.
+    kept_until: float = 0.0
 
     @property
     def is_open(self) -> bool:

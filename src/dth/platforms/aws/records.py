@@ -55,6 +55,11 @@ class AwsRecords:
         self._ledger = Ledger(dynamo, self._runs, writer)
         self._outbox = Outbox(dynamo, self._runs, self._ledger, queue)
 
+    def expire_after(self, days: int) -> None:
+        """Let DynamoDB delete records of objects copied from now on, that many days (at least 30,
+        because messages may be as old) after no run needs them any more. 0: none."""
+        self._ledger.expire_after(days)
+
     # ----------------------------------------------------------------------------------------- runs
 
     async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
@@ -155,7 +160,10 @@ class AwsRecords:
         written = await self._dynamo.update(
             "objects",
             {"ObjectKey": key_text(key)},
-            "SET #Sequencer = :new" + (", #Key = :key" if key_extra(key) else ""),
+            "SET #Sequencer = :new"
+            + (", #Key = :key" if key_extra(key) else "")
+            # The outcome of its transfer sets it again.
+            + " REMOVE #Expires",
             "attribute_not_exists(#Sequencer) OR #Sequencer <= :new",
             {"new": sequencer, "key": key_extra(key).get("Key", b"")},
         )

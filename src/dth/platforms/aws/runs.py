@@ -25,6 +25,9 @@ from dth.platforms.aws.items import Item, line
 ENDED = (RunState.DONE, RunState.FAILED)
 LISTED = (RunState.TRANSFERRING, RunState.DELETING)
 COUNTED = tuple(each.name for each in fields(Counts))
+# Beginning of attributes of ledgers: when the first of the run's records may expire, by the days
+# for which they are kept.
+UNTIL = "until"
 # Seconds for which a cancellation may go unnoticed.
 FLOOR_AGE = 10.0
 # The newest runs to read when everything is cancelled.
@@ -105,6 +108,7 @@ class Runs:
             counts.cancelled = max(counts.cancelled, counts.enqueued - counts.done - counts.failed)
             kept = counts.delete_enqueued - counts.deleted - counts.delete_failed
             counts.delete_kept = max(counts.delete_kept, kept)
+        untils = [each for item in items for name, each in item.items() if name.startswith(UNTIL)]
         notes = sorted(
             (item for item in items if item["sk"].startswith("note#")), key=lambda each: each["at"]
         )
@@ -117,6 +121,7 @@ class Runs:
             head.get("error", ""),
             [note["note"] for note in notes],
             counts,
+            min(untils, default=0.0),
         )
 
     async def get(self, number: int) -> Run:
