@@ -151,8 +151,8 @@ def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
     check(run)
     if not digest.complete:
         raise Conflict(
-            f"run {run.id} began before digests were kept; make its certificate with dth task "
-            "certificate or certify"
+            f"the records of run {run.id} have not all been read yet, which takes longer than one "
+            "call has; make its certificate with dth task certificate or certify"
         )
     superseded = run.counts.enqueued - (digest.count - digest.confirmed)
     if superseded < 0:

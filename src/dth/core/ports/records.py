@@ -233,8 +233,9 @@ class Records(Protocol):
         ...
 
     async def read_digest(self, run: int, limit: int) -> bool:
-        """Add up to `limit` records to the digest of a run that began before digests were kept.
-        Returns True when the digest is complete. Others may write records in the meantime."""
+        """Add up to `limit` records to the digest of a run, where the platform does not keep it, or
+        did not when the run began. Returns True when the digest is complete. Others may write
+        records in the meantime."""
         ...
 
     async def cancel_pending(self, reason: str) -> None:

@@ -10,6 +10,7 @@ In the state table:
 | `run#<run>` | `ledger#<writer>` | what a process counted, and the batch it is writing (`ledger`) |
 | `run#<run>` | `note#<hash>` | a note |
 | `cursors#<run>` | the cursor's id | |
+| `digest#<run>` | `digest` | the digest of its records, as far as it was read (`records`) |
 """
 
 import hashlib
