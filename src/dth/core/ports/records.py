@@ -66,6 +66,7 @@ class FailureGroup:
     count: int
     detail: str  # of one of these objects
     keys: list[str]  # a few examples
+    more: bool = False  # there may be more than were counted
 
 
 @dataclass(slots=True)
@@ -266,7 +267,8 @@ class Records(Protocol):
         ...
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
-        """The failed records grouped by reason, the most frequent first."""
+        """The failed records grouped by reason, the most frequent first. A platform that cannot
+        read all of them while somebody waits counts a part, and says so (`more`)."""
         ...
 
     async def apply_event(self, key: str, sequencer: str) -> bool:

@@ -321,12 +321,19 @@ class AwsRecords:
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
         groups: dict[str, FailureGroup] = {}
-        async for record in self._find(None, Status.FAILED, ""):
+        floor, more = await self._runs.floor(), False
+        async for item in self._items(None, Status.FAILED, "", most=PAGES_READ):
+            if "Status" not in item:
+                more = True
+                break
+            record = _record(item, floor)
             group = groups.setdefault(record.reason, FailureGroup(record.reason, 0, "", []))
             group.count += 1
             group.detail = max(group.detail, record.detail)
             if len(group.keys) < examples:
                 group.keys.append(record.key)
+        for group in groups.values():
+            group.more = more
         return sorted(groups.values(), key=lambda group: (-group.count, group.reason))[:100]
 
     async def _find(
