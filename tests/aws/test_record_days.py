@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.compose.aws import agent
-from dth.core.errors import Conflict
+from dth.core.errors import Conflict, UsageError
 from dth.core.ports.records import Enqueued, Outcome, Page, Record
-from dth.core.ports.runs import Counts, RunKind, RunState
+from dth.core.ports.runs import Counts, Cursor, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.hub import certificate
 from dth.objects.compare.merge import Evidence, Policy, Verdict, decide, decide_with_evidence
@@ -171,6 +171,31 @@ async def test_a_run_whose_records_are_deleted_gets_no_certificate(aws: AwsPlatf
     found.kept_until -= 30 * DAY
     with pytest.raises(Conflict, match=r"first records of run 1 expired at 20.*\(recordDays\)"):
         certificate.check(found)
+
+
+async def test_old_runs_that_have_ended_are_forgotten_but_not_their_records(
+    aws: AwsPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.platforms.aws.records.KEPT_RUNS", 2)
+    events, _ = await aws.records.begin_run(RunKind.EVENTS)
+    runs = []
+    for key in ("a", "b", "c", "d"):
+        run, _ = await aws.records.begin_run(RunKind.SYNC)
+        page = Page(
+            Counts(listed=1), [Cursor("c", 0, "", "", "")], [Enqueued(key, 10, MD5, "", True)]
+        )
+        await aws.records.commit(run.id, page)
+        await aws.records.add_note(run.id, "note")
+        await aws.records.settle([copied(run.id, key)])
+        await aws.records.set_run(run.id, RunState.DONE)
+        runs.append(run.id)
+    waits, _ = await aws.records.begin_run(RunKind.SYNC)
+    assert [run.id for run in await aws.records.list_runs()] == [waits.id, runs[3], events.id]
+    assert await aws.records.cursors(runs[0]) == []
+    assert len(await aws.records.cursors(runs[3])) == 1
+    with pytest.raises(UsageError, match="There is no run 2"):
+        await aws.records.get_run(runs[0])
+    assert [record.key async for record in aws.records.scan()] == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(("given", "days"), [({"recordDays": "45"}, 45), ({}, 0)])

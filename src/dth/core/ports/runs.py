@@ -5,6 +5,9 @@ from enum import StrEnum
 
 from dth.core.ports.status import Verified
 
+# The newest runs, which stay; older ones that have ended are pruned.
+KEPT_RUNS = 100
+
 
 class RunKind(StrEnum):
     """What started a run: a sync, sending failed objects again, events of the source, or objects

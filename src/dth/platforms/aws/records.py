@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from dth.core.digest import LENGTH, Digest
 from dth.core.ports.records import FailureGroup, Outcome, Page, Record
-from dth.core.ports.runs import Cursor, Run, RunKind, RunState
+from dth.core.ports.runs import KEPT_RUNS, Cursor, Run, RunKind, RunState
 from dth.core.ports.status import Status, Verified
 from dth.platforms.aws.client import unbroken
 from dth.platforms.aws.dynamo import Dynamo, TransactItem
@@ -32,7 +32,7 @@ from dth.platforms.aws.items import Item, key_extra, key_of, key_text, line
 from dth.platforms.aws.ledger import RUNS_LOOKED_AT, Ledger
 from dth.platforms.aws.outbox import Outbox
 from dth.platforms.aws.queue import AwsQueue
-from dth.platforms.aws.runs import Floor, Runs, count_head
+from dth.platforms.aws.runs import Floor, Runs, count_head, head_key
 from dth.platforms.aws.tables import ATTENTION
 
 T = TypeVar("T")
@@ -68,7 +68,21 @@ class AwsRecords:
     # ----------------------------------------------------------------------------------------- runs
 
     async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
-        return await self._runs.begin(kind, beside)
+        run, resumed = await self._runs.begin(kind, beside)
+        if not resumed and run.id > KEPT_RUNS:
+            await self._prune(run.id - KEPT_RUNS)
+        return run, resumed
+
+    async def _prune(self, number: int) -> None:
+        """Delete the ledgers, notes and cursors of a run that has ended. The records stay."""
+        run = await self._runs.find(number)
+        if run is None or run.is_open:
+            return
+        partitions = [head_key(number)["pk"], f"cursors#{number:010d}", f"extra#{number:010d}"]
+        for partition in partitions:
+            found = self._dynamo.query("state", "#pk = :pk", {"pk": partition})
+            keys = [{"pk": item["pk"], "sk": item["sk"]} async for item in found]
+            await self._dynamo.write_many("state", deletes=keys)
 
     async def get_run(self, run: int) -> Run:
         return await self._runs.get(run)
