@@ -445,6 +445,32 @@ async def test_what_waits_is_found_without_reading_the_table(
     assert calls.calls["dynamodb:scan"] == 0
 
 
+async def test_more_failures_than_can_be_counted_are_said_to_be_more(
+    aws: AwsPlatform, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.platforms.aws.records.PAGES_READ", 3)
+    run = await enqueue(aws, *(f"k{n}" for n in range(9)))
+    await aws.records.settle(
+        [Outcome(f"k{n}", run, Status.FAILED, reason="odd" if n % 2 else "even") for n in range(9)]
+    )
+    assert [(g.reason, g.count, g.more) for g in await aws.records.failure_groups()] == [
+        ("even", 5, False),
+        ("odd", 4, False),
+    ]
+
+    def small(operation: str, arguments: dict[str, Any]) -> None:
+        if operation == "query":
+            arguments["Limit"] = 1
+
+    calls.on(small)
+    calls.calls.clear()
+    assert [(g.reason, g.count, g.more) for g in await aws.records.failure_groups()] == [
+        ("even", 2, True),
+        ("odd", 1, True),
+    ]
+    assert calls.calls["dynamodb:query"] <= 3
+
+
 # A key that is stored as its hash.
 LONG = "k\udcff" * 700
 

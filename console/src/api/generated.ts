@@ -476,7 +476,7 @@ export type TaskFailuresQueryVariables = Exact<{
 }>;
 
 
-export type TaskFailuresQuery = { failureGroups: Array<{ reason: string, count: number, detail: string, keys: Array<string>, advice: string }> };
+export type TaskFailuresQuery = { failureGroups: Array<{ reason: string, count: number, detail: string, keys: Array<string>, more: boolean, advice: string }> };
 
 export type TaskRecordsQueryVariables = Exact<{
   id: string | number;
@@ -1446,6 +1446,7 @@ export const TaskFailuresDocument = new TypedDocumentString(`
     count
     detail
     keys
+    more
     advice
   }
 }

@@ -43,6 +43,11 @@ def counted(number: float, thing: str) -> str:
     return f"{number:.0f} {thing}" + ("" if number == 1 else "s")
 
 
+def how_many(group: Mapping[str, Any]) -> str:
+    """The number of failures in a group, with a + if there may be more."""
+    return f"{group['count']:.0f}{'+' if group['more'] else ''}"
+
+
 def shown(key: str) -> str:
     """A key as it may be printed: whatever could move a cursor or break a line is escaped."""
     return "".join(

@@ -16,6 +16,7 @@ from dth.cli.display import (
     clock,
     columns,
     counted,
+    how_many,
     shown,
     table,
     verified_words,
@@ -203,7 +204,7 @@ def show(id: str, output: Output, hub: Connect) -> int:
             getTask(id: $id) {{ {FIELDS} spent }}
             listRuns(id: $id, count: 5) {{ id kind state startedAt endedAt error notes
                 counts {{ {COUNTED} {VERIFIED} }} }}
-            failureGroups(id: $id) {{ reason count detail keys advice }}
+            failureGroups(id: $id) {{ reason count more detail keys advice }}
         }}""",
         {"id": find(client, id)},
     )
@@ -259,7 +260,7 @@ def show(id: str, output: Output, hub: Connect) -> int:
         for note in [*run["notes"], *([run["error"]] if run["error"] else [])]:
             click.echo(f"  {shown(note)}")
     for group in found["failureGroups"]:
-        click.echo(f"failed, {group['count']:.0f}x {group['reason']}: {shown(group['detail'])}")
+        click.echo(f"failed, {how_many(group)}x {group['reason']}: {shown(group['detail'])}")
         click.echo(f"  for example {', '.join(shown(key) for key in group['keys'])}")
         click.echo(f"  {group['advice']}")
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dth.cli.display import amount, clock, columns, shown, when
+from dth.cli.display import amount, clock, columns, how_many, shown, when
 from dth.cli.hub import hub_options
 from dth.cli.output import Output, output_format
 from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
@@ -208,7 +208,7 @@ def failures(id: str, output: Output, hub: Connect) -> int:
     """Show what failed, by reason, with what to do about it."""
     client = hub()
     answer = client.call(
-        """query ($id: ID!) { failureGroups(id: $id) { reason count detail keys advice }
+        """query ($id: ID!) { failureGroups(id: $id) { reason count more detail keys advice }
             listRuns(id: $id, count: 1) { id state error } }""",
         {"id": find(client, id)},
     )
@@ -220,7 +220,7 @@ def failures(id: str, output: Output, hub: Connect) -> int:
     for run in failed:
         click.echo(f"run {run['id']:.0f} failed: {shown(run['error'] or '')}")
     for group in found:
-        click.echo(f"{group['count']:.0f}x {group['reason']}: {shown(group['detail'])}")
+        click.echo(f"{how_many(group)}x {group['reason']}: {shown(group['detail'])}")
         click.echo(f"  for example {', '.join(shown(key) for key in group['keys'])}")
         click.echo(f"  {group['advice']}")
     if not found:

@@ -41,7 +41,7 @@ def number_of(
 class Digest:
     """The digest of the records that belong to the run and have ended. `confirmed` counts the DONE
     records that were found to be the same and remembered without a transfer. If not `complete`,
-    records are missing, because the run began before digests were kept (`Records.read_digest`)."""
+    records are missing: somebody must read them first (`Records.read_digest`)."""
 
     total: int = 0
     done: int = 0

@@ -132,12 +132,17 @@ def digested(form: str) -> tuple[str, ...]:
 
 
 def check(run: Run) -> None:
-    """Raises Conflict for a run that cannot get a certificate: it is not DONE, or its ledger does
-    not balance."""
+    """Raises Conflict for a run that cannot get a certificate: it is not DONE, its ledger does not
+    balance, or its records are not kept any more."""
     if run.state is not RunState.DONE:
         raise Conflict(f"run {run.id} is {run.state}; a certificate is of a run that is DONE")
     if not _balances(run):
         raise Conflict(f"the ledger of run {run.id} does not balance; it gets no certificate")
+    if 0 < run.kept_until <= time.time():
+        raise Conflict(
+            f"the first records of run {run.id} expired at {_time(run.kept_until)} (recordDays); "
+            "it gets no certificate any more"
+        )
 
 
 def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
@@ -146,8 +151,8 @@ def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
     check(run)
     if not digest.complete:
         raise Conflict(
-            f"run {run.id} began before digests were kept; make its certificate with dth task "
-            "certificate or certify"
+            f"the records of run {run.id} have not all been read yet, which takes longer than one "
+            "call has; make its certificate with dth task certificate or certify"
         )
     superseded = run.counts.enqueued - (digest.count - digest.confirmed)
     if superseded < 0:

@@ -108,7 +108,7 @@ class Engine(Protocol):
         ...
 
     async def read_digest(self, id: str, run: int) -> None:
-        """Complete the digest of a run that began before the hub kept digests. This can take
+        """Complete the digest of a run for which the hub does not keep one. This can take
         minutes; an interrupted call keeps its progress."""
         ...
 

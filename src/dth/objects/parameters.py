@@ -695,6 +695,18 @@ class S3Parameters(TaskParameters):
         le=1000,
         default_note="the number of CPUs, at most 4; tasks",
     )
+    record_days: int | None = parameter(
+        None,
+        "engine",
+        "Days of records",
+        (
+            "On AWS: days after which records that no run needs any more are deleted, with the "
+            "proof of the copy. When empty, all records stay as long as the task."
+        ),
+        what=False,
+        ge=30,
+        le=3650,
+    )
     memory_budget: Size = parameter(
         96 * MIB,
         "engine",

@@ -38,7 +38,9 @@ export function FailureGroups({ task, plugin, poll }: TabProps) {
           variant="h2"
           description={words('detail.failures.description')}
           {...(groups?.length
-            ? { counter: `(${number(groups.reduce((sum, group) => sum + group.count, 0))})` }
+            ? {
+                counter: `(${number(groups.reduce((sum, group) => sum + group.count, 0))}${groups[0]?.more ? '+' : ''})`,
+              }
             : {})}
         >
           {t('detail.failures.title')}
@@ -72,7 +74,7 @@ function FailureGroup({ id, group }: { id: string; group: Group }) {
       <SpaceBetween size="xs">
         <Header
           variant="h3"
-          counter={`(${number(group.count)})`}
+          counter={`(${number(group.count)}${group.more ? '+' : ''})`}
           actions={
             <SpaceBetween direction="horizontal" size="s" alignItems="center">
               {group.reason !== '' && (

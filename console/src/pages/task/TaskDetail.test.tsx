@@ -163,6 +163,7 @@ const GROUP = {
   count: 1200,
   detail: '<b>403</b> on the object',
   keys: ['dir/\u202etxt.exe'],
+  more: false,
   advice: 'from the server',
 };
 
@@ -170,7 +171,10 @@ test('failures by reason: what to do, and those of one reason tried again', asyn
   const retried = vi.fn(() => ({ retryFailed: { id: ID, progress: 'STARTING' } }));
   open('overview', {
     TaskFailures: () => ({
-      failureGroups: [GROUP, { ...GROUP, reason: 'Odd', advice: 'Do as the server says.' }],
+      failureGroups: [
+        GROUP,
+        { ...GROUP, reason: 'Odd', count: 7, more: true, advice: 'Do as the server says.' },
+      ],
     }),
     RetryFailed: retried,
   });
@@ -183,6 +187,8 @@ test('failures by reason: what to do, and those of one reason tried again', asyn
     `/tasks/${ID}?tab=objects&status=FAILED&reason=AccessDenied`,
   );
   expect(screen.getByText('Do as the server says.')).toBeVisible();
+  expect(group.getByText('(1,200)')).toBeVisible();
+  expect(screen.getByText('(7+)')).toBeVisible();
   await userEvent.click(group.getByRole('button', { name: 'Retry these: AccessDenied' }));
   await screen.findByText('They are being retried.');
   expect(retried).toHaveBeenCalledWith({ id: ID, reason: 'AccessDenied' });

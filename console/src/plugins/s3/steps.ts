@@ -154,7 +154,15 @@ export const comparison: Step = {
       id: 'aws',
       paired: true,
       folded: true,
-      items: ['ec2VpcId', 'ec2Subnets', 'spotWorkers', 'finderDepth', 'finderNumber', 'finderEc2Memory'],
+      items: [
+        'ec2VpcId',
+        'ec2Subnets',
+        'spotWorkers',
+        'recordDays',
+        'finderDepth',
+        'finderNumber',
+        'finderEc2Memory',
+      ],
     },
   ],
 };

@@ -259,6 +259,7 @@ async def _be_process(kind: str, name: str) -> None:
     async with _opened(AwsNames.from_environment(), f"{kind}/{name}", name) as platform:
         if kind == "worker":
             async with _route(platform) as route:
+                platform.records.expire_after(route.parameters.record_days or 0)
                 await processes.work(name, route, platform)
             return
         finding = asyncio.ensure_future(_find(platform))

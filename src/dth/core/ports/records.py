@@ -66,6 +66,7 @@ class FailureGroup:
     count: int
     detail: str  # of one of these objects
     keys: list[str]  # a few examples
+    more: bool = False  # there may be more than were counted
 
 
 @dataclass(slots=True)
@@ -233,8 +234,9 @@ class Records(Protocol):
         ...
 
     async def read_digest(self, run: int, limit: int) -> bool:
-        """Add up to `limit` records to the digest of a run that began before digests were kept.
-        Returns True when the digest is complete. Others may write records in the meantime."""
+        """Add up to `limit` records to the digest of a run, where the platform does not keep it, or
+        did not when the run began. Returns True when the digest is complete. Others may write
+        records in the meantime."""
         ...
 
     async def cancel_pending(self, reason: str) -> None:
@@ -265,7 +267,8 @@ class Records(Protocol):
         ...
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
-        """The failed records grouped by reason, the most frequent first."""
+        """The failed records grouped by reason, the most frequent first. A platform that cannot
+        read all of them while somebody waits counts a part, and says so (`more`)."""
         ...
 
     async def apply_event(self, key: str, sequencer: str) -> bool:

@@ -5,6 +5,9 @@ from enum import StrEnum
 
 from dth.core.ports.status import Verified
 
+# The newest runs, which stay; older ones that have ended are pruned.
+KEPT_RUNS = 100
+
 
 class RunKind(StrEnum):
     """What started a run: a sync, sending failed objects again, events of the source, or objects
@@ -109,6 +112,8 @@ class Run:
     # What the run detected and did, for the user.
     notes: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
+    # When the first of its records may be deleted; 0: they stay as long as the task.
+    kept_until: float = 0.0
 
     @property
     def is_open(self) -> bool:

@@ -140,6 +140,7 @@ class FailureGroupAnswer:
     count: int
     detail: str
     keys: list[str]
+    more: bool
     advice: str
 
     @classmethod
@@ -149,6 +150,7 @@ class FailureGroupAnswer:
             count=group.count,
             detail=group.detail,
             keys=[text_of(key) for key in group.keys],
+            more=group.more,
             advice=advice(group.reason),
         )
 

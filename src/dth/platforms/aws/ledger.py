@@ -15,6 +15,9 @@ time, even while its writer is alive and continues: the first process that sees 
      "batch": "7/worker-1/s3cr", "counted": "0", "at": ...}
     {"pk": "intent#7/worker-1/s3cr", "sk": "intent", "intent": ..., "expires": ...}
 
+With `expire_after`, DynamoDB deletes records that no run needs any more, some time after `Expires`.
+From the first of these moments on, a run has no certificate: its ledgers name them (`until<days>`).
+
 A record belongs to the run that wrote it last. While it is PENDING, that is the run that must end
 it; the outcomes of other runs are counted, but do not change the record.
 """
@@ -31,7 +34,7 @@ from dth.core.ports.status import Status
 from dth.platforms.aws.client import unbroken
 from dth.platforms.aws.dynamo import Dynamo, each_of
 from dth.platforms.aws.items import Item, key_extra, key_text, line, pack, unpack
-from dth.platforms.aws.runs import Runs, head_key
+from dth.platforms.aws.runs import UNTIL, Runs, head_key
 
 BATCH_OUTCOMES = 1000
 # Bytes of keys before compression: an item holds 400 KB.
@@ -48,6 +51,7 @@ SMALL = 600
 KEPT_INTENTS = 7 * 86_400
 # Batches that do without inserts after one in which most records existed.
 NO_INSERTS = 20
+DAY = 86_400
 RUNS_LOOKED_AT = 20  # the newest ones
 COUNTERS = {Status.DONE: "done", Status.FAILED: "failed", Status.CANCELLED: "cancelled"}
 ATTENTION = (Status.FAILED, Status.CANCELLED)
@@ -72,7 +76,13 @@ class Ledger:
         self._runs = runs
         self._writer = writer
         self._lock = asyncio.Lock()  # one batch at a time
+        # How long records are kept that no run needs any more. 0: as long as the task.
+        self._days = 0
         self._no_inserts = 0  # for this many more batches
+
+    def expire_after(self, days: int) -> None:
+        """See `AwsRecords.expire_after`."""
+        self._days = days
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
         """Write the outcomes, and count those that were not written before. Returns how many were
@@ -137,6 +147,10 @@ class Ledger:
         intent = pack([list(astuple(each)) for each in entries])
         values = {"batch": batch, "none": "0", "now": now, "intent": intent}
         update = "SET #batch = :batch, #counted = :none, #at = :now"
+        if self._days:
+            until = f"{UNTIL}{self._days}"
+            update += f", #{until} = if_not_exists(#{until}, :until)"
+            values["until"] = int(now) + self._days * DAY
         if len(intent) <= SMALL:
             update += ", #intent = :intent REMOVE #looked"
         else:
@@ -166,7 +180,7 @@ class Ledger:
             [
                 {
                     "ObjectKey": key_text(each.key),
-                    **{name: value for name, value in _values(each).items() if value != ""},
+                    **{name: value for name, value in self._values(each).items() if value != ""},
                     f"r{each.run}": batch,
                 }
                 for each in outcomes
@@ -181,7 +195,7 @@ class Ledger:
         it is counted once."""
         mark = f"r{outcome.run}"
         key = {"ObjectKey": key_text(outcome.key)}
-        update, values = _record(outcome, mark)
+        update, values = _record(self._values(outcome), mark)
         values |= {
             "run": outcome.run,
             "batch": batch,
@@ -212,6 +226,31 @@ class Ledger:
             {"batch": batch},
         )
         return late.ok or bool(late.old.get(mark) == batch)
+
+    def _values(self, outcome: Outcome) -> Item:
+        """What a record says after this outcome; "" for nothing."""
+        now = time.time()
+        written: Item = {
+            "Status": outcome.status.value,
+            "Run": outcome.run,
+            "Attempts": outcome.attempts,
+            "Updated": now,
+            "DestETag": outcome.dest_etag,
+            "Proof": outcome.proof,
+            "Verified": outcome.verified.value,
+            "Reason": line(outcome.reason),
+            "Detail": line(outcome.detail),
+            "Attention": outcome.status.value if outcome.status in ATTENTION else "",
+            "Expires": "",
+        }
+        # A failure may not know the ETag; the record then keeps its own.
+        if outcome.etag:
+            written["ETag"] = outcome.etag
+        if outcome.status is Status.DONE:
+            written["Size"] = outcome.bytes
+        if self._days and _is_needless(outcome):
+            written["Expires"] = int(now) + self._days * DAY
+        return written | key_extra(outcome.key)
 
     async def _forget_marks(self, key: Item, item: Item, run: int) -> None:
         """A record keeps only the marks of the last runs that wrote it."""
@@ -313,32 +352,21 @@ def _intent_key(batch: str) -> Item:
     return {"pk": f"intent#{batch}", "sk": "intent"}
 
 
-def _values(outcome: Outcome) -> Item:
-    """What a record says after this outcome; "" for nothing."""
-    written: Item = {
-        "Status": outcome.status.value,
-        "Run": outcome.run,
-        "Attempts": outcome.attempts,
-        "Updated": time.time(),
-        "DestETag": outcome.dest_etag,
-        "Proof": outcome.proof,
-        "Verified": outcome.verified.value,
-        "Reason": line(outcome.reason),
-        "Detail": line(outcome.detail),
-        "Attention": outcome.status.value if outcome.status in ATTENTION else "",
-    }
-    # A failure may not know the ETag; the record then keeps its own.
-    if outcome.etag:
-        written["ETag"] = outcome.etag
-    if outcome.status is Status.DONE:
-        written["Size"] = outcome.bytes
-    return written | key_extra(outcome.key)
+def _is_needless(outcome: Outcome) -> bool:
+    """Whether no run needs the record any more when late messages are gone. A comparison needs one
+    only where both sides show different ETags, and a giant upload that nobody has ended yet needs
+    the one of its object, whose ETag is of parts."""
+    return (
+        outcome.status is Status.DONE
+        and not outcome.reason
+        and outcome.etag == outcome.dest_etag != ""
+        and "-" not in outcome.etag
+    )
 
 
-def _record(outcome: Outcome, mark: str) -> tuple[str, Item]:
+def _record(written: Item, mark: str) -> tuple[str, Item]:
     """The update of a record, and the values that it needs in addition to those of the
     condition."""
-    written = _values(outcome)
     sets = [f"#{name} = :w{name}" for name, value in written.items() if value != ""]
     removes = [f"#{name}" for name, value in written.items() if value == ""]
     update = f"SET {', '.join([*sets, f'#{mark} = :batch'])}"

@@ -273,7 +273,7 @@ class Outbox:
                 if value:
                     update += f", #{name} = :v{name}"
                     values[f"v{name}"] = value
-            gone = "#DestETag, #Proof, #Verified, #Attempts, #Reason, #Detail"
+            gone = "#DestETag, #Proof, #Verified, #Attempts, #Reason, #Detail, #Expires"
             update += f" REMOVE {gone if each.etag else f'{gone}, #ETag'}"
             actions.append(TransactItem("objects", key, None, update, False, condition, values))
             counts["enqueued"] += 1
@@ -301,6 +301,8 @@ class Outbox:
             "Reason",
             "Detail",
             "Attention",
+            # Its ETags differ, or nobody would have asked for a proof: comparisons need it.
+            "Expires",
         ]
         update = "SET " + ", ".join(f"#{name} = :{name}" for name in written)
         update += " REMOVE " + ", ".join(f"#{name}" for name in gone)

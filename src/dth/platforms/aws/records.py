@@ -16,22 +16,23 @@ import asyncio
 import json
 import sqlite3
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import TypeVar
 
-from dth.core.digest import Digest
+from dth.core.digest import LENGTH, Digest
 from dth.core.ports.records import FailureGroup, Outcome, Page, Record
-from dth.core.ports.runs import Cursor, Run, RunKind, RunState
+from dth.core.ports.runs import KEPT_RUNS, Cursor, Run, RunKind, RunState
 from dth.core.ports.status import Status, Verified
 from dth.platforms.aws.client import unbroken
 from dth.platforms.aws.dynamo import Dynamo, TransactItem
 from dth.platforms.aws.items import Item, key_extra, key_of, key_text, line
-from dth.platforms.aws.ledger import Ledger
+from dth.platforms.aws.ledger import RUNS_LOOKED_AT, Ledger
 from dth.platforms.aws.outbox import Outbox
 from dth.platforms.aws.queue import AwsQueue
-from dth.platforms.aws.runs import Floor, Runs, count_head
+from dth.platforms.aws.runs import Floor, Runs, count_head, head_key
 from dth.platforms.aws.tables import ATTENTION
 
 T = TypeVar("T")
@@ -41,6 +42,10 @@ INDEXED = (Status.FAILED, Status.CANCELLED, Status.PENDING)
 SPOOL_PIECE = 1000
 # Reads for one page, of 1 MB each: a function that answers the API has half a minute.
 PAGES_READ = 80
+# What is kept of a digest besides its total.
+DIGESTED = ("done", "failed", "cancelled", "confirmed")
+DIGEST_KEPT = 86_400  # seconds
+FRESH = 60.0  # seconds
 
 
 class AwsRecords:
@@ -55,10 +60,29 @@ class AwsRecords:
         self._ledger = Ledger(dynamo, self._runs, writer)
         self._outbox = Outbox(dynamo, self._runs, self._ledger, queue)
 
+    def expire_after(self, days: int) -> None:
+        """Let DynamoDB delete records of objects copied from now on, that many days (at least 30,
+        because messages may be as old) after no run needs them any more. 0: none."""
+        self._ledger.expire_after(days)
+
     # ----------------------------------------------------------------------------------------- runs
 
     async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
-        return await self._runs.begin(kind, beside)
+        run, resumed = await self._runs.begin(kind, beside)
+        if not resumed and run.id > KEPT_RUNS:
+            await self._prune(run.id - KEPT_RUNS)
+        return run, resumed
+
+    async def _prune(self, number: int) -> None:
+        """Delete the ledgers, notes and cursors of a run that has ended. The records stay."""
+        run = await self._runs.find(number)
+        if run is None or run.is_open:
+            return
+        partitions = [head_key(number)["pk"], f"cursors#{number:010d}", f"extra#{number:010d}"]
+        for partition in partitions:
+            found = self._dynamo.query("state", "#pk = :pk", {"pk": partition})
+            keys = [{"pk": item["pk"], "sk": item["sk"]} async for item in found]
+            await self._dynamo.write_many("state", deletes=keys)
 
     async def get_run(self, run: int) -> Run:
         return await self._runs.get(run)
@@ -155,7 +179,10 @@ class AwsRecords:
         written = await self._dynamo.update(
             "objects",
             {"ObjectKey": key_text(key)},
-            "SET #Sequencer = :new" + (", #Key = :key" if key_extra(key) else ""),
+            "SET #Sequencer = :new"
+            + (", #Key = :key" if key_extra(key) else "")
+            # The outcome of its transfer sets it again.
+            + " REMOVE #Expires",
             "attribute_not_exists(#Sequencer) OR #Sequencer <= :new",
             {"new": sequencer, "key": key_extra(key).get("Key", b"")},
         )
@@ -194,25 +221,90 @@ class AwsRecords:
                 spool.close()
 
     async def digest(self, run: int) -> Digest:
-        """Reads the whole table."""
+        """The digest that `read_digest` has read, while no run has changed a record since.
+        Otherwise this call reads all records, if it has the time: if not, the digest is not
+        complete."""
+        item = await self._dynamo.get("state", _digest_key(run))
+        if item and await self._is_current(item):
+            return _digest(item)
         digest = Digest()
-        async for r in self._find(run, None, ""):
-            if r.status is not Status.PENDING:
-                digest.add(
-                    r.key.encode("utf-8", "surrogateescape"),
-                    r.size,
-                    r.etag,
-                    r.dest_etag,
-                    r.proof,
-                    r.status.value,
-                    r.verified.value,
-                    r.attempts,
-                )
+        digest.complete = not await self._add_records(run, digest, "", 0)
         return digest
 
     async def read_digest(self, run: int, limit: int) -> bool:
-        """Nothing needs to be read in advance."""
-        return True
+        """What was read is kept for a day, so that another call continues there."""
+        item = await self._dynamo.get("state", _digest_key(run))
+        if item and "after" not in item:
+            if await self._is_current(item):
+                return True
+            item = {}
+        digest = _digest(item)
+        after = await self._add_records(run, digest, item.get("after", ""), limit)
+        now = time.time()
+        await self._dynamo.put(
+            "state",
+            {
+                **_digest_key(run),
+                "total": digest.total.to_bytes(LENGTH, "big"),
+                **{name: getattr(digest, name) for name in DIGESTED},
+                "after": after,
+                "at": now,
+                "mark": await self._mark(),
+                "expires": int(now) + DIGEST_KEPT,
+            },
+        )
+        return not after
+
+    async def _add_records(self, run: int, digest: Digest, after: str, limit: int) -> str:
+        """Add the records of the run whose stored keys come after `after`, at most `limit` of them
+        (0: any number) and those of a bounded part of the table. Returns where to continue; "" at
+        the end."""
+        floor = await self._runs.floor()
+        added = 0
+        async for item in self._dynamo.scan(
+            "objects",
+            "attribute_exists(#Status) AND #Run = :run",
+            {"run": run},
+            {"ObjectKey": after} if after else None,
+            PAGES_READ,
+        ):
+            place = str(item["ObjectKey"])
+            if "Status" not in item:
+                return place
+            record = _record(item, floor)
+            if record.status is not Status.PENDING:
+                digest.add(
+                    record.key.encode("utf-8", "surrogateescape"),
+                    record.size,
+                    record.etag,
+                    record.dest_etag,
+                    record.proof,
+                    record.status.value,
+                    record.verified.value,
+                    record.attempts,
+                )
+                added += 1
+            if added == limit != 0:
+                return place
+        return ""
+
+    async def _is_current(self, item: Item) -> bool:
+        """Whether a digest is of the records as they are, or were a moment ago, for whoever has
+        just had it read."""
+        if "after" in item:
+            return False
+        fresh: bool = time.time() - item["at"] < FRESH
+        return fresh or item["mark"] == await self._mark()
+
+    async def _mark(self) -> str:
+        """It changes whenever the newest runs change a record."""
+        runs = await self._runs.newest(RUNS_LOOKED_AT)
+        changes = [
+            run.counts.pending + run.counts.same + run.counts.enqueued
+            + run.counts.done + run.counts.failed + run.counts.cancelled
+            for run in runs
+        ]  # fmt: skip
+        return f"{max((run.id for run in runs), default=0)}/{sum(changes)}"
 
     async def page(
         self,
@@ -243,12 +335,19 @@ class AwsRecords:
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
         groups: dict[str, FailureGroup] = {}
-        async for record in self._find(None, Status.FAILED, ""):
+        floor, more = await self._runs.floor(), False
+        async for item in self._items(None, Status.FAILED, "", most=PAGES_READ):
+            if "Status" not in item:
+                more = True
+                break
+            record = _record(item, floor)
             group = groups.setdefault(record.reason, FailureGroup(record.reason, 0, "", []))
             group.count += 1
             group.detail = max(group.detail, record.detail)
             if len(group.keys) < examples:
                 group.keys.append(record.key)
+        for group in groups.values():
+            group.more = more
         return sorted(groups.values(), key=lambda group: (-group.count, group.reason))[:100]
 
     async def _find(
@@ -353,6 +452,15 @@ def _wanted(item: Item, floor: Floor, status: Status | None, reason: str = "") -
     record = _record(item, floor)
     is_wanted = status in (None, record.status) and line(reason) in ("", record.reason)
     return record if is_wanted else None
+
+
+def _digest_key(run: int) -> Item:
+    return {"pk": f"digest#{run:010d}", "sk": "digest"}
+
+
+def _digest(item: Item) -> Digest:
+    counts = [item.get(name, 0) for name in DIGESTED]
+    return Digest(int.from_bytes(item.get("total", b""), "big"), *counts)
 
 
 async def _in_order(sources: Sequence[AsyncIterator[Item]]) -> AsyncIterator[Item]:

@@ -10,6 +10,7 @@ In the state table:
 | `run#<run>` | `ledger#<writer>` | what a process counted, and the batch it is writing (`ledger`) |
 | `run#<run>` | `note#<hash>` | a note |
 | `cursors#<run>` | the cursor's id | |
+| `digest#<run>` | `digest` | the digest of its records, as far as it was read (`records`) |
 """
 
 import hashlib
@@ -25,6 +26,9 @@ from dth.platforms.aws.items import Item, line
 ENDED = (RunState.DONE, RunState.FAILED)
 LISTED = (RunState.TRANSFERRING, RunState.DELETING)
 COUNTED = tuple(each.name for each in fields(Counts))
+# Beginning of attributes of ledgers: when the first of the run's records may expire, by the days
+# for which they are kept.
+UNTIL = "until"
 # Seconds for which a cancellation may go unnoticed.
 FLOOR_AGE = 10.0
 # The newest runs to read when everything is cancelled.
@@ -105,6 +109,7 @@ class Runs:
             counts.cancelled = max(counts.cancelled, counts.enqueued - counts.done - counts.failed)
             kept = counts.delete_enqueued - counts.deleted - counts.delete_failed
             counts.delete_kept = max(counts.delete_kept, kept)
+        untils = [each for item in items for name, each in item.items() if name.startswith(UNTIL)]
         notes = sorted(
             (item for item in items if item["sk"].startswith("note#")), key=lambda each: each["at"]
         )
@@ -117,6 +122,7 @@ class Runs:
             head.get("error", ""),
             [note["note"] for note in notes],
             counts,
+            min(untils, default=0.0),
         )
 
     async def get(self, number: int) -> Run:

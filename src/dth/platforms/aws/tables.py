@@ -8,7 +8,8 @@ tables from it.
 | images | `Image`, `Tag` | the history of images: the image's key, the run as ten digits |
 | state | `pk`, `sk` | runs, ledgers, cursors, pages in transit, notes, limits, live uploads |
 
-All are billed on demand. The state table has a time to live in `expires` (seconds since the epoch).
+All are billed on demand. Items of the state table have a time to live in `expires`, and records
+that no run needs any more in `Expires` (seconds since the epoch).
 """
 
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ ATTENTION = Index("Attention", Attribute("Attention"), OBJECT_KEY)
 BY_RUN = Index("ByRun", Attribute("Run", "N"), IMAGE)
 
 TABLES = {
-    "objects": Table(OBJECT_KEY, indexes=(ATTENTION,), recoverable=False),
+    "objects": Table(OBJECT_KEY, indexes=(ATTENTION,), expires="Expires", recoverable=False),
     "parts": Table(Attribute("UploadId"), Attribute("PartNumber", "N"), recoverable=False),
     "images": Table(IMAGE, Attribute("Tag"), indexes=(BY_RUN,)),
     "state": Table(Attribute("pk"), Attribute("sk"), expires="expires"),

@@ -13,7 +13,7 @@ from typing import Any
 from dth.core.config import state_directory
 from dth.core.errors import FULL, MAKE_ROOM, StateError, UsageError
 from dth.core.ports.platform import SupervisedPlatform
-from dth.core.ports.runs import Counts, RunKind
+from dth.core.ports.runs import KEPT_RUNS, Counts, RunKind
 from dth.platforms.local.filesystem import is_locked, lock_state_directory, remove_state_directory
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.platform import open_platform
@@ -22,7 +22,6 @@ from dth.platforms.local.supervisor import Supervisor, one_by_one
 TASK_FILE = "task.json"
 ASKED = "asked"  # in the file of a look: what it is for
 PRICES_FILE = "prices.json"  # of a job
-KEPT_RUNS = 100
 ELSEWHERE = "choose another directory with --state or DTH_STATE_DIR"
 
 

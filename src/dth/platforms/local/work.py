@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from dth.core.plugin import Plugin
 from dth.core.plugins import plugin
 from dth.core.ports.queue import Depth
-from dth.core.ports.runs import RunKind, RunState
+from dth.core.ports.runs import KEPT_RUNS, RunKind, RunState
 from dth.hub import budget, monitoring, tasks
 from dth.hub.model import Progress, Task
 from dth.hub.phase import NO_WORKER
@@ -38,7 +38,6 @@ from dth.hub.steward import (
     timetable_of,
 )
 from dth.platforms.local.filesystem import StateLock
-from dth.platforms.local.foreground import KEPT_RUNS
 from dth.platforms.local.places import TaskPlace
 from dth.platforms.local.platform import LocalPlatform
 from dth.platforms.local.supervisor import Snapshot, Supervisor

@@ -34,6 +34,8 @@ from dth.platforms.aws.secrets import AwsSecrets
 # Seconds for which AppSync caches the owner of an API token.
 TOKEN_KEPT = 60
 
+GOES_ON = "; what was read is kept for a day, and the next certificate goes on from there"
+
 log = logging.getLogger(__name__)
 logging.getLogger("dth").setLevel(logging.INFO)
 
@@ -163,7 +165,8 @@ def job(event: dict[str, Any], context: Any) -> None:
 def certify(event: dict[str, Any], context: Any) -> None:
     """Create a certificate with `job`, `task`, and `run` from the hub's jobs."""
     hub = _hub()
-    asyncio.run(_end(hub, event["job"], make_certificate(hub.ports, event["task"], event["run"])))
+    work = make_certificate(hub.ports, event["task"], event["run"])
+    asyncio.run(_end(hub, event["job"], work, GOES_ON))
 
 
 async def _job(event: Mapping[str, Any]) -> None:
@@ -171,14 +174,17 @@ async def _job(event: Mapping[str, Any]) -> None:
     await _end(hub, event["job"], _result(hub, event))
 
 
-async def _end(hub: AwsHub, job: str, work: Coroutine[Any, Any, dict[str, Any]]) -> None:
-    """Do the work, and store the result in the job."""
+async def _end(
+    hub: AwsHub, job: str, work: Coroutine[Any, Any, dict[str, Any]], too_long: str = ""
+) -> None:
+    """Do the work, and store the result in the job. `too_long`: what to do if the time is not
+    enough."""
     result: dict[str, Any] | None = None
     try:
         async with asyncio.timeout(LONGEST):
             result, error = await work, ""
     except TimeoutError:
-        error = f"it took longer than {LONGEST / 60:.0f} minutes"
+        error = f"it took longer than {LONGEST / 60:.0f} minutes{too_long}"
     except HubError as refused:
         error = str(refused)
     except Exception as defect:

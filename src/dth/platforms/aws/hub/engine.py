@@ -26,6 +26,7 @@ from dth.platforms.aws.hub.stacks import MAX_VALUE, as_tags
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.aws.tables import TABLES, Table, create_table
 
+DIGESTED_AT_ONCE = 50_000  # records
 RETENTION = 14  # days that log groups keep their events
 GONE = "ResourceNotFoundException"
 # Partition of the items in the hub's table that describe stacks.
@@ -160,7 +161,9 @@ class AwsEngine:
         )
 
     async def read_digest(self, id: str, run: int) -> None:
-        """The digest is computed on demand."""
+        async with self.open(id) as platform:
+            while not await platform.records.read_digest(run, DIGESTED_AT_ONCE):
+                pass
 
     @asynccontextmanager
     async def open(self, id: str, *, make: bool = False) -> AsyncIterator[AwsPlatform]:
