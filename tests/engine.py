@@ -524,11 +524,16 @@ def counts_of(found: Mapping[str, Any]) -> Counts:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Return when it holds."""
+    """Return when it holds.
+
+    Looks more and more rarely: many conditions ask a hub, and asking all the time keeps it from
+    its work."""
     deadline = time.monotonic() + seconds
+    pause = 0.01
     while not condition():
         assert time.monotonic() < deadline, "it does not come to pass"
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.1 * pause, 0.05)
 
 
 def blob(size: int, seed: int = 0) -> bytes:

@@ -27,7 +27,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def here(hub: Hub, dth: Dth) -> Dth:
+def beside(hub: Hub, dth: Dth) -> Dth:
     """The command, next to the hub."""
     dth.env |= {"DTH_DATA_DIR": str(hub.data), "DTH_HUB": "", "DTH_TOKEN": ""}
     return dth
@@ -87,14 +87,14 @@ def test_exit_codes_say_what_is_known(dth: Dth, source: Side, dest: Side) -> Non
 
 
 def test_a_task_of_a_hub_is_compared_proven_and_completed(
-    hub: Hub, here: Dth, source: Side, dest: Side, tmp_path: Path
+    hub: Hub, beside: Dth, source: Side, dest: Side, tmp_path: Path
 ) -> None:
     fill(source, dest)
     task = hub.create(source, dest)
     hub.wait(task, "DONE")
     dest.put({"same/1": b"!" * len(dest.get("same/1"))})
     rows = tmp_path / "rows.json"
-    done = here.run("task", "compare", task[:8], "--compare", "content", "--report", rows)
+    done = beside.here("task", "compare", task[:8], "--compare", "content", "--report", rows)
     assert done.code == 1, done
     assert re.search(r"^different +1 ", done.out, re.MULTILINE), done.out
     comparison = re.search(r"^comparison (\S+);", done.err)
@@ -103,35 +103,35 @@ def test_a_task_of_a_hub_is_compared_proven_and_completed(
         "same/1": "DIFFERENT",
         "extra/x": "EXTRA",
     }
-    listed = here.run("comparison", "list", "--task", task)
+    listed = beside.here("comparison", "list", "--task", task)
     assert re.search(
         rf"^{comparison[1][:8]} +DONE +different +content +8 ", listed.out, re.MULTILINE
     )
-    copied = here.run("comparison", "copy", comparison[1][:8], "--state", "different", "--watch")
+    copied = beside.here("comparison", "copy", comparison[1][:8], "--state", "different", "--watch")
     assert (copied.code, copied.out.strip()) == (0, task), copied
     proof = tmp_path / "proof.json"
     dest.server.boto().delete_object(Bucket=dest.bucket, Key="extra/x")
-    done = here.run("task", "compare", task, "--compare", "content", "--certificate", proof)
+    done = beside.here("task", "compare", task, "--compare", "content", "--certificate", proof)
     assert done.code == 0, done
     assert "Both sides are the same. (compared by content)" in done.out
-    checked = here.run("verify-certificate", proof)
+    checked = beside.here("verify-certificate", proof)
     assert checked.code == 0, checked
     assert re.search(r"^  result +both sides are the same$", checked.out, re.MULTILINE)
     assert re.search(r"^  compared by +content, 7 objects$", checked.out, re.MULTILINE)
-    assert here.run("comparison", "show", comparison[1][:6]).code == 1
-    assert here.run("comparison", "delete", comparison[1][:8]).code == 0
-    missing = here.run("comparison", "show", comparison[1])
+    assert beside.here("comparison", "show", comparison[1][:6]).code == 1
+    assert beside.here("comparison", "delete", comparison[1][:8]).code == 0
+    missing = beside.here("comparison", "show", comparison[1])
     assert (missing.code, "there is no comparison" in missing.err) == (2, True)
 
 
-def test_a_hub_compares_for_the_command(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+def test_a_hub_compares_for_the_command(hub: Hub, beside: Dth, source: Side, dest: Side) -> None:
     fill(source, dest)
     sides = [f"s3://{source.bucket}/in", f"s3://{dest.bucket}/in"]
     hub.parameters(source, dest)
-    here.env["DTH_TOKEN"] = hub.token
+    beside.env["DTH_TOKEN"] = hub.token
     ends = ["--src-endpoint-url", source.server.url, "--dst-endpoint-url", dest.server.url]
     secrets = ["--src-secret", "keys", "--dst-secret", "keys"]
-    done = here.run("s3", "compare", *sides, *ends, *secrets, "--hub", hub.url, "--json")
+    done = beside.here("s3", "compare", *sides, *ends, *secrets, "--hub", hub.url, "--json")
     assert done.code == 1, done
     found = json.loads(done.out)
     assert {each["state"]: each["objects"] for each in found["counts"]} == {

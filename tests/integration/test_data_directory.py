@@ -53,7 +53,7 @@ def test_a_newer_one_is_refused_in_one_line(dth: Dth) -> None:
 def test_a_backup_from_before_the_upgrade_is_the_way_back(tmp_path: Path, dth: Dth) -> None:
     """The old version refuses what the new one wrote, and takes the backup."""
     with Hub(tmp_path) as hub:
-        dth.run("backup", tmp_path / "backup", "--data-dir", hub.data, "--with-key")
+        dth.here("backup", tmp_path / "backup", "--data-dir", hub.data, "--with-key")
         hub.stop()
         with sqlite3.connect(hub.data / "hub.db") as connection:
             connection.execute("PRAGMA user_version = 99")
@@ -72,10 +72,10 @@ def test_a_backup_of_a_running_hub_can_be_restored(
     with Hub(tmp_path) as hub:
         task = hub.create(source, dest, once=False, scheduleRate="1 day")
         wait_for(lambda: hub.runs(task) and hub.runs(task)[0]["state"] == "DONE")
-        done = dth.run("backup", tmp_path / "backup", "--data-dir", hub.data, "--with-key")
+        done = dth.here("backup", tmp_path / "backup", "--data-dir", hub.data, "--with-key")
         assert (done.code, done.err) == (0, "")
-        assert dth.run("backup", tmp_path / "backup", "--data-dir", hub.data).code == 2
-        without = dth.run("backup", tmp_path / "without", "--data-dir", hub.data)
+        assert dth.here("backup", tmp_path / "backup", "--data-dir", hub.data).code == 2
+        without = dth.here("backup", tmp_path / "without", "--data-dir", hub.data)
         assert "1 tasks" in without.out
         assert not (tmp_path / "without" / "key").exists()
         hub.kill()

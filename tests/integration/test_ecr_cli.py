@@ -65,7 +65,7 @@ def test_a_sync_with_its_plan_and_its_report(
 ) -> None:
     fill(here)
     command = (here.host, f"{there.host}/mirror", *secrets)
-    planned = dth.run("ecr", "plan", *command)
+    planned = dth.here("ecr", "plan", *command)
     assert planned.code == 0
     assert planned.out.count("\n+ ") + planned.out.startswith("+ ") == 4
     assert "4 images, 0 same; would copy 4" in planned.out
@@ -121,7 +121,7 @@ def test_a_failure_is_told_and_the_rest_is_copied(
     done = dth.run("ecr", "sync", f"{here.host}/team/a:v9", there.host, *secrets)
     assert done.code == 1
     assert f"  failed: team/a:v9: MANIFEST_UNKNOWN: {here.host}/team/a:v9 is not there" in done.out
-    planned = dth.run("ecr", "plan", f"{here.host}/team/a:v9", there.host, *secrets)
+    planned = dth.here("ecr", "plan", f"{here.host}/team/a:v9", there.host, *secrets)
     assert (planned.code, planned.out.splitlines()[0][:2]) == (1, "! ")
 
 
@@ -131,7 +131,7 @@ def test_diff_and_repair(
     fill(here)
     command = (here.host, there.host, *secrets)
     assert dth.run("ecr", "sync", *command).code == 0
-    equal = dth.run("ecr", "diff", *command)
+    equal = dth.here("ecr", "diff", *command)
     assert (equal.code, equal.out.splitlines()[0]) == (
         0,
         "4 images: 4 same, 0 missing, 0 different, 0 damaged, 0 unknown",
@@ -142,7 +142,7 @@ def test_diff_and_repair(
     here.push("broken", "v1", index(image("x", [BASE]), image("y", [BASE], architecture="arm64")))
     value = digest_of(layer("cli-b", 5_000)).partition(":")[2]
     shutil.rmtree(there.data / "docker/registry/v2/blobs/sha256" / value[:2] / value)
-    found = dth.run("ecr", "diff", *command)
+    found = dth.here("ecr", "diff", *command)
     assert found.code == 1
     for line in (
         f"+ {here.host}/team/new:v1 -> {there.host}/team/new:v1",
@@ -153,7 +153,7 @@ def test_diff_and_repair(
         ),
     ):
         assert line in found.out.splitlines()
-    told = json.loads(dth.run("ecr", "diff", *command, "--json").out)
+    told = json.loads(dth.here("ecr", "diff", *command, "--json").out)
     assert (told["same"], told["missing"], told["different"], told["damaged"], told["unknown"]) == (
         2,
         2,
@@ -163,14 +163,14 @@ def test_diff_and_repair(
     )
     assert not told["equal"]
     assert dth.run("ecr", "sync", *command).code == 0
-    assert dth.run("ecr", "diff", *command).code == 1  # a sync looks at digests alone
+    assert dth.here("ecr", "diff", *command).code == 1  # a sync looks at digests alone
     repaired = json.loads(dth.run("ecr", "sync", *command, "--repair", "--json").out)
     assert (repaired["copied"], repaired["failed"]) == (1, 0)
-    assert dth.run("ecr", "diff", *command).code == 0
+    assert dth.here("ecr", "diff", *command).code == 0
     # What cannot be told is neither equal nor different.
-    nothing = dth.run("ecr", "diff", f"{here.host}/none", there.host, *secrets)
+    nothing = dth.here("ecr", "diff", f"{here.host}/none", there.host, *secrets)
     assert (nothing.code, nothing.out[:2]) == (2, "! ")
-    assert dth.run("ecr", "diff", "127.0.0.1:1", there.host, *secrets).code == 2
+    assert dth.here("ecr", "diff", "127.0.0.1:1", there.host, *secrets).code == 2
 
 
 def test_what_is_attached_is_counted(
@@ -178,8 +178,8 @@ def test_what_is_attached_is_counted(
 ) -> None:
     fill(here)
     command = (f"{here.host}/both", there.host, *secrets)
-    assert json.loads(dth.run("ecr", "plan", *command, "--json").out)["attached"] == 1
-    assert "  1 of them attached" in dth.run("ecr", "plan", *command).out
+    assert json.loads(dth.here("ecr", "plan", *command, "--json").out)["attached"] == 1
+    assert "  1 of them attached" in dth.here("ecr", "plan", *command).out
     left = dth.run("ecr", "sync", *command, "--no-attached")
     assert "  1 left out" in left.out
     assert (
@@ -212,7 +212,7 @@ def test_amazon_ecr_by_its_region(dth: Dth, here: RegistryServer, there: Registr
         options = ["--src-secret", "registry", "--dst-endpoint-url", ecr.url]
         template = ["--tag-mutability", "IMMUTABLE", "--repository-tag", "team=a"]
         command = (f"{here.host}/team/a", "ecr:eu-west-1/mirror", *options, *template)
-        planned = dth.run("ecr", "plan", *command)
+        planned = dth.here("ecr", "plan", *command)
         assert "repository mirror/team/a would be made" in planned.out
         assert ecr.repositories == {}
         done = dth.run("ecr", "sync", *command)

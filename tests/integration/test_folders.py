@@ -83,7 +83,7 @@ def test_a_folder_goes_to_a_bucket_and_back(dth: Dth, dest: Side, tmp_path: Path
     again = json.loads(dth.run("s3", "sync", *from_(dest), f"{back}", "--json").out)
     assert (again["listed"], again["transferred"], again["skipped"]) == (7, 0, 7)
     assert [path.name for path in back.rglob(".dth-*")] == []
-    assert dth.run("s3", "diff", f"{here}", f"{back}", "--compare", "content").code == 0
+    assert dth.here("s3", "diff", f"{here}", f"{back}", "--compare", "content").code == 0
 
 
 def test_large_parts_pass_through_a_pipe_in_both_directions(
@@ -265,10 +265,10 @@ def test_names_that_are_no_utf8_and_too_long_fail_one_by_one(
 def test_ls_and_a_dry_run_and_filters_work_on_folders(dth: Dth, dest: Side, tmp_path: Path) -> None:
     here = tmp_path / "here"
     write(here, {"a.txt": b"1", "b.log": b"22", "c/d.txt": b"333"})
-    listed = dth.run("s3", "ls", f"{here}")
+    listed = dth.here("s3", "ls", f"{here}")
     assert [line.split()[-1] for line in listed.out.splitlines()] == ["c/", "a.txt", "b.log"]
-    assert dth.run("s3", "du", f"{here}").out.splitlines()[1].split()[:3] == ["3", "6", "B"]
-    done = dth.run("s3", "rm", f"{here}/a.txt")
+    assert dth.here("s3", "du", f"{here}").out.splitlines()[1].split()[:3] == ["3", "6", "B"]
+    done = dth.here("s3", "rm", f"{here}/a.txt")
     assert (done.code, (here / "a.txt").exists()) == (2, True)
     assert "for buckets only" in done.err
     done = dth.run("s3", "sync", f"{here}", *to(dest), "--exclude", "*.log", "--dry-run")
@@ -285,12 +285,12 @@ def test_checksums_of_files_are_computed_and_compared(
     back = tmp_path / "back"
     source.put({"same": b"1234", "other": b"1234"})
     write(back, {"same": b"1234", "other": b"9999"})
-    done = dth.run("s3", "diff", *from_(source), f"{back}", "--compare", "checksum")
+    done = dth.here("s3", "diff", *from_(source), f"{back}", "--compare", "checksum")
     assert (done.code, done.out.splitlines()[0]) == (1, "* other  (checksum)"), done
     (back / "other").write_bytes(b"1234")
-    done = dth.run("s3", "diff", *from_(source), f"{back}", "--compare", "checksum", "--json")
+    done = dth.here("s3", "diff", *from_(source), f"{back}", "--compare", "checksum", "--json")
     assert (done.code, json.loads(done.out)["unjudged"]) == (0, 0), done
-    assert dth.run("s3", "diff", f"{back}", f"{back}/../back2", "--compare", "checksum").code == 1
+    assert dth.here("s3", "diff", f"{back}", f"{back}/../back2", "--compare", "checksum").code == 1
 
 
 def test_a_list_names_files_and_folders_go_to_folders(dth: Dth, tmp_path: Path) -> None:

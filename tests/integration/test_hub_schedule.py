@@ -212,18 +212,18 @@ def test_a_finished_run_has_a_certificate_that_holds(
     source.put(bodies("abc"))
     task = hub.create(source, dest)
     hub.wait(task, "DONE")
-    made = dth.run("task", "certificate", task, "1", "--data-dir", hub.data)
+    made = dth.here("task", "certificate", task, "1", "--data-dir", hub.data)
     assert made.code == 0, made
     key = made.err.strip().removeprefix("public key: ")
     file = dth.home / "certificate.json"
     file.write_text(made.out)
-    good = dth.run("verify-certificate", file, "--public-key", key)
+    good = dth.here("verify-certificate", file, "--public-key", key)
     assert good.code == 0, good
     document = json.loads(made.out)
     text = json.dumps(document).replace('"done": 3', '"done": 4')
     assert text != json.dumps(document)
     file.write_text(text)
-    assert dth.run("verify-certificate", file, "--public-key", key).code == 1
+    assert dth.here("verify-certificate", file, "--public-key", key).code == 1
 
 
 def test_a_run_from_before_there_were_digests_gets_a_certificate_by_a_job(
@@ -244,11 +244,11 @@ def test_a_run_from_before_there_were_digests_gets_a_certificate_by_a_job(
     hub.start()
     with pytest.raises(HubError, match="dth task certificate"):
         hub.call(query, **ask)
-    made = dth.run("task", "certificate", task, "1", "--data-dir", hub.data)
+    made = dth.here("task", "certificate", task, "1", "--data-dir", hub.data)
     assert made.code == 0, made
     assert json.loads(made.out)["records"] == kept["records"]
     assert json.loads(hub.call(query, **ask))["records"] == kept["records"]
-    refused = dth.run("task", "certificate", task, "7", "--data-dir", hub.data)
+    refused = dth.here("task", "certificate", task, "7", "--data-dir", hub.data)
     assert (refused.code, refused.err.strip()) == (2, "dth: There is no run 7")
 
 

@@ -24,9 +24,9 @@ def test_a_limit_of_a_running_sync_is_shown_and_lifted(
     state = tmp_path / "kept"
     running = dth.start("s3", "sync", *between(source, dest), *LOW, "--state", state)
     chosen = ("--state", state) if named else ()
-    wait_for(lambda: dth.run("s3", "limits", *chosen).code == 0)
+    wait_for(lambda: dth.here("s3", "limits", *chosen).code == 0)
     wait_for(lambda: (state / "logs" / "worker-1.log").exists())
-    before = json.loads(dth.run("s3", "limits", *chosen, "--json").out)
+    before = json.loads(dth.here("s3", "limits", *chosen, "--json").out)
     assert before == {"state": str(state), "maxBytesPerSecond": 16384, "maxRequestsPerSecond": None}
     changed = dth.run(
         "s3",
@@ -47,20 +47,20 @@ def test_a_limit_of_a_running_sync_is_shown_and_lifted(
 
 
 def test_without_a_sync_there_is_nothing_to_limit(dth: Dth, tmp_path: Path) -> None:
-    found = dth.run("s3", "limits")
+    found = dth.here("s3", "limits")
     assert (found.code, found.err) == (
         2, "dth: no sync runs here; if it is another user's, name its state: --state DIR\n"
     )  # fmt: skip
-    found = dth.run("s3", "limits", "--state", tmp_path)
+    found = dth.here("s3", "limits", "--state", tmp_path)
     assert (found.code, found.err) == (2, f"dth: --state: {tmp_path} is not the state of a sync\n")
     (tmp_path / "task.json").write_text("{}")
-    found = dth.run("s3", "limits", "--state", tmp_path, "--max-bytes-per-second", "5M")
+    found = dth.here("s3", "limits", "--state", tmp_path, "--max-bytes-per-second", "5M")
     assert (found.code, found.err) == (
         2, (
            f"dth: --state: no sync runs with {tmp_path}; give the limits to the next one as "
            "options\n"
            )
     )  # fmt: skip
-    found = dth.run("s3", "limits", "--max-bytes-per-second", "5Q")
+    found = dth.here("s3", "limits", "--max-bytes-per-second", "5Q")
     assert found.code == 2
     assert found.err.startswith("dth: --max-bytes-per-second: ")

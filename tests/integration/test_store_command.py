@@ -112,7 +112,7 @@ def test_commands_name_stores_in_place_of_urls(
     assert dest.listed() == ["in/a", "in/b"]
     listed = dth.here("s3", "ls", f"old:{source.bucket}/", "--json")
     assert json.loads(listed.out.splitlines()[0]) == {"prefix": "photos/"}
-    same = dth.run("s3", "diff", f"old:{source.bucket}/photos/", f"new.eu:{dest.bucket}/in/")
+    same = dth.here("s3", "diff", f"old:{source.bucket}/photos/", f"new.eu:{dest.bucket}/in/")
     assert same.code == 0, same
     # An option has priority over the store.
     wrong = dth.here("s3", "ls", f"old:{source.bucket}", "--src-endpoint-url", "http://127.0.0.1:1")

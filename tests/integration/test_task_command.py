@@ -27,7 +27,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def here(hub: Hub, dth: Dth) -> Dth:
+def beside(hub: Hub, dth: Dth) -> Dth:
     """The command, next to the hub."""
     dth.env |= {"DTH_DATA_DIR": str(hub.data), "DTH_HUB": "", "DTH_TOKEN": ""}
     return dth
@@ -39,117 +39,119 @@ def words(hub: Hub, source: Side, dest: Side, **more: str) -> list[str]:
 
 
 def test_a_task_names_the_time_zone_of_its_schedule(
-    hub: Hub, here: Dth, source: Side, dest: Side
+    hub: Hub, beside: Dth, source: Side, dest: Side
 ) -> None:
     given = words(hub, source, dest, scheduleTimeZone="Asia/Kathmandu")
-    made = here.run("task", "create", *given)
+    made = beside.here("task", "create", *given)
     assert made.code == 0, made
-    shown = here.run("task", "show", made.out.strip()).out
+    shown = beside.here("task", "show", made.out.strip()).out
     # Of its schedule, and among its parameters.
     assert len(re.findall(r"^  scheduleTimeZone +Asia/Kathmandu$", shown, re.MULTILINE)) == 2, shown
-    refused = here.run("task", "create", *given[:-1], "scheduleTimeZone=Kathmandu")
+    refused = beside.here("task", "create", *given[:-1], "scheduleTimeZone=Kathmandu")
     assert refused.code == 2
     assert "scheduleTimeZone: 'Kathmandu' is not a time zone of this machine" in refused.err
 
 
-def test_a_task_from_creation_to_deletion(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+def test_a_task_from_creation_to_deletion(hub: Hub, beside: Dth, source: Side, dest: Side) -> None:
     source.put(bodies("abc"))
-    made = here.run(
+    made = beside.here(
         "task", "create", "--once", "--watch", "--description", "by hand", *words(hub, source, dest)
     )
     assert made.code == 0, made
     task = made.out.strip()
     assert "done, 3/3 objects" in made.err
-    listed = here.run("task", "list", "--text", "by hand")
+    listed = beside.here("task", "list", "--text", "by hand")
     assert re.search(
         rf"^{task[:8]}  by hand +DONE +3/3 +\S+ \S+ done ", listed.out, re.MULTILINE
     ), listed.out
     assert listed.out.startswith("ID        DESCRIPTION")
-    assert yaml.safe_load(here.run("task", "list", "--output", "yaml").out)["total"] >= 1
-    shown = here.run("task", "show", task)
+    assert yaml.safe_load(beside.here("task", "list", "--output", "yaml").out)["total"] >= 1
+    shown = beside.here("task", "show", task)
     assert re.search(r"objects +3 of 3, 0 failed", shown.out), shown.out
     assert re.search(
         r"run 1 \(sync, DONE.*: listed 3 .* cancelled 0\n  3 verified by MD5\n", shown.out
     )
-    assert json.loads(here.run("task", "show", task, "--json").out)["getTask"]["progress"] == "DONE"
+    assert (
+        json.loads(beside.here("task", "show", task, "--json").out)["getTask"]["progress"] == "DONE"
+    )
     source.put(bodies("d"))
-    again = here.run("task", "run", "by hand", "--watch")
+    again = beside.here("task", "run", "by hand", "--watch")
     assert (again.code, again.out.strip()) == (0, f"{task} STARTING")
-    assert here.run("task", "watch", task[:6]).code == 0
-    runs = here.run("runs", task[:8], "--json").json
+    assert beside.here("task", "watch", task[:6]).code == 0
+    runs = beside.here("runs", task[:8], "--json").json
     assert [(each["id"], each["counts"]["done"]) for each in runs] == [(2, 1.0), (1, 3.0)]
-    assert "by hand" in here.run("runs").out
-    nothing = here.run("task", "retry", task)
+    assert "by hand" in beside.here("runs").out
+    nothing = beside.here("task", "retry", task)
     assert (nothing.code, "no object has failed" in nothing.err) == (0, True)
-    refused = here.run("task", "pause", task)
+    refused = beside.here("task", "pause", task)
     assert (refused.code, refused.err) == (
         2,
         "dth: a task that is DONE cannot be paused; it can be run again\n",
     )
-    assert here.run("task", "failures", task).out == "nothing has failed\n"
-    found = here.run("task", "records", task, "--status", "done", "--output", "yaml")
+    assert beside.here("task", "failures", task).out == "nothing has failed\n"
+    found = beside.here("task", "records", task, "--status", "done", "--output", "yaml")
     assert [each["key"] for each in yaml.safe_load(found.out)] == ["a", "b", "c", "d"]
-    report = here.home / "report.csv"
-    assert here.run("task", "records", task, "--run", "2", "--report", report).code == 0
+    report = beside.home / "report.csv"
+    assert beside.here("task", "records", task, "--run", "2", "--report", report).code == 0
     assert [line.split(",")[:2] for line in report.read_text().splitlines()[1:]] == [["d", "DONE"]]
-    logged = here.run("task", "logs", task, "-n", "5")
+    logged = beside.here("task", "logs", task, "-n", "5")
     assert (logged.code, len(logged.out.splitlines())) == (0, 5)
     assert dest.listed() == ["a", "b", "c", "d"]
-    assert here.run("task", "delete", task).code == 0
-    gone = here.run("task", "show", task)
+    assert beside.here("task", "delete", task).code == 0
+    gone = beside.here("task", "show", task)
     assert (gone.code, gone.err) == (2, f"dth: there is no task '{task}'\n")
 
 
-def test_the_log_of_a_task_is_followed(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+def test_the_log_of_a_task_is_followed(hub: Hub, beside: Dth, source: Side, dest: Side) -> None:
     source.put(bodies("a"))
-    made = here.run("task", "create", "--once", "--watch", *words(hub, source, dest)).out.strip()
-    following = here.start("task", "logs", made, "-f", "-n", "1")
+    made = beside.here("task", "create", "--once", "--watch", *words(hub, source, dest)).out.strip()
+    following = beside.start("task", "logs", made, "-f", "-n", "1")
     assert following.stdout is not None
     first = following.stdout.readline()
-    assert here.run("task", "run", made, "--watch").code == 0
+    assert beside.here("task", "run", made, "--watch").code == 0
     later = following.stdout.readline()
     following.send_signal(signal.SIGINT)
-    done = here.end(following)
+    done = beside.end(following)
     assert first
     assert later > first  # it begins with its time
     assert done.code == 1
-    here.run("task", "delete", made)
+    beside.here("task", "delete", made)
 
 
 def test_a_run_of_a_scheduled_task_and_a_retry_are_watched(
-    hub: Hub, here: Dth, proxy_b: Proxy, source: Side, dest: Side
+    hub: Hub, beside: Dth, proxy_b: Proxy, source: Side, dest: Side
 ) -> None:
     source.put(bodies("ab"))
     refusing = proxy_b.rule(Reply(403, "AccessDenied", "Not you"), method="PUT", key="b")
     there = Side(proxy_b, dest.bucket)
-    made = here.run("task", "create", *words(hub, source, there)).out.strip()
-    failed = here.run("task", "run", made, "--watch")
+    made = beside.run("task", "create", *words(hub, source, there)).out.strip()
+    failed = beside.run("task", "run", made, "--watch")
     assert failed.code == 1, failed
     assert "1 object failed" in failed.err
-    assert "AccessDenied" in here.run("task", "failures", made).out
+    assert "AccessDenied" in beside.run("task", "failures", made).out
     proxy_b.remove(refusing)
-    again = here.run("task", "retry", made, "--watch")
+    again = beside.run("task", "retry", made, "--watch")
     assert again.code == 0, again
     assert dest.listed() == ["a", "b"]
-    here.run("task", "delete", made, "--wait")
+    beside.run("task", "delete", made, "--wait")
 
 
 def test_a_running_task_is_deleted_in_one_step(
-    hub: Hub, here: Dth, source: Side, dest: Side
+    hub: Hub, beside: Dth, source: Side, dest: Side
 ) -> None:
     source.put(bodies("a"))
-    made = here.run("task", "create", *words(hub, source, dest)).out.strip()
-    live = here.run("task", "delete", made)
+    made = beside.here("task", "create", *words(hub, source, dest)).out.strip()
+    live = beside.here("task", "delete", made)
     assert live.code == 2
     assert "cannot be deleted; stop it first" in live.err
-    done = here.run("task", "delete", made, "--wait")
+    done = beside.here("task", "delete", made, "--wait")
     assert done.code == 0, done
     assert done.out == f"{made} STOPPED\n{made} deleted\n"
-    assert here.run("task", "show", made).code == 2
+    assert beside.here("task", "show", made).code == 2
 
 
 def test_a_name_that_fits_several_tasks_is_refused(
-    hub: Hub, here: Dth, source: Side, dest: Side
+    hub: Hub, beside: Dth, source: Side, dest: Side
 ) -> None:
     ids = ["aaaa0000-0b44-4d0e-9c5e-6f3f2b0c8f11", "aaaa1111-0b44-4d0e-9c5e-6f3f2b0c8f11"]
     for name, target in zip(ids, ("one", "two"), strict=True):
@@ -160,51 +162,51 @@ def test_a_name_that_fits_several_tasks_is_refused(
                 word.split("=", 1) for word in words(hub, source, dest, destPrefix=target)
             ),
         }
-        (here.home / "task.json").write_text(json.dumps(task))
-        assert here.run("task", "apply", "-f", here.home / "task.json").code == 0
-    many = here.run("task", "show", "aaaa")
+        (beside.home / "task.json").write_text(json.dumps(task))
+        assert beside.here("task", "apply", "-f", beside.home / "task.json").code == 0
+    many = beside.here("task", "show", "aaaa")
     assert many.code == 2
     assert all(each in many.err for each in ids)
-    assert here.run("task", "show", "aaaa1", "--json").json["getTask"]["id"] == ids[1]
+    assert beside.here("task", "show", "aaaa1", "--json").json["getTask"]["id"] == ids[1]
 
 
-def test_an_empty_name_is_no_task(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+def test_an_empty_name_is_no_task(hub: Hub, beside: Dth, source: Side, dest: Side) -> None:
     """A script whose variable is not set must not delete the only task."""
     described = ("--description", "nightly photos")
-    made = here.run("task", "create", *words(hub, source, dest), *described).out.strip()
+    made = beside.here("task", "create", *words(hub, source, dest), *described).out.strip()
     for command in (("task", "show"), ("task", "delete"), ("task", "stop")):
-        done = here.run(*command, "")
+        done = beside.here(*command, "")
         assert (done.code, done.err.count("\n")) == (2, 1), done
         assert "the name of a task is empty" in done.err
-    part = here.run("task", "show", "photos")
+    part = beside.here("task", "show", "photos")
     assert part.code == 2
     assert f"there is no task 'photos'; these contain it: {made[:8]} 'nightly photos'" in part.err
-    here.run("task", "delete", made, "--wait")
+    beside.here("task", "delete", made, "--wait")
 
 
 def test_a_run_that_fails_as_a_whole_is_a_failure(
-    hub: Hub, here: Dth, source: Side, dest: Side
+    hub: Hub, beside: Dth, source: Side, dest: Side
 ) -> None:
     gone = replace(source, bucket="no-such-bucket")
-    made = here.run("task", "create", "--once", "--watch", *words(hub, gone, dest))
+    made = beside.here("task", "create", "--once", "--watch", *words(hub, gone, dest))
     assert made.code == 1
     task = made.out.strip()
-    shown = here.run("task", "failures", task).out.splitlines()
+    shown = beside.here("task", "failures", task).out.splitlines()
     assert re.fullmatch("run 1 failed: source: .*no-such-bucket.*", shown[0])
     assert "dth: ERROR: source: " in made.err
     assert shown[1:] == ["no object has failed"]
-    listed = here.run("task", "list", "--text", task).out
+    listed = beside.here("task", "list", "--text", task).out
     assert "nothing new" not in listed
     assert "failed" in listed
 
 
-def test_the_parameters_of_tasks_are_listed(hub: Hub, here: Dth) -> None:
-    found = here.run("task", "parameters", "bucket", "write", "--json").json
+def test_the_parameters_of_tasks_are_listed(hub: Hub, beside: Dth) -> None:
+    found = beside.here("task", "parameters", "bucket", "write", "--json").json
     assert [each["name"] for each in found] == ["destBucket"]
-    listed = here.run("task", "parameters", "--type", "ECR")
+    listed = beside.here("task", "parameters", "--type", "ECR")
     assert listed.code == 0
     assert re.search(r"^srcImageList ", listed.out, re.MULTILINE)
-    wrong = here.run("task", "create", "srcBuckt=a")
+    wrong = beside.here("task", "create", "srcBuckt=a")
     assert (wrong.code, "is srcBucket meant?" in wrong.err) == (2, True)
     for option, parameter in (
         ("srcSecret", "srcCredentials"),
@@ -212,12 +214,12 @@ def test_the_parameters_of_tasks_are_listed(hub: Hub, here: Dth) -> None:
         ("dstBucket", "destBucket"),
         ("deletemode", "deleteMode"),
     ):
-        wrong = here.run("task", "create", f"{option}=a")
+        wrong = beside.here("task", "create", f"{option}=a")
         assert (wrong.code, f"is {parameter} meant?" in wrong.err) == (2, True), wrong
 
 
-def test_a_failed_transfer_is_exit_code_1(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
-    done = here.run(
+def test_a_failed_transfer_is_exit_code_1(hub: Hub, beside: Dth, source: Side, dest: Side) -> None:
+    done = beside.here(
         "task", "create", "--once", "--watch", *words(hub, source, dest, srcBucket="not-there")
     )
     assert done.code == 1
@@ -225,7 +227,7 @@ def test_a_failed_transfer_is_exit_code_1(hub: Hub, here: Dth, source: Side, des
 
 
 def test_files_are_applied_and_exported(
-    hub: Hub, here: Dth, source: Side, dest: Side, tmp_path: Path
+    hub: Hub, beside: Dth, source: Side, dest: Side, tmp_path: Path
 ) -> None:
     values = dict(
         word.split("=", 1) for word in words(hub, source, dest, includePatterns='["*.jpg"]')
@@ -237,15 +239,15 @@ def test_files_are_applied_and_exported(
     }
     file = tmp_path / "task.yaml"
     file.write_text(yaml.safe_dump(task))
-    assert here.run("task", "apply", "-f", file).out == f"{task['id']} created\n"
-    assert here.run("task", "apply", "-f", file).out == f"{task['id']} updated\n"
+    assert beside.here("task", "apply", "-f", file).out == f"{task['id']} created\n"
+    assert beside.here("task", "apply", "-f", file).out == f"{task['id']} updated\n"
     del values["includePatterns"]
     values["workerNumber"] = 2  # type: ignore[assignment]
     file.write_text(json.dumps(task))
-    assert here.run("task", "apply", "-f", file).code == 0
-    exported = yaml.safe_load(here.run("task", "export", str(task["id"])).out)
+    assert beside.here("task", "apply", "-f", file).code == 0
+    exported = yaml.safe_load(beside.here("task", "export", str(task["id"])).out)
     assert exported["parameters"] == {**values, "workerNumber": "2"}
-    here.run("task", "stop", str(task["id"]))
+    beside.here("task", "stop", str(task["id"]))
 
 
 @pytest.mark.parametrize(
@@ -259,10 +261,10 @@ def test_files_are_applied_and_exported(
     ],
 )
 def test_a_file_that_cannot_be_is_refused_in_one_line(
-    here: Dth, tmp_path: Path, text: str, said: str
+    beside: Dth, tmp_path: Path, text: str, said: str
 ) -> None:
     (tmp_path / "task.yaml").write_text(text)
-    done = here.run("task", "apply", "-f", tmp_path / "task.yaml")
+    done = beside.here("task", "apply", "-f", tmp_path / "task.yaml")
     assert done.code == 2
     assert said in done.err
     assert done.err.count("\n") == 1
@@ -281,8 +283,8 @@ def test_a_file_that_cannot_be_is_refused_in_one_line(
         (["task", "list", "--status", "sleeping"], "SLEEPING"),
     ],
 )
-def test_usage_is_exit_code_2_and_one_line(here: Dth, arguments: list[str], said: str) -> None:
-    done = here.run(*arguments)
+def test_usage_is_exit_code_2_and_one_line(beside: Dth, arguments: list[str], said: str) -> None:
+    done = beside.here(*arguments)
     assert done.code == 2
     assert said in done.err
     assert done.err.count("\n") == 1
@@ -290,14 +292,14 @@ def test_usage_is_exit_code_2_and_one_line(here: Dth, arguments: list[str], said
 
 def test_without_a_hub_one_line_says_so(dth: Dth) -> None:
     dth.env |= {"DTH_DATA_DIR": str(dth.home / "none"), "DTH_HUB": "", "DTH_TOKEN": ""}
-    done = dth.run("task", "list")
+    done = dth.here("task", "list")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "dth up" in done.err
-    done = dth.run("task", "list", "--hub", "http://127.0.0.1:1")
+    done = dth.here("task", "list", "--hub", "http://127.0.0.1:1")
     assert done.code == 2
     assert "dth login" in done.err
     dth.env["DTH_TOKEN"] = "dth_x"
-    done = dth.run("task", "list", "--hub", "http://127.0.0.1:1")
+    done = dth.here("task", "list", "--hub", "http://127.0.0.1:1")
     assert done.code == 1
     assert "does not answer" in done.err
 
@@ -314,7 +316,7 @@ def test_sync_on_a_hub(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
         *("--src-endpoint-url", source.server.url, "--dst-endpoint-url", dest.server.url),
         *("--src-secret", "keys", "--dst-secret", "keys", "--hub", hub.url),
     ]
-    done = dth.run(*arguments)
+    done = dth.here(*arguments)
     assert done.code == 0, done
     assert "2 listed, 0 same, 2 transferred" in done.out
     assert "\n  2 verified by MD5\n" in done.out
@@ -327,7 +329,7 @@ def test_sync_on_a_hub(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
     meant = f"there is s3://{source.bucket}/folder/"
     assert f"  note: nothing below s3://{source.bucket}/foldr/; {meant}" in done.out
     report = dth.home / "x.csv"
-    assert dth.run(*arguments, "--report", report).code == 0
+    assert dth.here(*arguments, "--report", report).code == 0
     assert [line.split(",")[:2] for line in report.read_text().splitlines()[1:]] == [
         ["folder/c", "DONE"]
     ]
@@ -353,8 +355,8 @@ def test_a_hub_that_may_not_listen_says_why(dth: Dth, options: list[str], said: 
     assert said in done.err
 
 
-def test_the_doctor_looks_at_everything(hub: Hub, here: Dth) -> None:
-    done = here.run("doctor")
+def test_the_doctor_looks_at_everything(hub: Hub, beside: Dth) -> None:
+    done = beside.here("doctor")
     assert done.code == 0, done
     assert f"runs at {hub.url}" in done.out
     assert "FAILED" not in done.out

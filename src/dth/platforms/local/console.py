@@ -4,6 +4,7 @@ file."""
 import gzip
 import mimetypes
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -24,12 +25,17 @@ MISSING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class File:
     body: bytes
-    compressed: bytes  # by gzip; empty if that saves nothing
+    compressible: bool
     media_type: str
     etag: str
+
+    @cached_property
+    def compressed(self) -> bytes:
+        """By gzip, when it is first asked for: a hub that starts need not wait for all files."""
+        return gzip.compress(self.body, 6, mtime=0)
 
 
 class Console:
@@ -65,7 +71,7 @@ class Console:
             headers["x-frame-options"] = "SAMEORIGIN"
         if request.headers.get("if-none-match") == file.etag:
             return Response(status_code=304, headers=headers)
-        if file.compressed and "gzip" in request.headers.get("accept-encoding", ""):
+        if file.compressible and "gzip" in request.headers.get("accept-encoding", ""):
             return Response(
                 file.compressed,
                 headers={**headers, "content-encoding": "gzip"},
@@ -100,5 +106,5 @@ def _read(folder: Traversable, below: str = "") -> dict[str, File]:
 
 def _file(name: str, body: bytes) -> File:
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    compressed = gzip.compress(body, 6, mtime=0) if name.endswith(COMPRESSED) else b""
-    return File(body, compressed, media_type, f'"{sha256(body).hexdigest()[:32]}"')
+    etag = f'"{sha256(body).hexdigest()[:32]}"'
+    return File(body, name.endswith(COMPRESSED), media_type, etag)
