@@ -1,11 +1,24 @@
-"""The hub's tasks and audit log over SQLite."""
+"""The hub's tasks and audit log over SQL."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, true, update
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    type_coerce,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from dth.core.errors import Conflict, NotFound
@@ -20,8 +33,8 @@ from dth.hub.model import (
     Task,
 )
 from dth.hub.ports import TaskQuery
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import audit, task
+from dth.platforms.local.sql import SqlDatabase, names_in
 
 ORDERS = {
     "created": task.c.created,
@@ -37,7 +50,7 @@ KEEPERS_OWN = ("look_at", "held")  # of `agenda`
 class LocalTasks:
     """`hub.ports.Tasks`."""
 
-    def __init__(self, database: HubDatabase) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def add(self, task: Task) -> None:
@@ -73,7 +86,7 @@ class LocalTasks:
 class LocalAudit:
     """`hub.ports.Audit`."""
 
-    def __init__(self, database: HubDatabase) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def begin(self, entry: AuditEntry) -> int:
@@ -132,11 +145,12 @@ def _chosen(query: TaskQuery) -> Select[tuple[str]]:
     if query.writes:
         chosen = chosen.where(task.c.writes == query.writes)
     if query.store:
-        used = func.json_each(task.c.stores).table_valued("key")
+        used = names_in(task.c.stores)
         chosen = chosen.where(select(used.c.key).where(used.c.key == query.store).exists())
     if query.attention:
-        failed = func.json_extract(task.c.summary, "$.failed") > 0
-        result = func.json_extract(task.c.summary, "$.last_result").in_(BAD_RESULTS)
+        summary = type_coerce(task.c.summary, JSON)
+        failed = summary["failed"].as_float() > 0
+        result = summary["last_result"].as_string().in_(BAD_RESULTS)
         waits = task.c.progress.in_([each.value for each in NEED_A_PERSON])
         chosen = chosen.where(or_(waits, failed, result))
     if query.text:
@@ -168,7 +182,7 @@ def _count(connection: Connection) -> dict[Progress, int]:
 
 
 def _count_by_store(connection: Connection) -> dict[str, int]:
-    used = func.json_each(task.c.stores).table_valued("key")
+    used = names_in(task.c.stores)
     every = task.join(used, true())
     rows = connection.execute(
         select(used.c.key, func.count()).select_from(every).group_by(used.c.key)
