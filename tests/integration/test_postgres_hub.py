@@ -26,6 +26,7 @@ from tests.servers.postgres import Postgres, missing_parts
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 from dth.platforms.postgres import hub_database  # noqa: E402
+from dth.platforms.postgres.address import advice  # noqa: E402
 from dth.platforms.postgres.hub_database import PostgresHubDatabase  # noqa: E402
 
 if TYPE_CHECKING:
@@ -122,6 +123,20 @@ async def test_a_hub_that_stops_in_a_transaction_loses_its_turn(
         with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
             stopped.execute("SELECT 1")
     assert [each.name for each in await LocalStores(database).list()] == ["a"]
+
+
+async def test_who_waits_to_write_holds_up_no_reader(
+    address: str, database: PostgresHubDatabase
+) -> None:
+    stores = LocalStores(database)
+    with psycopg.connect(address, autocommit=True) as other:
+        other.execute(hub_database.WRITE)
+        adding = [asyncio.create_task(stores.add(Store(f"s{n}", "amazon_s3"))) for n in range(8)]
+        await asyncio.sleep(0)  # they are handed over
+        assert await stores.list() == []
+        other.execute("COMMIT")
+        await asyncio.gather(*adding)
+    assert len(await stores.list()) == 8
 
 
 # ------------------------------------------------------------------------------------- what is kept
@@ -245,6 +260,21 @@ async def test_a_database_that_stays_away_is_one_line(monkeypatch: pytest.Monkey
         server.kill()
         with pytest.raises(StateError, match=r"cannot be used: .*; check the address"):
             await LocalStores(database).list()
+
+
+async def test_who_waits_for_too_long_to_write_is_told_why(
+    address: str, database: PostgresHubDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(address, autocommit=True) as other:
+        other.execute(hub_database.WRITE)
+        monkeypatch.setattr(hub_database, "WRITE", hub_database.WRITE.replace("'60s'", "'50ms'"))
+        with pytest.raises(StateError, match=r"lock timeout.*; end what keeps the tables locked"):
+            await LocalStores(database).add(Store("a", "amazon_s3"))
+
+
+def test_a_full_disk_of_the_database_is_named() -> None:
+    text = "could not extend file: No space left on device"
+    assert advice(text) == "free some space on the disk of the database"
 
 
 def test_a_database_of_a_newer_version_is_refused(address: str) -> None:

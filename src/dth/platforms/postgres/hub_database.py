@@ -24,7 +24,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SCHEMA = "dth_hub"
-CONNECTIONS = 4
+# Connections of a process that read; one more writes.
+READERS = 3
 # Seconds for which a transaction is tried again while the database does not answer. A request waits
 # for it.
 PATIENCE = 5.0
@@ -43,7 +44,9 @@ class PostgresHubDatabase:
     def __init__(self, address: str) -> None:
         """Use `open` instead."""
         self.address = address
-        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hub-database")
+        # Apart from each other, as a writer may wait for those of other hubs.
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hub-reader")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="hub-writer")
         self._engine = _engine(address)
 
     @classmethod
@@ -52,7 +55,7 @@ class PostgresHubDatabase:
         StateError if the database cannot be used."""
         database = cls(address)
         try:
-            database._threads.submit(database._prepare, prepare).result()
+            database._writer.submit(database._prepare, prepare).result()
         except BaseException:
             database.close()
             raise
@@ -60,7 +63,8 @@ class PostgresHubDatabase:
 
     def close(self) -> None:
         """Finish the work that was begun, and close."""
-        self._threads.shutdown()
+        self._writer.shutdown()
+        self._readers.shutdown()
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -73,7 +77,7 @@ class PostgresHubDatabase:
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `work(connection, ...)` in a transaction that sees one snapshot and takes no lock."""
-        return await self._hop(lambda: self._retried(READ, work, *args, **kwargs))
+        return await _hop(self._readers, lambda: self._retried(READ, work, *args, **kwargs))
 
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -81,10 +85,7 @@ class PostgresHubDatabase:
         """Run `work(connection, ...)` as the only writer. If it raises, none of its changes are
         kept. It is run again if the connection was lost before the commit. If it was lost during
         the commit, nobody knows whether the changes were kept: that is an error."""
-        return await self._hop(lambda: self._retried(WRITE, work, *args, **kwargs))
-
-    async def _hop(self, job: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, job)
+        return await _hop(self._writer, lambda: self._retried(WRITE, work, *args, **kwargs))
 
     def _prepare(self, prepare: Callable[[Connection], None]) -> None:
         try:
@@ -150,12 +151,16 @@ class PostgresHubDatabase:
         return StateError(f"the database {shown(self.address)} {what}: {text}; {advice(text)}")
 
 
+async def _hop(threads: ThreadPoolExecutor, job: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, job)
+
+
 def _engine(address: str) -> Engine:
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: _connect(address),
         poolclass=QueuePool,
-        pool_size=CONNECTIONS,
+        pool_size=READERS + 1,
         max_overflow=0,
         use_native_hstore=False,
     )
