@@ -34,6 +34,7 @@ from dth.platforms.aws.hub.tasks import AwsAudit, AwsTasks
 from dth.platforms.aws.hub.tokens import AwsTokens
 from dth.platforms.aws.hub.users import AwsUsers
 from dth.platforms.aws.tables import create_table
+from dth.platforms.local import hub_migrations
 from dth.platforms.local import platform as local_platform
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.jobs import LocalJobs
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         Users,
     )
     from dth.platforms.local.nursery import Nursery
+    from dth.platforms.local.sql import SqlDatabase
     from tests.servers.ministack import MiniStack
     from tests.servers.postgres import Postgres
 
@@ -132,10 +134,7 @@ class Local:
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._folder: Path = request.getfixturevalue("tmp_path")
-        monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
-        monkeypatch.delenv("DTH_KEY", raising=False)
-        monkeypatch.setattr("dth.platforms.local.users.COST", (4, 8, 1))
-        monkeypatch.setattr("dth.platforms.local.notifier.BATCH", 0)
+        make_quick(request)
 
     @asynccontextmanager
     async def task(self) -> AsyncIterator[OpenTask]:
@@ -149,35 +148,9 @@ class Local:
 
     @asynccontextmanager
     async def hub(self) -> AsyncIterator[OpenHub]:
-        vault = open_vault(self._folder)
         with HubDatabase.open(self._folder / "hub.db") as database:
-            notifier = Notifier(database, vault, None, post_once)
-            jobs = LocalJobs(database, self._folder / "jobs", cast("Nursery", None))
-            yield OpenHub(
-                LocalTasks(database),
-                LocalAudit(database),
-                LocalTokens(database),
-                LocalSecrets(database, vault),
-                LocalStores(database),
-                LocalUsers(database),
-                notifier,
-                LocalMetrics(database),
-                LocalLogs(lambda task: self._folder / task),
-                jobs,
-                deliver=notifier.deliver,
-                log=self._log,
-                certify=lambda job, _: over(jobs, job),
-            )
-            await jobs.close()
-
-    def _log(self, task: str, stream: str, lines: list[str]) -> None:
-        file = self._folder / task / "logs" / f"{stream}.log"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        first = time.time() - len(lines)
-        written = [
-            encode_line(first + number, "info", text, {}) for number, text in enumerate(lines)
-        ]
-        file.write_bytes(b"".join(written))
+            async with open_sql_hub(database, self._folder) as opened:
+                yield opened
 
 
 class OnAws:
@@ -268,6 +241,8 @@ class OnPostgres:
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._server: Postgres = request.getfixturevalue("postgres")
+        self._folder: Path = request.getfixturevalue("tmp_path")
+        make_quick(request)
 
     @asynccontextmanager
     async def task(self) -> AsyncIterator[OpenTask]:
@@ -283,6 +258,57 @@ class OnPostgres:
             yield OpenTask(platform, beside)
         self._server.drop(address)
 
+    @asynccontextmanager
+    async def hub(self) -> AsyncIterator[OpenHub]:
+        # Its driver is an extra.
+        from dth.platforms.postgres.hub_database import PostgresHubDatabase
+
+        address = self._server.database()
+        with PostgresHubDatabase.open(address, hub_migrations.prepare) as database:
+            async with open_sql_hub(database, self._folder) as opened:
+                yield opened
+        self._server.drop(address)
+
+
+def make_quick(request: pytest.FixtureRequest) -> None:
+    """For this test, a hub over SQL hashes passwords quickly, and sends notices at once."""
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    monkeypatch.delenv("DTH_KEY", raising=False)
+    monkeypatch.setattr("dth.platforms.local.users.COST", (4, 8, 1))
+    monkeypatch.setattr("dth.platforms.local.notifier.BATCH", 0)
+
+
+@asynccontextmanager
+async def open_sql_hub(database: SqlDatabase, folder: Path) -> AsyncIterator[OpenHub]:
+    """A hub with its tables in this database, and its files in this folder."""
+    vault = open_vault(folder)
+    notifier = Notifier(database, vault, None, post_once)
+    jobs = LocalJobs(database, folder / "jobs", cast("Nursery", None))
+    yield OpenHub(
+        LocalTasks(database),
+        LocalAudit(database),
+        LocalTokens(database),
+        LocalSecrets(database, vault),
+        LocalStores(database),
+        LocalUsers(database),
+        notifier,
+        LocalMetrics(database),
+        LocalLogs(lambda task: folder / task),
+        jobs,
+        deliver=notifier.deliver,
+        log=partial(_write_log, folder),
+        certify=lambda job, _: over(jobs, job),
+    )
+    await jobs.close()
+
+
+def _write_log(folder: Path, task: str, stream: str, lines: list[str]) -> None:
+    file = folder / task / "logs" / f"{stream}.log"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    first = time.time() - len(lines)
+    written = [encode_line(first + number, "info", text, {}) for number, text in enumerate(lines)]
+    file.write_bytes(b"".join(written))
+
 
 async def over(jobs: Jobs, job: str) -> None:
     async def ended() -> bool:
@@ -296,4 +322,8 @@ PLATFORMS: dict[str, Callable[[pytest.FixtureRequest], PlatformUnderTest]] = {
     "aws": OnAws,
     "postgres": OnPostgres,
 }
-HUBS: dict[str, Callable[[pytest.FixtureRequest], HubUnderTest]] = {"local": Local, "aws": OnAws}
+HUBS: dict[str, Callable[[pytest.FixtureRequest], HubUnderTest]] = {
+    "local": Local,
+    "aws": OnAws,
+    "postgres": OnPostgres,
+}

@@ -14,6 +14,7 @@ from dth.platforms.local import agenda as agenda_module
 from dth.platforms.local import hub_migrations
 from dth.platforms.local.agenda import Agenda, Rest
 from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.sql import SQLITE
 from dth.platforms.local.tasks import LocalTasks
 
 if TYPE_CHECKING:
@@ -91,10 +92,10 @@ async def test_nobody_is_held_for_longer_than_can_be(database: HubDatabase) -> N
 
 
 @pytest.mark.parametrize("query", [*agenda_module.DUE, *agenda_module.NEXT])
-async def test_it_is_found_by_an_index(database: HubDatabase, query: str) -> None:
+async def test_it_is_found_by_an_index(database: HubDatabase, query: dict[str, str]) -> None:
     def plan(connection: object) -> list[str]:
         rows = connection.exec_driver_sql(  # type: ignore[attr-defined]
-            f"EXPLAIN QUERY PLAN {query}", {"now": NOW, "most": 3}
+            f"EXPLAIN QUERY PLAN {query[SQLITE]}", {"now": NOW, "most": 3}
         )
         return [row.detail for row in rows]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, update
 
 from dth.hub.model import Progress, Task
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import task
+from dth.platforms.local.sql import POSTGRES, SQLITE, SqlDatabase, run, spell
 from dth.platforms.local.tasks import task_of
 
 # Tasks of one kind that are checked, work or wait for a place at the same time; the others follow.
@@ -35,7 +35,7 @@ class Rest:
 class Agenda:
     """The times of the next looks, in the hub's database."""
 
-    def __init__(self, database: HubDatabase) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def due(self, now: float) -> list[str]:
@@ -48,7 +48,7 @@ class Agenda:
 
     async def mark(self, id: str) -> None:
         """Look at this task now."""
-        await self._database.write(Connection.exec_driver_sql, MARK, (id,))
+        await self._database.write(run, MARK, {"id": id})
 
     async def rest(self, id: str, rest: Rest) -> bool:
         """Leave a task alone. Returns False if it has changed since it was read: read it again."""
@@ -60,47 +60,57 @@ class Agenda:
 
     async def set_back(self) -> None:
         """End holds that exceed the limit: the clock was ahead when they began."""
-        await self._database.write(Connection.exec_driver_sql, SET_BACK, (time.time() + LONGEST,))
+        await self._database.write(run, SET_BACK, {"latest": time.time() + LONGEST})
 
 
 def _due(connection: Connection, now: float) -> list[str]:
     values = {"now": now, "most": CROWD}
-    found = [row.id for query in DUE for row in connection.exec_driver_sql(query, values)]
+    found = [row.id for query in DUE for row in run(connection, query, values)]
     return list(dict.fromkeys(found))
 
 
 # One query per kind, so that many tasks of one kind do not keep the others out. The values of
 # `progress` are literals, not parameters: SQLite must see which index matches.
+# What is due at the same moment comes in the order in which it was added.
 LOOK = (
-    "SELECT id FROM task WHERE progress = '{}' AND look_at <= :now ORDER BY look_at, rowid "
-    "LIMIT :most"
+    "SELECT id FROM task WHERE progress = '{progress}' AND look_at <= :now "
+    "ORDER BY look_at, {added} LIMIT :most"
 )
+ADDED = {SQLITE: "rowid", POSTGRES: "created"}
+
+
+def _look(progress: str) -> dict[str, str]:
+    return spell(LOOK, added=ADDED, progress=dict.fromkeys(ADDED, progress))
+
+
 DUE = (
-    LOOK.format("STOPPING"),
-    LOOK.format("STARTING"),
-    """SELECT id FROM task WHERE progress = 'IN_PROGRESS' AND held = 0 AND next_run > 0 AND next_run <= :now
-    ORDER BY next_run LIMIT :most""",
-    LOOK.format("IN_PROGRESS"),
+    _look("STOPPING"),
+    _look("STARTING"),
+    spell(
+        "SELECT id FROM task WHERE progress = 'IN_PROGRESS' AND held = 0 AND next_run > 0 "
+        "AND next_run <= :now ORDER BY next_run LIMIT :most"
+    ),
+    _look("IN_PROGRESS"),
 )
 
 
 def _next(connection: Connection, now: float) -> float | None:
-    found = [connection.exec_driver_sql(query, {"now": now}).scalar() for query in NEXT]
+    found = [run(connection, query, {"now": now}).scalar() for query in NEXT]
     return min((moment for moment in found if moment is not None), default=None)
 
 
 NEXT_LOOK = "SELECT min(look_at) FROM task WHERE progress = '{}' AND look_at > :now"
 NEXT = (
-    *(NEXT_LOOK.format(progress) for progress in ("STOPPING", "STARTING", "IN_PROGRESS")),
-    (
+    *(spell(NEXT_LOOK.format(progress)) for progress in ("STOPPING", "STARTING", "IN_PROGRESS")),
+    spell(
         "SELECT min(next_run) FROM task WHERE progress = 'IN_PROGRESS' AND held = 0 AND next_run > "
         ":now"
     ),
 )
-MARK = "UPDATE task SET look_at = 0, held = 0 WHERE id = ?"
-SET_BACK = (
+MARK = spell("UPDATE task SET look_at = 0, held = 0 WHERE id = :id")
+SET_BACK = spell(
     "UPDATE task SET look_at = 0, held = 0 WHERE progress = 'IN_PROGRESS' AND held = 1 AND "
-    "look_at > ?"
+    "look_at > :latest"
 )
 
 

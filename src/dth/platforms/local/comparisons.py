@@ -18,10 +18,10 @@ from dth.core.ports.findings import Finding, FolderTally, State, StateTally
 from dth.hub.ports import ComparisonJob
 from dth.platforms.local.findings import FINDINGS_FILE, LocalFindings
 from dth.platforms.local.foreground import ASKED
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import comparison
 from dth.platforms.local.job_process import JobProcess
 from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.sql import SqlDatabase
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ INTERRUPTED = "the hub ended while this was running, and it saw only a part; sta
 class LocalComparisons:
     """`hub.ports.Comparisons`. A comparison that runs when the hub ends is INTERRUPTED."""
 
-    def __init__(self, database: HubDatabase, folder: Path, nursery: Nursery) -> None:
+    def __init__(self, database: SqlDatabase, folder: Path, nursery: Nursery) -> None:
         self._database = database
         self._folder = folder
         self._nursery = nursery

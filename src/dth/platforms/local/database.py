@@ -244,7 +244,8 @@ class TaskDatabase(Database[Connection]):
         return self._driver(begin)
 
     def _prepare(self, connection: Connection) -> None:
-        migrations.migrate(connection, connection.execute, schema.create, migrations.STEPS)
+        version = migrations.FileVersion(connection.execute)
+        migrations.migrate(connection, version, schema.create, migrations.STEPS)
         schema.run_all(connection, schema.SCRATCH)
 
 

@@ -20,8 +20,8 @@ from hashlib import sha256
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import grant as table
+from dth.platforms.local.sql import SqlDatabase
 from dth.platforms.local.users import Account, read_account
 
 CODE_LIFE = 60.0  # seconds
@@ -75,9 +75,9 @@ class BrowserSession:
 
 
 class LocalGrants:
-    """Grants over SQLite."""
+    """Grants over SQL."""
 
-    def __init__(self, database: HubDatabase) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def open_session(self, grant: Grant, replaced: str = "") -> tuple[str, str]:

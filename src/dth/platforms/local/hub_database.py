@@ -7,9 +7,8 @@ from functools import cache
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from dth.platforms.local import hub_migrations, hub_schema
+from dth.platforms.local import hub_migrations
 from dth.platforms.local.database import Database
-from dth.platforms.local.migrations import migrate
 
 
 class HubDatabase(Database[Connection]):
@@ -24,12 +23,7 @@ class HubDatabase(Database[Connection]):
         return _engine(begin).connect()
 
     def _prepare(self, connection: Connection) -> None:
-        migrate(
-            connection,
-            connection.exec_driver_sql,
-            hub_schema.metadata.create_all,
-            hub_migrations.STEPS,
-        )
+        hub_migrations.prepare(connection)
 
 
 # `database`: whose file this thread is about to open.

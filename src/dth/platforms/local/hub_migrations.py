@@ -1,10 +1,15 @@
-"""Migrates an older database of the hub to the current schema: see `migrations`."""
+"""Migrates an older database of the hub to the current schema: see `migrations`.
+
+PostgreSQL has had the tables since version 8: later steps have to run in both kinds of database.
+"""
 
 from collections.abc import Callable
 
 from sqlalchemy import Connection, inspect
 
 from dth.platforms.local import hub_schema
+from dth.platforms.local.migrations import FileVersion, Version, migrate
+from dth.platforms.local.sql import POSTGRES
 
 
 def own_tokens(connection: Connection) -> None:
@@ -82,3 +87,28 @@ STEPS: list[Callable[[Connection], None]] = [
     delete_after_a_stop,
     acknowledge_tasks,
 ]
+
+
+class _TableVersion:
+    """The version of a PostgreSQL database, in a table of its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def read(self) -> int:
+        if not inspect(self._connection).has_table("version"):
+            self._connection.exec_driver_sql("CREATE TABLE version (version integer NOT NULL)")
+            self._connection.exec_driver_sql("INSERT INTO version VALUES (0)")
+        return int(self._connection.exec_driver_sql("SELECT version FROM version").scalar_one())
+
+    def write(self, version: int) -> None:
+        self._connection.exec_driver_sql(f"UPDATE version SET version = {version}")
+
+
+def prepare(connection: Connection) -> None:
+    """Create or upgrade the tables of a hub, in a write transaction."""
+    is_postgres = connection.dialect.name == POSTGRES
+    version: Version = (
+        _TableVersion(connection) if is_postgres else FileVersion(connection.exec_driver_sql)
+    )
+    migrate(connection, version, hub_schema.metadata.create_all, STEPS)

@@ -1,38 +1,25 @@
-"""The tables of the hub: tasks, users, tokens, audit, notifications, metrics. One file, `hub.db`;
-each task's queue and records are in a separate file.
+"""The tables of the hub: tasks, users, tokens, audit, notifications, metrics. On one machine they
+are in one file, `hub.db`; each task's queue and records are in a separate file.
 
 A change to a table needs a step in `hub_migrations.py`.
 """
 
-from typing import Any
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table
 
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
-from sqlalchemy.types import TypeDecorator
-
-from dth.platforms.local.encoding import to_line
+from dth.platforms.local.sql import Json, Line, Long, Words
 
 metadata = MetaData()
-
-
-class Line(TypeDecorator[str]):
-    """A column of text for people."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        return None if value is None else to_line(value)
 
 
 task = Table(
     "task",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("schedule_type", Text, nullable=False),
-    Column("parameters", Text, nullable=False),  # JSON
+    Column("id", Words, primary_key=True),
+    Column("type", Words, nullable=False),
+    Column("schedule_type", Words, nullable=False),
+    Column("parameters", Words, nullable=False),  # JSON
     Column("description", Line, nullable=False),
-    Column("progress", Text, nullable=False),
+    Column("progress", Words, nullable=False),
     Column("created", Float, nullable=False),
     Column("created_by", Line, nullable=False),
     Column("updated", Float, nullable=False),
@@ -42,19 +29,19 @@ task = Table(
     Column("destination", Line, nullable=False),
     Column("writes", Line, nullable=False),
     Column("reason", Line, nullable=False),
-    Column("error_code", Text),
+    Column("error_code", Words),
     Column("run_requested", Integer, nullable=False),
     Column("redrive_requested", Integer, nullable=False),
     Column("next_run", Float, nullable=False),
     Column("spent", Float, nullable=False),
-    Column("summary", Text, nullable=False),  # JSON
+    Column("summary", Json, nullable=False),
     # Only for the keeper (`agenda`). Null: no look is needed until the task changes.
     Column("look_at", Float, server_default="0"),
     Column("held", Integer, nullable=False, server_default="0"),
-    # JSON: what its stores add to the parameters, by the name of the store.
-    Column("stores", Text, nullable=False, server_default="{}"),
+    # What its stores add to the parameters, by the name of the store.
+    Column("stores", Json, nullable=False, server_default="{}"),
     Column("delete_requested", Integer, nullable=False, server_default="0"),
-    Column("acknowledged", Text, nullable=False, server_default="null"),  # JSON
+    Column("acknowledged", Json, nullable=False, server_default="null"),
     Index("task_created", "created"),
     Index("task_progress", "progress", "created"),
     Index("task_writes", "writes"),
@@ -67,31 +54,31 @@ task = Table(
 user = Table(
     "user",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("role", Text, nullable=False),
-    Column("email", Text, nullable=False),
-    Column("password", Text, nullable=False),  # scrypt, with its parameters and salt
+    Column("name", Words, primary_key=True),
+    Column("role", Words, nullable=False),
+    Column("email", Words, nullable=False),
+    Column("password", Words, nullable=False),  # scrypt, with its parameters and salt
     Column("created", Float, nullable=False),
     Column("last_login", Float, nullable=False, server_default="0"),
     Column("must_change", Integer, nullable=False, server_default="0"),
     # Increases with each new password: older sessions end.
-    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("epoch", Long, nullable=False, server_default="0"),
 )
 
 token = Table(
     "token",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("role", Text, nullable=False),
+    Column("id", Words, primary_key=True),
+    Column("name", Words, nullable=False),
+    Column("role", Words, nullable=False),
     Column("hash", LargeBinary, nullable=False, unique=True),
     Column("created", Float, nullable=False),
     Column("expires", Float, nullable=False),
     Column("last_used", Float, nullable=False, server_default="0"),
-    Column("created_by", Text, nullable=False),
+    Column("created_by", Words, nullable=False),
     # The user who owns the token. It ends with the user, and never permits more than the user's
     # role. "": no owner known to the hub.
-    Column("owner", Text, nullable=False, server_default=""),
+    Column("owner", Words, nullable=False, server_default=""),
 )
 
 # What the built-in provider issued: codes, refresh tokens and browser sessions, by their hash.
@@ -99,11 +86,11 @@ grant = Table(
     "grant",
     metadata,
     Column("hash", LargeBinary, primary_key=True),
-    Column("kind", Text, nullable=False),  # "code", "refresh" or "session"
-    Column("family", Text, nullable=False),  # all that comes from one sign-in
+    Column("kind", Words, nullable=False),  # "code", "refresh" or "session"
+    Column("family", Words, nullable=False),  # all that comes from one sign-in
     # A code, and the tokens that come from it.
-    Column("chain", Text, nullable=False, server_default=""),
-    Column("data", Text, nullable=False),  # JSON
+    Column("chain", Words, nullable=False, server_default=""),
+    Column("data", Words, nullable=False),  # JSON
     Column("expires", Float, nullable=False),
     # Codes and refresh tokens are valid once.
     Column("used", Integer, nullable=False, server_default="0"),
@@ -115,7 +102,7 @@ grant = Table(
 attempt = Table(
     "attempt",
     metadata,
-    Column("subject", Text, primary_key=True),
+    Column("subject", Words, primary_key=True),
     Column("failures", Integer, nullable=False),
     Column("until", Float, nullable=False),  # no further try before
 )
@@ -124,7 +111,7 @@ attempt = Table(
 setting = Table(
     "setting",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", Words, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
 
@@ -133,12 +120,12 @@ setting = Table(
 secret = Table(
     "secret",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", Words, primary_key=True),
     Column("description", Line, nullable=False),
     Column("value", LargeBinary, nullable=False),  # encrypted
     Column("updated", Float, nullable=False),
     # JSON list of the hosts it is bound to (`dth.core.hosts`); []: the first use sets them.
-    Column("hosts", Text, nullable=False),
+    Column("hosts", Words, nullable=False),
 )
 
 # ------------------------------------------------------------------------------------------- stores
@@ -146,8 +133,8 @@ secret = Table(
 store = Table(
     "store",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("given", Text, nullable=False),  # JSON
+    Column("name", Words, primary_key=True),
+    Column("given", Words, nullable=False),  # JSON
     Column("updated", Float, nullable=False),
 )
 
@@ -159,11 +146,11 @@ audit = Table(
     Column("id", Integer, primary_key=True),
     Column("at", Float, nullable=False),
     Column("who", Line, nullable=False),
-    Column("via", Text, nullable=False),
-    Column("what", Text, nullable=False),
+    Column("via", Words, nullable=False),
+    Column("what", Words, nullable=False),
     Column("target", Line, nullable=False),
     Column("detail", Line, nullable=False),
-    Column("outcome", Text, nullable=False),
+    Column("outcome", Words, nullable=False),
     Index("audit_target", "target", "id"),
 )
 
@@ -172,12 +159,12 @@ audit = Table(
 channel = Table(
     "channel",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("kind", Text, nullable=False),
+    Column("id", Words, primary_key=True),
+    Column("kind", Words, nullable=False),
     # Encrypted: anybody with a webhook's URL can post to it.
     Column("target", LargeBinary, nullable=False),
     Column("name", Line, nullable=False),
-    Column("events", Text, nullable=False),  # JSON list
+    Column("events", Words, nullable=False),  # JSON list
     Column("enabled", Integer, nullable=False),
 )
 
@@ -185,16 +172,16 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("channel", Text, nullable=False),  # id of a channel, or "email:ADDRESS"
-    Column("event", Text, nullable=False),
-    Column("task", Text, nullable=False),
+    Column("channel", Words, nullable=False),  # id of a channel, or "email:ADDRESS"
+    Column("event", Words, nullable=False),
+    Column("task", Words, nullable=False),
     Column("subject", Line, nullable=False),
     Column("text", Line, nullable=False),
     Column("at", Float, nullable=False),
     Column("due", Float, nullable=False),  # when it is tried (again)
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("once", Text),  # null: not deduplicated
-    Column("state", Text, nullable=False, server_default="WAITING"),  # or SENT, FAILED
+    Column("once", Words),  # null: not deduplicated
+    Column("state", Words, nullable=False, server_default="WAITING"),  # or SENT, FAILED
     Column("error", Line, nullable=False, server_default=""),
     Index("outbox_waiting", "state", "channel"),
     Index("outbox_once", "once", "channel", unique=True),
@@ -207,10 +194,10 @@ outbox = Table(
 sample = Table(
     "sample",
     metadata,
-    Column("task", Text, primary_key=True),
+    Column("task", Words, primary_key=True),
     Column("step", Integer, primary_key=True),  # length in seconds
-    Column("at", Integer, primary_key=True),  # when it begins
-    Column("data", Text, nullable=False),  # JSON
+    Column("at", Long, primary_key=True),  # when it begins
+    Column("data", Words, nullable=False),  # JSON
     Index("sample_age", "step", "at"),
     sqlite_with_rowid=False,
 )
@@ -220,13 +207,13 @@ sample = Table(
 job = Table(
     "job",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("kind", Text, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("id", Words, primary_key=True),
+    Column("kind", Words, nullable=False),
+    Column("state", Words, nullable=False),
     Column("started", Float, nullable=False),
     Column("ended", Float, nullable=False, server_default="0"),
     Column("error", Line, nullable=False, server_default=""),
-    Column("result", Text, nullable=False, server_default="{}"),
+    Column("result", Words, nullable=False, server_default="{}"),
 )
 
 # -------------------------------------------------------------------------------------- comparisons
@@ -234,18 +221,18 @@ job = Table(
 comparison = Table(
     "comparison",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("task", Text, nullable=False, server_default=""),
-    Column("type", Text, nullable=False),
+    Column("id", Words, primary_key=True),
+    Column("task", Words, nullable=False, server_default=""),
+    Column("type", Words, nullable=False),
     Column("source", Line, nullable=False),
     Column("destination", Line, nullable=False),
-    Column("parameters", Text, nullable=False),
-    Column("asked", Text, nullable=False),
-    Column("created_by", Text, nullable=False, server_default=""),
-    Column("state", Text, nullable=False),
+    Column("parameters", Words, nullable=False),
+    Column("asked", Words, nullable=False),
+    Column("created_by", Words, nullable=False, server_default=""),
+    Column("state", Words, nullable=False),
     Column("started", Float, nullable=False),
     Column("ended", Float, nullable=False, server_default="0"),
     Column("error", Line, nullable=False, server_default=""),
-    Column("result", Text, nullable=False, server_default="{}"),
+    Column("result", Words, nullable=False, server_default="{}"),
     Index("comparison_started", "started"),
 )

@@ -20,10 +20,10 @@ from dth.core.errors import Conflict, HubError, NotFound
 from dth.core.prices import Prices
 from dth.hub.ports import CERTIFICATE, Job
 from dth.platforms.local.foreground import ASKED
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import job
 from dth.platforms.local.job_process import JobProcess
 from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.sql import SqlDatabase
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class LocalJobs:
     them again."""
 
     def __init__(
-        self, database: HubDatabase, folder: Path, nursery: Nursery, prices: Prices | None = None
+        self, database: SqlDatabase, folder: Path, nursery: Nursery, prices: Prices | None = None
     ) -> None:
         """`prices`: for forecasts."""
         self._database = database

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, delete, func, select
 
 from dth.hub.monitoring import METRICS, Combine
 from dth.hub.ports import Series
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import sample
+from dth.platforms.local.sql import POSTGRES, SQLITE, SqlDatabase, run, spell
 
 HOUR, DAY = 3600, 86_400
 
@@ -40,9 +40,9 @@ Kept = dict[str, tuple[float, float]]
 
 
 class LocalMetrics:
-    """`hub.ports.Metrics` over SQLite."""
+    """`hub.ports.Metrics` over SQL."""
 
-    def __init__(self, database: HubDatabase) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def write(self, task: str, at: float, samples: Mapping[str, float]) -> None:
@@ -143,14 +143,17 @@ def _write(connection: Connection, task: str, at: float, samples: Mapping[str, f
 
 
 def _add(connection: Connection, task: str, step: int, at: float, new: Kept) -> None:
-    place = (task, step, math.floor(at / step) * step)
-    stored = connection.exec_driver_sql(STORED, place).scalar()
+    place = {"task": task, "step": step, "at": math.floor(at / step) * step}
+    stored = run(connection, STORED, place).scalar()
     joined = _joined(json.loads(stored), new) if stored else new
-    connection.exec_driver_sql(STORE, (*place, json.dumps(joined, separators=(",", ":"))))
+    run(connection, STORE, place | {"data": json.dumps(joined, separators=(",", ":"))})
 
 
-STORED = "SELECT data FROM sample WHERE task = ? AND step = ? AND at = ?"
-STORE = "INSERT OR REPLACE INTO sample (task, step, at, data) VALUES (?, ?, ?, ?)"
+STORED = spell("SELECT data FROM sample WHERE task = :task AND step = :step AND at = :at")
+STORE = spell(
+    "INSERT INTO sample (task, step, at, data) VALUES (:task, :step, :at, :data) "
+    "ON CONFLICT (task, step, at) DO UPDATE SET data = excluded.data"
+)
 
 
 def _joined(old: Kept, new: Kept) -> Kept:
@@ -180,27 +183,31 @@ def _read(
 def _latest(connection: Connection, since: int) -> dict[tuple[str, str], float]:
     """The cost depends on the tasks that work, not on all tasks that ever did."""
     last: dict[tuple[str, str], float] = {}
-    for task, data in connection.exec_driver_sql(RECENT_SAMPLES, (FINEST, since)):
+    for task, data in run(connection, RECENT_SAMPLES, {"step": FINEST, "since": since}):
         for name, (value, count) in json.loads(data).items():
             last[task, name] = value / count if METRICS[name].combine is Combine.MEAN else value
     return last
 
 
-RECENT_SAMPLES = """
-    SELECT task, data FROM sample INDEXED BY sample_age WHERE step = ? AND at > ? AND task <> '' ORDER BY at
-"""
+# SQLite is told which index it has to use: the cost must not depend on a guess.
+BY_AGE = {SQLITE: "sample INDEXED BY sample_age", POSTGRES: "sample"}
+RECENT_SAMPLES = spell(
+    "SELECT task, data FROM {by_age} WHERE step = :step AND at > :since AND task <> '' ORDER BY at",
+    by_age=BY_AGE,
+)
 
 
 def _delete_older(connection: Connection, step: int, before: float) -> int:
     """Delete a piece of the expired steps of all tasks. Returns the number of rows."""
-    return connection.exec_driver_sql(DELETE_OLDER, (step, before, PIECE)).rowcount
+    values = {"step": step, "before": before, "most": PIECE}
+    return run(connection, DELETE_OLDER, values).rowcount
 
 
-DELETE_OLDER = """
-    DELETE FROM sample WHERE (task, step, at) IN (
-        SELECT task, step, at FROM sample INDEXED BY sample_age WHERE step = ? AND at < ? LIMIT ?
-    )
-"""
+DELETE_OLDER = spell(
+    "DELETE FROM sample WHERE (task, step, at) IN "
+    "(SELECT task, step, at FROM {by_age} WHERE step = :step AND at < :before LIMIT :most)",
+    by_age=BY_AGE,
+)
 
 
 def _delete(connection: Connection, task: str, step: int, before: float) -> bool:

@@ -1,9 +1,9 @@
-"""Migrates an older database to the current schema, one step per version; the version is the file's
-`user_version`."""
+"""Migrates an older database to the current schema, one step per version; the version of a file is
+its `user_version`."""
 
 from collections.abc import Callable, Sequence
 from sqlite3 import Connection
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from dth.core.errors import StateError
 from dth.platforms.local import schema
@@ -76,16 +76,37 @@ STEPS: list[Callable[[Connection], None]] = [
 ]
 
 
+class FileVersion:
+    """The version of a SQLite file; 0: it is new. `execute` runs a statement."""
+
+    def __init__(self, execute: Callable[[str], Any]) -> None:
+        self._execute = execute
+
+    def read(self) -> int:
+        return int(self._execute("PRAGMA user_version").fetchone()[0])
+
+    def write(self, version: int) -> None:
+        self._execute(f"PRAGMA user_version = {version}")
+
+
+class Version(Protocol):
+    """Where a database has its version; 0: it is new."""
+
+    def read(self) -> int: ...
+
+    def write(self, version: int) -> None: ...
+
+
 def migrate(
     connection: C,
-    execute: Callable[[str], Any],
+    stored: Version,
     create: Callable[[C], None],
     steps: Sequence[Callable[[C], None]],
 ) -> None:
     """Create or upgrade the tables. The caller holds the write transaction, so only one process
     does it."""
     latest = len(steps) + 1
-    version: int = execute("PRAGMA user_version").fetchone()[0]
+    version = stored.read()
     if version > latest:
         raise StateError(
             f"The state was written by a newer version of Data Transfer Hub (schema {version}, "
@@ -98,4 +119,4 @@ def migrate(
     else:
         for step in steps[version - 1 :]:
             step(connection)
-    execute(f"PRAGMA user_version = {latest}")
+    stored.write(latest)

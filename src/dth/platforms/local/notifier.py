@@ -23,7 +23,6 @@ from email.utils import formatdate
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, func, select, update
-from sqlalchemy.dialects import sqlite
 
 from dth.core.errors import HubError, NotFound, UsageError
 from dth.core.hosts import host_of
@@ -43,9 +42,9 @@ from dth.hub.notifications import (
 )
 from dth.hub.ports import Channel
 from dth.hub.webhooks import Post, post_webhook
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import channel, outbox
 from dth.platforms.local.secrets import use_secrets, value_of
+from dth.platforms.local.sql import SqlDatabase, add_new, put
 from dth.platforms.local.vault import Vault
 
 BATCH = 10.0  # seconds that a notice waits for others
@@ -107,7 +106,7 @@ class Notifier:
     waits in the outbox."""
 
     def __init__(
-        self, database: HubDatabase, vault: Vault, smtp: SmtpConfig | None, post: Post
+        self, database: SqlDatabase, vault: Vault, smtp: SmtpConfig | None, post: Post
     ) -> None:
         self._database = database
         self._vault = vault
@@ -351,9 +350,7 @@ def _put_channel(connection: Connection, vault: Vault, new: Channel) -> None:
         "events": json.dumps(new.events),
         "enabled": int(new.enabled),
     }
-    connection.execute(
-        sqlite.insert(channel).values(row).on_conflict_do_update(index_elements=["id"], set_=row)
-    )
+    put(connection, channel, row)
 
 
 def _remove_channel(connection: Connection, id: str) -> None:
@@ -383,9 +380,7 @@ def _add(connection: Connection, vault: Vault, new: Notice, address: str, once: 
         to.append(f"{ALARM}{address}")
     row = asdict(new) | {"event": new.event.value, "due": new.at + BATCH, "once": once or None}
     for each in to:
-        connection.execute(
-            sqlite.insert(outbox).values(row | {"channel": each}).on_conflict_do_nothing()
-        )
+        add_new(connection, outbox, row | {"channel": each})
 
 
 def _due(connection: Connection) -> dict[str, float]:

@@ -41,7 +41,7 @@ from dth.platforms.local.grants import (
     Kind,
     LocalGrants,
 )
-from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.sql import SqlDatabase
 from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.users import Account, LocalUsers, Weakness
 from dth.platforms.local.vault import Vault, kept
@@ -141,7 +141,7 @@ class Provider:
     @classmethod
     async def open(
         cls,
-        database: HubDatabase,
+        database: SqlDatabase,
         vault: Vault,
         users: LocalUsers,
         issuer: str,

@@ -17,8 +17,8 @@ from dth.core.hosts import read_bindings
 from dth.core.secrets import SecretUse, check_use, is_unbound, plan_use
 from dth.hub.ports import SecretInfo
 from dth.hub.secrets import check_description, check_name, check_value, exists, missing
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import secret
+from dth.platforms.local.sql import SqlDatabase
 from dth.platforms.local.vault import DATABASE_FILE, Vault, read_only
 
 
@@ -27,7 +27,7 @@ class LocalSecrets:
     no creator of tasks can be the first to use them."""
 
     def __init__(
-        self, database: HubDatabase, vault: Vault, known: Mapping[str, Sequence[str]] | None = None
+        self, database: SqlDatabase, vault: Vault, known: Mapping[str, Sequence[str]] | None = None
     ) -> None:
         self._database = database
         self._vault = vault

@@ -8,14 +8,14 @@ from sqlalchemy.exc import IntegrityError
 
 from dth.core.stores import Store
 from dth.hub.stores import exists, missing
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import store as table
+from dth.platforms.local.sql import SqlDatabase
 
 
 class LocalStores:
     """`hub.ports.Stores`."""
 
-    def __init__(self, database: HubDatabase) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def list(self) -> list[Store]:

@@ -1,4 +1,4 @@
-"""The hub's tasks and audit log over SQLite."""
+"""The hub's tasks and audit log over SQL."""
 
 import json
 import time
@@ -7,11 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Connection,
     Row,
     Select,
+    Text,
     and_,
+    cast,
     delete,
     func,
     insert,
@@ -19,6 +22,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    type_coerce,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -36,8 +40,8 @@ from dth.hub.model import (
     Task,
 )
 from dth.hub.ports import TaskQuery
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import audit, task
+from dth.platforms.local.sql import SqlDatabase, names_in
 
 ORDERS = {
     "created": task.c.created,
@@ -53,7 +57,7 @@ KEEPERS_OWN = ("look_at", "held")  # of `agenda`
 class LocalTasks:
     """`hub.ports.Tasks`."""
 
-    def __init__(self, database: HubDatabase) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def add(self, task: Task) -> None:
@@ -89,7 +93,7 @@ class LocalTasks:
 class LocalAudit:
     """`hub.ports.Audit`."""
 
-    def __init__(self, database: HubDatabase) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def begin(self, entry: AuditEntry) -> int:
@@ -161,11 +165,12 @@ def _chosen(query: TaskQuery) -> Select[tuple[str]]:
     if query.writes:
         chosen = chosen.where(task.c.writes == query.writes)
     if query.store:
-        used = func.json_each(task.c.stores).table_valued("key")
+        used = names_in(task.c.stores)
         chosen = chosen.where(select(used.c.key).where(used.c.key == query.store).exists())
     if query.attention:
-        failed = func.json_extract(task.c.summary, "$.failed") > 0
-        result = func.json_extract(task.c.summary, "$.last_result").in_(BAD_RESULTS)
+        summary = type_coerce(task.c.summary, JSON)
+        failed = summary["failed"].as_float() > 0
+        result = summary["last_result"].as_string().in_(BAD_RESULTS)
         waits = task.c.progress.in_([each.value for each in NEED_A_PERSON])
         chosen = chosen.where(or_(waits, failed, result), not_(_is_acknowledged()))
     if query.text:
@@ -178,12 +183,12 @@ def _chosen(query: TaskQuery) -> Select[tuple[str]]:
 
 def _is_acknowledged() -> ColumnElement[bool]:
     """As `Task.is_acknowledged`."""
+    known, now_is = (type_coerce(each, JSON) for each in (task.c.acknowledged, task.c.summary))
 
-    def number(column: ColumnElement[str], name: str) -> ColumnElement[float]:
-        return func.coalesce(func.json_extract(column, f"$.{name}"), 0)
+    def number(document: ColumnElement[Any], name: str) -> ColumnElement[float]:
+        return func.coalesce(document[name].as_float(), 0.0)
 
-    known, now_is = task.c.acknowledged, task.c.summary
-    result = func.coalesce(func.json_extract(now_is, "$.last_result"), "")
+    result = func.coalesce(now_is["last_result"].as_string(), "")
     failed_since = and_(
         number(now_is, "last_run") > number(known, "last_run"), result.in_(BAD_RESULTS)
     )
@@ -194,7 +199,8 @@ def _is_acknowledged() -> ColumnElement[bool]:
     )
     until = number(known, "until")
     holds = or_(until == 0, until > time.time())
-    return and_(known != "null", holds, not_(failed_since), not_(lost_since))
+    is_known = cast(task.c.acknowledged, Text) != "null"
+    return and_(is_known, holds, not_(failed_since), not_(lost_since))
 
 
 def _save(connection: Connection, saved: Task) -> bool:
@@ -218,7 +224,7 @@ def _count(connection: Connection) -> dict[Progress, int]:
 
 
 def _count_by_store(connection: Connection) -> dict[str, int]:
-    used = func.json_each(task.c.stores).table_valued("key")
+    used = names_in(task.c.stores)
     every = task.join(used, true())
     rows = connection.execute(
         select(used.c.key, func.count()).select_from(every).group_by(used.c.key)

@@ -13,18 +13,18 @@ from dth.hub.model import Identity, Role
 from dth.hub.ports import TokenInfo
 from dth.hub.tokens import FORGET_AFTER, hash_of, identity_of, is_use_noted, new_token, unknown
 from dth.platforms.local.encoding import to_line
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import audit, user
 from dth.platforms.local.hub_schema import token as table
+from dth.platforms.local.sql import SqlDatabase
 
 # Name and maker of the tokens that commands create for themselves.
 COMMAND, LOCAL = "command line", "local"
 
 
 class LocalTokens:
-    """`hub.ports.Tokens` over SQLite."""
+    """`hub.ports.Tokens` over SQL."""
 
-    def __init__(self, database: HubDatabase) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def list(self) -> list[TokenInfo]:

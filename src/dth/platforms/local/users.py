@@ -13,15 +13,14 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
-from sqlalchemy.dialects import sqlite
 
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Identity, Role
 from dth.hub.names import canonical, is_name, new_name
 from dth.hub.ports import User
 from dth.platforms.local.addresses import network_of
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import attempt, token, user
+from dth.platforms.local.sql import SqlDatabase, add_new, put
 
 FIRST_ADMIN = "admin"
 MAX_EMAIL = 254
@@ -78,9 +77,9 @@ class SignInCheck:
 
 
 class LocalUsers:
-    """`hub.ports.Users` over SQLite."""
+    """`hub.ports.Users` over SQL."""
 
-    def __init__(self, database: HubDatabase) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
         self._turns = asyncio.Semaphore(AT_ONCE)
 
@@ -290,10 +289,7 @@ def _add(connection: Connection, new: User, hash: str, *, first: bool = False) -
         "must_change": new.must_change,
         "epoch": secrets.randbits(48),
     }
-    return (
-        connection.execute(sqlite.insert(user).values(values).on_conflict_do_nothing()).rowcount
-        == 1
-    )
+    return add_new(connection, user, values)
 
 
 def _set_password(connection: Connection, name: str, hash: str, *, must_change: bool) -> None:
@@ -360,11 +356,7 @@ def _count_try(connection: Connection, subjects: Subjects, now: float) -> float:
         failures = (known[name].failures if name in known else 0) + 1
         pause = min(most, 2.0 ** min(failures - free, 20)) if failures >= free else 0.0
         values = {"subject": name, "failures": failures, "until": now + pause}
-        connection.execute(
-            sqlite.insert(attempt)
-            .values(values)
-            .on_conflict_do_update(index_elements=["subject"], set_=values)
-        )
+        put(connection, attempt, values)
     return 0.0
 
 

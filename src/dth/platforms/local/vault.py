@@ -25,6 +25,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from dth.core.errors import StateError, UsageError
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import channel, secret, setting
+from dth.platforms.local.sql import SqlDatabase
 
 DATABASE_FILE = "hub.db"
 KEY_FILE = "key"
@@ -100,7 +101,7 @@ def open_vault(data_dir: Path) -> Vault:
     return vault
 
 
-async def kept(database: HubDatabase, vault: Vault, name: str, make: Callable[[], bytes]) -> bytes:
+async def kept(database: SqlDatabase, vault: Vault, name: str, make: Callable[[], bytes]) -> bytes:
     """The setting `name`, encrypted at rest. The first caller creates it; all callers get the same
     value."""
     found = await database.read(_kept, vault, name)
@@ -121,18 +122,18 @@ def _keep(connection: Connection, vault: Vault, name: str, make: Callable[[], by
     return made
 
 
-async def keep(database: HubDatabase, vault: Vault, name: str, value: bytes) -> None:
+async def keep(database: SqlDatabase, vault: Vault, name: str, value: bytes) -> None:
     """Set the setting `name`, replacing any previous value."""
     await database.write(_forget, name)
     await database.write(_keep, vault, name, lambda: value)
 
 
-async def found(database: HubDatabase, vault: Vault, name: str) -> bytes | None:
+async def found(database: SqlDatabase, vault: Vault, name: str) -> bytes | None:
     """The setting `name`; None if it is not set."""
     return await database.read(_kept, vault, name)
 
 
-async def forget(database: HubDatabase, name: str) -> None:
+async def forget(database: SqlDatabase, name: str) -> None:
     """Delete the setting `name`."""
     await database.write(_forget, name)
 

@@ -23,6 +23,8 @@ TODO = {
     "too many": "raise max_connections of the server, or start fewer workers",
     "connection slots": "raise max_connections of the server, or start fewer workers",
     "permission denied": "the user needs the right CREATE on the database, for the schema dth",
+    "lock timeout": "end what keeps the tables locked, perhaps a backup, or try again later",
+    "No space left": "free some space on the disk of the database",
     "read-only": "name a server that accepts writes, not a replica",
 }
 MARKS = {"database": 'database "', "role": 'role "', "too many": "too many clients"}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, errors
+from psycopg import AsyncConnection, AsyncCursor, ConnectionInfo, errors
 from psycopg.pq import TransactionStatus
 
 from dth.core.errors import StateError
@@ -247,20 +247,26 @@ async def open_database(address: str, task: str, process: str) -> AsyncIterator[
 async def _find_or_make(address: str, task: str) -> int:
     connection = await connect(address)
     try:
-        if connection.info.server_version < OLDEST:
-            version = connection.info.server_version // 10000
-            raise StateError(
-                f"the database {shown(address)} is PostgreSQL {version}; 15 or newer is needed"
-            )
-        encoding = connection.info.parameter_status("server_encoding")
-        if encoding != "UTF8":
-            raise StateError(
-                f"the encoding of the database {shown(address)} is {encoding}; create one with "
-                "ENCODING 'UTF8'"
-            )
+        refuse_unfit(connection.info, address)
         return await _number_of(connection, task)
     finally:
         await connection.close()
+
+
+def refuse_unfit(info: ConnectionInfo, address: str) -> None:
+    """Raises StateError for a server that is too old, and for a database that cannot keep every
+    text."""
+    if info.server_version < OLDEST:
+        version = info.server_version // 10000
+        raise StateError(
+            f"the database {shown(address)} is PostgreSQL {version}; 15 or newer is needed"
+        )
+    encoding = info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StateError(
+            f"the encoding of the database {shown(address)} is {encoding}; create one with "
+            "ENCODING 'UTF8'"
+        )
 
 
 async def _number_of(connection: AsyncConnection[Row], task: str) -> int:
