@@ -123,6 +123,10 @@ class World:
         query = "mutation ($i: ChannelInput!) { putChannel(input: $i) { id } }"
         return str(self.hub.call(query, i={"kind": "email", "target": "a@example.org"})["id"])
 
+    def restore(self) -> str:
+        """One whose upload has begun."""
+        return str(self.hub.call("mutation { beginRestore { id } }")["id"])
+
     def _token(self, name: str, role: Role) -> str:
         query = "mutation ($n: String!, $r: Role!) { createToken(name: $n, role: $r) { token } }"
         return str(self.hub.call(query, n=name, r=role.value)["token"])
@@ -321,6 +325,11 @@ ROWS: dict[str, Row] = {
     ),
     "deleteChannel": Row(ADMIN, lambda w: {"id": w.channel()}),
     "testChannel": Row(ADMIN, lambda w: {"id": w.channel()}),
+    "getRestore": Row(ADMIN, lambda w: w.restore() and {}),
+    "createBackupLink": Row(ADMIN),
+    "beginRestore": Row(ADMIN),
+    "checkRestore": Row(ADMIN, lambda w: {"id": w.restore()}),
+    "discardRestore": Row(ADMIN, lambda w: {"id": w.restore()}),
 }
 
 

@@ -21,6 +21,7 @@ class HubInfo:
     plugins: list[str]
     limits: str
     compares: bool
+    backs_up: bool
     certificate_key: str
 
 
@@ -43,6 +44,7 @@ async def hub_info(call: Call) -> HubInfo:
         plugins=list(plugins()),
         limits=json.dumps(info.get("limits", {})),
         compares=call.ports.comparisons is not None,
+        backs_up=call.ports.backups is not None,
         certificate_key=certificate.public_key(await call.ports.signing_key()),
     )
 

@@ -80,6 +80,8 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         jobs=jobs,
         # A function ends after minutes, and what a comparison finds needs a disk.
         comparisons=None,
+        # The tables have backups of their own.
+        backups=None,
         signing_key=signing_key,
         webhook=webhook,
         prices=prices_of(settings),
