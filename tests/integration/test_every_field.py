@@ -119,6 +119,9 @@ class World:
         query = "mutation ($n: String!) { createToken(name: $n, role: viewer) { info { id } } }"
         return str(self.hub.call(query, n=self.name())["info"]["id"])
 
+    def invitation(self) -> str:
+        return str(self.hub.call("mutation { createInvitation(role: viewer) { id } }")["id"])
+
     def channel(self) -> str:
         query = "mutation ($i: ChannelInput!) { putChannel(input: $i) { id } }"
         return str(self.hub.call(query, i={"kind": "email", "target": "a@example.org"})["id"])
@@ -299,6 +302,13 @@ ROWS: dict[str, Row] = {
     "createBucket": Row(
         OPERATOR, lambda w: {"input": w.input(), "side": "DESTINATION"}, bad=NO_TYPE
     ),
+    "listInvitations": Row(ADMIN),
+    "createInvitation": Row(
+        ADMIN,
+        lambda w: {"role": "viewer", "email": "a@example.org", "expiresInDays": 1},
+        bad={"email": "no address"},
+    ),
+    "withdrawInvitation": Row(ADMIN, lambda w: {"id": w.invitation()}),
     "createToken": Row(
         ADMIN,
         lambda w: {"name": w.name(), "role": "viewer", "expiresInDays": 1},

@@ -142,6 +142,12 @@ export type Role =
   | 'operator'
   | 'admin';
 
+export type InvitationState =
+  | 'OPEN'
+  | 'USED'
+  | 'WITHDRAWN'
+  | 'EXPIRED';
+
 export type ChannelInput = {
   id?: string | number | null | undefined;
   /** email or webhook. */
@@ -202,7 +208,7 @@ export type DeleteSecretMutation = { deleteSecret: { name: string } };
 export type AdminHubQueryVariables = Exact<{ [key: string]: never; }>;
 
 
-export type AdminHubQuery = { hubInfo: { version: string, platform: string, issuer: string, users: number | null, plugins: Array<string>, limits: string, backsUp: boolean, certificateKey: string } };
+export type AdminHubQuery = { hubInfo: { version: string, platform: string, issuer: string, users: number | null, plugins: Array<string>, limits: string, backsUp: boolean, invites: boolean, certificateKey: string } };
 
 export type AdminUsersQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -335,6 +341,27 @@ export type DiscardRestoreMutationVariables = Exact<{
 
 
 export type DiscardRestoreMutation = { discardRestore: boolean };
+
+export type AdminInvitationsQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type AdminInvitationsQuery = { listInvitations: Array<{ id: string, role: Role, email: string, createdAt: string | null, createdBy: string, expiresAt: string | null, state: InvitationState, usedBy: string }> };
+
+export type CreateInvitationMutationVariables = Exact<{
+  role: Role;
+  email?: string | null | undefined;
+  days?: number | null | undefined;
+}>;
+
+
+export type CreateInvitationMutation = { createInvitation: { id: string, url: string, expiresAt: string | null } };
+
+export type WithdrawInvitationMutationVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type WithdrawInvitationMutation = { withdrawInvitation: boolean };
 
 export type ComparisonRowFragment = { id: string, task: string, type: TaskType | null, source: string, destination: string, policy: string, sample: number, createdBy: string, state: ComparisonState, verdict: ComparisonVerdict | null, startedAt: string | null, endedAt: string | null, error: string, notes: Array<string>, filtered: number, counts: Array<{ state: FindingState, objects: number, bytes: number }> };
 
@@ -1001,6 +1028,7 @@ export const AdminHubDocument = new TypedDocumentString(`
     plugins
     limits
     backsUp
+    invites
     certificateKey
   }
 }
@@ -1180,6 +1208,34 @@ export const DiscardRestoreDocument = new TypedDocumentString(`
   discardRestore(id: $id)
 }
     `) as unknown as TypedDocumentString<DiscardRestoreMutation, DiscardRestoreMutationVariables>;
+export const AdminInvitationsDocument = new TypedDocumentString(`
+    query AdminInvitations {
+  listInvitations {
+    id
+    role
+    email
+    createdAt
+    createdBy
+    expiresAt
+    state
+    usedBy
+  }
+}
+    `) as unknown as TypedDocumentString<AdminInvitationsQuery, AdminInvitationsQueryVariables>;
+export const CreateInvitationDocument = new TypedDocumentString(`
+    mutation CreateInvitation($role: Role!, $email: String, $days: Float) {
+  createInvitation(role: $role, email: $email, expiresInDays: $days) {
+    id
+    url
+    expiresAt
+  }
+}
+    `) as unknown as TypedDocumentString<CreateInvitationMutation, CreateInvitationMutationVariables>;
+export const WithdrawInvitationDocument = new TypedDocumentString(`
+    mutation WithdrawInvitation($id: ID!) {
+  withdrawInvitation(id: $id)
+}
+    `) as unknown as TypedDocumentString<WithdrawInvitationMutation, WithdrawInvitationMutationVariables>;
 export const ComparisonsDocument = new TypedDocumentString(`
     query Comparisons($task: ID, $count: Int) {
   hubInfo {

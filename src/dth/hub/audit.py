@@ -15,6 +15,7 @@ from dth.hub.ports import Audit
 
 SIGN_IN, SIGN_OUT, CONTINUE = "signIn", "signOut", "continueSession"
 USE_TOKEN = "useToken"
+ACCEPT_INVITATION = "acceptInvitation"
 BACKUP, RESTORE, ROTATE_KEY = "backup", "restore", "rotateKey"
 
 OF_TASKS = (

@@ -271,6 +271,48 @@ class Tokens(Protocol):
         ...
 
 
+class InvitationState(StrEnum):
+    """What has become of an invitation."""
+
+    OPEN = "OPEN"
+    USED = "USED"
+    WITHDRAWN = "WITHDRAWN"
+    EXPIRED = "EXPIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A link with which somebody becomes a user, once. `email`: the new user's; `used_by`: who that
+    is by now."""
+
+    id: str
+    role: Role
+    email: str
+    created: float
+    created_by: str
+    expires: float
+    state: InvitationState = InvitationState.OPEN
+    used_by: str = ""
+
+
+class Invitations(Protocol):
+    """Invitations by link. One holds only as long as the user who made it is an admin."""
+
+    async def list(self) -> list[Invitation]:
+        """Newest first, without the links."""
+        ...
+
+    async def create(
+        self, role: Role, email: str, expires: float, created_by: str, owner: str = ""
+    ) -> tuple[Invitation, str]:
+        """Returns the link this one time; the hub stores only its hash. Raises UsageError."""
+        ...
+
+    async def withdraw(self, id: str) -> None:
+        """The link stops to work. Raises NotFound, and Conflict if it was used."""
+        ...
+
+
 # -------------------------------------------------------------------------------------------- audit
 
 
@@ -634,6 +676,7 @@ class HubPorts:
     stores: Stores
     users: Users | None
     tokens: Tokens
+    invitations: Invitations | None  # None: users are not invited here
     audit: Audit
     notifications: Notifications
     metrics: Metrics

@@ -12,6 +12,7 @@ const hub = (backsUp: boolean) => () => ({
     users: 1,
     plugins: ['s3'],
     limits: '{}',
+    invites: true,
     backsUp,
     certificateKey: 'abc',
   },

@@ -62,6 +62,8 @@ from dth.platforms.local.connections import ConnectionLimits, Connections, Serve
 from dth.platforms.local.console import Console
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.invitation_pages import PATH, InvitationPages
+from dth.platforms.local.invitations import LocalInvitations
 from dth.platforms.local.jobs import LocalJobs
 from dth.platforms.local.keeper import Bounds, Keeper
 from dth.platforms.local.logs import LocalLogs
@@ -236,6 +238,7 @@ class Hub:
     metrics: LocalMetrics
     authenticator: Authenticator
     provider: Provider | None
+    invitations: LocalInvitations
     backups: LocalBackups
     webhook_key: bytes
     first_password: str | None = None
@@ -370,6 +373,7 @@ async def open_hub(
         await comparisons.end_unfinished()
         backups = LocalBackups(data_dir, f"{url}/backup")
         provider = await Provider.open(database, vault, users, f"{url}/oidc", [url])
+        invitations = LocalInvitations(database, users, f"{url}/oidc{PATH}")
         verifier = Verifier(settings.issuer) if settings.issuer else provider.verifier
         webhook_key = await kept(database, vault, "webhook", lambda: secrets.token_bytes(32))
         metrics = LocalMetrics(database)
@@ -385,6 +389,7 @@ async def open_hub(
             stores=LocalStores(database),
             users=None if settings.issuer else users,
             tokens=tokens,
+            invitations=None if settings.issuer else invitations,
             audit=LocalAudit(database),
             notifications=notifier,
             metrics=metrics,
@@ -414,6 +419,7 @@ async def open_hub(
             metrics=metrics,
             authenticator=Authenticator(verifier, tokens),
             provider=None if settings.issuer else provider,
+            invitations=invitations,
             backups=backups,
             webhook_key=webhook_key,
             first_password=await _first_password(database, vault, users, admin_password, settings),
@@ -544,7 +550,8 @@ def application(hub: Hub) -> Starlette:
         Route("/config.json", config),
     ]
     if hub.provider:
-        routes.append(Mount("/oidc", routes=hub.provider.routes()))
+        invited = InvitationPages(hub.provider, hub.invitations, hub.ports.audit, hub.url, "/oidc")
+        routes.append(Mount("/oidc", routes=[*hub.provider.routes(), *invited.routes()]))
     routes.append(Console(hub.ports.info["issuer"]).route())
     return Starlette(
         routes=routes,

@@ -22,6 +22,7 @@ class HubInfo:
     limits: str
     compares: bool
     backs_up: bool
+    invites: bool
     certificate_key: str
 
 
@@ -45,6 +46,7 @@ async def hub_info(call: Call) -> HubInfo:
         limits=json.dumps(info.get("limits", {})),
         compares=call.ports.comparisons is not None,
         backs_up=call.ports.backups is not None,
+        invites=call.ports.invitations is not None,
         certificate_key=certificate.public_key(await call.ports.signing_key()),
     )
 

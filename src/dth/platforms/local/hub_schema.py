@@ -94,6 +94,23 @@ token = Table(
     Column("owner", Text, nullable=False, server_default=""),
 )
 
+# Links with which people become users.
+invitation = Table(
+    "invitation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("hash", LargeBinary, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("created_by", Text, nullable=False),
+    # The user who invites, as that of a token. "": no user known to the hub.
+    Column("owner", Text, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("used_by", Text, nullable=False, server_default=""),
+    Column("withdrawn", Integer, nullable=False, server_default="0"),
+)
+
 # What the built-in provider issued: codes, refresh tokens and browser sessions, by their hash.
 grant = Table(
     "grant",

@@ -73,6 +73,8 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         stores=AwsStores(dynamo),
         users=users,
         tokens=tokens,
+        # Cognito sends new users their first password.
+        invitations=None,
         audit=AwsAudit(dynamo),
         notifications=notifications,
         metrics=AwsMetrics(aws, dynamo, engine.worker_group),
