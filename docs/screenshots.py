@@ -66,7 +66,7 @@ def pages(tasks: dict[str, str]) -> dict[str, str]:
         "edit": f"{failed}/edit",
         **{
             page: f"/{page}"
-            for page in ("secrets", "users", "tokens", "channels", "settings", "audit")
+            for page in ("secrets", "users", "tokens", "channels", "settings", "backups", "audit")
         },
     }
 

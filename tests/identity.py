@@ -29,7 +29,10 @@ from starlette.routing import Mount, Route
 from dth.core.errors import HubError
 from dth.hub.auth import Authenticator, Verifier
 from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.invitation_pages import PATH, InvitationPages
+from dth.platforms.local.invitations import LocalInvitations
 from dth.platforms.local.oidc import KEY_SETTING, Provider
+from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers
 from dth.platforms.local.vault import kept, open_vault
@@ -165,6 +168,7 @@ class Hub:
     database: HubDatabase
     users: LocalUsers
     tokens: LocalTokens
+    invitations: LocalInvitations
     provider: Provider
     verifier: Verifier
 
@@ -274,13 +278,15 @@ async def hub_at(
             }
             return JSONResponse({"oidc": said})
 
+        invitations = LocalInvitations(database, users, f"{origin}/oidc{PATH}")
+        invited = InvitationPages(provider, invitations, LocalAudit(database), origin, "/oidc")
         routes = [
-            Mount("/oidc", routes=provider.routes()),
+            Mount("/oidc", routes=[*provider.routes(), *invited.routes()]),
             Route("/whoami", whoami),
             Route("/config.json", config),
         ]
         async with served(Starlette(routes=routes), listening):
-            yield Hub(origin, database, users, tokens, provider, trusted)
+            yield Hub(origin, database, users, tokens, invitations, provider, trusted)
 
 
 class Issuer:

@@ -69,6 +69,7 @@ PAGES = (
     "/tokens",
     "/channels",
     "/settings",
+    "/backups",
     "/audit",
     "/no/such/page",
 )

@@ -119,9 +119,16 @@ class World:
         query = "mutation ($n: String!) { createToken(name: $n, role: viewer) { info { id } } }"
         return str(self.hub.call(query, n=self.name())["info"]["id"])
 
+    def invitation(self) -> str:
+        return str(self.hub.call("mutation { createInvitation(role: viewer) { id } }")["id"])
+
     def channel(self) -> str:
         query = "mutation ($i: ChannelInput!) { putChannel(input: $i) { id } }"
         return str(self.hub.call(query, i={"kind": "email", "target": "a@example.org"})["id"])
+
+    def restore(self) -> str:
+        """One whose upload has begun."""
+        return str(self.hub.call("mutation { beginRestore { id } }")["id"])
 
     def _token(self, name: str, role: Role) -> str:
         query = "mutation ($n: String!, $r: Role!) { createToken(name: $n, role: $r) { token } }"
@@ -295,6 +302,13 @@ ROWS: dict[str, Row] = {
     "createBucket": Row(
         OPERATOR, lambda w: {"input": w.input(), "side": "DESTINATION"}, bad=NO_TYPE
     ),
+    "listInvitations": Row(ADMIN),
+    "createInvitation": Row(
+        ADMIN,
+        lambda w: {"role": "viewer", "email": "a@example.org", "expiresInDays": 1},
+        bad={"email": "no address"},
+    ),
+    "withdrawInvitation": Row(ADMIN, lambda w: {"id": w.invitation()}),
     "createToken": Row(
         ADMIN,
         lambda w: {"name": w.name(), "role": "viewer", "expiresInDays": 1},
@@ -321,6 +335,11 @@ ROWS: dict[str, Row] = {
     ),
     "deleteChannel": Row(ADMIN, lambda w: {"id": w.channel()}),
     "testChannel": Row(ADMIN, lambda w: {"id": w.channel()}),
+    "getRestore": Row(ADMIN, lambda w: w.restore() and {}),
+    "createBackupLink": Row(ADMIN),
+    "beginRestore": Row(ADMIN),
+    "checkRestore": Row(ADMIN, lambda w: {"id": w.restore()}),
+    "discardRestore": Row(ADMIN, lambda w: {"id": w.restore()}),
 }
 
 

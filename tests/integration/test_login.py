@@ -185,7 +185,7 @@ class Client:
             **dict.fromkeys(
                 (
                     "tasks", "engine", "secrets", "notifications", "metrics", "logs", "jobs",
-                    "stores", "comparisons",
+                    "stores", "comparisons", "backups", "invitations",
                     "signing_key", "webhook",
                 ),
                 nothing,

@@ -18,10 +18,11 @@ from dth.platforms.local import grants as grants_module
 from dth.platforms.local import oidc as oidc_module
 from dth.platforms.local import sign_in_page
 from dth.platforms.local import users as users_module
+from dth.platforms.local.guessing import USER_TRIES
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.oidc import Provider
 from dth.platforms.local.sign_in_page import WORDS, language_of
-from dth.platforms.local.users import USER_TRIES, LocalUsers, first_admin
+from dth.platforms.local.users import LocalUsers, first_admin
 from dth.platforms.local.vault import open_vault
 from tests.identity import PASSWORD, Answer, Browser, Hub, hub_at, pkce
 

@@ -13,12 +13,10 @@ from dth.hub.model import Role
 from dth.hub.names import canonical, is_name
 from dth.hub.ports import User
 from dth.platforms.local import users as users_module
+from dth.platforms.local.guessing import ADDRESS_TRIES, FORGET_AFTER, USER_TRIES
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.users import (
-    ADDRESS_TRIES,
-    FORGET_AFTER,
     MAX_PASSWORD,
-    USER_TRIES,
     LocalUsers,
     SignInCheck,
     Weakness,

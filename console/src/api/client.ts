@@ -15,6 +15,8 @@ export class ApiError extends Error {
 
 export interface Api {
   request<R, V>(document: TypedDocumentString<R, V>, variables?: V, signal?: AbortSignal): Promise<R>;
+  /** Sends bytes to a path of the hub. */
+  send(path: string, bytes: Blob): Promise<void>;
 }
 
 interface Answer {
@@ -24,35 +26,41 @@ interface Answer {
 }
 
 export function createApi(endpoint: string, manager: UserManager): Api {
-  async function post(body: string, signal?: AbortSignal): Promise<Response> {
+  async function post(url: string, type: string, body: string | Blob, signal?: AbortSignal) {
     const user = await manager.getUser();
-    const headers = {
-      'content-type': 'application/json',
-      authorization: user?.access_token ?? '',
-    };
+    const headers = { 'content-type': type, authorization: user?.access_token ?? '' };
     try {
-      return await fetch(endpoint, { method: 'POST', headers, body, ...(signal ? { signal } : {}) });
+      return await fetch(url, { method: 'POST', headers, body, ...(signal ? { signal } : {}) });
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new ApiError('', 'UNREACHABLE', true);
     }
   }
 
+  /** The hub's answer; without `data`, it is one to bytes. */
+  async function ask(...given: Parameters<typeof post>): Promise<Answer> {
+    let response = await post(...given);
+    if (response.status === 401 && (await renewed(manager))) response = await post(...given);
+    if (response.status === 401) {
+      await manager.removeUser(); // the gate takes it from here: to the issuer, and back to this page
+      throw new ApiError('', 'UNAUTHENTICATED');
+    }
+    const answer = (await response.json().catch(() => ({}))) as Answer;
+    const error = answer.errors?.[0];
+    if (error) throw new ApiError(error.message, error.extensions?.code ?? error.errorType ?? 'FAILED');
+    if (!response.ok) throw new ApiError(`HTTP ${response.status}`, 'FAILED', response.status >= 500);
+    return answer;
+  }
+
   return {
     async request<R>(document: { toString(): string }, variables?: unknown, signal?: AbortSignal) {
       const body = JSON.stringify({ query: document.toString(), variables: variables ?? {} });
-      let response = await post(body, signal);
-      if (response.status === 401 && (await renewed(manager))) response = await post(body, signal);
-      if (response.status === 401) {
-        await manager.removeUser(); // the gate takes it from here: to the issuer, and back to this page
-        throw new ApiError('', 'UNAUTHENTICATED');
-      }
-      const answer = (await response.json().catch(() => ({}))) as Answer;
-      const error = answer.errors?.[0];
-      if (error) throw new ApiError(error.message, error.extensions?.code ?? error.errorType ?? 'FAILED');
-      if (!response.ok || !answer.data)
-        throw new ApiError(`HTTP ${response.status}`, 'FAILED', response.status >= 500);
+      const answer = await ask(endpoint, 'application/json', body, signal);
+      if (!answer.data) throw new ApiError('HTTP 200', 'FAILED');
       return answer.data as R;
+    },
+    async send(path, bytes) {
+      await ask(path, 'application/octet-stream', bytes);
     },
   };
 }

@@ -142,6 +142,12 @@ export type Role =
   | 'operator'
   | 'admin';
 
+export type InvitationState =
+  | 'OPEN'
+  | 'USED'
+  | 'WITHDRAWN'
+  | 'EXPIRED';
+
 export type ChannelInput = {
   id?: string | number | null | undefined;
   /** email or webhook. */
@@ -151,6 +157,13 @@ export type ChannelInput = {
   events?: Array<string> | null | undefined;
   enabled?: boolean | null | undefined;
 };
+
+export type RestoreState =
+  | 'UPLOADING'
+  | 'CHECKING'
+  | 'FAILED'
+  /** It takes the place of the hub's data at the next start. */
+  | 'WAITING';
 
 export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, needsAttention: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, scheduleTimeZone: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, acknowledged: { by: string, at: string | null, until: string | null } | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
 
@@ -195,7 +208,7 @@ export type DeleteSecretMutation = { deleteSecret: { name: string } };
 export type AdminHubQueryVariables = Exact<{ [key: string]: never; }>;
 
 
-export type AdminHubQuery = { hubInfo: { version: string, platform: string, issuer: string, users: number | null, plugins: Array<string>, limits: string, certificateKey: string } };
+export type AdminHubQuery = { hubInfo: { version: string, platform: string, issuer: string, users: number | null, plugins: Array<string>, limits: string, backsUp: boolean, invites: boolean, certificateKey: string } };
 
 export type AdminUsersQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -294,6 +307,61 @@ export type AdminAuditQueryVariables = Exact<{
 
 
 export type AdminAuditQuery = { listAudit: { total: number, items: Array<{ id: number, at: string | null, who: string, via: string, what: string, target: string, detail: string, outcome: string }> } };
+
+export type AdminBackupsQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type AdminBackupsQuery = { listAudit: { items: Array<{ id: number, at: string | null, who: string, via: string, what: string, target: string, outcome: string }> } };
+
+export type AdminRestoreQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type AdminRestoreQuery = { getRestore: { id: string, state: RestoreState, error: string, tasks: number, users: number, newestAt: string | null, leftOut: Array<string> } | null };
+
+export type CreateBackupLinkMutationVariables = Exact<{ [key: string]: never; }>;
+
+
+export type CreateBackupLinkMutation = { createBackupLink: { url: string } };
+
+export type BeginRestoreMutationVariables = Exact<{ [key: string]: never; }>;
+
+
+export type BeginRestoreMutation = { beginRestore: { id: string } };
+
+export type CheckRestoreMutationVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type CheckRestoreMutation = { checkRestore: { id: string } };
+
+export type DiscardRestoreMutationVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type DiscardRestoreMutation = { discardRestore: boolean };
+
+export type AdminInvitationsQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type AdminInvitationsQuery = { listInvitations: Array<{ id: string, role: Role, email: string, createdAt: string | null, createdBy: string, expiresAt: string | null, state: InvitationState, usedBy: string }> };
+
+export type CreateInvitationMutationVariables = Exact<{
+  role: Role;
+  email?: string | null | undefined;
+  days?: number | null | undefined;
+}>;
+
+
+export type CreateInvitationMutation = { createInvitation: { id: string, url: string, expiresAt: string | null } };
+
+export type WithdrawInvitationMutationVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type WithdrawInvitationMutation = { withdrawInvitation: boolean };
 
 export type ComparisonRowFragment = { id: string, task: string, type: TaskType | null, source: string, destination: string, policy: string, sample: number, createdBy: string, state: ComparisonState, verdict: ComparisonVerdict | null, startedAt: string | null, endedAt: string | null, error: string, notes: Array<string>, filtered: number, counts: Array<{ state: FindingState, objects: number, bytes: number }> };
 
@@ -960,6 +1028,8 @@ export const AdminHubDocument = new TypedDocumentString(`
     users
     plugins
     limits
+    backsUp
+    invites
     certificateKey
   }
 }
@@ -1085,6 +1155,88 @@ export const AdminAuditDocument = new TypedDocumentString(`
   }
 }
     `) as unknown as TypedDocumentString<AdminAuditQuery, AdminAuditQueryVariables>;
+export const AdminBackupsDocument = new TypedDocumentString(`
+    query AdminBackups {
+  listAudit(what: ["backup", "restore"], count: 10) {
+    items {
+      id
+      at
+      who
+      via
+      what
+      target
+      outcome
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<AdminBackupsQuery, AdminBackupsQueryVariables>;
+export const AdminRestoreDocument = new TypedDocumentString(`
+    query AdminRestore {
+  getRestore {
+    id
+    state
+    error
+    tasks
+    users
+    newestAt
+    leftOut
+  }
+}
+    `) as unknown as TypedDocumentString<AdminRestoreQuery, AdminRestoreQueryVariables>;
+export const CreateBackupLinkDocument = new TypedDocumentString(`
+    mutation CreateBackupLink {
+  createBackupLink {
+    url
+  }
+}
+    `) as unknown as TypedDocumentString<CreateBackupLinkMutation, CreateBackupLinkMutationVariables>;
+export const BeginRestoreDocument = new TypedDocumentString(`
+    mutation BeginRestore {
+  beginRestore {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<BeginRestoreMutation, BeginRestoreMutationVariables>;
+export const CheckRestoreDocument = new TypedDocumentString(`
+    mutation CheckRestore($id: ID!) {
+  checkRestore(id: $id) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<CheckRestoreMutation, CheckRestoreMutationVariables>;
+export const DiscardRestoreDocument = new TypedDocumentString(`
+    mutation DiscardRestore($id: ID!) {
+  discardRestore(id: $id)
+}
+    `) as unknown as TypedDocumentString<DiscardRestoreMutation, DiscardRestoreMutationVariables>;
+export const AdminInvitationsDocument = new TypedDocumentString(`
+    query AdminInvitations {
+  listInvitations {
+    id
+    role
+    email
+    createdAt
+    createdBy
+    expiresAt
+    state
+    usedBy
+  }
+}
+    `) as unknown as TypedDocumentString<AdminInvitationsQuery, AdminInvitationsQueryVariables>;
+export const CreateInvitationDocument = new TypedDocumentString(`
+    mutation CreateInvitation($role: Role!, $email: String, $days: Float) {
+  createInvitation(role: $role, email: $email, expiresInDays: $days) {
+    id
+    url
+    expiresAt
+  }
+}
+    `) as unknown as TypedDocumentString<CreateInvitationMutation, CreateInvitationMutationVariables>;
+export const WithdrawInvitationDocument = new TypedDocumentString(`
+    mutation WithdrawInvitation($id: ID!) {
+  withdrawInvitation(id: $id)
+}
+    `) as unknown as TypedDocumentString<WithdrawInvitationMutation, WithdrawInvitationMutationVariables>;
 export const ComparisonsDocument = new TypedDocumentString(`
     query Comparisons($task: ID, $count: Int) {
   hubInfo {

@@ -21,7 +21,14 @@ import { Trail } from './Trail';
 import { Waiting } from './Waiting';
 
 /** Pages that a large screen does not widen: lines of a form are read. */
-const FORMS: ReadonlySet<Handle['crumb']> = new Set(['create', 'quick', 'edit', 'compare', 'settings']);
+const FORMS: ReadonlySet<Handle['crumb']> = new Set([
+  'create',
+  'quick',
+  'edit',
+  'compare',
+  'settings',
+  'backups',
+]);
 
 const wide = () => matchMedia('(min-width: 1000px)').matches;
 

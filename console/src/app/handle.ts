@@ -17,6 +17,7 @@ export interface Handle {
     | 'tokens'
     | 'channels'
     | 'settings'
+    | 'backups'
     | 'audit'
     | 'task';
   role?: Role;

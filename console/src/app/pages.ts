@@ -16,5 +16,6 @@ export const PAGES: readonly { page: Page; href: string; role?: Role; administra
   { page: 'tokens', href: '/tokens', role: 'admin', administration: true },
   { page: 'channels', href: '/channels', role: 'admin', administration: true },
   { page: 'settings', href: '/settings', role: 'admin', administration: true },
+  { page: 'backups', href: '/backups', role: 'admin', administration: true },
   { page: 'audit', href: '/audit', role: 'admin', administration: true },
 ];

@@ -101,6 +101,11 @@ export const pages: RouteObject[] = [
     lazy: async () => ({ Component: (await import('../pages/admin/Settings')).Settings }),
   },
   {
+    path: 'backups',
+    handle: handle('backups', 'admin'),
+    lazy: async () => ({ Component: (await import('../pages/admin/Backups')).Backups }),
+  },
+  {
     path: 'audit',
     handle: handle('audit', 'admin'),
     lazy: async () => ({ Component: (await import('../pages/admin/Audit')).Audit }),

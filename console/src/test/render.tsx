@@ -22,6 +22,9 @@ export function renderPage(route: RouteObject, at: string, answers: Answers, rol
       if (!answer) throw new Error(`no answer for ${name}`);
       return answer(variables as never) as never;
     },
+    async send(path, bytes) {
+      calls.push({ name: path, variables: bytes.size });
+    },
   };
   const router = createMemoryRouter([route, { path: '*', element: <p>elsewhere</p> }], {
     initialEntries: [at],

@@ -2,14 +2,17 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
 from dth.cli.display import columns, day, shown
+from dth.cli.hub import hub_options
 from dth.cli.output import Output, iso, output_format
 from dth.cli.place import ROLE, HubPlace, moment, place_options
+from dth.cli.token import span
 from dth.core.errors import UsageError
 from dth.hub.client import HubClient
 from dth.hub.model import Role
@@ -17,6 +20,7 @@ from dth.hub.ports import User, Users
 from dth.platforms.local.users import LocalUsers
 
 FIELDS = "name role email createdAt lastLoginAt mustChangePassword"
+INVITATION = "id role email state usedBy createdAt createdBy expiresAt"
 
 role_option = click.option("--role", default="viewer", show_default=True, type=ROLE)
 
@@ -111,6 +115,62 @@ def rm(name: str, place: HubPlace) -> None:
     with _users(place) as users:
         asyncio.run(users.remove(name))
     click.echo(f"{name} is removed")
+
+
+@user.command()
+@role_option
+@click.option("--email", default="", help="The e-mail address of the new user.")
+@click.option(
+    "--expires", metavar="SPAN", default="7d", show_default=True, help="When it ends: 7d, 12h."
+)
+@hub_options
+def invite(role: str, email: str, expires: str, hub: Callable[[], HubClient]) -> None:
+    """Make an invitation, and print its link on the last line, this once.
+
+    Whoever opens the link chooses a name and a password, and is a user then. It works once. The hub
+    must run.
+    """
+    made = hub().call(
+        """mutation ($role: Role!, $email: String, $days: Float) {
+            createInvitation(role: $role, email: $email, expiresInDays: $days) {
+                id url expiresAt } }""",
+        {"role": role, "email": email, "days": span(expires) / 86_400},
+    )["createInvitation"]
+    click.echo(f"{made['id']}: {role}, expires: {day(moment(made['expiresAt']))}", err=True)
+    click.echo(made["url"])
+
+
+@user.command()
+@output_format
+@hub_options
+def invitations(output: Output, hub: Callable[[], HubClient]) -> None:
+    """Show all invitations. Their links are never shown again."""
+    found = hub().call(f"{{ listInvitations {{ {INVITATION} }} }}")["listInvitations"]
+    if not output.for_people:
+        output.print(found)
+        return
+    rows = [
+        (
+            each["id"],
+            each["role"],
+            shown(each["email"]),
+            each["state"].lower() + (f" by {each['usedBy']}" if each["usedBy"] else ""),
+            day(moment(each["createdAt"])),
+            day(moment(each["expiresAt"])),
+            shown(each["createdBy"]),
+        )
+        for each in found
+    ]
+    columns(("ID", "ROLE", "E-MAIL", "STATE", "CREATED", "EXPIRES", "BY"), rows)
+
+
+@user.command()
+@click.argument("id")
+@hub_options
+def withdraw(id: str, hub: Callable[[], HubClient]) -> None:
+    """Withdraw an invitation: its link stops to work."""
+    hub().call("mutation ($id: ID!) { withdrawInvitation(id: $id) }", {"id": id})
+    click.echo(f"{id} is withdrawn")
 
 
 def _users(place: HubPlace, *, make: bool = False) -> AbstractContextManager[Users]:

@@ -15,7 +15,8 @@ from dth.hub.ports import Audit
 
 SIGN_IN, SIGN_OUT, CONTINUE = "signIn", "signOut", "continueSession"
 USE_TOKEN = "useToken"
-BACKUP, ROTATE_KEY = "backup", "rotateKey"
+ACCEPT_INVITATION = "acceptInvitation"
+BACKUP, RESTORE, ROTATE_KEY = "backup", "restore", "rotateKey"
 
 OF_TASKS = (
     "createTask",

@@ -9,6 +9,7 @@ platform must pass it. No operation needs a transaction that spans two calls.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from dth.core.ports.findings import Finding, FolderTally, State, StateTally
@@ -16,7 +17,7 @@ from dth.core.ports.platform import Platform
 from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
 from dth.core.stores import Store
-from dth.hub.model import AuditEntry, Progress, Role, ScheduleType, Task
+from dth.hub.model import AuditEntry, Identity, Progress, Role, ScheduleType, Task
 
 # -------------------------------------------------------------------------------------------- tasks
 
@@ -267,6 +268,48 @@ class Tokens(Protocol):
 
     async def revoke(self, id: str) -> None:
         """Raises NotFound."""
+        ...
+
+
+class InvitationState(StrEnum):
+    """What has become of an invitation."""
+
+    OPEN = "OPEN"
+    USED = "USED"
+    WITHDRAWN = "WITHDRAWN"
+    EXPIRED = "EXPIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A link with which somebody becomes a user, once. `email`: the new user's; `used_by`: who that
+    is by now."""
+
+    id: str
+    role: Role
+    email: str
+    created: float
+    created_by: str
+    expires: float
+    state: InvitationState = InvitationState.OPEN
+    used_by: str = ""
+
+
+class Invitations(Protocol):
+    """Invitations by link. One holds only as long as the user who made it is an admin."""
+
+    async def list(self) -> list[Invitation]:
+        """Newest first, without the links."""
+        ...
+
+    async def create(
+        self, role: Role, email: str, expires: float, created_by: str, owner: str = ""
+    ) -> tuple[Invitation, str]:
+        """Returns the link this one time; the hub stores only its hash. Raises UsageError."""
+        ...
+
+    async def withdraw(self, id: str) -> None:
+        """The link stops to work. Raises NotFound, and Conflict if it was used."""
         ...
 
 
@@ -555,6 +598,70 @@ class Comparisons(Protocol):
         ...
 
 
+# ----------------------------------------------------------------------------------------- backups
+
+
+@dataclass(frozen=True, slots=True)
+class BackupLink:
+    """An address that downloads a backup, once."""
+
+    id: str
+    url: str
+    expires: float
+
+
+class RestoreState(StrEnum):
+    """How far the restore of a backup is."""
+
+    UPLOADING = "UPLOADING"
+    CHECKING = "CHECKING"
+    FAILED = "FAILED"
+    # It takes the place of the hub's data at the next start.
+    WAITING = "WAITING"
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """A backup that is uploaded to be restored. The counts are known when it is WAITING. `newest`:
+    when its hub last wrote something down; `left_out`: its files that stay behind."""
+
+    id: str
+    state: RestoreState
+    bytes: int = 0
+    error: str = ""
+    tasks: int = 0
+    users: int = 0
+    newest: float = 0.0
+    left_out: tuple[str, ...] = ()
+    who: str = ""
+    via: str = ""
+
+
+class Backups(Protocol):
+    """Backups of all data of the hub, without the key of its secrets. Bytes do not pass through the
+    API."""
+
+    async def link(self, caller: Identity) -> BackupLink:
+        """An address that downloads a backup in the name of the caller."""
+        ...
+
+    async def restore(self) -> Restore | None:
+        """The backup that is uploaded, or waits for the next start."""
+        ...
+
+    async def begin_restore(self, caller: Identity) -> Restore:
+        """Begin an upload in place of an earlier one. Raises Conflict while that is checked."""
+        ...
+
+    async def check_restore(self, id: str) -> Restore:
+        """Check in the background what was uploaded, and let it wait. Raises NotFound, Conflict."""
+        ...
+
+    async def discard_restore(self, id: str) -> None:
+        """Forget it. Raises NotFound, and Conflict while it is checked."""
+        ...
+
+
 # ---------------------------------------------------------------------------------------- all ports
 
 
@@ -569,12 +676,14 @@ class HubPorts:
     stores: Stores
     users: Users | None
     tokens: Tokens
+    invitations: Invitations | None  # None: users are not invited here
     audit: Audit
     notifications: Notifications
     metrics: Metrics
     logs: Logs
     jobs: Jobs
     comparisons: Comparisons | None  # None: this hub cannot compare
+    backups: Backups | None  # None: what the hub keeps is backed up elsewhere
     signing_key: Callable[[], Awaitable[bytes]]  # signs certificates
     webhook: Callable[[Task], Awaitable[dict[str, str]]]  # where events go: url, token
     # Buckets that the hub itself runs and displays: no task may write to them.

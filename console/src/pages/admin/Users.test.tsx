@@ -19,6 +19,7 @@ const hub = (kept: number | null) => () => ({
     users: kept,
     plugins: ['s3'],
     limits: '{}',
+    invites: true,
     certificateKey: 'abc',
   },
 });
@@ -27,6 +28,7 @@ const render = (answers: Answers = {}) =>
   renderPage({ path: '/users', element: <Users /> }, '/users', {
     AdminHub: hub(2),
     AdminUsers: () => ({ listUsers: users }),
+    AdminInvitations: () => ({ listInvitations: [] }),
     ...answers,
   });
 

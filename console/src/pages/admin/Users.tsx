@@ -4,6 +4,7 @@ import Button from '@cloudscape-design/components/button';
 import ButtonDropdown from '@cloudscape-design/components/button-dropdown';
 import Container from '@cloudscape-design/components/container';
 import Header from '@cloudscape-design/components/header';
+import SpaceBetween from '@cloudscape-design/components/space-between';
 import StatusIndicator from '@cloudscape-design/components/status-indicator';
 import type { TableProps } from '@cloudscape-design/components/table';
 import { useState } from 'react';
@@ -22,18 +23,20 @@ import { Copyable } from '../../components/Copyable';
 import { Empty } from '../../components/Empty';
 import { useFormat } from '../../format';
 import { ConfirmChange } from './ConfirmChange';
+import { Invitations, Invite } from './Invitations';
 import { ListPage } from './ListPage';
 import { AddUser, ChangeRole, SetPassword } from './UserForms';
 
 type User = AdminUsersQuery['listUsers'][number];
 const ACTIONS = ['role', 'password', 'delete'] as const;
-type Open = { dialog: 'add' } | { dialog: (typeof ACTIONS)[number]; user: User };
+type Open = { dialog: 'add' | 'invite' } | { dialog: (typeof ACTIONS)[number]; user: User };
 
 /** Who may sign in, where the hub itself keeps its users. */
 export function Users() {
   const { t } = useTranslation();
   const { name: me } = useSession();
   const hub = useData(AdminHubDocument, {});
+  const invites = hub.data?.hubInfo.invites;
   const external = hub.data?.hubInfo.users === null;
   const users = useData(
     AdminUsersDocument,
@@ -46,12 +49,17 @@ export function Users() {
   if (external) return <KeptElsewhere issuer={hub.data?.hubInfo.issuer ?? ''} />;
 
   const add = (
-    <Button variant="primary" onClick={() => setOpen({ dialog: 'add' })}>
-      {t('admin.users.add')}
-    </Button>
+    <SpaceBetween direction="horizontal" size="xs">
+      <Button onClick={() => setOpen({ dialog: 'add' })}>{t('admin.users.add')}</Button>
+      {invites && (
+        <Button variant="primary" onClick={() => setOpen({ dialog: 'invite' })}>
+          {t('admin.invitations.invite')}
+        </Button>
+      )}
+    </SpaceBetween>
   );
   return (
-    <>
+    <SpaceBetween size="l">
       <ListPage<User>
         title={t('nav.users')}
         description={t('admin.users.about')}
@@ -65,6 +73,8 @@ export function Users() {
         columns={columns}
         empty={<Empty title={t('admin.users.none')} action={add} />}
       />
+      {invites && <Invitations />}
+      {open?.dialog === 'invite' && <Invite onClose={close} />}
       {open?.dialog === 'add' && <AddUser onClose={close} />}
       {open?.dialog === 'role' && <ChangeRole user={open.user} own={open.user.name === me} onClose={close} />}
       {open?.dialog === 'password' && (
@@ -83,7 +93,7 @@ export function Users() {
           {t(open.user.name === me ? 'admin.users.deleteSelf' : 'admin.users.deleteHint')}
         </ConfirmChange>
       )}
-    </>
+    </SpaceBetween>
   );
 }
 

@@ -189,7 +189,7 @@ test('a file has every page, and no cell that a spreadsheet runs', async () => {
   ];
   const request = vi.fn(async () => ({ listFindings: pages.shift() }));
   const { content, more } = await exportFindings(
-    { request: request as never },
+    { request: request as never, send: request as never },
     { id: ID, states: null, prefix: null },
     'csv',
   );

@@ -26,7 +26,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from dth.compose.local import process
@@ -47,18 +47,23 @@ from dth.core.prices import Prices, read_prices
 from dth.core.secrets import SecretUse, WrongHost
 from dth.core.transport import Transport
 from dth.hub import monitoring
+from dth.hub.api import code_of
+from dth.hub.audit import BACKUP, RESTORE, entry, note
 from dth.hub.auth import Authenticator, IssuerConfig, Verifier
-from dth.hub.model import Identity, Progress, Task
+from dth.hub.model import Identity, Progress, Role, Task
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
 from dth.platforms.local import graphql, vitals
 from dth.platforms.local.agenda import Agenda
+from dth.platforms.local.backups import LocalBackups
 from dth.platforms.local.budget import Budgets, TooMuch
 from dth.platforms.local.comparisons import LocalComparisons
 from dth.platforms.local.connections import ConnectionLimits, Connections, Server
 from dth.platforms.local.console import Console
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.invitation_pages import PATH, InvitationPages
+from dth.platforms.local.invitations import LocalInvitations
 from dth.platforms.local.jobs import LocalJobs
 from dth.platforms.local.keeper import Bounds, Keeper
 from dth.platforms.local.logs import LocalLogs
@@ -66,6 +71,7 @@ from dth.platforms.local.metrics import LocalMetrics
 from dth.platforms.local.notifier import Notifier, SmtpConfig
 from dth.platforms.local.nursery import LOST, Nursery
 from dth.platforms.local.oidc import COMMAND, Provider
+from dth.platforms.local.restore import take_restore
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.stores import LocalStores
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
@@ -232,6 +238,8 @@ class Hub:
     metrics: LocalMetrics
     authenticator: Authenticator
     provider: Provider | None
+    invitations: LocalInvitations
+    backups: LocalBackups
     webhook_key: bytes
     first_password: str | None = None
     ready: bool = False
@@ -266,12 +274,19 @@ async def serve(
     """
     listen.check()
     with lock_state_directory(data_dir, wait=10.0):
+        restored = take_restore(data_dir)
         async with AsyncExitStack() as stack:
             sockets = [_listening(listen)]
             port = sockets[0].getsockname()[1]
             hub = await stack.enter_async_context(
                 open_hub(data_dir, listen.url(port), nursery, admin_password, settings_file)
             )
+            if restored:
+                contents, kept_in = restored
+                log.warning("a backup was restored; what it replaced is in %s", kept_in)
+                await note(
+                    hub.ports.audit, RESTORE, contents.who, contents.via, target=kept_in.name
+                )
             proxied = bool(listen.public_url) and not listen.tls_certificate
             server = Server(
                 uvicorn.Config(
@@ -356,7 +371,9 @@ async def open_hub(
         await jobs.fail_unfinished()
         comparisons = LocalComparisons(database, data_dir / "comparisons", nursery)
         await comparisons.end_unfinished()
+        backups = LocalBackups(data_dir, f"{url}/backup")
         provider = await Provider.open(database, vault, users, f"{url}/oidc", [url])
+        invitations = LocalInvitations(database, users, f"{url}/oidc{PATH}")
         verifier = Verifier(settings.issuer) if settings.issuer else provider.verifier
         webhook_key = await kept(database, vault, "webhook", lambda: secrets.token_bytes(32))
         metrics = LocalMetrics(database)
@@ -372,12 +389,14 @@ async def open_hub(
             stores=LocalStores(database),
             users=None if settings.issuer else users,
             tokens=tokens,
+            invitations=None if settings.issuer else invitations,
             audit=LocalAudit(database),
             notifications=notifier,
             metrics=metrics,
             logs=LocalLogs(keeper.state),
             jobs=jobs,
             comparisons=comparisons,
+            backups=backups,
             signing_key=partial(_signing_key, database, vault),
             webhook=webhook,
             prices=settings.prices,
@@ -400,6 +419,8 @@ async def open_hub(
             metrics=metrics,
             authenticator=Authenticator(verifier, tokens),
             provider=None if settings.issuer else provider,
+            invitations=invitations,
+            backups=backups,
             webhook_key=webhook_key,
             first_password=await _first_password(database, vault, users, admin_password, settings),
         )
@@ -416,6 +437,7 @@ async def open_hub(
                 await asyncio.gather(each, return_exceptions=True)
             await jobs.close()
             await comparisons.close()
+            await backups.close()
             transport.close()
 
 
@@ -520,13 +542,16 @@ def application(hub: Hub) -> Starlette:
     routes: list[Any] = [
         Route("/graphql", ask, methods=["POST"]),
         Route("/events/{task}", events, methods=["POST"]),
+        Route("/backup", partial(_download_backup, hub)),
+        Route("/restore/{id}", partial(_take_piece, hub), methods=["POST"]),
         Route("/healthz", health),
         Route("/readyz", ready),
         Route("/metrics", metrics),
         Route("/config.json", config),
     ]
     if hub.provider:
-        routes.append(Mount("/oidc", routes=hub.provider.routes()))
+        invited = InvitationPages(hub.provider, hub.invitations, hub.ports.audit, hub.url, "/oidc")
+        routes.append(Mount("/oidc", routes=[*hub.provider.routes(), *invited.routes()]))
     routes.append(Console(hub.ports.info["issuer"]).route())
     return Starlette(
         routes=routes,
@@ -606,6 +631,58 @@ async def _body(request: Request) -> bytes:
         if len(body) > MAX_BODY:
             raise UsageError(f"the request has more than {MAX_BODY} bytes")
     return bytes(body)
+
+
+def _require_admin(caller: Identity, what: str) -> None:
+    if not caller.role.covers(Role.ADMIN):
+        raise Forbidden(f"{what} needs the role {Role.ADMIN}; you have {caller.role}")
+
+
+async def _download_backup(hub: Hub, request: Request) -> Response:
+    """Send a backup to the holder of a link, or to an administrator who can send a token."""
+    if ticket := request.query_params.get("ticket"):
+        caller = hub.backups.holder(ticket)
+        _signed_in(request, True)
+    else:
+        caller = await _caller(hub, request)
+    _require_admin(caller, "a backup")
+    name = time.strftime("dth-%Y%m%dT%H%M%SZ", time.gmtime())
+    content = hub.backups.download(name)
+    first = await anext(content)  # what hinders it from the start is answered
+    file = f"{name}.tar.gz"
+    number = await hub.ports.audit.begin(
+        entry(BACKUP, caller.name, caller.via, target=file, detail={})
+    )
+
+    async def body() -> AsyncIterator[bytes]:
+        outcome = "FAILED"
+        try:
+            yield first
+            async for piece in content:
+                yield piece
+            outcome = "ok"
+        except HubError as error:
+            # The answer ends before its end, so nobody takes it for a backup.
+            log.warning("the download of a backup failed: %s", error)
+            outcome = code_of(error)
+            raise
+        finally:
+            await content.aclose()
+            await asyncio.shield(hub.ports.audit.end(number, outcome))
+
+    headers = {"content-disposition": f'attachment; filename="{file}"'}
+    return StreamingResponse(body(), media_type="application/gzip", headers=headers)
+
+
+async def _take_piece(hub: Hub, request: Request) -> Response:
+    """Take a piece of a backup that is to be restored."""
+    _require_admin(await _caller(hub, request), "restoring a backup")
+    offset = request.query_params.get("offset", "")
+    if not re.fullmatch(r"[0-9]{1,15}", offset):
+        raise UsageError("offset: the number of bytes that are there already")
+    upload = request.path_params["id"]
+    size = await hub.backups.upload(upload, int(offset), await _body(request))
+    return JSONResponse({"bytes": size})
 
 
 async def _take_events(hub: Hub, request: Request) -> Response:

@@ -6,6 +6,7 @@ A root field returns a dataclass of `answers`; `resolve` converts it to JSON.
 
 from dth.hub.api import (
     audit,
+    backups,
     channels,
     comparisons,
     graphs,
@@ -23,6 +24,7 @@ from dth.hub.api.resolve import FIELDS, code_of, resolve
 __all__ = ["FIELDS", "code_of", "resolve"]
 __all__ += [
     "audit",
+    "backups",
     "channels",
     "comparisons",
     "graphs",

@@ -21,6 +21,8 @@ class HubInfo:
     plugins: list[str]
     limits: str
     compares: bool
+    backs_up: bool
+    invites: bool
     certificate_key: str
 
 
@@ -43,6 +45,8 @@ async def hub_info(call: Call) -> HubInfo:
         plugins=list(plugins()),
         limits=json.dumps(info.get("limits", {})),
         compares=call.ports.comparisons is not None,
+        backs_up=call.ports.backups is not None,
+        invites=call.ports.invitations is not None,
         certificate_key=certificate.public_key(await call.ports.signing_key()),
     )
 

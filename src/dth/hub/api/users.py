@@ -9,10 +9,12 @@ from dth.hub.api.resolve import Call, mutation, query
 from dth.hub.api.text import iso
 from dth.hub.model import Role
 from dth.hub.names import canonical
-from dth.hub.ports import TokenInfo, User, Users
+from dth.hub.ports import Invitation, Invitations, InvitationState, TokenInfo, User, Users
 from dth.hub.tokens import DEFAULT_DAYS
 
 MAX_TOKEN_DAYS = 3650.0
+# Whoever has the link becomes a user.
+INVITATION_DAYS, MAX_INVITATION_DAYS = 7.0, 30.0
 
 
 @answers("Identity")
@@ -72,6 +74,38 @@ class NewApiToken:
     info: ApiToken
 
 
+@answers("Invitation")
+class InvitationAnswer:
+    id: str
+    role: Role
+    email: str
+    created_at: str | None
+    created_by: str
+    expires_at: str | None
+    state: InvitationState
+    used_by: str
+
+    @classmethod
+    def of(cls, invitation: Invitation) -> Self:
+        return cls(
+            id=invitation.id,
+            role=invitation.role,
+            email=invitation.email,
+            created_at=iso(invitation.created),
+            created_by=invitation.created_by,
+            expires_at=iso(invitation.expires),
+            state=invitation.state,
+            used_by=invitation.used_by,
+        )
+
+
+@answers("NewInvitation")
+class NewInvitation:
+    id: str
+    url: str
+    expires_at: str | None
+
+
 @query()
 async def who_am_i(call: Call) -> IdentityAnswer:
     return IdentityAnswer(call.caller.name, call.caller.role, call.caller.via)
@@ -113,6 +147,38 @@ def _users(call: Call) -> Users:
     if call.ports.users is None:
         raise UsageError("users are kept by the external issuer; change them there")
     return call.ports.users
+
+
+@query(Role.ADMIN)
+async def list_invitations(call: Call) -> list[InvitationAnswer]:
+    return [InvitationAnswer.of(each) for each in await _invitations(call).list()]
+
+
+@mutation(Role.ADMIN)
+async def create_invitation(
+    call: Call, *, role: str, email: str | None = None, expires_in_days: float | None = None
+) -> NewInvitation:
+    days = INVITATION_DAYS if expires_in_days is None else expires_in_days
+    if not 0 < days <= MAX_INVITATION_DAYS:
+        raise UsageError(f"expiresInDays: above 0 and at most {MAX_INVITATION_DAYS:g}")
+    caller = call.caller
+    made, url = await _invitations(call).create(
+        Role(role), email or "", time.time() + days * 86_400, caller.name, caller.user
+    )
+    return NewInvitation(made.id, url, iso(made.expires))
+
+
+@mutation(Role.ADMIN)
+async def withdraw_invitation(call: Call, *, id: str) -> bool:
+    await _invitations(call).withdraw(id)
+    return True
+
+
+def _invitations(call: Call) -> Invitations:
+    if call.ports.invitations is None:
+        _users(call)  # which says where there are no users
+        raise UsageError("this hub makes no invitations; createUser sends them a first password")
+    return call.ports.invitations
 
 
 @query(Role.ADMIN)

@@ -71,6 +71,11 @@ def acknowledge_tasks(connection: Connection) -> None:
     _add_to_tasks(connection, "acknowledged", "TEXT NOT NULL DEFAULT 'null'")
 
 
+def invite_users(connection: Connection) -> None:
+    """There are invitations."""
+    hub_schema.invitation.create(connection, checkfirst=True)
+
+
 def _add_to_tasks(connection: Connection, name: str, kind: str) -> None:
     """The table may be younger than the version of the database, and have the column already."""
     columns = {column["name"] for column in inspect(connection).get_columns("task")}
@@ -86,6 +91,7 @@ STEPS: list[Callable[[Connection], None]] = [
     keep_comparisons,
     delete_after_a_stop,
     acknowledge_tasks,
+    invite_users,
 ]
 
 

@@ -81,6 +81,23 @@ token = Table(
     Column("owner", Words, nullable=False, server_default=""),
 )
 
+# Links with which people become users.
+invitation = Table(
+    "invitation",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("hash", LargeBinary, nullable=False),
+    Column("role", Words, nullable=False),
+    Column("email", Words, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("created_by", Words, nullable=False),
+    # The user who invites, as that of a token. "": no user known to the hub.
+    Column("owner", Words, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("used_by", Words, nullable=False, server_default=""),
+    Column("withdrawn", Integer, nullable=False, server_default="0"),
+)
+
 # What the built-in provider issued: codes, refresh tokens and browser sessions, by their hash.
 grant = Table(
     "grant",

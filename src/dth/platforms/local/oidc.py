@@ -258,7 +258,7 @@ class Provider:
 
     async def _submit(self, request: Request) -> Response:
         """Handle a submitted page."""
-        fields = await _form(request)
+        fields = await read_form(request)
         form = self._opened(fields.get("state", ""), request.cookies.get(FORM_COOKIE, ""))
         if form is None:
             return self._message(request, "expired", 400)
@@ -267,7 +267,7 @@ class Provider:
         if form.user:
             return await self._change(request, form, fields)
         name = fields.get("name", "")
-        address = _address(request)
+        address = address_of(request)
         checked = await self._users.check(name, fields.get("password", ""), address)
         if checked.account is None:
             known = await self._users.knows(name)
@@ -301,7 +301,7 @@ class Provider:
             or fields.get("answer") != "continue"
         ):
             return self._message(request, "expired", 400)
-        detail = {"client": form.asked.client, "address": _address(request)}
+        detail = {"client": form.asked.client, "address": address_of(request)}
         await note(self._audit, CONTINUE, form.user, VIA, **detail)
         return await self._grant(form.asked, session)
 
@@ -333,13 +333,13 @@ class Provider:
         """The page to sign in. For a user who has just entered a password that must be changed: the
         page for that. For a user who is signed in: the page that asks whether to continue."""
         browser = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(16)
-        form = Form(asked, _digest(browser), time.time() + FORM_LIFE)
+        form = Form(asked, digest(browser), time.time() + FORM_LIFE)
         if account:
             form = Form(
                 asked, form.browser, form.until, account.user.name, account.epoch, signed_in
             )
         response = self._page(request, form, name=name, word=word, status=status, seconds=seconds)
-        self._set_cookie(response, FORM_COOKIE, browser)
+        self.set_cookie(response, FORM_COOKIE, browser)
         return response
 
     def _ask_again(self, request: Request, form: Form, word: str) -> Response:
@@ -355,7 +355,7 @@ class Provider:
         status: int,
         seconds: int = 0,
     ) -> Response:
-        language = _language(request)
+        language = language_for(request)
         problem = sign_in_page.WORDS[language][word].format(seconds=seconds) if word else ""
         state = self._sealed(form)
         place = urlsplit(form.asked.redirect_uri)
@@ -369,20 +369,34 @@ class Provider:
                 language, self._base, state, name=name, problem=problem, command=command
             )
         # Browsers apply form-action to the redirect after the form, too.
-        return _html(text, status, form_action=f"'self' {place.scheme}://{place.netloc}")
+        return html_response(text, status, form_action=f"'self' {place.scheme}://{place.netloc}")
 
     def _message(self, request: Request, word: str, status: int = 200) -> Response:
-        return _html(sign_in_page.message(_language(request), self._base, word), status)
+        return html_response(sign_in_page.message(language_for(request), self._base, word), status)
 
     async def _signed_in(self, request: Request, asked: Asked, account: Account) -> Response:
-        detail = {"client": asked.client, "address": _address(request)}
+        session, cookie = await self._open_session(request, account, asked.client)
+        response = await self._grant(asked, session)
+        self.set_cookie(response, SESSION_COOKIE, cookie)
+        return response
+
+    async def welcome(self, request: Request, account: Account, place: str) -> Response:
+        """Sign a new user in, and lead to a place."""
+        _, cookie = await self._open_session(request, account, CONSOLE)
+        response = _redirect(place)
+        self.set_cookie(response, SESSION_COOKIE, cookie)
+        return response
+
+    async def _open_session(
+        self, request: Request, account: Account, client: str
+    ) -> tuple[BrowserSession, str]:
+        """A session of the browser, and its cookie."""
+        detail = {"client": client, "address": address_of(request)}
         await note(self._audit, SIGN_IN, account.user.name, VIA, **detail)
         grant = Grant(account.user.name, account.epoch, time.time())
         replaced = request.cookies.get(SESSION_COOKIE, "")
         cookie, family = await self._grants.open_session(grant, replaced)
-        response = await self._grant(asked, BrowserSession(grant, account, family))
-        self._set_cookie(response, SESSION_COOKIE, cookie)
-        return response
+        return BrowserSession(grant, account, family), cookie
 
     async def _grant(self, asked: Asked, session: BrowserSession) -> Response:
         code = await self._grants.give_code(
@@ -406,7 +420,8 @@ class Provider:
         fields = answer | ({"state": asked.state} if asked.state else {}) | {"iss": self._issuer}
         return _redirect(f"{asked.redirect_uri}?{urlencode(fields)}")
 
-    def _set_cookie(self, response: Response, name: str, value: str) -> None:
+    def set_cookie(self, response: Response, name: str, value: str) -> None:
+        """Set a cookie that only the provider receives."""
         secure = self._issuer.startswith("https:")
         response.set_cookie(
             name, value, path=self._base or "/", secure=secure, httponly=True, samesite="lax"
@@ -429,7 +444,7 @@ class Provider:
         form = Form(**{**values, "asked": Asked(**values["asked"])})
         good = (
             cookie
-            and hmac.compare_digest(form.browser, _digest(cookie))
+            and hmac.compare_digest(form.browser, digest(cookie))
             and form.until > time.time()
         )
         return form if good else None
@@ -437,7 +452,7 @@ class Provider:
     # --------------------------------------------------------------------------------------- tokens
 
     async def _token(self, request: Request) -> Response:
-        fields = await _form(request)
+        fields = await read_form(request)
         client = fields.get("client_id", "")
         match fields.get("grant_type"):
             case "authorization_code":
@@ -503,7 +518,7 @@ class Provider:
 
     async def _revoke(self, request: Request) -> Response:
         """Revoke a refresh token or an access token: either ends both (RFC 7009)."""
-        token = (await _form(request)).get("token", "")
+        token = (await read_form(request)).get("token", "")
         if "." in token:
             with contextlib.suppress(Unauthenticated):  # then there is nothing to end
                 await self._left(
@@ -537,7 +552,9 @@ class Provider:
         )
 
     async def _logout(self, request: Request) -> Response:
-        fields = await _form(request) if request.method == "POST" else dict(request.query_params)
+        fields = (
+            await read_form(request) if request.method == "POST" else dict(request.query_params)
+        )
         if cookie := request.cookies.get(SESSION_COOKIE):
             await self._left(await self._grants.sign_out(cookie))
         address, state = fields.get("post_logout_redirect_uri", ""), fields.get("state", "")
@@ -574,7 +591,8 @@ class _Failures:
         await note(self._audit, SIGN_IN, name, VIA, outcome="UNAUTHENTICATED", **detail)
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
+    """Where a request comes from; "" if unknown."""
     return request.client.host if request.client else ""
 
 
@@ -601,7 +619,7 @@ def _problem(query: Mapping[str, str]) -> str:
     return next((error for error, holds in refused.items() if holds), "")
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def read_form(request: Request) -> dict[str, str]:
     """The fields of a submitted form; empty if it is not a form, is too large, or has a field
     twice."""
     body = bytearray()
@@ -628,11 +646,13 @@ def _challenge(verifier: str) -> str:
     )
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """What a page contains of a cookie."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _language(request: Request) -> str:
+def language_for(request: Request) -> str:
+    """The language of the pages for a browser."""
     return sign_in_page.language_of(request.headers.get("accept-language", ""))
 
 
@@ -644,7 +664,11 @@ def _redirect(url: str) -> Response:
     return RedirectResponse(url, 303, HEADERS)
 
 
-def _html(text: str, status: int, *, form_action: str = "'none'") -> Response:
+def html_response(
+    text: str, status: int, *, form_action: str = "'none'", script: bool = False
+) -> Response:
+    """A page. `script`: whether it may run one of our scripts."""
     policy = f"{HEADERS['content-security-policy']}; style-src 'self'; form-action {form_action}"
+    policy += "; script-src 'self'" if script else ""
     headers = {**HEADERS, "content-security-policy": policy, "vary": "accept-language"}
     return HTMLResponse(text, status, headers)

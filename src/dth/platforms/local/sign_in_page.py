@@ -35,6 +35,23 @@ WORDS: dict[str, dict[str, str]] = {
         "only_if": "Continue only if you have just run dth login here. Otherwise close this page.",
         "go_on": "Continue",
         "other": "Sign in as somebody else",
+        "invited": "Join this hub",
+        "opening": "You were invited to this hub. Choose Continue to open the invitation.",
+        "invited_as": "You are invited as {role}. Choose a name and a password of 12 characters or more.",
+        "viewer": "a viewer",
+        "operator": "an operator",
+        "admin": "an administrator",
+        "new_name": "User name",
+        "new_password": "Password",
+        "repeat": "Password, again",
+        "join": "Create the account",
+        "taken": "There is a user with this name already. Choose another.",
+        "not_a_name": "Letters, digits and any of _.@+- make a user name, 64 at most.",
+        "no_invitation": "This link is not complete, or there is no such invitation. Ask for another one.",
+        "invitation_USED": "This invitation was used already. Sign in, or ask for another one.",
+        "invitation_WITHDRAWN": "This invitation was withdrawn. Ask for another one.",
+        "invitation_EXPIRED": "This invitation has expired. Ask for another one.",
+        "invitation_again": "This page has expired. Open the link of the invitation again.",
     },
     "zh-CN": {
         "title": "登录",
@@ -61,6 +78,23 @@ WORDS: dict[str, dict[str, str]] = {
         "only_if": "仅当您刚刚在本机运行了 dth login 时才继续，否则请关闭此页面。",
         "go_on": "继续",
         "other": "以其他用户登录",
+        "invited": "加入此 Hub",
+        "opening": "您受邀加入此 Hub。点击“继续”打开邀请。",
+        "invited_as": "您受邀成为{role}。请设置用户名和至少 12 个字符的密码。",
+        "viewer": "查看者",
+        "operator": "操作员",
+        "admin": "管理员",
+        "new_name": "用户名",
+        "new_password": "密码",
+        "repeat": "再次输入密码",
+        "join": "创建账户",
+        "taken": "该用户名已存在，请换一个。",
+        "not_a_name": "用户名由字母、数字和 _.@+- 组成，最多 64 个字符。",
+        "no_invitation": "链接不完整，或邀请不存在。请索取新的链接。",
+        "invitation_USED": "此邀请已被使用。请登录，或索取新的邀请。",
+        "invitation_WITHDRAWN": "此邀请已被撤回。请索取新的邀请。",
+        "invitation_EXPIRED": "此邀请已过期。请索取新的邀请。",
+        "invitation_again": "此页面已过期。请重新打开邀请链接。",
     },
 }
 
@@ -85,6 +119,15 @@ button { margin-top: .75rem; border-color: var(--accent); background: var(--acce
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 button.other { border-color: var(--line); background: var(--card); color: var(--text); }
 [role=alert] { margin: 0; color: var(--bad); }
+"""
+
+# What is behind the "#" of a link is sent to no server, so it goes into the form, and out of the
+# history of the browser.
+INVITATION_SCRIPT = """\
+const field = document.getElementById('invitation');
+field.value = location.hash.slice(1);
+history.replaceState(null, '', location.pathname);
+if (field.value) field.form.submit();
 """
 
 
@@ -161,13 +204,62 @@ def go_on(language: str, base: str, state: str, *, name: str, command: str) -> s
     )
 
 
+def open_invitation(language: str, base: str) -> str:
+    """The page that a link of an invitation leads to. Its script sends what is behind the "#"."""
+    words = WORDS[language]
+    return _page(
+        language,
+        base,
+        words["invited"],
+        f"""<form method="post" action="{escape(base)}/invitation">
+<p>{words["opening"]}</p>
+<input type="hidden" id="invitation" name="invitation">
+<button>{words["go_on"]}</button>
+</form>
+<script src="{escape(base)}/invitation.js"></script>""",
+    )
+
+
+def join(
+    language: str,
+    base: str,
+    invitation: str,
+    state: str,
+    *,
+    role: str,
+    name: str = "",
+    problem: str = "",
+) -> str:
+    """The page on which the invited choose a name and a password. `state`: what the answer must
+    contain."""
+    words = WORDS[language]
+    return _page(
+        language,
+        base,
+        words["invited"],
+        f"""<form method="post" action="{escape(base)}/invitation">
+<p>{words["invited_as"].format(role=words[role])}</p>
+{_alert(problem)}<input type="hidden" name="invitation" value="{escape(invitation)}">
+<input type="hidden" name="state" value="{escape(state)}">
+<label for="name">{words["new_name"]}</label>
+<input id="name" name="name" value="{escape(name)}" autocomplete="username" autocapitalize="none" required autofocus>
+<label for="new">{words["new_password"]}</label>
+<input id="new" name="new" type="password" autocomplete="new-password" minlength="12" required>
+<label for="again">{words["repeat"]}</label>
+<input id="again" name="again" type="password" autocomplete="new-password" minlength="12" required>
+<button>{words["join"]}</button>
+</form>""",
+    )
+
+
 def _asks(words: Mapping[str, str], place: str) -> str:
     return f"{words['asks'].format(place=escape(place))} {words['only_if']}"
 
 
-def message(language: str, base: str, word: str) -> str:
+def message(language: str, base: str, word: str, title: str = "title", seconds: int = 0) -> str:
     words: Mapping[str, str] = WORDS[language]
-    return _page(language, base, words["title"], f'<p role="status">{words[word]}</p>')
+    text = words[word].format(seconds=seconds)
+    return _page(language, base, words[title], f'<p role="status">{text}</p>')
 
 
 def _alert(problem: str) -> str:

@@ -18,9 +18,9 @@ from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Identity, Role
 from dth.hub.names import canonical, is_name, new_name
 from dth.hub.ports import User
-from dth.platforms.local.addresses import network_of
-from dth.platforms.local.hub_schema import attempt, token, user
-from dth.platforms.local.sql import SqlDatabase, add_new, put
+from dth.platforms.local.guessing import Subjects, count_try, subjects_of, take_back
+from dth.platforms.local.hub_schema import attempt, invitation, token, user
+from dth.platforms.local.sql import SqlDatabase, add_new
 
 FIRST_ADMIN = "admin"
 MAX_EMAIL = 254
@@ -32,13 +32,6 @@ MAX_PASSWORD = 1024
 COST = (15, 8, 3)
 # Passwords hashed at the same time: each needs a core, and its memory.
 AT_ONCE = 2
-
-# Free tries, and the longest wait after them, in seconds. The wait doubles with every failure. The
-# limit for a user is short, because anybody can cause it for anybody; an address only causes its
-# own.
-USER_TRIES = (5, 60.0)
-ADDRESS_TRIES = (20, 900.0)
-FORGET_AFTER = 900.0  # seconds without a failure
 
 
 class Weakness(StrEnum):
@@ -90,9 +83,9 @@ class LocalUsers:
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
     ) -> User:
         """Raises Conflict if the name exists, UsageError for an invalid name or password."""
-        new = User(new_name(name), role, _new_email(email), time.time(), must_change=must_change)
-        hashed = await self._hash_new(new.name, password)
-        if not await self._database.write(_add, new, hashed):
+        new = User(new_name(name), role, new_email(email), time.time(), must_change=must_change)
+        hashed = await self.hash_new(new.name, password)
+        if not await self._database.write(insert_user, new, hashed):
             raise Conflict(f"there is a user {new.name!r} already")
         return new
 
@@ -103,7 +96,7 @@ class LocalUsers:
             return False
         new = User(name, Role.ADMIN, created=time.time(), must_change=True)
         return await self._database.write(
-            _add, new, await self._hash_new(name, password), first=True
+            insert_user, new, await self.hash_new(name, password), first=True
         )
 
     async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
@@ -111,7 +104,7 @@ class LocalUsers:
         password."""
         name = canonical(name)
         await self._database.read(_require, name)
-        hashed = await self._hash_new(name, password)
+        hashed = await self.hash_new(name, password)
         await self._database.write(_set_password, name, hashed, must_change=must_change)
 
     async def renew_password(self, name: str, epoch: int, password: str) -> Account | Weakness:
@@ -145,8 +138,8 @@ class LocalUsers:
         return await self._database.write(_set_role, canonical(name), role)
 
     async def remove(self, name: str) -> None:
-        """Removes the user with all API tokens. Raises NotFound, and Conflict for the last
-        admin."""
+        """Removes the user with all API tokens and invitations. Raises NotFound, and Conflict for
+        the last admin."""
         await self._database.write(_remove, canonical(name))
 
     async def identity(self, name: str, epoch: int) -> Identity | None:
@@ -163,12 +156,10 @@ class LocalUsers:
         """Try to sign in from an address ("": unknown). Takes the same time whether the user exists
         or not."""
         name = canonical(name)
-        subjects = [(f"address:{network_of(address)}", ADDRESS_TRIES)] if address else []
-        if is_name(name):
-            subjects.append((f"user:{name}", USER_TRIES))
+        subjects = subjects_of(address, f"user:{name}" if is_name(name) else "")
         # The failure is counted before the password is checked: a hundred simultaneous tries are
         # still a hundred.
-        wait = await self._database.write(_count_try, subjects, time.time())
+        wait = await self._database.write(count_try, subjects, time.time())
         if wait > 0:
             return SignInCheck(wait=wait)
         stored = await self._database.read(_stored, name)
@@ -180,7 +171,8 @@ class LocalUsers:
 
     # ------------------------------------------------------------------------------------ passwords
 
-    async def _hash_new(self, name: str, password: str) -> str:
+    async def hash_new(self, name: str, password: str) -> str:
+        """The stored form of a new password. Raises UsageError."""
         if weakness := weakness_of(name, password):
             raise UsageError(WEAKNESSES[weakness])
         return await self._hash(password)
@@ -216,7 +208,8 @@ def weakness_of(name: str, password: str) -> Weakness | None:
     return Weakness.NAME if canonical(password) == canonical(name) else None
 
 
-def _new_email(email: str) -> str:
+def new_email(email: str) -> str:
+    """An address that mail can be sent to, or "". Raises UsageError."""
     good = (
         len(email) <= MAX_EMAIL
         and email.isprintable()
@@ -277,7 +270,8 @@ def _stored(connection: Connection, name: str) -> str | None:
     return connection.scalar(select(user.c.password).where(user.c.name == name))
 
 
-def _add(connection: Connection, new: User, hash: str, *, first: bool = False) -> bool:
+def insert_user(connection: Connection, new: User, hash: str, *, first: bool = False) -> bool:
+    """Whether it was added: the name may exist. `first`: only if there are no users."""
     if first and connection.scalar(select(func.count()).select_from(user)):
         return False
     values = {
@@ -327,37 +321,13 @@ def _remove(connection: Connection, name: str) -> None:
         _require_other_admin(connection, name)
     connection.execute(delete(user).where(user.c.name == name))
     connection.execute(delete(token).where(token.c.owner == name))
+    connection.execute(update(invitation).where(invitation.c.owner == name).values(withdrawn=1))
 
 
 def _require_other_admin(connection: Connection, name: str) -> None:
     others = select(user.c.name).where(user.c.role == Role.ADMIN.value, user.c.name != name)
     if connection.execute(others.limit(1)).first() is None:
         raise Conflict(f"{name!r} is the last admin; make another user an admin first")
-
-
-# ----------------------------------------------------------------------------------------- guessing
-
-Subjects = list[tuple[str, tuple[int, float]]]
-
-
-def _count_try(connection: Connection, subjects: Subjects, now: float) -> float:
-    """Count one failure, or return the seconds to wait; in that case nothing is counted."""
-    connection.execute(delete(attempt).where(attempt.c.until < now - FORGET_AFTER))
-    names = [name for name, _ in subjects]
-    rows = connection.execute(select(attempt).where(attempt.c.subject.in_(names)))
-    known = {row.subject: row for row in rows}
-    longest = dict(subjects)
-    # If the clock was set back, nobody waits longer than the longest wait.
-    waits = (min(row.until - now, longest[name][1]) for name, row in known.items())
-    wait = max(waits, default=0.0)
-    if wait > 0:
-        return wait
-    for name, (free, most) in subjects:
-        failures = (known[name].failures if name in known else 0) + 1
-        pause = min(most, 2.0 ** min(failures - free, 20)) if failures >= free else 0.0
-        values = {"subject": name, "failures": failures, "until": now + pause}
-        put(connection, attempt, values)
-    return 0.0
 
 
 def _sign_in(
@@ -369,11 +339,6 @@ def _sign_in(
     if account is None or _stored(connection, name) != stored:
         return None
     connection.execute(update(user).where(user.c.name == name).values(last_login=now))
-    for subject, _ in subjects:
-        # A successful sign-in must not give additional tries at other accounts.
-        row = attempt.c.subject == subject
-        connection.execute(
-            update(attempt).where(row).values(failures=attempt.c.failures - 1, until=now)
-        )
+    take_back(connection, subjects, now)
     connection.execute(delete(attempt).where(attempt.c.subject == f"user:{name}"))
     return read_account(connection, name)

@@ -92,7 +92,7 @@ def open_vault(data_dir: Path) -> Vault:
     StateError if others can read the key, or if it is damaged, missing, or not the one that the
     database was encrypted with."""
     vault = Vault(data_dir)
-    values = _encrypted_values(data_dir / DATABASE_FILE)
+    values = encrypted_values(data_dir / DATABASE_FILE)
     if not values and not os.environ.get(KEY_VARIABLE) and not (data_dir / KEY_FILE).exists():
         _write_keys(data_dir, [Vault.new_key()], replace=False)
     vault._look()
@@ -280,7 +280,7 @@ def _write_keys(data_dir: Path, keys: list[str], *, replace: bool = True) -> Non
         raise StateError(f"the hub's key {path} cannot be written: {error.strerror}") from None
 
 
-def _encrypted_values(path: Path) -> list[bytes]:
+def encrypted_values(path: Path) -> list[bytes]:
     """All encrypted values in the database; empty if there is no database."""
     if not path.exists():
         return []

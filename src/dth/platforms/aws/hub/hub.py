@@ -73,6 +73,8 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         stores=AwsStores(dynamo),
         users=users,
         tokens=tokens,
+        # Cognito sends new users their first password.
+        invitations=None,
         audit=AwsAudit(dynamo),
         notifications=notifications,
         metrics=AwsMetrics(aws, dynamo, engine.worker_group),
@@ -80,6 +82,8 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         jobs=jobs,
         # A function ends after minutes, and what a comparison finds needs a disk.
         comparisons=None,
+        # The tables have backups of their own.
+        backups=None,
         signing_key=signing_key,
         webhook=webhook,
         prices=prices_of(settings),
