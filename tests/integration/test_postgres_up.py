@@ -105,6 +105,24 @@ def test_another_hub_takes_over_what_a_killed_one_had_begun(
     assert not dest.uploads()
 
 
+def test_a_task_of_another_machine_is_stopped_and_deleted(
+    address: str, tmp_path: Path, slow: tuple[Side, Side]
+) -> None:
+    with on(address, tmp_path / "first") as first:
+        task = first.create(*slow)
+        wait_for(lambda: first.task(task)["progressInfo"]["replicated"] > 0)
+        first.do("pauseTask", task)
+        first.wait(task, "PAUSED")
+    with on(address, tmp_path / "second") as second:
+        second.do("stopTask", task)
+        second.wait(task, "STOPPED")
+        (run,) = second.runs(task)
+        balanced(run["counts"])
+        assert run["counts"]["cancelled"] > 0
+        second.do("deleteTask", task)
+        wait_for(lambda: not ask(address, "SELECT FROM dth.task"))
+
+
 def test_a_hub_that_slept_and_was_replaced_ends_and_changes_nothing(
     address: str, tmp_path: Path, source: Side, dest: Side
 ) -> None:
@@ -126,6 +144,14 @@ def test_a_key_that_another_machine_has_is_asked_for(address: str, tmp_path: Pat
     refused = dth(tmp_path, "up", "--database", address, "--data-dir", str(other), "--port", "0")
     assert refused.returncode == 1
     assert "DTH_KEY" in refused.stderr
+
+
+def test_commands_that_need_files_say_so(address: str, tmp_path: Path) -> None:
+    backup = dth(tmp_path, "backup", "copy", DTH_DATABASE=address)
+    rotated = dth(tmp_path, "secret", "rotate-key", DTH_DATABASE=address)
+    assert (backup.returncode, rotated.returncode) == (2, 2)
+    assert "pg_dump" in backup.stderr
+    assert "cannot be changed yet" in rotated.stderr
 
 
 def test_a_data_directory_with_a_hub_of_its_own_is_refused(address: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from dth.core.errors import BeingSetUp, NotFound
 from dth.core.ports.platform import SupervisedPlatform
-from dth.platforms.local.platform import DATABASE_FILE, open_platform
+from dth.platforms.local.platform import open_platform
 
 
 class Storage(Protocol):
@@ -21,7 +21,7 @@ class Storage(Protocol):
     within: str
 
     async def exists(self, state: Path) -> bool:
-        """Whether the task has a database."""
+        """Whether the task has a database, or may have one."""
         ...
 
     def open(self, state: Path) -> AbstractAsyncContextManager[SupervisedPlatform]:
@@ -43,7 +43,7 @@ class FileStorage:
     within = ""
 
     async def exists(self, state: Path) -> bool:
-        return (state / DATABASE_FILE).exists()
+        return state.exists()
 
     @asynccontextmanager
     async def open(self, state: Path) -> AsyncIterator[SupervisedPlatform]:
