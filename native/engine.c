@@ -33,6 +33,9 @@
 #define SCRATCH (64 * 1024)   /* bytes that are read at once where it is not known what comes */
 #define MOST_PIECES 64        /* buffers that are sent at once */
 #define MOST_EVENTS 256       /* ready connections that are asked for at once */
+/* Bytes of a body from which its checksum is computed piece by piece as it comes: a later pass would find it in memory,
+ * no more in the caches, and cost three times as much. */
+#define SUMMED (256 * 1024)
 #define LARGE (4 * 1024 * 1024)  /* bytes of a body that is sure to have a huge page in it (2 MiB, aligned) */
 #define PAGE 4096
 #define MOST_KEPT (32 * 1024 * 1024) /* bytes of one allocation that can be kept (mallopt(3), M_MMAP_THRESHOLD) */
@@ -45,7 +48,7 @@ enum { DRY = -5, PIECE = -6, HUNGRY = -7 };
 
 /* Which calls there are. To be raised with each change of one, here and in src/dth/core/native.py: an extension that was
  * built from other sources is not used. */
-#define INTERFACE 3
+#define INTERFACE 4
 
 typedef struct Engine Engine;
 
@@ -79,6 +82,8 @@ typedef struct {
     PyObject *body;      /* bytes object of a body whose size is known, or of the piece that is coming */
     Py_ssize_t received;
     Py_ssize_t filled, piece_size; /* of that piece */
+    bool sums;           /* the checksum of the body is computed */
+    uint64_t sum;        /* CRC64NVME of what was received */
     char *grown;         /* a body whose size is not known */
     size_t grown_room;
 } Connection;
@@ -94,6 +99,8 @@ struct Engine {
 };
 
 static PyTypeObject *connection_type;
+/* Whether this machine computes CRC64NVME fast. */
+static bool has_crc64;
 
 static double monotonic(void)
 {
@@ -421,6 +428,7 @@ static bool expect_body(Connection *self)
     self->body = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)answer->size);
     if (!self->body)
         return false;
+    self->sums = has_crc64 && answer->size >= SUMMED;
     if (answer->size >= LARGE)
         want_huge_pages(PyBytes_AsString(self->body), (size_t)answer->size);
     return true;
@@ -430,6 +438,14 @@ static bool expect_body(Connection *self)
 static void count_passed(Connection *self, Py_ssize_t size)
 {
     self->granted -= size;
+}
+
+/* Bytes of the body were received to where they stay. */
+static void add_received(Connection *self, Py_ssize_t count)
+{
+    if (self->sums)
+        self->sum = crc64_add(self->sum, (uint8_t *)PyBytes_AsString(self->body) + self->received, (size_t)count);
+    self->received += count;
 }
 
 /* Keep bytes of the body that came with others. */
@@ -446,7 +462,7 @@ static bool keep_data(Connection *self, const char *data, size_t size)
     }
     if (self->body) {
         memcpy(PyBytes_AsString(self->body) + self->received, data, size);
-        self->received += (Py_ssize_t)size;
+        add_received(self, (Py_ssize_t)size);
         return true;
     }
     if (length > self->grown_room) {
@@ -614,6 +630,8 @@ static bool receive_more(Connection *self)
         Py_ssize_t room = direct ? (Py_ssize_t)self->answer.left : SCRATCH;
         if (direct && streaming && room > self->piece_size - at)
             room = self->piece_size - at;
+        if (direct && self->sums && room > SUMMED)
+            room = SUMMED;
         if (paced && room > self->granted)
             room = self->granted;
         if (room <= 0)
@@ -627,7 +645,7 @@ static bool receive_more(Connection *self)
             return at_end(self, count ? errno : 0);
         self->active = self->engine->now;
         if (direct) {
-            self->received += count;
+            add_received(self, count);
             self->filled += streaming ? count : 0;
             if (!self->sends)
                 count_passed(self, count);
@@ -749,6 +767,8 @@ static PyObject *connection_start(Connection *self, PyObject *arguments)
     self->unsent = size;
     self->sends = size > 0;
     self->streams = streams;
+    self->sums = false;
+    self->sum = 0;
     self->send_error = 0;
     self->active = self->engine->now = monotonic();
     answer_begin(&self->answer, bodyless);
@@ -891,10 +911,20 @@ static PyMethodDef connection_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *connection_crc64nvme(Connection *self, void *unused)
+{
+    (void)unused;
+    if (!self->sums || self->future || self->answer.phase != AT_END)
+        Py_RETURN_NONE;
+    return PyLong_FromUnsignedLongLong(self->sum);
+}
+
 static PyGetSetDef connection_members[] = {
     {"passed", (getter)connection_passed, NULL, "Bytes of bodies that have passed in the request under way.", NULL},
     {"granted", (getter)connection_left, NULL, "Bytes of the body that may still pass; below 0, too many have.", NULL},
     {"hungry", (getter)connection_hungry, NULL, "Whether it can be fed.", NULL},
+    {"crc64nvme", (getter)connection_crc64nvme, NULL,
+     "Of the body of the last answer, which is complete; None where it was not computed.", NULL},
     {"closed", (getter)connection_closed, NULL, "Whether it can serve no request any more.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -1535,7 +1565,7 @@ static bool fill(PyObject *module)
         && !PyModule_AddObjectRef(module, "Session", (PyObject *)session_type)
         && !PyModule_AddObjectRef(module, "Connection", (PyObject *)connection_type)
         && !PyModule_AddObject(module, "Engine", engine_type)
-        && (!crc64_ready() || add_function(module, &crc64_function))
+        && (!(has_crc64 = crc64_ready()) || add_function(module, &crc64_function))
         && !PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)
         && !PyModule_AddIntConstant(module, "BROKEN", BROKEN)
         && !PyModule_AddIntConstant(module, "STALE", STALE)

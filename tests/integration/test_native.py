@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import awscrt.checksums
 import pytest
 
 from dth.core import native
@@ -69,6 +70,17 @@ async def test_plain_requests_are_served_here(used: Used) -> None:
             assert (await used.send("PUT", server.url, {}, body, options=OPTIONS)).body == b"ok"
     assert used.by_libcurl == 0
     assert (used.requests, used.bytes_in, used.bytes_out) == (8, 16, 3)
+
+
+@pytest.mark.skipif(not native.crc64nvme(), reason="this processor computes no CRC64NVME fast")
+async def test_a_large_body_is_summed_on_the_way(used: Used) -> None:
+    body = os.urandom(1_000_003)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with always(head + body) as server:
+        answer = await get(used, server.url, limit=len(body))
+    assert answer.chunks == [body]
+    assert isinstance(answer.chunks, native.SummedBody)
+    assert answer.chunks.crc64nvme == awscrt.checksums.crc64nvme(body)
 
 
 async def test_what_is_not_plain_is_left_to_libcurl(used: Used) -> None:

@@ -135,3 +135,12 @@ def test_every_mode_has_its_header() -> None:
         ChecksumMode.MD5: "content-md5",
         ChecksumMode.NONE: "",
     }
+
+
+def test_a_body_that_was_summed_on_the_way_is_not_read_again() -> None:
+    body = native.SummedBody([CHECK[:4], CHECK[4:]], 0xAE8B14860A799888)
+    assert checksum(ChecksumMode.CRC64NVME, body) == checksum(ChecksumMode.CRC64NVME, [CHECK])
+    for mode in (ChecksumMode.CRC32C, ChecksumMode.SHA256, ChecksumMode.MD5):
+        assert checksum(mode, body) == checksum(mode, [CHECK])
+    # The sum that came with it counts, not another look at the bytes.
+    assert checksum(ChecksumMode.CRC64NVME, native.SummedBody([b"x"], 1)) == "AAAAAAAAAAE="

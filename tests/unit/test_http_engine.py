@@ -328,6 +328,72 @@ def test_heads_without_end_have_their_limit(peer: Peer) -> None:
     assert [event[2] for event in peer.events] == [_http.BROKEN]
 
 
+# -------------------------------------------------------------------------- the checksum on the way
+
+SUMMED = 256 * 1024
+
+
+@pytest.mark.skipif(not hasattr(_http, "crc64nvme"), reason="this processor computes none fast")
+@given(
+    st.one_of(st.integers(SUMMED, 3 * SUMMED), st.sampled_from([SUMMED, SUMMED + 1, MOST])),
+    st.lists(st.integers(1, SUMMED), max_size=8),
+    st.integers(0, 1000),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_large_body_has_its_checksum_however_it_came(
+    size: int, steps: list[int], seed: int
+) -> None:
+    body = random.Random(seed).randbytes(size)
+    rest = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body
+    peer = Peer()
+    try:
+        peer.ask()
+        for step in steps:
+            # Nothing is said of a body that is not complete.
+            assert not rest or peer.connection.crc64nvme is None
+            peer.say(rest[:step])
+            rest = rest[step:]
+        peer.say(rest)
+        assert peer.events[-1][2:] == (200, {"content-length": str(size)}, [body])
+        assert peer.connection.crc64nvme == _http.crc64nvme(body)
+        # It is not that of the next answer.
+        peer.ask()
+        assert peer.connection.crc64nvme is None
+        peer.say(ANSWERS[0])
+        assert peer.events[-1][4] == [b"hello"]
+        assert peer.connection.crc64nvme is None
+    finally:
+        peer.close()
+
+
+@pytest.mark.parametrize(
+    ("framing", "streams"),
+    [
+        (b"Content-Length: %d" % (SUMMED - 1), False),
+        (b"Content-Length: %d" % SUMMED, True),
+        (b"Connection: close", False),
+    ],
+    ids=["small", "streamed", "of unknown size"],
+)
+def test_other_bodies_have_no_checksum(peer: Peer, framing: bytes, *, streams: bool) -> None:
+    peer.ask(streams=streams)
+    peer.say(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing + bytes(SUMMED - 1))
+    if streams:
+        peer.say(b"x")
+    if framing == b"Connection: close":
+        peer.hang_up()
+    assert peer.events[-1][2] == 200
+    assert peer.connection.crc64nvme is None
+
+
+def test_a_body_that_broke_off_has_no_checksum(peer: Peer) -> None:
+    peer.ask()
+    peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SUMMED + bytes(SUMMED - 1))
+    peer.hang_up()
+    assert peer.events[-1][2] < 0
+    assert peer.connection.crc64nvme is None
+
+
 # -------------------------------------------------------------------------------------- connections
 
 

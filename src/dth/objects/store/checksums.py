@@ -93,6 +93,8 @@ class Checksum:
 
 def checksum(mode: str, chunks: Iterable[bytes]) -> str:
     """The base64 checksum of a body in pieces; "" for none."""
+    if mode == ChecksumMode.CRC64NVME and isinstance(chunks, native.SummedBody):
+        return b64encode(chunks.crc64nvme.to_bytes(8, "big")).decode()
     if mode in CRCS:
         # The fast path for every small object, without the overhead of a running checksum.
         add, width = CRCS[mode]
