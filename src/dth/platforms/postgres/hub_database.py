@@ -104,7 +104,9 @@ class PostgresHubDatabase:
                 ).fetchone() or [True]
                 if missing:
                     connection.execute(f"CREATE SCHEMA {SCHEMA}")
-                connection.execute(f"CREATE TABLE IF NOT EXISTS {SCHEMA}.leader (name text)")
+                connection.execute(
+                    f'CREATE TABLE IF NOT EXISTS {SCHEMA}.leader (name text COLLATE "C")'
+                )
             self._transact(WRITE, prepare, [])
         except (psycopg.Error, DBAPIError) as error:
             raise self._unusable("cannot be used", error) from error
