@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dth.cli.hub import ADDRESS_FILE
+from dth.cli.hub_tables import open_tables
 from dth.hub.client import HubClient, with_token
 from dth.hub.model import Role
-from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.sql import SqlDatabase
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers
 from tests.engine import wait_for
@@ -51,6 +53,7 @@ class Hub:
         self.folder = folder
         self.options = options
         self.data = folder / "data"
+        self.database = dict(itertools.pairwise(options)).get("--database")
         self.process: subprocess.Popen[str]
         self.client: HubClient
         self.output = folder / "up.log"
@@ -97,9 +100,9 @@ class Hub:
         """A user who need not change the password first."""
         self._with_database(lambda database: LocalUsers(database).add(name, password, role, ""))
 
-    def _with_database(self, work: Callable[[HubDatabase], Awaitable[Any]]) -> Any:
+    def _with_database(self, work: Callable[[SqlDatabase], Awaitable[Any]]) -> Any:
         async def run() -> Any:
-            with HubDatabase.open(self.data / "hub.db") as database:
+            with open_tables(self.data, self.database) as database:
                 return await work(database)
 
         with ThreadPoolExecutor(1) as thread:  # this one may have an event loop: browser tests do

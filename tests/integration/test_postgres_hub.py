@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from dth.core.errors import StateError, UsageError
+from dth.core.errors import NotFound, StateError, UsageError
 from dth.core.stores import Store
 from dth.hub.model import AuditEntry, Progress, ScheduleType, Task
 from dth.hub.ports import ComparisonJob, TaskQuery
@@ -193,6 +193,18 @@ async def test_comparisons_are_kept_until_there_are_too_many(
     assert (await found.get("old")).state == "INTERRUPTED"
     await found._prune()
     assert [each.id for each in await found.find()] == ["new"]
+
+
+async def test_what_a_comparison_found_elsewhere_is_missed_and_not_empty(
+    database: PostgresHubDatabase, tmp_path: Path
+) -> None:
+    found = comparisons.LocalComparisons(database, tmp_path, cast("Nursery", None))
+    done = ComparisonJob("c", "S3EC2", "a", "b", {}, {}, started=1.0, state="DONE")
+    await database.write(comparisons._add, done)
+    with pytest.raises(NotFound, match="another machine may have it"):
+        await found.folders("c", "", 10)
+    with pytest.raises(NotFound, match="another machine may have it"):
+        await found.page("c")
 
 
 async def test_hubs_agree_on_a_key(

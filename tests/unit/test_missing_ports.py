@@ -29,7 +29,7 @@ def ports(**given: Any) -> HubPorts:
 
 @pytest.mark.parametrize("name", ["getRestore", "createBackupLink", "beginRestore"])
 async def test_backups(name: str) -> None:
-    with pytest.raises(UsageError, match="tables on AWS have backups of their own"):
+    with pytest.raises(UsageError, match="has backups of its own"):
         await resolve(ports(), ADMIN, name, {})
 
 

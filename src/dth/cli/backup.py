@@ -1,11 +1,13 @@
 """`dth backup`."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import click
 
 from dth.core.config import data_directory
+from dth.core.errors import UsageError
 
 
 @click.command()
@@ -21,11 +23,18 @@ def backup(target: Path, data_dir: Path | None, with_key: bool) -> int:
 
     To restore, put the directory where the hub's was (with its key), and start the hub.
     """
+    from dth.cli.database import VARIABLE
+    from dth.cli.hub_tables import in_database
     from dth.hub.audit import BACKUP
     from dth.platforms.local.audited import note_command
     from dth.platforms.local.backup import back_up
 
     folder = data_dir or data_directory()
+    if in_database(folder, os.environ.get(VARIABLE)):
+        raise UsageError(
+            "the tables of this hub are in a database: back it up with pg_dump, and keep the key "
+            f"({folder / 'key'}, or DTH_KEY) elsewhere"
+        )
     tasks = back_up(folder, target, key=with_key)
     asyncio.run(note_command(folder, BACKUP, str(target)))
     click.echo(

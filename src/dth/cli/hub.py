@@ -102,17 +102,24 @@ def _local_token(folder: Path) -> str:
     """A token that ends with this command, or soon."""
     import asyncio
 
-    from dth.platforms.local.hub_database import HubDatabase
+    from dth.cli.database import VARIABLE
+    from dth.cli.hub_tables import in_database, open_tables
     from dth.platforms.local.tokens import COMMAND, LOCAL, LocalTokens
 
+    address = os.environ.get(VARIABLE)
+    if not (folder / "hub.db").exists() and not in_database(folder, address):
+        raise UsageError(
+            f"the tables of this hub are in a database: put its address into {VARIABLE}"
+        )
+
     async def create() -> tuple[str, str]:
-        with HubDatabase.open(folder / "hub.db") as database:
+        with open_tables(folder, address) as database:
             expires = time.time() + LOCAL_TOKEN
             info, token = await LocalTokens(database).create(COMMAND, Role.ADMIN, expires, LOCAL)
             return info.id, token
 
     async def revoke(token: str) -> None:
-        with contextlib.suppress(HubError), HubDatabase.open(folder / "hub.db") as database:
+        with contextlib.suppress(HubError), open_tables(folder, address) as database:
             await LocalTokens(database).revoke(token)
 
     number, token = asyncio.run(create())

@@ -1,16 +1,20 @@
 """Where the users and tokens are that a command is about: in a hub's database on this machine, or
 behind its API."""
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from dth.cli.database import database_option
 from dth.cli.hub import F, connect, naming_a_hub
+from dth.cli.hub_tables import in_database, open_tables
 from dth.cli.login import last_hub
 from dth.core.config import data_directory
 from dth.core.errors import UsageError
@@ -18,7 +22,7 @@ from dth.hub.client import HubClient
 from dth.hub.model import ROLES
 from dth.platforms.local.audited import audited
 from dth.platforms.local.filesystem import keep_private
-from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.sql import SqlDatabase
 
 T = TypeVar("T")
 
@@ -32,36 +36,48 @@ class HubPlace:
     def __init__(self, hub_url: str | None, data_dir: Path | None) -> None:
         self._hub_url = hub_url
         self._data_dir = data_dir
+        self.database: str | None = None
+        self.is_database_typed = False
 
     @contextmanager
     def open(
         self,
-        local: Callable[[HubDatabase], T],
+        local: Callable[[SqlDatabase], T],
         remote: Callable[[HubClient], T],
         *,
         make: bool = False,
     ) -> Iterator[T]:
         """What `local` or `remote` makes of the place. `make`: a hub that never ran may be given
         its first entries."""
-        if self._hub_url or (self._data_dir is None and (os.environ.get("DTH_HUB") or last_hub())):
+        is_here = self._data_dir is not None or self.is_database_typed
+        if self._hub_url or (not is_here and (os.environ.get("DTH_HUB") or last_hub())):
             yield remote(connect(self._hub_url, self._data_dir))
             return
-        path = (self._data_dir or data_directory()) / "hub.db"
-        if not make and not path.exists():
+        folder = self._data_dir or data_directory()
+        if not make and not (folder / "hub.db").exists() and not in_database(folder, self.database):
             raise UsageError(
-                f"{path.parent} is not a data directory of a hub; name one (--data-dir D, or "
-                "--hub URL)"
+                f"{folder} is not a data directory of a hub; name one (--data-dir D, --database "
+                "URL, or --hub URL)"
             )
-        if path.parent.exists():
-            keep_private(path.parent)
-        with HubDatabase.open(path) as database:
+        if folder.exists():
+            keep_private(folder)
+        with open_tables(folder, self.database) as database:
             yield audited(local)(database)
 
 
 def place_options(command: F) -> F:
-    """`--hub` and `--data-dir`, which arrive together as `place`. The hub need not run where it is
-    this machine's."""
-    return naming_a_hub("place", HubPlace)(command)
+    """`--hub`, `--data-dir` and `--database`, which arrive together as `place`. The hub need not
+    run where its tables can be reached."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, place: HubPlace, database: str | None, **kwargs: Any) -> Any:
+        source = click.get_current_context().get_parameter_source("database")
+        place.database = database
+        place.is_database_typed = source is ParameterSource.COMMANDLINE
+        return command(*args, place=place, **kwargs)
+
+    option = database_option("The database of a hub that dth up --database runs.")
+    return naming_a_hub("place", HubPlace)(option(wrapped))
 
 
 def moment(text: str | None) -> float:

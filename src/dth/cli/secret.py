@@ -3,6 +3,7 @@ write secrets on command lines: anybody on the machine can read them."""
 
 import asyncio
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -177,6 +178,8 @@ def delete(name: str, hub: Connect) -> int:
 )
 def rotate_key(data_dir: Path | None) -> int:
     """Encrypt everything that the hub keeps encrypted with a new key, also while it runs."""
+    from dth.cli.database import VARIABLE
+    from dth.cli.hub_tables import in_database
     from dth.hub.audit import ROTATE_KEY, note
     from dth.platforms.local.audited import LOCAL, who
     from dth.platforms.local.hub_database import HubDatabase
@@ -185,6 +188,8 @@ def rotate_key(data_dir: Path | None) -> int:
 
     folder = data_dir or data_directory()
     path = folder / DATABASE_FILE
+    if in_database(folder, os.environ.get(VARIABLE)):
+        raise UsageError("the key of a hub whose tables are in a database cannot be changed yet")
     if not path.exists():
         raise UsageError(f"{folder} is not the data directory of a hub: it has no {DATABASE_FILE}")
 

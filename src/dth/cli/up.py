@@ -4,14 +4,19 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from dth.cli.database import database_option
 from dth.cli.running import run_work
 from dth.core.config import data_directory
 from dth.core.errors import UsageError
 from dth.platforms.local.journal import JsonFormatter
 from dth.platforms.local.nursery import Nursery
+
+if TYPE_CHECKING:
+    from dth.compose.local.base import Base
 
 
 @click.command()
@@ -19,6 +24,10 @@ from dth.platforms.local.nursery import Nursery
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the hub keeps everything. [default: DTH_DATA_DIR, or ~/.local/share/dth]",
+)
+@database_option(
+    "Keep tasks, users, secrets and records in this database, so that a hub on another machine can "
+    "take over."
 )
 @click.option(
     "--settings",
@@ -60,6 +69,7 @@ from dth.platforms.local.nursery import Nursery
 )
 def up(
     data_dir: Path | None,
+    database: str | None,
     settings: Path | None,
     host: str,
     port: int,
@@ -75,6 +85,7 @@ def up(
     file has one. It is printed at each start until admin has signed in and chosen another.
     """
     from dth.compose.local import server
+    from dth.compose.local.base import Files
     from dth.platforms.local.connections import raise_descriptor_limit
 
     raise_descriptor_limit()
@@ -89,10 +100,11 @@ def up(
             f"the data directory {folder} cannot be made: {error.strerror}; choose another one "
             "with --data-dir or DTH_DATA_DIR"
         ) from None
+    base = _shared(folder, database) if database else Files(folder)
     say = _set_up_log(log_format)
 
     def announce(hub: server.Hub) -> None:
-        say(f"Data Transfer Hub runs at {hub.url} (data: {folder})")
+        say(f"Data Transfer Hub runs at {hub.url} (data: {base.shown})")
         if hub.first_password:
             say(
                 "Nobody has signed in yet. Sign in as admin with this password (you will have "
@@ -101,11 +113,17 @@ def up(
             say(f"  {hub.first_password}")
 
     async def serve(nursery: Nursery) -> int:
-        await server.serve(folder, listen, nursery, announce, password, settings)
+        await server.serve(base, listen, nursery, announce, password, settings)
         return 0
 
-    with server.start_nursery(folder, settings) as nursery:
+    with server.start_nursery(base, settings) as nursery:
         return run_work(serve(nursery))
+
+
+def _shared(folder: Path, database: str) -> "Base":
+    from dth.compose.postgres.hub import Shared
+
+    return Shared(folder, database)
 
 
 def _set_up_log(log_format: str) -> Callable[[str], None]:

@@ -41,7 +41,8 @@ def demo_hub(folder: Path) -> Iterator[DemoHub]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "dth", "up", "--data-dir", str(data), "--port", "0"],
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            # Its tables are in its data directory, whatever else this user does.
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "DTH_DATABASE": ""},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -97,7 +97,7 @@ async def _run(
     opens: Opens,
 ) -> None:
     if kind == DIGESTER:  # the same for every type of task
-        await _read_digest(state, name, number)
+        await _read_digest(partial(opens, state, name), number)
         return
     values = json.loads((state / TASK_FILE).read_text("utf-8"))
     asked = values.pop(ASKED, {})
@@ -124,11 +124,13 @@ def _prices(state: Path) -> Prices:
     return read_prices(**json.loads((state / PRICES_FILE).read_text("utf-8")))
 
 
-async def _read_digest(state: Path, name: str, run: int) -> None:
+async def _read_digest(
+    open_task: Callable[[], AbstractAsyncContextManager[Platform]], run: int
+) -> None:
     """Read the digest in small transactions with a pause after each: others write to this database,
     too.
     """
-    with open_platform(state, name) as platform:
+    async with open_task() as platform:
         while True:
             if await platform.records.read_digest(run, DIGESTED_AT_ONCE):
                 return

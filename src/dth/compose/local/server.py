@@ -30,6 +30,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Mount, Route
 
 from dth.compose.local import process
+from dth.compose.local.base import TASKS, Base, Ground
 from dth.core import interrupts
 from dth.core.confinement import Confinement, confine
 from dth.core.errors import (
@@ -48,6 +49,7 @@ from dth.core.secrets import SecretUse, WrongHost
 from dth.core.transport import Transport
 from dth.hub import monitoring
 from dth.hub.api import code_of
+from dth.hub.api.backups import NO_BACKUPS
 from dth.hub.audit import BACKUP, RESTORE, entry, note
 from dth.hub.auth import Authenticator, IssuerConfig, Verifier
 from dth.hub.model import Identity, Progress, Role, Task
@@ -61,7 +63,6 @@ from dth.platforms.local.comparisons import LocalComparisons
 from dth.platforms.local.connections import ConnectionLimits, Connections, Server
 from dth.platforms.local.console import Console
 from dth.platforms.local.filesystem import lock_state_directory
-from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.invitation_pages import PATH, InvitationPages
 from dth.platforms.local.invitations import LocalInvitations
 from dth.platforms.local.jobs import LocalJobs
@@ -72,16 +73,18 @@ from dth.platforms.local.notifier import Notifier, SmtpConfig
 from dth.platforms.local.nursery import LOST, Nursery
 from dth.platforms.local.oidc import COMMAND, Provider
 from dth.platforms.local.restore import take_restore
-from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
+from dth.platforms.local.secrets import LocalSecrets
+from dth.platforms.local.sql import SqlDatabase
 from dth.platforms.local.stores import LocalStores
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers, first_admin
-from dth.platforms.local.vault import Vault, forget, found, keep, kept, open_vault
+from dth.platforms.local.vault import Vault, forget, found, keep, kept
 
 log = logging.getLogger(__name__)
 
 ADDRESS_FILE = "address"
+REPLACED = "another hub has taken over the database; this one has ended its processes"
 SETTINGS_FILE = "hub.yaml"
 # A hub on one machine is in the same network as its users' stores, unless its settings differ.
 OPEN = Network(loopback=True, private=True)
@@ -239,25 +242,26 @@ class Hub:
     authenticator: Authenticator
     provider: Provider | None
     invitations: LocalInvitations
-    backups: LocalBackups
+    backups: LocalBackups | None
     webhook_key: bytes
+    ground: Ground
     first_password: str | None = None
     ready: bool = False
 
 
-def start_nursery(data_dir: Path, settings_file: Path | None = None) -> Nursery:
+def start_nursery(base: Base, settings_file: Path | None = None) -> Nursery:
     """Start the nursery, before any event loop.
 
     Confines this process and its descendants to what the settings allow.
     """
-    confine(_settings(data_dir, settings_file).confinement)
+    confine(_settings(base.data_dir, settings_file).confinement)
     for each in plugins().values():
         process.load(each)
-    return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
+    return Nursery(base.run)
 
 
 async def serve(
-    data_dir: Path,
+    base: Base,
     listen: Listen,
     nursery: Nursery,
     announce: Callable[[Hub], None],
@@ -273,13 +277,14 @@ async def serve(
     one. It then raises StateError, so the service manager restarts it.
     """
     listen.check()
+    data_dir = base.data_dir
     with lock_state_directory(data_dir, wait=10.0):
         restored = take_restore(data_dir)
         async with AsyncExitStack() as stack:
             sockets = [_listening(listen)]
             port = sockets[0].getsockname()[1]
             hub = await stack.enter_async_context(
-                open_hub(data_dir, listen.url(port), nursery, admin_password, settings_file)
+                open_hub(base, listen.url(port), nursery, admin_password, settings_file)
             )
             if restored:
                 contents, kept_in = restored
@@ -317,18 +322,21 @@ async def serve(
             stack.callback(address.unlink, missing_ok=True)
             hub.ready = True
             announce(hub)
-            waiting, losing = (
-                asyncio.create_task(stopping.wait()),
-                asyncio.create_task(nursery.lost()),
-            )
-            await asyncio.wait({waiting, losing, serving}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            losing.cancel()
+            ends: list[asyncio.Future[Any]] = [
+                asyncio.ensure_future(each)
+                for each in (stopping.wait(), nursery.lost(), hub.ground.replaced())
+            ]
+            await asyncio.wait({*ends, serving}, return_when=asyncio.FIRST_COMPLETED)
+            was_replaced = ends[-1].done()
+            for each in ends:
+                each.cancel()
             hub.ready = False
             server.should_exit = True
             await serving
     if not nursery.lives:
         raise StateError(LOST)
+    if was_replaced:
+        raise StateError(REPLACED)
 
 
 def _listening(listen: Listen) -> Any:
@@ -345,7 +353,7 @@ def _listening(listen: Listen) -> Any:
 
 @asynccontextmanager
 async def open_hub(
-    data_dir: Path,
+    base: Base,
     url: str,
     nursery: Nursery,
     admin_password: str = "",
@@ -354,10 +362,11 @@ async def open_hub(
     """Assemble the parts. On exit they end in order: tasks drain, messages are sent, databases
     close.
     """
+    data_dir = base.data_dir
     settings = _settings(data_dir, settings_file)
-    vault = open_vault(data_dir)
-    with HubDatabase.open(data_dir / "hub.db") as database:
-        keeper = Keeper(data_dir / "tasks", nursery, settings.bounds)
+    async with base.open() as ground:
+        database, vault = ground.database, ground.vault
+        keeper = Keeper(data_dir / TASKS, nursery, settings.bounds, ground.storage)
         users, tokens = LocalUsers(database), LocalTokens(database)
         smtp = settings.smtp
         stored = LocalSecrets(database, vault, {smtp.password_secret: smtp.hosts} if smtp else None)
@@ -371,7 +380,7 @@ async def open_hub(
         await jobs.fail_unfinished()
         comparisons = LocalComparisons(database, data_dir / "comparisons", nursery)
         await comparisons.end_unfinished()
-        backups = LocalBackups(data_dir, f"{url}/backup")
+        backups = LocalBackups(data_dir, f"{url}/backup") if ground.in_data_dir else None
         provider = await Provider.open(database, vault, users, f"{url}/oidc", [url])
         invitations = LocalInvitations(database, users, f"{url}/oidc{PATH}")
         verifier = Verifier(settings.issuer) if settings.issuer else provider.verifier
@@ -422,6 +431,7 @@ async def open_hub(
             invitations=invitations,
             backups=backups,
             webhook_key=webhook_key,
+            ground=ground,
             first_password=await _first_password(database, vault, users, admin_password, settings),
         )
         background = [
@@ -437,12 +447,13 @@ async def open_hub(
                 await asyncio.gather(each, return_exceptions=True)
             await jobs.close()
             await comparisons.close()
-            await backups.close()
+            if backups:
+                await backups.close()
             transport.close()
 
 
 async def _first_password(
-    database: HubDatabase, vault: Vault, users: LocalUsers, given: str, settings: Settings
+    database: SqlDatabase, vault: Vault, users: LocalUsers, given: str, settings: Settings
 ) -> str | None:
     """Return the password that was generated for admin, until another one is chosen; None
     otherwise.
@@ -638,16 +649,22 @@ def _require_admin(caller: Identity, what: str) -> None:
         raise Forbidden(f"{what} needs the role {Role.ADMIN}; you have {caller.role}")
 
 
+def _backups(hub: Hub) -> LocalBackups:
+    if hub.backups is None:
+        raise UsageError(NO_BACKUPS)
+    return hub.backups
+
+
 async def _download_backup(hub: Hub, request: Request) -> Response:
     """Send a backup to the holder of a link, or to an administrator who can send a token."""
     if ticket := request.query_params.get("ticket"):
-        caller = hub.backups.holder(ticket)
+        caller = _backups(hub).holder(ticket)
         _signed_in(request, True)
     else:
         caller = await _caller(hub, request)
     _require_admin(caller, "a backup")
     name = time.strftime("dth-%Y%m%dT%H%M%SZ", time.gmtime())
-    content = hub.backups.download(name)
+    content = _backups(hub).download(name)
     first = await anext(content)  # what hinders it from the start is answered
     file = f"{name}.tar.gz"
     number = await hub.ports.audit.begin(
@@ -681,7 +698,7 @@ async def _take_piece(hub: Hub, request: Request) -> Response:
     if not re.fullmatch(r"[0-9]{1,15}", offset):
         raise UsageError("offset: the number of bytes that are there already")
     upload = request.path_params["id"]
-    size = await hub.backups.upload(upload, int(offset), await _body(request))
+    size = await _backups(hub).upload(upload, int(offset), await _body(request))
     return JSONResponse({"bytes": size})
 
 
@@ -716,7 +733,7 @@ async def _take_events(hub: Hub, request: Request) -> Response:
     return JSONResponse({"taken": len(taken.messages), "confirm": taken.confirm})
 
 
-async def _signing_key(database: HubDatabase, vault: Vault) -> bytes:
+async def _signing_key(database: SqlDatabase, vault: Vault) -> bytes:
     from dth.hub.certificate import new_key
 
     return await kept(database, vault, "certificate", new_key)

@@ -9,6 +9,11 @@ from dth.hub.api.text import iso
 from dth.hub.model import Role
 from dth.hub.ports import Backups, Restore, RestoreState
 
+NO_BACKUPS = (
+    "this hub makes no backups; its tables are in a database (PostgreSQL or DynamoDB) that has "
+    "backups of its own"
+)
+
 
 @answers("BackupLink")
 class BackupLinkAnswer:
@@ -72,5 +77,5 @@ async def discard_restore(call: Call, *, id: str) -> bool:
 
 def _backups(call: Call) -> Backups:
     if call.ports.backups is None:
-        raise UsageError("this hub makes no backups; its tables on AWS have backups of their own")
+        raise UsageError(NO_BACKUPS)
     return call.ports.backups

@@ -14,6 +14,7 @@ from dth.hub.api import code_of
 from dth.hub.audit import entry, note, target_of
 from dth.platforms.local import hub_migrations
 from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.sql import SqlDatabase
 from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.vault import read_only
 
@@ -32,10 +33,10 @@ CHANGES = {  # maps methods to operations of the API
 }
 
 
-def audited(make: Callable[[HubDatabase], T]) -> Callable[[HubDatabase], T]:
+def audited(make: Callable[[SqlDatabase], T]) -> Callable[[SqlDatabase], T]:
     """Wraps what `make` creates, so that its changes are recorded."""
 
-    def made(database: HubDatabase) -> T:
+    def made(database: SqlDatabase) -> T:
         inner = make(database)
         return cast("T", _Audited(inner, LocalAudit(database), CHANGES[type(inner).__name__]))
 

@@ -120,11 +120,17 @@ class LocalComparisons:
 
     @asynccontextmanager
     async def _findings(self, id: str) -> AsyncIterator[LocalFindings | None]:
-        """What a comparison found; None if it has written nothing."""
-        await self.get(id)
+        """What a comparison found; None if it has written nothing. Raises NotFound if it is
+        lost: a missing file must not look as if nothing was found."""
+        comparison = await self.get(id)
         folder = self._folder / id
         async with self._reading:
             if not (folder / FINDINGS_FILE).exists():
+                if comparison.state == "DONE":
+                    raise NotFound(
+                        f"what comparison {id} found is not in the data directory of this hub: "
+                        "another machine may have it; compare again"
+                    )
                 yield None
                 return
             findings = await asyncio.to_thread(LocalFindings.open, folder)

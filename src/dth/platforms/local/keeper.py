@@ -23,7 +23,7 @@ from dth.hub.monitoring import Totals
 from dth.hub.ports import HubPorts
 from dth.hub.steward import is_unset
 from dth.platforms.local.agenda import Agenda
-from dth.platforms.local.databases import Databases
+from dth.platforms.local.databases import Databases, FileStorage, Storage
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.places import Places, Workers
 from dth.platforms.local.runner import MOMENT, Runner
@@ -61,8 +61,12 @@ class Keeper:
     ports: HubPorts
     agenda: Agenda
 
-    def __init__(self, folder: Path, nursery: Nursery, bounds: Bounds) -> None:
-        self.databases = Databases(folder)
+    def __init__(
+        self, folder: Path, nursery: Nursery, bounds: Bounds, storage: Storage | None = None
+    ) -> None:
+        """`storage`: where the databases of tasks are; by default, in their state directories."""
+        self.storage = storage or FileStorage()
+        self.databases = Databases(folder, self.storage)
         self.nursery = nursery
         self.bounds = bounds
         self.began = time.time()
@@ -110,6 +114,7 @@ class Keeper:
 
     async def discard(self, id: str) -> None:
         async with self.databases.alone(id):
+            await self.storage.drop(self.state(id))
             await asyncio.to_thread(remove_state, self.state(id))
         self.totals.forget(id)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dth.core.errors import StateError, UsageError
 from dth.platforms.local import hub_migrations, migrations
-from dth.platforms.local.vault import DATABASE_FILE, KEY_FILE, Vault, encrypted_values, read_only
+from dth.platforms.local.vault import DATABASE_FILE, KEY_FILE, Vault, encrypted_in, read_only
 
 READY = "restore"  # a checked backup that waits for the start
 UNPACKED = ".restore-unpacked"  # being checked
@@ -218,7 +218,7 @@ def _check_secrets(database: Path, data_dir: Path) -> None:
     """Whether this hub's key opens what is encrypted in the backup."""
     vault = Vault(data_dir)
     try:
-        for value in encrypted_values(database):
+        for value in encrypted_in(database):
             vault.decrypt(value)
     except StateError:
         raise UsageError(

@@ -39,7 +39,6 @@ from dth.platforms.local.agenda import Rest
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.places import TaskPlace
-from dth.platforms.local.platform import DATABASE_FILE
 from dth.platforms.local.supervisor import Snapshot
 from dth.platforms.local.task_state import throw_uploads_away, write_task_file
 from dth.platforms.local.work import TaskWork
@@ -99,7 +98,7 @@ class Runner:
                     case SetUp():
                         await self._set_up(view)
                     case Stop():
-                        await self._stop()
+                        await self._stop(view.task)
                     case Hold(_, until):
                         rest = _held(view.task, until)
                     case Idle() | TakeDown():
@@ -124,7 +123,7 @@ class Runner:
             return replace(view, runs=last.runs, depth=last.depth)
         if OpenRecords() not in decide(view):
             return view
-        if not (self._state / DATABASE_FILE).exists():
+        if not await self._keeper.storage.exists(self._state):
             return replace(view, runs=())
         async with self._keeper.looks, self._keeper.databases.shared(self.id) as platform:
             found = await platform.look()
@@ -173,6 +172,7 @@ class Runner:
         try:
             task = await self.ports.tasks.get(self.id)
             with await asyncio.to_thread(lock_state_directory, self._state) as lock:
+                await self._keeper.storage.claim(self._state)
                 async with self._keeper.databases.shared(self.id) as platform:
                     last = await TaskWork(self, self._keeper, task, place, platform, lock).run()
         finally:
@@ -222,11 +222,14 @@ class Runner:
 
     # --------------------------------------------------------------------------------------- ending
 
-    async def _stop(self) -> None:
+    async def _stop(self, task: Task) -> None:
         """End all processes of the task, and discard what it began and did not complete."""
-        if (self._state / TASK_FILE).exists():
+        if await self._keeper.storage.exists(self._state):
             async with self._keeper.endings:
                 with await asyncio.to_thread(lock_state_directory, self._state) as lock:
+                    await self._keeper.storage.claim(self._state)
+                    if not (self._state / TASK_FILE).exists():  # it worked on another machine
+                        write_task_file(self._state, task)
                     async with self._keeper.databases.shared(self.id) as platform:
                         await platform.release_owner(None)
                         await throw_uploads_away(self._keeper.nursery, self._state, lock.fileno())

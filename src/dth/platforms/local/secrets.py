@@ -6,7 +6,8 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -68,19 +69,30 @@ class LocalSecrets:
         await self._database.write(_delete, name)
 
 
+# The encrypted value, and the hosts in JSON.
+StoredSecret = tuple[bytes, str]
+
+
 class StoredSecrets:
     """`BoundSecrets` for a process of the hub. Every read uses what is stored at that moment, so
     changes of a secret, its hosts or the key take effect at once."""
 
-    def __init__(self, data_dir: Path, hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        hosts: Sequence[str] = (),
+        find: Callable[[str], StoredSecret | None] | None = None,
+    ) -> None:
+        """`find`: the secret with a name, where it is not in the file of the data directory. Raises
+        StateError if that cannot be read."""
         self._data_dir = data_dir
-        self._path = data_dir / DATABASE_FILE
+        self._find = find or partial(_find_in_file, data_dir / DATABASE_FILE)
         self._vault = Vault(data_dir)
         self._hosts = hosts
 
     def at(self, hosts: Sequence[str]) -> "StoredSecrets":
         """The same secrets, for use with these hosts."""
-        return StoredSecrets(self._data_dir, hosts)
+        return StoredSecrets(self._data_dir, hosts, self._find)
 
     def read(self, name: str) -> str:
         value, bindings = self._row(name)
@@ -97,10 +109,7 @@ class StoredSecrets:
     def _row(self, name: str) -> tuple[bytes, list[str]]:
         check_name(name)
         try:
-            with contextlib.closing(read_only(self._path)) as database:
-                row = database.execute(
-                    "SELECT value, hosts FROM secret WHERE name = ?", (name,)
-                ).fetchone()
+            row = self._find(name)
         except (sqlite3.Error, StateError) as error:
             raise UsageError(f"secret {name!r} cannot be read: {error}") from None
         if row is None:
@@ -108,6 +117,14 @@ class StoredSecrets:
                 f"there is no secret {name!r} in the hub; run: dth secret create {name}"
             )
         return row[0], json.loads(row[1])
+
+
+def _find_in_file(path: Path, name: str) -> StoredSecret | None:
+    with contextlib.closing(read_only(path)) as database:
+        row: StoredSecret | None = database.execute(
+            "SELECT value, hosts FROM secret WHERE name = ?", (name,)
+        ).fetchone()
+    return row
 
 
 def value_of(connection: Connection, vault: Vault, name: str) -> str:

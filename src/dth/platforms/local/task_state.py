@@ -59,7 +59,7 @@ async def run_once(nursery: Nursery, state: Path, role: str, run: int = 0, lock:
     """Let a process of the task do one thing, and wait until it ends. Returns its exit code.
     `lock`: the lock of the state, if nobody else may work in the meantime."""
     logs = state / "logs"
-    logs.mkdir(exist_ok=True)
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (logs / f"{role}.log").open("ab") as errors:
         files = (errors.fileno() if lock < 0 else lock, errors.fileno())
         child = await nursery.spawn([role, str(state), role, str(run)], files)

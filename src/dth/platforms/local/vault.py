@@ -16,7 +16,7 @@ import re
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -72,7 +72,7 @@ class Vault:
             found = self._try(value)
         if found is None:
             raise StateError(
-                f"what {self._data_dir / DATABASE_FILE} holds was encrypted with another key;"
+                "what the hub's database holds was encrypted with another key;"
                 f" bring back the one that belongs to it ({_place(self._data_dir)})"
             )
         return found
@@ -87,18 +87,26 @@ class Vault:
         self._keys = {key: Fernet(key) for key in _read_keys(self._data_dir)} | self._keys
 
 
-def open_vault(data_dir: Path) -> Vault:
-    """The vault of the hub with this data directory; its key is created at first use. Raises
+def open_vault(data_dir: Path, values: Sequence[bytes] | None = None) -> Vault:
+    """The vault of the hub with this data directory; its key is created at first use. `values`: all
+    that the hub's tables have encrypted, where they are not in the data directory. Raises
     StateError if others can read the key, or if it is damaged, missing, or not the one that the
     database was encrypted with."""
     vault = Vault(data_dir)
-    values = encrypted_values(data_dir / DATABASE_FILE)
+    if values is None:
+        values = encrypted_in(data_dir / DATABASE_FILE)
     if not values and not os.environ.get(KEY_VARIABLE) and not (data_dir / KEY_FILE).exists():
         _write_keys(data_dir, [Vault.new_key()], replace=False)
     vault._look()
     if values and all(vault._try(value) is None for value in values):
         vault.decrypt(values[0])  # raises an error that says why
     return vault
+
+
+def encrypted_values(connection: Connection) -> list[bytes]:
+    """All encrypted values in the tables of a hub."""
+    values = [value for _, column in ENCRYPTED for value in connection.scalars(select(column))]
+    return [value for value in values if value.startswith(TOKEN)]
 
 
 async def kept(database: SqlDatabase, vault: Vault, name: str, make: Callable[[], bytes]) -> bytes:
@@ -280,7 +288,7 @@ def _write_keys(data_dir: Path, keys: list[str], *, replace: bool = True) -> Non
         raise StateError(f"the hub's key {path} cannot be written: {error.strerror}") from None
 
 
-def encrypted_values(path: Path) -> list[bytes]:
+def encrypted_in(path: Path) -> list[bytes]:
     """All encrypted values in the database; empty if there is no database."""
     if not path.exists():
         return []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dth.core.plugin import Plugin
 from dth.core.plugins import plugin
+from dth.core.ports.platform import SupervisedPlatform
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import KEPT_RUNS, RunKind, RunState
 from dth.hub import budget, monitoring, tasks
@@ -39,7 +40,6 @@ from dth.hub.steward import (
 )
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.places import TaskPlace
-from dth.platforms.local.platform import LocalPlatform
 from dth.platforms.local.supervisor import Snapshot, Supervisor
 from dth.platforms.local.task_state import write_task_file
 
@@ -82,7 +82,7 @@ class TaskWork:
         keeper: "Keeper",
         task: Task,
         place: TaskPlace,
-        platform: LocalPlatform,
+        platform: SupervisedPlatform,
         lock: StateLock,
     ) -> None:
         self._runner = runner
@@ -92,7 +92,13 @@ class TaskWork:
         self._platform = platform
         self._state = keeper.state(task.id)
         self._supervisor = Supervisor(
-            self._state, platform, lock, keeper.nursery, self._scale, to_the_last_message=True
+            self._state,
+            platform,
+            lock,
+            keeper.nursery,
+            self._scale,
+            to_the_last_message=True,
+            within=keeper.storage.within,
         )
         self._orders = Orders.of(task)
         self._cap: int | None = None

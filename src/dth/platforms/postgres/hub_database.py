@@ -38,12 +38,19 @@ READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LONGEST}; {PLACE}"
 WRITE = f"BEGIN; {LONGEST}; {PLACE}; SELECT pg_advisory_xact_lock({WRITING})"
 
 
+# The one hub that works with the tables.
+LEADER = f"SELECT name FROM {SCHEMA}.leader"
+REPLACED = "another hub has taken over this database, because this one did not reach it for long"
+
+
 class PostgresHubDatabase:
     """A hub's tables, as one process uses them. All work runs in threads of its own."""
 
     def __init__(self, address: str) -> None:
         """Use `open` instead."""
         self.address = address
+        # The hub for which this process writes; "": nobody has to lead.
+        self.leader = ""
         # Apart from each other, as a writer may wait for those of other hubs.
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hub-reader")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="hub-writer")
@@ -97,6 +104,9 @@ class PostgresHubDatabase:
                 ).fetchone() or [True]
                 if missing:
                     connection.execute(f"CREATE SCHEMA {SCHEMA}")
+                connection.execute(
+                    f'CREATE TABLE IF NOT EXISTS {SCHEMA}.leader (name text COLLATE "C")'
+                )
             self._transact(WRITE, prepare, [])
         except (psycopg.Error, DBAPIError) as error:
             raise self._unusable("cannot be used", error) from error
@@ -133,9 +143,17 @@ class PostgresHubDatabase:
         """Run one transaction. Notes in `committing` that its commit began."""
         with self._engine.connect().execution_options(begin=begin) as connection:
             with connection.begin():
+                if begin == WRITE and self.leader:
+                    self._check_leader(connection)
                 result = work(connection, *args, **kwargs)
                 committing.append(True)
             return result
+
+    def _check_leader(self, connection: Connection) -> None:
+        """Raises StateError if another hub has taken over: this one was silent for so long that it
+        seemed dead. What it writes now would undo what the other one does."""
+        if connection.exec_driver_sql(LEADER).scalar() != self.leader:
+            raise StateError(REPLACED)
 
     def _explained(self, error: DBAPIError) -> Exception:
         """An error that the user can fix becomes one line. Any other error is a defect of this
@@ -149,6 +167,21 @@ class PostgresHubDatabase:
     def _unusable(self, what: str, error: Exception) -> StateError:
         text = said(getattr(error, "orig", None) or error, self.address)
         return StateError(f"the database {shown(self.address)} {what}: {text}; {advice(text)}")
+
+
+def find_secret(address: str, name: str) -> tuple[bytes, str] | None:
+    """The encrypted value of a secret and its hosts, for a process that has nothing else to do with
+    the tables of the hub. Raises StateError if the database cannot be used."""
+    try:
+        with psycopg.connect(address, connect_timeout=CONNECT_TIMEOUT) as connection:
+            query = f"SELECT value, hosts FROM {SCHEMA}.secret WHERE name = %s"
+            row: tuple[bytes, str] | None = connection.execute(query, (name,)).fetchone()
+            return row
+    except psycopg.Error as error:
+        text = said(error, address)
+        raise StateError(
+            f"the database {shown(address)} cannot be used: {text}; {advice(text)}"
+        ) from error
 
 
 async def _hop(threads: ThreadPoolExecutor, job: Callable[[], T]) -> T:

@@ -80,12 +80,14 @@ class JoinedMachine:
         """Give back everything, and be no machine any more."""
         await self._database.write(_leave, self.name)
 
-    async def claim(self, task: PostgresDatabase, type: str, parameters: Mapping[str, Any]) -> bool:
-        """Become the one command that runs the task, with these parameters. False: the task was
-        deleted, because another one has just finished it. Raises StateError if another one runs
-        it."""
+    async def claim(
+        self, task: PostgresDatabase, type: str = "", parameters: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Become the one command that runs the task. With a type and parameters, other machines
+        help with it. False: the task was deleted, because another one has just finished it. Raises
+        StateError if another one runs it."""
         deadline = time.monotonic() + CLAIM_WAIT
-        while holder := await task.write(_claim, self.name, type, json.dumps(parameters)):
+        while holder := await task.write(_claim, self.name, type, json.dumps(parameters or {})):
             if time.monotonic() > deadline:
                 raise StateError(
                     f"the same transfer is running already, by {holder}; wait for its end, or end it"
@@ -146,6 +148,11 @@ async def free(work: Work, machines: Sequence[str]) -> None:
     await _free(work, "split_part(owner, '/', 1) = ANY(%s)", machines)
 
 
+async def free_here(work: Work, machine: str) -> None:
+    """As `free`, for one machine, and no task but this one."""
+    await _free(work, "split_part(owner, '/', 1) = ANY(%s) AND task = {n}", [machine])
+
+
 async def _free(work: Work, which: str, names: Sequence[str]) -> None:
     for statement in FREE:
         await work.change(f"{statement} AND {which}", (list(names),))
@@ -189,5 +196,5 @@ OPEN_TASKS = f"""
             AND visible_at <= statement_timestamp() LIMIT %s::bigint
         ) AS waiting
     )
-    FROM dth.task WHERE paused IS NULL AND {LIVES} ORDER BY number
+    FROM dth.task WHERE type <> '' AND paused IS NULL AND {LIVES} ORDER BY number
 """

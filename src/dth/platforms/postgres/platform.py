@@ -11,7 +11,7 @@ from dth.platforms.postgres.database import PostgresDatabase, Work, open_databas
 from dth.platforms.postgres.gauges import PostgresGauges, read_gauges
 from dth.platforms.postgres.images import PostgresImages
 from dth.platforms.postgres.limits import PostgresLimits
-from dth.platforms.postgres.machines import free
+from dth.platforms.postgres.machines import free_here
 from dth.platforms.postgres.queue import DEPTH, PostgresQueue
 from dth.platforms.postgres.records import PostgresRecords
 from dth.platforms.postgres.uploads import LIVE, PostgresUploads, read_uploads
@@ -35,7 +35,7 @@ class PostgresPlatform(SupervisedPlatform):
     async def release_owner(self, owner: str | None) -> None:
         if owner is None:
             machine = self.database.process.partition("/")[0]
-            await self.database.write(free, [machine])
+            await self.database.write(free_here, machine)
             return
         await self.queue.release_owner(owner)
         await self.uploads.release_owner(owner)

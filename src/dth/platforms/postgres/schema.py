@@ -29,7 +29,7 @@ TABLES = f"""
     CREATE TABLE dth.task (
         number integer PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
         id text NOT NULL UNIQUE,
-        type text NOT NULL DEFAULT '', -- of the plugin; '': nobody has run it yet
+        type text NOT NULL DEFAULT '', -- of the plugin; '': nobody has run it yet, or a hub does
         parameters text NOT NULL DEFAULT '{{}}', -- in JSON
         holder text, -- the machine whose command runs the task
         paused text -- why; null: it is not paused
