@@ -149,7 +149,7 @@ async def test_a_certificate_that_takes_too_long_says_what_to_do(
     [(job, result, error)] = told
     assert (job, result) == ("j", None)
     assert error.endswith(
-        "minutes; what was read is kept for a day, and the next certificate goes on from there"
+        "minutes; what was read is kept for a day, and the next certificate resumes there"
     )
 
 

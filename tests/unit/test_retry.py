@@ -142,8 +142,13 @@ def doublings(path: Path) -> list[str]:
 
 
 def test_nothing_else_computes_growing_pauses() -> None:
-    # The pace of a store; how long one who guesses passwords is locked out.
-    own = {"core/retry.py", "objects/store/rate.py", "platforms/local/users.py"}
+    # The pace of a store; how long one who guesses is locked out; the cost of a password.
+    own = {
+        "core/retry.py",
+        "objects/store/rate.py",
+        "platforms/local/guessing.py",
+        "platforms/local/users.py",
+    }
     source = REPOSITORY / "src/dth"
     modules = {str(path.relative_to(source)): path for path in source.rglob("*.py")}
     assert own <= modules.keys()

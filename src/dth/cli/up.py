@@ -16,7 +16,7 @@ from dth.platforms.local.journal import JsonFormatter
 from dth.platforms.local.nursery import Nursery
 
 if TYPE_CHECKING:
-    from dth.compose.local.base import Base
+    from dth.compose.local.base import HubBase
 
 
 @click.command()
@@ -120,10 +120,10 @@ def up(
         return run_work(serve(nursery))
 
 
-def _shared(folder: Path, database: str) -> "Base":
-    from dth.compose.postgres.hub import Shared
+def _shared(folder: Path, database: str) -> "HubBase":
+    from dth.compose.postgres.hub import SharedBase
 
-    return Shared(folder, database)
+    return SharedBase(folder, database)
 
 
 def _set_up_log(log_format: str) -> Callable[[str], None]:

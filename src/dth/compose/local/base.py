@@ -19,7 +19,7 @@ TASKS = "tasks"  # the folder of the state directories, in the data directory
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What an open `Base` gives a hub. `replaced` returns when another hub has taken over."""
+    """What an open `HubBase` gives a hub. `replaced` returns when another hub has taken over."""
 
     database: SqlDatabase
     vault: Vault
@@ -29,7 +29,7 @@ class Ground:
     replaced: Callable[[], Awaitable[object]]
 
 
-class Base(Protocol):
+class HubBase(Protocol):
     """Used in two processes: in the nursery `run`, in the hub `open`."""
 
     data_dir: Path

@@ -30,7 +30,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Mount, Route
 
 from dth.compose.local import process
-from dth.compose.local.base import TASKS, Base, Ground
+from dth.compose.local.base import TASKS, Ground, HubBase
 from dth.core import interrupts
 from dth.core.confinement import Confinement, confine
 from dth.core.errors import (
@@ -249,7 +249,7 @@ class Hub:
     ready: bool = False
 
 
-def start_nursery(base: Base, settings_file: Path | None = None) -> Nursery:
+def start_nursery(base: HubBase, settings_file: Path | None = None) -> Nursery:
     """Start the nursery, before any event loop.
 
     Confines this process and its descendants to what the settings allow.
@@ -261,7 +261,7 @@ def start_nursery(base: Base, settings_file: Path | None = None) -> Nursery:
 
 
 async def serve(
-    base: Base,
+    base: HubBase,
     listen: Listen,
     nursery: Nursery,
     announce: Callable[[Hub], None],
@@ -353,7 +353,7 @@ def _listening(listen: Listen) -> Any:
 
 @asynccontextmanager
 async def open_hub(
-    base: Base,
+    base: HubBase,
     url: str,
     nursery: Nursery,
     admin_password: str = "",

@@ -21,8 +21,8 @@ from dth.platforms.postgres.platform import open_platform
 from dth.platforms.postgres.storage import PostgresStorage
 
 
-class Shared:
-    """`compose.local.base.Base`. The data directory has the settings, the key unless DTH_KEY has
+class SharedBase:
+    """`compose.local.base.HubBase`. The data directory has the settings, the key unless DTH_KEY has
     it, and what belongs to this machine alone: logs, and what comparisons found."""
 
     def __init__(self, data_dir: Path, address: str) -> None:

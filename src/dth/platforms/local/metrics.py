@@ -189,7 +189,7 @@ def _latest(connection: Connection, since: int) -> dict[tuple[str, str], float]:
     return last
 
 
-# SQLite is told which index it has to use: the cost must not depend on a guess.
+# SQLite gets the name of the index to use: the cost must not depend on a guess.
 BY_AGE = {SQLITE: "sample INDEXED BY sample_age", POSTGRES: "sample"}
 RECENT_SAMPLES = spell(
     "SELECT task, data FROM {by_age} WHERE step = :step AND at > :since AND task <> '' ORDER BY at",

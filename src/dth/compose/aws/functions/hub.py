@@ -34,7 +34,7 @@ from dth.platforms.aws.secrets import AwsSecrets
 # Seconds for which AppSync caches the owner of an API token.
 TOKEN_KEPT = 60
 
-GOES_ON = "; what was read is kept for a day, and the next certificate goes on from there"
+GOES_ON = "; what was read is kept for a day, and the next certificate resumes there"
 
 log = logging.getLogger(__name__)
 logging.getLogger("dth").setLevel(logging.INFO)
