@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.hub.model import ROLES, Role
+from dth.platforms.local import hub_migrations
 from dth.platforms.local import restore as restore_module
 from dth.platforms.local.backup import back_up
 from dth.platforms.local.restore import forget_restore, take_restore, unpack
@@ -306,6 +307,30 @@ def test_a_backup_whose_secrets_this_hub_cannot_read_is_refused(hub: Hub, tmp_pa
         other.stop()
         other.start()
         assert "keys" in {each["name"] for each in other.call("{ listSecrets { name } }")}
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ("DROP TABLE invitation; PRAGMA user_version = 8", "WAITING"),
+        ("PRAGMA user_version = 1", "FAILED"),  # the steps do not fit what is there
+        ("ALTER TABLE task DROP COLUMN acknowledged", "FAILED"),
+        ("DROP TABLE outbox", "FAILED"),
+    ],
+)
+def test_a_database_is_brought_up_to_date_before_it_waits(
+    hub: Hub, tmp_path: Path, change: str, state: str
+) -> None:
+    """A hub that could not open it would not start."""
+    assert len(hub_migrations.STEPS) == 8, "8 above is the version before invitations"
+    back_up(hub.data, tmp_path / "copy", key=False)
+    path = tmp_path / "copy" / "hub.db"
+    with contextlib.closing(sqlite3.connect(path)) as copy:
+        copy.executescript(change)
+    found = upload(hub, archive_of({"hub.db": path.read_bytes()}))
+    assert (found["state"], bool(found["error"])) == (state, state == "FAILED"), found
+    assert "\n" not in found["error"]
+    hub.call("mutation ($id: ID!) { discardRestore(id: $id) }", id=found["id"])
 
 
 def test_a_directory_of_dth_backup_can_be_packed_and_restored(hub: Hub, tmp_path: Path) -> None:

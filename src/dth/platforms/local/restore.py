@@ -4,6 +4,7 @@ A hub cannot replace its database under itself. So a backup is unpacked and chec
 while the hub runs, and takes its place at the next start. What it replaces is kept.
 """
 
+import asyncio
 import contextlib
 import gzip
 import json
@@ -18,8 +19,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection, inspect
+
 from dth.core.errors import StateError, UsageError
-from dth.platforms.local import hub_migrations, migrations
+from dth.platforms.local import hub_migrations, hub_schema, migrations
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.vault import DATABASE_FILE, KEY_FILE, Vault, encrypted_in, read_only
 
 READY = "restore"  # a checked backup that waits for the start
@@ -185,6 +189,7 @@ def _checked(
                 "SELECT coalesce(max(at), 0) FROM audit",
             )
         )
+    _bring_up_to_date(database)
     _check_secrets(database, data_dir)
     for each in sorted((folder / TASKS).glob("*/task.db")):
         with _read(each, len(migrations.STEPS) + 1):
@@ -212,6 +217,35 @@ def _read(path: Path, latest: int) -> Iterator[sqlite3.Connection]:
             yield database
     except sqlite3.Error as error:
         raise UsageError(f"{name} in the backup is damaged, or not of a hub: {error}") from None
+
+
+def _bring_up_to_date(path: Path) -> None:
+    """Upgrade the hub's database of the backup to this version. A hub that could not do this at its
+    start would not start again."""
+    try:
+        with HubDatabase.open(path) as database:
+            missing = asyncio.run(database.read(_missing))
+    except (StateError, *HubDatabase.errors) as error:
+        why = getattr(error, "orig", error)
+        raise UsageError(
+            f"{path.name} in the backup cannot be upgraded to this version: {why}"
+        ) from None
+    if missing:
+        raise UsageError(f"{path.name} in the backup is damaged, or not of a hub: no {missing}")
+
+
+def _missing(connection: Connection) -> str:
+    """The first table or column that a hub needs and the database does not have; "" for none."""
+    found = inspect(connection)
+    there = set(found.get_table_names())
+    for table in hub_schema.metadata.sorted_tables:
+        if table.name not in there:
+            return f"table {table.name}"
+        columns = {column["name"] for column in found.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in columns:
+                return f"column {table.name}.{column.name}"
+    return ""
 
 
 def _check_secrets(database: Path, data_dir: Path) -> None:
