@@ -28,6 +28,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).resolve().parent
 CONSOLE = ROOT / "console"
 OUT = ROOT / "src" / "dth" / "_console"
+DOCS = ROOT / "docs"
 NATIVE = ROOT / "native" / "build.py"
 INPUTS = (
     "package.json",
@@ -74,6 +75,10 @@ class PartsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             ) from None
         if self.target_name != "wheel":
             return
+        if version != "editable":
+            for path in documentation():
+                name = path.relative_to(DOCS).as_posix()
+                build_data["force_include"][str(path)] = f"dth/_docs/{name}"
         extension = build_native(aside)
         if extension and aside:
             build_data["pure_python"] = False
@@ -107,6 +112,11 @@ def build(aside: Path | None = None) -> Path | None:
     _step(work, out, "run", "build")
     (out / ".digest").write_text(digest())
     return out if aside else None
+
+
+def documentation() -> list[Path]:
+    """The files that a hub serves as its documentation."""
+    return sorted(path for path in DOCS.rglob("*") if path.suffix in (".md", ".png"))
 
 
 def build_native(aside: Path | None = None) -> Path | None:

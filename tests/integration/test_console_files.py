@@ -74,6 +74,34 @@ def test_a_file_of_an_older_console_is_missing_and_is_not_the_page(hub: Hub) -> 
     assert get(hub, "/assets/Home-old.js").status == 404
 
 
+def test_the_documentation_is_beside_the_console(hub: Hub) -> None:
+    first = get(hub, "/docs/index.html")
+    page = first.read()
+    assert b"<h1" in page
+    assert first.headers["content-type"].startswith("text/html")
+    assert "script-src 'self';" in first.headers["content-security-policy"]
+    for path in ("/docs", "/docs/"):
+        assert get(hub, path).read() == page
+    assert get(hub, "/docs/index.html", if_none_match=first.headers["etag"]).status == 304
+    for path, kind in (
+        ("how-to/resume.html", "text/html"),
+        ("images/tasks.png", "image/png"),
+        ("docs.css", "text/css"),
+        ("docs.js", "text/javascript"),
+        ("search.json", "application/json"),
+    ):
+        answer = get(hub, f"/docs/{path}")
+        assert answer.status == 200, path
+        assert answer.headers["content-type"].startswith(kind), path
+
+
+@pytest.mark.parametrize("path", ["/docs/no-such.html", "/docs/index.md", "/docs/..%2fhub.db"])
+def test_a_page_that_is_not_in_the_documentation_is_missing(hub: Hub, path: str) -> None:
+    answer = get(hub, path)
+    assert answer.status == 404
+    assert b"there is no such page; /docs has the documentation" in answer.read()
+
+
 @pytest.mark.parametrize("path", ["/..%2f..%2fhub.db", "/assets/..%2f..%2fvault", "/.digest"])
 def test_no_path_leads_out(hub: Hub, path: str) -> None:
     answer = get(hub, path)

@@ -57,7 +57,14 @@ export function Panel() {
   const { t } = useTranslation();
   const { topic } = useHelp();
   return (
-    <HelpPanel header={<h2>{topic?.title ?? t('help.title')}</h2>}>
+    <HelpPanel
+      header={<h2>{topic?.title ?? t('help.title')}</h2>}
+      footer={
+        <Link external href="/docs/index.html" externalIconAriaLabel={t('help.newTab')}>
+          {t('help.documentation')}
+        </Link>
+      }
+    >
       {topic ? topic.body : <p>{t('help.default')}</p>}
     </HelpPanel>
   );

@@ -26,12 +26,13 @@ from packaging.utils import canonicalize_name
 import dth
 from dth.core.errors import StateError
 from dth.core.plugins import distributions, packages
+from dth.hub.documentation import Documentation
 from dth.infra import PYTHON
 
 NAME = "data-transfer-hub"
 LOCK = "requirements.lock"
 MAX_UNPACKED = 250 * 1024 * 1024  # most bytes of a function
-LEFT_OUT = {"__pycache__", "_console", "demo", "bin"}  # directories not needed on AWS
+LEFT_OUT = {"__pycache__", "_console", "_docs", "demo", "bin"}  # directories not needed on AWS
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -143,17 +144,24 @@ def console_files() -> Iterator[tuple[Path, str]]:
 
 
 def write_console(file: Path) -> None:
-    """Pack the console, as the hub's stack unpacks it."""
+    """Pack the console and the documentation, as the hub's stack unpacks them."""
+    documentation = Documentation()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for path, name in console_files():
             _add(archive, path, name)
+        for name in sorted(documentation.paths):
+            _write(archive, name, documentation.read(name))
 
 
 def _add(archive: zipfile.ZipFile, path: Path, name: str) -> None:
+    _write(archive, name, path.read_bytes())
+
+
+def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(name, EPOCH)
     entry.external_attr = 0o644 << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
-    archive.writestr(entry, path.read_bytes())
+    archive.writestr(entry, content)
 
 
 def needed(target: Target) -> set[str]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import dth
 from dth.core.errors import StateError
+from dth.hub.documentation import sources
 from dth.infra import debian, sbom
 from dth.infra.base import CODE, Base, make_base
 from dth.infra.bundle import NAME, console_files, copy_packages
@@ -127,6 +128,8 @@ def _write_code(tree: Path, extension: bytes | None, bill: str, file: Path) -> N
             layer.write(f"{CODE}/{path.relative_to(tree).as_posix()}", path.read_bytes())
         for path, name in console_files():
             layer.write(f"{CODE}/dth/_console/{name}", path.read_bytes())
+        for name, content in sources():
+            layer.write(f"{CODE}/dth/_docs/{name}", content)
         if extension:
             layer.write(f"{CODE}/dth/{EXTENSION}", extension)
         layer.write("usr/local/bin/dth", COMMAND, 0o755)

@@ -35,6 +35,7 @@ RUNTIME = "cloudfront-js-2.0"
 # The console decides which page an address means.
 PAGES = """function handler(event) {
   var request = event.request;
+  if (/^\\/docs\\/?$/.test(request.uri)) request.uri = '/docs/index.html';
   if (request.uri.lastIndexOf('.') <= request.uri.lastIndexOf('/')) request.uri = '/index.html';
   return request;
 }

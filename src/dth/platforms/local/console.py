@@ -1,6 +1,7 @@
-"""The web console as served by the hub: static files; all pages of the console are the same
-file."""
+"""The web console and the documentation as served by the hub: static files; all pages of the
+console are the same file."""
 
+import asyncio
 import gzip
 import mimetypes
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from dth.hub.documentation import INDEX, ROOT, Documentation
+
 PAGE = "index.html"
 HASHED = "assets/"  # the build names these by their content
 # The page that renews a session; the console shows it in a frame.
@@ -23,6 +26,7 @@ MISSING = (
     "Data Transfer Hub. This installation has no web console; its API is at /graphql. See: dth "
     "login --help\n"
 )
+NO_PAGE = "there is no such page; /docs has the documentation\n"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Console:
 
     def __init__(self, issuer: str, folder: Traversable | None = None) -> None:
         self._files = _read(folder or files("dth").joinpath("_console"))
+        self._documentation = Documentation()
         place = urlsplit(issuer)
         self._issuer = f"{place.scheme}://{place.netloc}"
 
@@ -52,9 +57,11 @@ class Console:
 
     async def _answer(self, request: Request) -> Response:
         path = request.path_params["path"]
-        if not self._files:
+        found = self._files.get(path) or await self._documented(path)
+        if found is None and path.startswith(f"{ROOT}/"):
+            return PlainTextResponse(NO_PAGE, 404)
+        if found is None and PAGE not in self._files:
             return PlainTextResponse(MISSING, 200 if not path else 404)
-        found = self._files.get(path)
         if found is None and path.startswith(HASHED):
             return PlainTextResponse("there is no such file; reload the page\n", 404)
         # The console decides which page an address means.
@@ -78,6 +85,17 @@ class Console:
                 media_type=file.media_type,
             )
         return Response(file.body, headers=headers, media_type=file.media_type)
+
+    async def _documented(self, path: str) -> File | None:
+        """A file of the documentation. It is kept for whoever asks next."""
+        if path.rstrip("/") == ROOT:
+            path = INDEX
+        if not path.startswith(f"{ROOT}/") or path not in self._documentation.paths:
+            return None
+        if path not in self._files:
+            body = await asyncio.to_thread(self._documentation.read, path)
+            self._files[path] = _file(path, body)
+        return self._files[path]
 
     def _policy(self, frame_ancestors: str) -> str:
         """The Content-Security-Policy: only our own files, and requests to the hub and the
