@@ -471,6 +471,8 @@ class Dth:
         before."""
         out, err = io.StringIO(), io.StringIO()
         handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
+        # A command sets its own, which would stay for the tests that follow.
+        mask = os.umask(0o077)
         with (
             mock.patch.dict(os.environ, self.env),
             mock.patch.object(sys, "argv", ["dth", *map(str, arguments)]),
@@ -484,6 +486,7 @@ class Dth:
             finally:
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
+                os.umask(mask)
         return self._checked(Done(code, out.getvalue(), err.getvalue()))
 
     def sync(self, source: Side, dest: Side, *options: str | Path, code: int = 0) -> dict[str, Any]:
