@@ -168,7 +168,7 @@ def invitations(output: Output, hub: Callable[[], HubClient]) -> None:
 @click.argument("id")
 @hub_options
 def withdraw(id: str, hub: Callable[[], HubClient]) -> None:
-    """Withdraw an invitation: its link stops to work."""
+    """Withdraw an invitation: its link stops working."""
     hub().call("mutation ($id: ID!) { withdrawInvitation(id: $id) }", {"id": id})
     click.echo(f"{id} is withdrawn")
 

@@ -309,7 +309,7 @@ class Invitations(Protocol):
         ...
 
     async def withdraw(self, id: str) -> None:
-        """The link stops to work. Raises NotFound, and Conflict if it was used."""
+        """The link stops working. Raises NotFound, and Conflict if it was used."""
         ...
 
 

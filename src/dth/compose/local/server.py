@@ -336,6 +336,7 @@ async def serve(
     if not nursery.lives:
         raise StateError(LOST)
     if was_replaced:
+        ends[-1].result()  # raises a defect, which must not be taken for another hub
         raise StateError(REPLACED)
 
 
