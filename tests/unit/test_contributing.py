@@ -92,4 +92,4 @@ def test_every_usual_change_has_a_page() -> None:
         "run-the-tests",
     }
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    assert len(re.findall(r"docs/contributing/[\w-]+\.md", text)) == 9
+    assert len(re.findall(r"docs/contributing/[\w-]+\.md", text)) == 10
