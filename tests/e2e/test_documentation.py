@@ -52,6 +52,8 @@ def test_the_documentation_is_read_and_searched_in_chinese(console: Console) -> 
     expect(results.first).to_have_text("计划、时段与限制: 在任务运行时更改限制")
     results.first.click()
     expect(guide.get_by_role("heading", name="在任务运行时更改限制")).to_be_in_viewport()
+    field.fill("校验和不一致怎么办")
+    expect(results.first).to_be_visible()
     field.fill("鹦鹉驯养")
     expect(guide.get_by_role("heading", level=1)).to_have_text("未找到任何内容")
     # The same page in the other language, and back; a page that has no translation says so.

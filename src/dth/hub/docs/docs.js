@@ -1,8 +1,8 @@
 'use strict';
 
 // The search of the documentation. A section is found if it has all words; those with a word in the title come first.
-// Chinese has no spaces between words: of what is written in one, every pair of characters counts, and half of them
-// suffice, so that what stands between the words that matter need not be found.
+// Chinese has no spaces between words: of what is written in one, every pair of characters counts. A section needs half
+// of those that the best one has, so what stands between the words that matter need not be found.
 
 const MOST = 20;
 const AROUND = 80;
@@ -28,7 +28,12 @@ let sections;
 async function load() {
   sections ??= fetch(field.form.dataset.sections).then((answer) => {
     if (!answer.ok) throw new Error(String(answer.status));
-    return answer.json();
+    return answer.json().then((all) =>
+      all.map((section) => ({
+        ...section,
+        lower: `${section.title} ${section.text}`.toLowerCase(),
+      })),
+    );
   });
   try {
     return await sections;
@@ -57,13 +62,18 @@ function parse(asked) {
   };
 }
 
-function weight(section, { words, pairs, runs }) {
-  const title = section.title.toLowerCase();
-  const text = `${title} ${section.text.toLowerCase()}`;
-  const seen = pairs.filter((pair) => text.includes(pair)).length;
-  if (!words.every((word) => text.includes(word)) || seen < pairs.length / 2) return 0;
+function hits(sections, { words, pairs, runs }) {
+  const counted = sections
+    .filter(({ lower }) => words.every((word) => lower.includes(word)))
+    .map((section) => ({ section, seen: pairs.filter((pair) => section.lower.includes(pair)).length }));
+  const most = Math.max(0, ...counted.map(({ seen }) => seen));
   const sought = [...words, ...pairs, ...runs];
-  return 1 + seen + sought.filter((each) => title.includes(each)).length;
+  const titled = (title) => sought.filter((each) => title.toLowerCase().includes(each)).length;
+  return counted
+    .filter(({ seen }) => !pairs.length || (seen && seen >= most / 2))
+    .map(({ section, seen }) => ({ section, weight: seen + titled(section.title) }))
+    .sort((a, b) => b.weight - a.weight)
+    .map(({ section }) => section);
 }
 
 function excerpt(text, { runs, pairs }) {
@@ -107,13 +117,10 @@ async function search() {
   // Another letter may have been typed meanwhile.
   if (field.value !== asked) return;
   show(true);
-  const hits = all
-    .map((section) => ({ section, weight: weight(section, query) }))
-    .filter((hit) => hit.weight)
-    .sort((a, b) => b.weight - a.weight);
+  const results = hits(all, query);
   const heading = document.createElement('h1');
-  heading.textContent = hits.length ? texts.found(hits.length) : texts.nothing;
-  found.replaceChildren(heading, ...hits.slice(0, MOST).flatMap((hit) => entry(hit.section, query)));
+  heading.textContent = results.length ? texts.found(results.length) : texts.nothing;
+  found.replaceChildren(heading, ...results.slice(0, MOST).flatMap((section) => entry(section, query)));
 }
 
 field.addEventListener('input', search);
