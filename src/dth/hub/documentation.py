@@ -75,6 +75,7 @@ class Language:
 
     @property
     def search_file(self) -> str:
+        """The path of what its search looks through."""
         return f"{ROOT}/{self.within('search.json')}"
 
 
