@@ -82,9 +82,16 @@ async def joined(
         OURS,
         {**OURS, STATED: PROOF.removeprefix("crc64nvme:")},
         {"content-length": str(SIZE), "etag": f'"{JOINED}"'},
+        {"content-length": str(SIZE), "etag": f'"{JOINED.upper()}"'},
         {"content-length": str(SIZE), "etag": f'"{JOINED}"', SOURCE_ETAG: "another"},
     ],
-    ids=["our mark", "our mark and the checksum", "the ETag of the parts", "the ETag is enough"],
+    ids=[
+        "our mark",
+        "our mark and the checksum",
+        "the ETag of the parts",
+        "the ETag of the parts in capital letters",
+        "the ETag is enough",
+    ],
 )
 async def test_this_uploads_result_is_found(headers: dict[str, str]) -> None:
     assert await joined(headers) == headers["etag"].strip('"')

@@ -26,7 +26,7 @@ from dth.objects.store.capabilities import CHECKSUM_MODE, SUMS, Feature, dressed
 from dth.objects.store.checksums import checksum, header_name
 from dth.objects.store.covers import Cover
 from dth.objects.store.endpoints import ChecksumMode
-from dth.objects.store.etags import bare_etag, is_encrypted
+from dth.objects.store.etags import bare_etag, is_encrypted, same_etag
 from dth.objects.store.request import Request
 from dth.objects.store.sign import ACCEPT_ENCODING
 from dth.objects.store.signing import quote_key, quote_query
@@ -192,7 +192,7 @@ class Objects(Requests):
                 now = await self.send(plain)
             except TransferError:
                 raise error from None
-            if bare_etag(now.headers.get("etag", "")) != etag:
+            if not same_etag(bare_etag(now.headers.get("etag", "")), etag):
                 raise
         known.refused.add(Feature.IF_MATCH)
         known.note(
@@ -203,7 +203,7 @@ class Objects(Requests):
 
     def _check_etag(self, key: str, response: Response, etag: str) -> None:
         answered = bare_etag(response.headers.get("etag", ""))
-        if etag and answered and answered != etag and answered.lower() != etag.lower():
+        if etag and answered and not same_etag(answered, etag):
             raise ObjectChanged(
                 f"{self.where('GET', key)}: ETag is {answered}, listed was {etag}",
                 code="ETagChanged",

@@ -24,6 +24,7 @@ from dth.core.ports.status import Status
 from dth.objects.listing.filters import Filter, build
 from dth.objects.listing.pages import ListedObject
 from dth.objects.parameters import EventMode, S3Parameters
+from dth.objects.store.etags import same_etag
 from dth.objects.task import object_filter
 from dth.objects.transfer.messages import (
     EventDeleteMessage,
@@ -177,7 +178,7 @@ def _covered(event: ObjectEvent, record: Record) -> bool:
     """Whether the transfer in flight is about exactly this object: it was enqueued after the
     event."""
     enqueued = time.strftime(TIME, time.gmtime(record.updated))
-    return event.etag == record.etag != "" and event.time <= enqueued
+    return same_etag(event.etag, record.etag) and event.time <= enqueued
 
 
 def _moment(event: ObjectEvent) -> str:

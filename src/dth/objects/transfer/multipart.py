@@ -34,7 +34,7 @@ from dth.objects.listing.pages import ListedObject
 from dth.objects.store.checksums import Checksum, header_name, join_crc64
 from dth.objects.store.chunked import Trailed
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
-from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_encrypted, is_md5
+from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_encrypted, is_md5, same_etag
 from dth.objects.store.objects import StoreWrite
 from dth.objects.store.retry import retry
 from dth.objects.transfer import source_parts
@@ -777,7 +777,7 @@ class Multipart:
         same_size = headers.get("content-length") == str(upload.size)
         etag = bare_etag(headers.get("etag", ""))
         joined = _joined_etag(parts)
-        ours = headers.get(SOURCE_ETAG, "") == upload.etag or (joined and etag == joined)
+        ours = headers.get(SOURCE_ETAG, "") == upload.etag or same_etag(etag, joined)
         stated = stated_checksums(headers).get(ChecksumMode.CRC64NVME, "")
         contradicts = proof and stated and proof != CRC64 + stated
         return etag if same_size and ours and not contradicts else None

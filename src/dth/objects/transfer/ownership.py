@@ -68,7 +68,7 @@ async def _noticed(route: ObjectRoute, outcome: Outcome, record: Record) -> bool
     """Whether the transfer itself detected that its object had changed, and copied the current one.
     If the ETag is the one that was enqueued, maybe only the metadata changed: then the object is
     transferred again."""
-    if outcome.status is not Status.DONE or outcome.etag == record.etag:
+    if outcome.status is not Status.DONE or outcome.etag.lower() == record.etag.lower():
         return False
     try:
         await route.source.head(outcome.key, etag=outcome.etag)

@@ -290,7 +290,7 @@ async def remove_damaged(dest: S3Client, key: str, damage: Damaged) -> None:
             await _take_away(dest, key, damage.version)
             return
         now = (await dest.head(key)).headers
-        if bare_etag(now.get("etag", "")) == damage.etag:
+        if bare_etag(now.get("etag", "")).lower() == damage.etag.lower():
             # In a bucket with versions, deleting without the version would also hide the version
             # before it.
             version = now.get("x-amz-version-id", "")
