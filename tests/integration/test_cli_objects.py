@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -172,6 +173,25 @@ def test_a_file_appears_only_when_the_object_is_whole(dth: Dth) -> None:
     assert not [path for path in dth.home.iterdir() if "copy" in path.name]
 
 
+def test_what_is_no_plain_file_stays_what_it_is(dth: Dth, source: Side) -> None:
+    source.put({"a": b"new"})
+    options = ("--src-endpoint-url", source.server.url)
+    pipe, file, link = (dth.home / name for name in ("pipe", "file", "link"))
+    os.mkfifo(pipe)
+    file.write_bytes(b"old")
+    link.symlink_to(file)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    done = dth.run("s3", "cp", f"{source.url}/a", "./pipe", *options)
+    assert (done.code, os.read(reader, 10)) == (0, b"new"), done
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert dth.run("s3", "cp", f"{source.url}/a", "./link", *options).code == 0
+    assert (link.is_symlink(), file.read_bytes()) == (True, b"new")
+    full = dth.run("s3", "cp", f"{source.url}/a", "/dev/full", *options)
+    assert (full.code, "destination: /dev/full: No space left" in full.err) == (1, True), full
+    assert Path("/dev/full").is_char_device()
+
+
 def test_an_upload_from_standard_input_that_fails_leaves_nothing(
     dth: Dth, proxy_b: Proxy, dest: Side
 ) -> None:
@@ -206,6 +226,7 @@ def test_damage_on_the_way_to_standard_output_is_found(dth: Dth) -> None:
         ("cp s3://a s3://b", "names no object; everything below it is copied by dth s3 sync"),
         ("cp s3://a/b/ s3://b", "names no object"),
         ("cp - s3://b", "names no object; write s3://bucket/key"),
+        ("cp . s3://b/", "SRC '.' is a folder; everything in it is copied by dth s3 sync SRC DST"),
         ("cp s3://a/b - --json", "--json prints to standard output"),
         ("cp s3://a/b s3://b --content-type x/y", "for what comes from a file or standard input"),
         ("cp - s3://b/c --expected-size many", "--expected-size: 'many' is not a size"),
