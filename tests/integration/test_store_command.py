@@ -132,6 +132,23 @@ def test_commands_name_stores_in_place_of_urls(
     assert (open_.code, "chmod 600" in open_.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("ls old:", "names no bucket; write s3://bucket/prefix; dth store test old lists those"),
+        ("ls old:photos/*", "old:photos/ stands for everything below it"),
+        ("cp old:photos/*.jpg old:x", "dth s3 sync old:photos/ DST --include '*.jpg'"),
+        ("mb old:photos/x", "write old:photos; prefixes need not be created"),
+    ],
+)
+def test_a_store_keeps_its_name_in_messages(dth: Dth, words: str, told: str) -> None:
+    dth.here("store", "add", "old", "--endpoint-url", "http://127.0.0.1:9", "--anonymous")
+    done = dth.here("s3", *words.split())
+    assert (done.code, len(done.err.splitlines())) == (2, 1), done
+    assert told in done.err
+    assert "s3://old:" not in done.err
+
+
 def test_the_remotes_of_rclone_are_taken_over(dth: Dth, tmp_path: Path) -> None:
     config = tmp_path / "rclone.conf"
     config.write_text(RCLONE)

@@ -74,7 +74,7 @@ def named(
         raise UsageError(f"URL {url!r} is of this machine; this command is for buckets only")
     bucket, prefix = parse_url(url, "URL", folder=folder)
     parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix)
-    return start.settled(parameters, ("source",), verbose=verbose)
+    return start.settled(parameters, ("source",), verbose=verbose, one_store=True)
 
 
 def listing(client: S3Client, prefix: str, delimiter: str = "") -> PrefixListing:

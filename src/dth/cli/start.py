@@ -29,17 +29,24 @@ SIDES = tuple(ARGUMENT)
 
 
 def settled(
-    parameters: S3Parameters, sides: Sequence[str] = SIDES, *, verbose: bool = False
+    parameters: S3Parameters,
+    sides: Sequence[str] = SIDES,
+    *,
+    verbose: bool = False,
+    one_store: bool = False,
 ) -> S3Parameters:
     """The parameters with the endpoints that the AWS configuration says, so that another
-    configuration makes another command, with another state. Raises UsageError for what cannot
-    be."""
+    configuration makes another command, with another state. `one_store`: as for `told`. Raises
+    UsageError for what cannot be."""
     build(object_filter(parameters))
     if "destination" in sides:
         task.check_storage_class(parameters)
     found = {side: side_settings(parameters, side) for side in sides}
     for side, settings in found.items():
-        _check_ca(side, settings)
+        if trouble := _trouble_of_ca(settings):
+            which, origin = ("" if one_store else f"{side}: "), settings.ca_bundle.origin
+            origin = origin.replace("--src-", "--") if one_store else origin
+            raise UsageError(f"{which}{trouble} ({origin})")
         if verbose:
             for line in settings.lines():
                 click.echo(f"{side}: {line}", err=True)
@@ -52,14 +59,16 @@ def settled(
     )
 
 
-def _check_ca(side: str, settings: SideSettings) -> None:
-    path, origin = settings.ca_bundle.value, settings.ca_bundle.origin
-    if not path or settings.endpoint.url.startswith("http:"):
-        return
+def _trouble_of_ca(settings: SideSettings) -> str:
+    """What is wrong with the file of authorities. One that the environment names is for whatever
+    needs it; one that an option names must be there, even if this store speaks no TLS."""
+    path = settings.ca_bundle.value
+    typed = settings.ca_bundle.origin.startswith("--")
+    if not path or not (settings.endpoint.encrypted or typed):
+        return ""
     if not Path(path).is_file():
-        raise UsageError(f"{side}: there is no file of authorities {path} ({origin})")
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"{side}: the file of authorities {path} ({origin}) cannot be read")
+        return f"there is no file of authorities {path}"
+    return "" if os.access(path, os.R_OK) else f"the file of authorities {path} cannot be read"
 
 
 async def open_route(
