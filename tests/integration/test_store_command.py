@@ -71,13 +71,18 @@ def test_a_store_is_added_shown_tested_and_removed(dth: Dth, source: Side) -> No
     assert server.secret_key not in file_of(dth).read_text()
     assert file_of(dth).stat().st_mode & 0o077 == 0
     assert "old-minio" in dth.here("store", "list").out
-    shown = json.loads(dth.here("store", "show", "old-minio").out)
+    shown = json.loads(dth.here("store", "show", "old-minio", "--json").out)
     assert shown == {
         "name": "old-minio",
         "endpoint": server.url,
         "kind": "MinIO",
         "keys": "keys in OLD_KEY",
     }
+    rows = dth.here("store", "show", "old-minio").out.splitlines()
+    assert [row.split() for row in rows][2:] == [
+        ["kind", "MinIO"],
+        ["keys", "keys", "in", "OLD_KEY"],
+    ]
     tested = dth.here("store", "test", "old-minio")
     assert tested.code == 0, tested
     assert source.bucket in tested.out.split()

@@ -189,8 +189,7 @@ def run_on_hub(
     from dth.cli.hub import connect
 
     client = connect(url, None)
-    values = parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True) | more
-    given = {name: task.as_text(value) for name, value in values.items() if value is not None}
+    given = task.of_command(parameters, **more)
     made = task.create_task(client, given, once=True, kind=kind, description=command)
     click.echo(f"task {made}", err=True)
     code = task.follow(client, made, quiet=as_json)

@@ -33,6 +33,7 @@ from dth.cli.running import (
     telling_options,
     watch,
 )
+from dth.cli.s3_aim import aimed, aimed_by_hub
 from dth.cli.s3_options import PLACE, build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state, state_commands
 from dth.compose.local import process
@@ -45,13 +46,13 @@ from dth.core.transport import Transport
 from dth.objects import processes
 from dth.objects.compare.comparison import NOT_FOUND, Comparison
 from dth.objects.finder import refuse_deletes
-from dth.objects.listing.filters import contradiction, escaped
-from dth.objects.listing.lookup import NOTHING_BELOW, is_only_an_object
+from dth.objects.listing.filters import contradiction
+from dth.objects.listing.lookup import NOTHING_BELOW
 from dth.objects.parameters import DeleteMode, S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.objects.store.credentials import KEY_FILE, FileSecrets
-from dth.objects.store.folders.paths import is_folder, place_of
-from dth.objects.task import object_filter, open_source, shared_rates
+from dth.objects.store.folders.paths import is_folder
+from dth.objects.task import object_filter, shared_rates
 from dth.objects.transfer.relay import ObjectRoute
 from dth.platforms.local.foreground import Foreground, open_foreground
 from dth.platforms.local.nursery import Nursery
@@ -144,6 +145,11 @@ def sync(
             raise UsageError(
                 "--manifest -: a hub cannot read what this command is given; put it into a bucket"
             )
+        from dth.cli.hub import connect
+
+        parameters = aimed_by_hub(
+            parameters, src, connect(hub_url, None), quiet=as_json or telling.quiet
+        )
         return run_on_hub(
             hub_url,
             PLUGIN.type,
@@ -455,6 +461,7 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
             "error": error,
             "would_transfer": counts.enqueued,
             "would_delete": deletes,
+            "would_refuse": counts.failed,
             "would_move_bytes": size,
         }
         click.echo(
@@ -463,8 +470,8 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
         return 1 if error else 0
     click.echo(
         f"{counts.listed} listed, {counts.same} same, {counts.filtered} filtered, "
-        f"{counts.archived} archived; would copy {counts.enqueued} ({amount(size)}) and delete "
-        f"{deletes}"
+        f"{counts.archived} archived; would copy {counts.enqueued} ({amount(size)})"
+        f"{f', refuse {counts.failed}' if counts.failed else ''} and delete {deletes}"
     )
     for note in notes:
         click.echo(f"  note: {note}")
@@ -492,40 +499,6 @@ def pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
     if problem := contradiction(object_filter(parameters)):
         raise UsageError(problem)
     return parameters
-
-
-async def aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Parameters:
-    """The parameters that copy one object, if that is what SRC names."""
-    p = parameters
-    chosen = (
-        p.src_manifest
-        or p.src_inventory
-        or p.src_prefixs_list_file
-        or p.include_patterns
-        or p.filter_rules
-    )
-    if src.endswith("/") or not p.src_prefix or chosen:
-        return parameters
-    key = p.src_prefix.removesuffix("/")
-    try:
-        with Transport() as transport:
-            source = await open_source(parameters, transport, FileSecrets(secrets_directory()))
-            if not await is_only_an_object(source, key):
-                return parameters
-    except HubError:
-        # What cannot be read is reported where it is needed.
-        return parameters
-    folder, slash, name = key.rpartition("/")
-    if not quiet:
-        kind = "a file" if is_folder(p.src_bucket) else "an object"
-        click.echo(
-            f"{place_of(p.src_bucket)}/{key} is {kind}: it is copied to "
-            f"{place_of(p.dest_bucket)}/{p.dest_prefix}{name}",
-            err=True,
-        )
-    return parameters.model_copy(
-        update={"src_prefix": folder + slash, "include_patterns": ("/" + escaped(name),)}
-    )
 
 
 async def _check(parameters: S3Parameters) -> None:

@@ -16,7 +16,8 @@ from dth.cli.manifest import keep_stdin
 from dth.cli.options import task_options
 from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import output_options, run_work, verbose_option
-from dth.cli.s3 import add_counts, aimed, compared, pair
+from dth.cli.s3 import add_counts, compared, pair
+from dth.cli.s3_aim import aimed
 from dth.cli.s3_options import PLACE, key_file_options, sample_option
 from dth.core.errors import HubError, UsageError
 from dth.core.ports.findings import State

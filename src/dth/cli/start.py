@@ -233,12 +233,7 @@ def told(
         names,
         endpoint.url,
     )
-    if trouble.meaning == trouble.error:
-        at = endpoint.url if one_store else f"{side} {endpoint.url}"
-        return f"{at}: {trouble.error}; {trouble.todo}"
-    code = f"{error.status} {error.code}".removeprefix("0 ")
-    where = "" if endpoint.url in trouble.meaning else f"{endpoint.url}: "
-    return f"{which}{trouble.meaning} ({where}{code}); {trouble.todo}"
+    return f"{which}{trouble.line(error, endpoint.url)}"
 
 
 def _credentials(option: str, source: CredentialSource) -> str:
