@@ -11,10 +11,13 @@ import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
+import yaml
 from pyarrow import parquet
 
 from dth.cli.display import ProgressView
+from dth.cli.main import cli
 from dth.core.ports.runs import Counts
 from dth.hub.progress import RunActivity, Standing
 from dth.platforms.local.filesystem import lock_state_directory
@@ -246,6 +249,37 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
     with ProgressView(quiet=True) as view:
         view.update(copying, counts, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_results_have_the_same_formats_everywhere(dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies(["a"]))
+    done = dth.run("s3", "sync", *between(source, dest), "--output", "yaml")
+    assert (done.code, yaml.safe_load(done.out)["verified"]["etag"]) == (0, 1), done
+    assert done.err == ""
+    assert yaml.safe_load(dth.here("s3", "diff", *between(source, dest), "--output=yaml").out)[
+        "equal"
+    ]
+    assert (
+        yaml.safe_load(dth.here("s3", "compare", *between(source, dest), "--output=yaml").out)[
+            "verdict"
+        ]
+        == "SAME"
+    )
+    for command in _commands(cli):
+        options = {name for parameter in command.params for name in parameter.opts}
+        assert ("--json" in options) == ("--output" in options), command.name
+
+
+def _commands(group: click.Group) -> Iterator[click.Command]:
+    """The commands of a group, and of the groups in it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        if isinstance(command, click.Group):
+            yield from _commands(command)
+        else:
+            yield command
 
 
 def test_help_names_every_command(dth: Dth) -> None:

@@ -86,6 +86,8 @@ def test_a_store_is_added_shown_tested_and_removed(dth: Dth, source: Side) -> No
     tested = dth.here("store", "test", "old-minio")
     assert tested.code == 0, tested
     assert source.bucket in tested.out.split()
+    found = json.loads(dth.here("store", "test", "old-minio", "--json").out)
+    assert (found["ok"], source.bucket in str(found["buckets"])) == (True, True)
     del dth.env["OLD_KEY"]
     unset = dth.here("store", "test", "old-minio")
     assert unset.code != 0

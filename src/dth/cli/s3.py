@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import tempfile
 import time
@@ -22,6 +21,7 @@ from dth.cli.filter_rules import OrderedPatterns, filter_rules_option, read_filt
 from dth.cli.lazy import LazyGroup
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import task_options
+from dth.cli.output import Output
 from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import (
     Telling,
@@ -107,7 +107,7 @@ def s3() -> None:
 def sync(
     src: str,
     dst: str,
-    as_json: bool,
+    output: Output,
     report: Path | None,
     telling: Telling,
     state: Path | None,
@@ -148,30 +148,30 @@ def sync(
         from dth.cli.hub import connect
 
         parameters = aimed_by_hub(
-            parameters, src, connect(hub_url, None), quiet=as_json or telling.quiet
+            parameters, src, connect(hub_url, None), quiet=not output.for_people or telling.quiet
         )
         return run_on_hub(
             hub_url,
             PLUGIN.type,
             parameters,
             "dth s3 sync",
-            as_json=as_json,
+            output=output,
             report=report,
             destKeepsSrcPrefix=False,
         )
     with keep_stdin(parameters) as parameters:
         parameters = start.settled(parameters, verbose=telling.sides)
         if dry_run:
-            return run_work(_dry_run(parameters, src, as_json))
+            return run_work(_dry_run(parameters, src, output))
         processes.load(parameters, FileSecrets(secrets_directory()))
         directory = state or default_state(PLUGIN.type, parameters, given)
-        telling = telling.without_progress() if as_json else telling
+        telling = telling.without_progress() if not output.for_people else telling
         with contextlib.ExitStack() as stack:
             if database:
                 place = _in_database(stack, database, directory.name)
             else:
                 place = _in_directory(stack, directory, asked_for=state is not None)
-            return run_work(_sync(parameters, src, place, report, as_json=as_json, telling=telling))
+            return run_work(_sync(parameters, src, place, report, output=output, telling=telling))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ async def _sync(
     place: _SyncSide,
     report: Path | None,
     *,
-    as_json: bool,
+    output: Output,
     telling: Telling,
 ) -> int:
     await _check(parameters)
@@ -255,7 +255,7 @@ async def _sync(
             if foreground.resumed and not telling.quiet:
                 click.echo(f"resuming run {foreground.run} ({place.shown})", err=True)
             snapshot = await watch(foreground, telling)
-            code = await _conclude(foreground, snapshot, report, parameters, as_json=as_json)
+            code = await _conclude(foreground, snapshot, report, parameters, output=output)
             # Of a mistyped prefix there is nothing to resume.
             begun = snapshot.run.counts.listed or foreground.resumed or foreground.unsettled
             foreground.keep = place.asked_for or bool(code and begun)
@@ -270,7 +270,7 @@ async def _conclude(
     report: Path | None,
     parameters: S3Parameters,
     *,
-    as_json: bool,
+    output: Output,
 ) -> int:
     """Say what became of the run, and whether it is a success."""
     run = snapshot.run
@@ -298,7 +298,7 @@ async def _conclude(
         and not error
         and not guarded
     )
-    if as_json:
+    if not output.for_people:
         listed = [
             {"key": r.key, "class": r.status.value, "code": r.reason, "reason": r.detail}
             for r in failures
@@ -312,7 +312,7 @@ async def _conclude(
             "verified": counts.by_verification,
             "incomplete": counts.incomplete,
         }
-        click.echo(json.dumps(result(counts, seconds, more)))
+        output.print(result(counts, seconds, more))
         return 0 if good else 1
     click.echo(
         f"{counts.listed} listed, {counts.same} same, {counts.done} transferred "
@@ -416,14 +416,14 @@ s3.add_command(state_commands(PLUGIN.type, "dth s3 sync", shared=True))
 # --------------------------------------------------------------------------------- dry run and diff
 
 
-async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
+async def _dry_run(parameters: S3Parameters, src: str, output: Output) -> int:
     """What sync would do, with its requests and cost."""
     from dth.objects.forecast.estimate import estimate
 
     counts, size, biggest = Counts(), 0, 0
     parts = not_found = 0
     started = time.monotonic()
-    parameters = await aimed(parameters, src, quiet=as_json)
+    parameters = await aimed(parameters, src, quiet=not output.for_people)
     async with compared(parameters) as (route, comparison):
         async for decided in comparison:
             add_counts(counts, decided.counts)
@@ -434,14 +434,17 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
                 size += max(0, pick.source.size)
                 biggest += pick.source.size > parameters.multipart_threshold
                 parts += max(0, pick.source.size) // parameters.part_size
-                if not as_json:
+                if output.for_people:
                     click.echo(
                         f"copy    {shown(pick.source.key)}  ({pick.verdict}, "
                         f"{amount(max(0, pick.source.size))})"
                     )
             for refused in decided.refused:
-                click.echo(f"refuse  {shown(refused.source.key)}  ({refused.detail})", err=as_json)
-            if parameters.delete_mode is DeleteMode.MIRROR and not as_json:
+                click.echo(
+                    f"refuse  {shown(refused.source.key)}  ({refused.detail})",
+                    err=not output.for_people,
+                )
+            if parameters.delete_mode is DeleteMode.MIRROR and output.for_people:
                 for entry in decided.extra:
                     click.echo(f"delete  {shown(entry.key)}")
         notes = list(comparison.notes)
@@ -454,7 +457,7 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
         )
     seconds = time.monotonic() - started
     error = _nothing(counts.listed, not_found, notes)
-    if as_json:
+    if not output.for_people:
         more = {
             "dry_run": True,
             "not_found": not_found,
@@ -464,9 +467,7 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
             "would_refuse": counts.failed,
             "would_move_bytes": size,
         }
-        click.echo(
-            json.dumps(result(counts, seconds, more | {"notes": notes, "estimate": cost.as_dict()}))
-        )
+        output.print(result(counts, seconds, more | {"notes": notes, "estimate": cost.as_dict()}))
         return 1 if error else 0
     click.echo(
         f"{counts.listed} listed, {counts.same} same, {counts.filtered} filtered, "

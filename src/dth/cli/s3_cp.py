@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import re
 import sys
@@ -17,6 +16,7 @@ import click
 from dth.cli import start
 from dth.cli.display import ProgressView, amount, shown
 from dth.cli.options import task_options
+from dth.cli.output import Output, output_format
 from dth.cli.running import interrupted, run_work, verbose_option
 from dth.cli.s3_look import no_object
 from dth.cli.s3_options import PLACE, build_parameters, key_file_options, parse_url
@@ -66,7 +66,7 @@ WORDS = {
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be copied; write nothing.")
 @click.option("--quiet", is_flag=True, help="No progress and no result.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@output_format
 @verbose_option
 def cp(
     src: str,
@@ -75,7 +75,7 @@ def cp(
     expected_size: str,
     dry_run: bool,
     quiet: bool,
-    as_json: bool,
+    output: Output,
     verbose: bool,
     **given: Any,
 ) -> int:
@@ -95,14 +95,14 @@ def cp(
         raise UsageError(
             "--content-type and --expected-size are for what comes from a file or standard input"
         )
-    if dst == STREAM and as_json:
+    if dst == STREAM and not output.for_people:
         raise UsageError("--json prints to standard output, where the object goes: leave it out")
     parameters = _named(src, dst, given)
     sides = tuple(
         side for side, url in (("source", src), ("destination", dst)) if not _is_here(url)
     )
     parameters = start.settled(parameters, sides, verbose=verbose)
-    said = _Said(src, dst, quiet=quiet, as_json=as_json)
+    said = _Said(src, dst, quiet=quiet, output=output)
     if dst == STREAM:
         return run_work(_give(parameters, said, _Stdout(), dry_run=dry_run))
     if _is_here(dst):
@@ -176,14 +176,14 @@ def _named(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
 class _Said:
     """What the command says of its work and of its result."""
 
-    def __init__(self, src: str, dst: str, *, quiet: bool, as_json: bool) -> None:
+    def __init__(self, src: str, dst: str, *, quiet: bool, output: Output) -> None:
         self.src, self.dst = src, dst
-        self.quiet, self.as_json = quiet, as_json
+        self.quiet, self.output = quiet, output
         self._began = time.monotonic()
 
     def result(self, size: int, etag: str, proof: str, verified: Verified, lacks: str = "") -> None:
         seconds = time.monotonic() - self._began
-        if self.as_json:
+        if not self.output.for_people:
             found = {
                 "source": self.src,
                 "destination": self.dst,
@@ -194,7 +194,7 @@ class _Said:
                 "incomplete": lacks,
                 "seconds": round(seconds, 3),
             }
-            click.echo(json.dumps(found))
+            self.output.print(found)
         elif not self.quiet:
             rate = f"{amount(size / seconds)}/s" if seconds else ""
             click.echo(
@@ -285,7 +285,7 @@ async def _progress(route: ObjectRoute, item: ObjectItem, said: _Said) -> AsyncI
                 1,
             )
 
-    with ProgressView(quiet=said.quiet or said.as_json, things="objects") as view:
+    with ProgressView(quiet=said.quiet or not said.output.for_people, things="objects") as view:
         showing = asyncio.create_task(show(view))
         try:
             yield

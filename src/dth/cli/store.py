@@ -197,14 +197,20 @@ def show(name: str, output: Output, hub: Hub) -> int:
 
 @store.command()
 @click.argument("name")
+@output_format
 @of_hub
-def test(name: str, hub: Hub) -> int:
+def test(name: str, output: Output, hub: Hub) -> int:
     """Reach a store and list its buckets. Exit code 1 if that fails."""
-    return _told(_tested_by_hub(hub(), name)) if hub else run_work(_tested(store_named(name)))
+    if hub:
+        return _told(_tested_by_hub(hub(), name), output)
+    return run_work(_tested(store_named(name), output))
 
 
-def _told(found: dict[str, Any]) -> int:
+def _told(found: dict[str, Any], output: Output) -> int:
     """Say how a test went; the exit code."""
+    if not output.for_people:
+        output.print(found)
+        return 0 if found["ok"] else 1
     click.echo(shown(found["message"] or found["detail"]), err=not found["ok"])
     if not found["ok"]:
         for line in (found["advice"], found["detail"]):
@@ -287,14 +293,15 @@ def _check(name: str, values: dict[str, Any]) -> None:
         raise UsageError(str(error).removeprefix("source: ").replace("--src-", "--")) from None
 
 
-async def _tested(store: Store) -> int:
+async def _tested(store: Store, output: Output) -> int:
     from dth.objects.browse import look_into
     from dth.objects.parameters import S3Parameters
     from dth.objects.store.credentials import FileSecrets
     from dth.objects.stores import settings_of_store
 
     parameters = validated(S3Parameters, settings_of_store(store, "source"))
-    return _told(await look_into("buckets", parameters, "source", FileSecrets(secrets_directory())))
+    found = await look_into("buckets", parameters, "source", FileSecrets(secrets_directory()))
+    return _told(found, output)
 
 
 def _tested_by_hub(hub: HubClient, name: str) -> dict[str, Any]:
