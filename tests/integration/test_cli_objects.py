@@ -297,6 +297,18 @@ def test_ls_shows_more_when_asked(dth: Dth, source: Side) -> None:
     assert [each["key"] for each in found] == ["a", "folder/b"]
 
 
+def test_ls_without_a_bucket_lists_the_buckets(dth: Dth, source: Side, s3_auth: MiniStack) -> None:
+    for url in ((), ("s3://",)):
+        done = dth.here("s3", "ls", *url, *at(source))
+        assert (done.code, f"s3://{source.bucket}" in done.out.split()) == (0, True), done
+    dth.here("store", "add", "old", "--endpoint-url", source.server.url)
+    found = dth.here("s3", "ls", "old:", "--json").out.splitlines()
+    assert source.bucket in [json.loads(each)["bucket"] for each in found]
+    dth.secret("wrong", "nobody", "mistyped")
+    done = dth.here("s3", "ls", "--endpoint-url", s3_auth.url, "--secret", "wrong")
+    assert (done.code, "the secret 'wrong' (--secret)" in done.err) == (2, True), done
+
+
 def test_ls_of_a_mistyped_prefix_says_what_there_is(dth: Dth, source: Side) -> None:
     source.put({"photos/a": b"1"})
     done = dth.here("s3", "ls", f"{source.url}/phots/", *at(source))

@@ -132,7 +132,7 @@ def test_commands_name_stores_in_place_of_urls(
         2,
         True,
     )
-    none = dth.here("s3", "ls", "old:")
+    none = dth.here("s3", "du", "old:")
     assert (none.code, "names no bucket" in none.err) == (2, True)
     file_of(dth).chmod(0o644)
     open_ = dth.here("s3", "ls", f"old:{source.bucket}")
@@ -142,7 +142,7 @@ def test_commands_name_stores_in_place_of_urls(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("ls old:", "names no bucket; write s3://bucket/prefix; dth store test old lists those"),
+        ("du old:", "names no bucket; write s3://bucket/prefix; dth s3 ls old: lists those"),
         ("ls old:photos/*", "old:photos/ stands for everything below it"),
         ("cp old:photos/*.jpg old:x", "dth s3 sync old:photos/ DST --include '*.jpg'"),
         ("mb old:photos/x", "write old:photos; prefixes need not be created"),

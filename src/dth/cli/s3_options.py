@@ -119,7 +119,7 @@ def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
     else:
         bucket, prefix = split_url(text.removeprefix("s3://"))
     if not bucket:
-        store = f"; dth store test {named[1]} lists those of the store" if named else ""
+        store = f"; dth s3 ls {named[1]}: lists those of the store" if named else ""
         raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix{store}")
     if never := NEVER.search(bucket):
         raise UsageError(f"{which} {text!r}: the name of a bucket never contains {never[0]!r}")
