@@ -35,7 +35,7 @@ def open_standard() -> None:
 
 
 class _Closed(io.StringIO):
-    """Standard input that is closed. It is not empty: whoever reads it is told."""
+    """Standard input that is closed. Unlike an empty one, it cannot be read."""
 
     def read(self, size: int | None = -1, /) -> str:
         self._refuse()
