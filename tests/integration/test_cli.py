@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -249,6 +251,26 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
     with ProgressView(quiet=True) as view:
         view.update(copying, counts, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_narrow_terminal_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    copying = Standing(RunActivity.COPYING, "", 10, 5, 1, 1000, 450, 45, 100.0, 2.0, 65.0)
+    for columns, begins in ((30, "45% ETA 1:05 copying 5/10"), (80, "copying 5/10 objects, 450 B")):
+        terminal = _Terminal()
+        monkeypatch.setattr("sys.stderr", terminal)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "xterm")
+        with ProgressView() as view:
+            view.update(copying, Counts(), 1)
+        lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).replace("\r", "\n")
+        last = [line for line in lines.splitlines() if "copying" in line][-1]
+        assert last.startswith(begins)
+        assert len(last) <= columns
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_results_have_the_same_formats_everywhere(dth: Dth, source: Side, dest: Side) -> None:

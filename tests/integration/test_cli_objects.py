@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ONE_AND_A_HALF = os.urandom(MIB // 2) * 3
 BIG = os.urandom(MIB) * 12  # three parts of 5 MiB
+RATE = ("--max-bytes-per-second", "4M")
 
 
 def at(side: Side) -> tuple[str, str]:
@@ -97,6 +98,37 @@ def test_an_object_in_parts_is_continued(
     assert proxy_b.count("POST", query="uploads") == 0  # the same upload is used
     assert done.json["verified"] in ("etag", "store", "source")
     assert not dest.uploads()
+
+
+def test_the_limits_hold_for_one_object_too(
+    dth: Dth, proxy_b: Proxy, source: Side, dest: Side
+) -> None:
+    source.put({"a": BIG})
+    there = Side(proxy_b, dest.bucket)
+    done = copy(dth, f"{source.url}/a", f"{there.url}/b", source, there, *RATE)
+    assert done.code == 0, done
+    assert dest.contents() == {"b": BIG}
+    assert proxy_b.peak_received(1.0) < len(BIG) / 2
+    proxy_b.forget()
+    (dth.home / "file").write_bytes(BIG)
+    up = dth.here(
+        "s3",
+        "cp",
+        f"{dth.home}/file",
+        f"{there.url}/c",
+        "--dst-endpoint-url",
+        there.server.url,
+        *RATE,
+    )
+    assert up.code == 0, up
+    assert proxy_b.peak_received(1.0) < len(BIG) / 2
+    with Proxy(dest.server, send_buffer=64 * 1024) as front:
+        done = dth.here(
+            *("s3", "cp", f"{dest.url}/c", f"{dth.home}/down", "--src-endpoint-url", front.url),
+            *RATE,
+        )
+        assert done.code == 0, done
+        assert front.peak_sent(1.0) < len(BIG) / 2
 
 
 def test_a_copy_within_a_store_may_begin_like_its_source(dth: Dth, source: Side) -> None:

@@ -21,6 +21,7 @@ from dth.objects.parameters import S3Parameters
 from dth.objects.sides import SideSettings, side_settings
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import CredentialSource
+from dth.objects.store.pace import OwnLimits
 from dth.objects.task import object_filter
 from dth.objects.transfer.relay import ObjectRoute
 
@@ -81,7 +82,8 @@ async def open_route(
     """Both sides, ready and seen to answer. `one_object`: the prefixes are the keys of one object
     and its copy. Raises UsageError for what the user has to mend."""
     try:
-        route = await task.open_route(parameters, transport, secrets, one_object=one_object)
+        limits = OwnLimits(task.shared_rates(parameters))
+        route = await task.open_route(parameters, transport, secrets, limits, one_object=one_object)
     except TransferError as error:
         raise UsageError(told(error, error.side, parameters)) from None
     listed = not (
@@ -172,7 +174,8 @@ async def opened(
 ) -> S3Client:
     """One side alone, with its credentials. Nobody has been asked anything."""
     try:
-        client = await task.open_side(parameters, side, transport, secrets)
+        limits = OwnLimits(task.shared_rates(parameters))
+        client = await task.open_side(parameters, side, transport, secrets, limits)
     except TransferError as error:
         raise UsageError(told(error, side, parameters, one_store=one_store)) from None
     await _keys(side, client, parameters, one_store=one_store)
