@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import re
 import resource
 import socket
 import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
+import yaml
 from pyarrow import parquet
 
 from dth.cli.display import ProgressView
+from dth.cli.main import cli
 from dth.core.ports.runs import Counts
 from dth.hub.progress import RunActivity, Standing
 from dth.platforms.local.filesystem import lock_state_directory
@@ -248,6 +253,57 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_narrow_terminal_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    copying = Standing(RunActivity.COPYING, "", 10, 5, 1, 1000, 450, 45, 100.0, 2.0, 65.0)
+    for columns, begins in ((30, "45% ETA 1:05 copying 5/10"), (80, "copying 5/10 objects, 450 B")):
+        terminal = _Terminal()
+        monkeypatch.setattr("sys.stderr", terminal)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "xterm")
+        with ProgressView() as view:
+            view.update(copying, Counts(), 1)
+        lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).replace("\r", "\n")
+        last = [line for line in lines.splitlines() if "copying" in line][-1]
+        assert last.startswith(begins)
+        assert len(last) <= columns
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_results_have_the_same_formats_everywhere(dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies(["a"]))
+    done = dth.run("s3", "sync", *between(source, dest), "--output", "yaml")
+    assert (done.code, yaml.safe_load(done.out)["verified"]["etag"]) == (0, 1), done
+    assert done.err == ""
+    assert yaml.safe_load(dth.here("s3", "diff", *between(source, dest), "--output=yaml").out)[
+        "equal"
+    ]
+    assert (
+        yaml.safe_load(dth.here("s3", "compare", *between(source, dest), "--output=yaml").out)[
+            "verdict"
+        ]
+        == "SAME"
+    )
+    for command in _commands(cli):
+        options = {name for parameter in command.params for name in parameter.opts}
+        assert ("--json" in options) == ("--output" in options), command.name
+
+
+def _commands(group: click.Group) -> Iterator[click.Command]:
+    """The commands of a group, and of the groups in it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        if isinstance(command, click.Group):
+            yield from _commands(command)
+        else:
+            yield command
+
+
 def test_help_names_every_command(dth: Dth) -> None:
     for arguments in ((), ("s3",), ("s3", "sync"), ("s3", "diff"), ("s3", "ls")):
         done = dth.here(*arguments, "--help")
@@ -280,7 +336,9 @@ def test_help_names_every_command(dth: Dth) -> None:
         ("sync s3://a s3://b --part-size 1M", "--part-size"),
         ("sync s3://a s3://b --part-size many", "--part-size: 'many' is not a size"),
         ("sync s3://a s3://b --workers 0", "--workers"),
-        ("sync s3://a s3://b --workers x", "--workers"),
+        ("sync s3://a s3://b --workers x", "--workers: 'x' is not a whole number"),
+        ("sync s3://a s3://b --restore-days 99999999999", "--restore-days: '99999999999' is out"),
+        ("sync s3://a s3://b --src-ca-bundle /no", "source: there is no file of authorities /no"),
         ("sync s3://a s3://b --delete-max-percent 101", "--delete-max-percent"),
         ("sync s3://a s3://b --modified-since yesterday", "neither a date"),
         ("sync s3://a s3://b --min-size 2 --max-size 1", "smallest size is above"),

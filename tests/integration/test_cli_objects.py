@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ONE_AND_A_HALF = os.urandom(MIB // 2) * 3
 BIG = os.urandom(MIB) * 12  # three parts of 5 MiB
+RATE = ("--max-bytes-per-second", "4M")
 
 
 def at(side: Side) -> tuple[str, str]:
@@ -98,6 +100,37 @@ def test_an_object_in_parts_is_continued(
     assert not dest.uploads()
 
 
+def test_the_limits_hold_for_one_object_too(
+    dth: Dth, proxy_b: Proxy, source: Side, dest: Side
+) -> None:
+    source.put({"a": BIG})
+    there = Side(proxy_b, dest.bucket)
+    done = copy(dth, f"{source.url}/a", f"{there.url}/b", source, there, *RATE)
+    assert done.code == 0, done
+    assert dest.contents() == {"b": BIG}
+    assert proxy_b.peak_received(1.0) < len(BIG) / 2
+    proxy_b.forget()
+    (dth.home / "file").write_bytes(BIG)
+    up = dth.here(
+        "s3",
+        "cp",
+        f"{dth.home}/file",
+        f"{there.url}/c",
+        "--dst-endpoint-url",
+        there.server.url,
+        *RATE,
+    )
+    assert up.code == 0, up
+    assert proxy_b.peak_received(1.0) < len(BIG) / 2
+    with Proxy(dest.server, send_buffer=64 * 1024) as front:
+        done = dth.here(
+            *("s3", "cp", f"{dest.url}/c", f"{dth.home}/down", "--src-endpoint-url", front.url),
+            *RATE,
+        )
+        assert done.code == 0, done
+        assert front.peak_sent(1.0) < len(BIG) / 2
+
+
 def test_a_copy_within_a_store_may_begin_like_its_source(dth: Dth, source: Side) -> None:
     source.put({"a": b"1"})
     done = copy(dth, f"{source.url}/a", f"{source.url}/a.bak", source, source)
@@ -172,6 +205,25 @@ def test_a_file_appears_only_when_the_object_is_whole(dth: Dth) -> None:
     assert not [path for path in dth.home.iterdir() if "copy" in path.name]
 
 
+def test_what_is_no_plain_file_stays_what_it_is(dth: Dth, source: Side) -> None:
+    source.put({"a": b"new"})
+    options = ("--src-endpoint-url", source.server.url)
+    pipe, file, link = (dth.home / name for name in ("pipe", "file", "link"))
+    os.mkfifo(pipe)
+    file.write_bytes(b"old")
+    link.symlink_to(file)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    done = dth.run("s3", "cp", f"{source.url}/a", "./pipe", *options)
+    assert (done.code, os.read(reader, 10)) == (0, b"new"), done
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert dth.run("s3", "cp", f"{source.url}/a", "./link", *options).code == 0
+    assert (link.is_symlink(), file.read_bytes()) == (True, b"new")
+    full = dth.run("s3", "cp", f"{source.url}/a", "/dev/full", *options)
+    assert (full.code, "destination: /dev/full: No space left" in full.err) == (1, True), full
+    assert Path("/dev/full").is_char_device()
+
+
 def test_an_upload_from_standard_input_that_fails_leaves_nothing(
     dth: Dth, proxy_b: Proxy, dest: Side
 ) -> None:
@@ -206,6 +258,7 @@ def test_damage_on_the_way_to_standard_output_is_found(dth: Dth) -> None:
         ("cp s3://a s3://b", "names no object; everything below it is copied by dth s3 sync"),
         ("cp s3://a/b/ s3://b", "names no object"),
         ("cp - s3://b", "names no object; write s3://bucket/key"),
+        ("cp . s3://b/", "SRC '.' is a folder; everything in it is copied by dth s3 sync SRC DST"),
         ("cp s3://a/b - --json", "--json prints to standard output"),
         ("cp s3://a/b s3://b --content-type x/y", "for what comes from a file or standard input"),
         ("cp - s3://b/c --expected-size many", "--expected-size: 'many' is not a size"),
@@ -274,6 +327,18 @@ def test_ls_shows_more_when_asked(dth: Dth, source: Side) -> None:
         dth.here("s3", "ls", source.url, *at(source), "-r", "--output", "yaml").out
     )
     assert [each["key"] for each in found] == ["a", "folder/b"]
+
+
+def test_ls_without_a_bucket_lists_the_buckets(dth: Dth, source: Side, s3_auth: MiniStack) -> None:
+    for url in ((), ("s3://",)):
+        done = dth.here("s3", "ls", *url, *at(source))
+        assert (done.code, f"s3://{source.bucket}" in done.out.split()) == (0, True), done
+    dth.here("store", "add", "old", "--endpoint-url", source.server.url)
+    found = dth.here("s3", "ls", "old:", "--json").out.splitlines()
+    assert source.bucket in [json.loads(each)["bucket"] for each in found]
+    dth.secret("wrong", "nobody", "mistyped")
+    done = dth.here("s3", "ls", "--endpoint-url", s3_auth.url, "--secret", "wrong")
+    assert (done.code, "the secret 'wrong' (--secret)" in done.err) == (2, True), done
 
 
 def test_ls_of_a_mistyped_prefix_says_what_there_is(dth: Dth, source: Side) -> None:

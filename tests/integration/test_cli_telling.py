@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -120,3 +122,65 @@ def test_filters_as_other_tools_read_them(
 def test_filters_that_cannot_be_are_told(dth: Dth, options: tuple[str, ...], told: str) -> None:
     done = dth.here("s3", "sync", "s3://a", "s3://b", *options, "--dry-run")
     assert (done.code, told in done.err) == (2, True), done
+
+
+# --- what a command finds around it
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", ["s3 cp - s3://a/b", "secret create x", "store add x --keys", "user passwd admin"]
+)
+def test_closed_standard_input_is_not_taken_for_an_empty_one(dth: Dth, words: str) -> None:
+    (dth.home / "hub").mkdir()
+    dth.env |= {"DTH_DATA_DIR": str(dth.home / "hub")}
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m dth {words} <&-"],
+        env={**os.environ, **dth.env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done
+    assert len(done.stderr.splitlines()) == 1
+    assert "internal error" not in done.stderr
+
+
+def test_nobody_can_answer_where_standard_input_is_closed(dth: Dth, source: Side) -> None:
+    source.put(bodies(["x/a"]))
+    command = f"{sys.executable} -m dth s3 rm -r {source.url}/x/ --endpoint-url {source.server.url}"
+    done = subprocess.run(
+        ["sh", "-c", f"{command} <&- >&-"],
+        env={**os.environ, **dth.env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "nobody can answer here" in done.stderr) == (2, True), done
+    assert source.listed() == ["x/a"]
+
+
+def test_names_are_utf8_whatever_the_locale_is(dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies(["ü/日本"]))
+    dth.env |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = dth.run("s3", "sync", source.url, "./there", "--src-endpoint-url", source.server.url)
+    assert (done.code, done.err) == (0, ""), done
+    assert (dth.home / "there" / "ü" / "日本").is_file()
+
+
+def test_an_output_that_has_no_such_character_gets_its_escape(dth: Dth, source: Side) -> None:
+    source.put(bodies(["ü日"]))
+    dth.env |= {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(
+        [
+            sys.executable,
+            *["-m", "dth", "s3", "ls"],
+            source.url,
+            "--endpoint-url",
+            source.server.url,
+        ],
+        env={**os.environ, **dth.env},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, b"\xfc\\u65e5" in done.stdout) == (0, True), done

@@ -259,11 +259,11 @@ def test_authorities_that_cannot_be_read_are_told(
 ) -> None:
     url = ("--src-endpoint-url", s3_tls.url)
     line = refused(dth.here("s3", "ls", "s3://src", *url, "--src-ca-bundle", "/not/there.pem"))
-    assert line == "source: there is no file of authorities /not/there.pem (--src-ca-bundle)"
+    assert line == "there is no file of authorities /not/there.pem (--ca-bundle)"
     for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE"):
         dth.env |= {name: "/not/here.pem"}
         line = refused(dth.here("s3", "ls", "s3://src", *url))
-        assert line == f"source: there is no file of authorities /not/here.pem ({name})"
+        assert line == f"there is no file of authorities /not/here.pem ({name})"
         del dth.env[name]
     (tmp_path / "rubbish.pem").write_text("no certificate")
     line = refused(
@@ -448,7 +448,9 @@ def test_an_endpoint_can_be_given_several_times(dth: Dth, source: Side, proxy_a:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("ceph:src", "write s3://src with --src-endpoint-url and --src-profile"),
+        ("ceph:src", "write s3://src with --endpoint-url and --profile"),
+        ("s3://sp ace/x", "the name of a bucket never contains ' '"),
+        ("s3://what?x", "the name of a bucket never contains '?'"),
         ("ceph:", "write s3://bucket/prefix with"),
         ("S3://src", "write s3:// in small letters"),
         ("photos", "write s3://photos"),
@@ -478,6 +480,29 @@ def test_what_is_no_url_is_told_what_to_write(dth: Dth, url: str, told: str) -> 
 )
 def test_names_of_other_tools_lead_to_ours(dth: Dth, words: str, told: str) -> None:
     assert told in refused(dth.here("s3", *words.split()))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("ls s3://a", "the command for objects is dth s3 ls"),
+        ("sync s3://a s3://b", "the command for objects is dth s3 sync"),
+        ("mirror s3://a s3://b", "--delete-mode Mirror"),
+    ],
+)
+def test_commands_for_objects_are_in_their_group(dth: Dth, words: str, told: str) -> None:
+    assert told in refused(dth.here(*words.split()))
+
+
+def test_authorities_of_a_store_without_tls_need_be_there_only_if_asked_for(
+    dth: Dth, source: Side
+) -> None:
+    command = ("s3", "ls", source.url, "--endpoint-url", source.server.url)
+    typed = refused(dth.here(*command, "--ca-bundle", "/no"))
+    assert "there is no file of authorities /no (--ca-bundle)" in typed
+    assert "source" not in typed
+    dth.env |= {"AWS_CA_BUNDLE": "/no"}
+    assert dth.here(*command).code == 0
 
 
 def test_classes_and_encryption_have_the_names_of_their_stores(

@@ -71,16 +71,23 @@ def test_a_store_is_added_shown_tested_and_removed(dth: Dth, source: Side) -> No
     assert server.secret_key not in file_of(dth).read_text()
     assert file_of(dth).stat().st_mode & 0o077 == 0
     assert "old-minio" in dth.here("store", "list").out
-    shown = json.loads(dth.here("store", "show", "old-minio").out)
+    shown = json.loads(dth.here("store", "show", "old-minio", "--json").out)
     assert shown == {
         "name": "old-minio",
         "endpoint": server.url,
         "kind": "MinIO",
         "keys": "keys in OLD_KEY",
     }
+    rows = dth.here("store", "show", "old-minio").out.splitlines()
+    assert [row.split() for row in rows][2:] == [
+        ["kind", "MinIO"],
+        ["keys", "keys", "in", "OLD_KEY"],
+    ]
     tested = dth.here("store", "test", "old-minio")
     assert tested.code == 0, tested
     assert source.bucket in tested.out.split()
+    found = json.loads(dth.here("store", "test", "old-minio", "--json").out)
+    assert (found["ok"], source.bucket in str(found["buckets"])) == (True, True)
     del dth.env["OLD_KEY"]
     unset = dth.here("store", "test", "old-minio")
     assert unset.code != 0
@@ -125,11 +132,28 @@ def test_commands_name_stores_in_place_of_urls(
         2,
         True,
     )
-    none = dth.here("s3", "ls", "old:")
+    none = dth.here("s3", "du", "old:")
     assert (none.code, "names no bucket" in none.err) == (2, True)
     file_of(dth).chmod(0o644)
     open_ = dth.here("s3", "ls", f"old:{source.bucket}")
     assert (open_.code, "chmod 600" in open_.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("du old:", "names no bucket; write s3://bucket/prefix; dth s3 ls old: lists those"),
+        ("ls old:photos/*", "old:photos/ stands for everything below it"),
+        ("cp old:photos/*.jpg old:x", "dth s3 sync old:photos/ DST --include '*.jpg'"),
+        ("mb old:photos/x", "write old:photos; prefixes need not be created"),
+    ],
+)
+def test_a_store_keeps_its_name_in_messages(dth: Dth, words: str, told: str) -> None:
+    dth.here("store", "add", "old", "--endpoint-url", "http://127.0.0.1:9", "--anonymous")
+    done = dth.here("s3", *words.split())
+    assert (done.code, len(done.err.splitlines())) == (2, 1), done
+    assert told in done.err
+    assert "s3://old:" not in done.err
 
 
 def test_the_remotes_of_rclone_are_taken_over(dth: Dth, tmp_path: Path) -> None:

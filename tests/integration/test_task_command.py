@@ -321,6 +321,16 @@ def test_sync_on_a_hub(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
     assert "2 listed, 0 same, 2 transferred" in done.out
     assert "\n  2 verified by MD5\n" in done.out
     assert dest.listed() == ["copy/a", "copy/b"]
+    one = [each.replace("/folder", "/other") for each in arguments]
+    done = dth.here(*one)
+    assert done.code == 0, done
+    assert f"s3://{source.bucket}/other is an object: it is copied to" in done.err
+    assert dest.listed() == ["copy/a", "copy/b", "copy/other"]
+    nowhere = [each.replace(f"s3://{source.bucket}/", "s3://nobody/") for each in arguments]
+    done = dth.here(*nowhere)
+    assert done.code == 1, done
+    where = f"there is no bucket 'nobody' at {source.server.url} (404 NoSuchBucket)"
+    assert f"source: {where}; correct the name of the bucket, or create the bucket" in done.err
     source.put(bodies(["folder/c"]))
     mistyped = [each.replace("/folder", "/foldr") for each in arguments]
     done = dth.run(*mistyped)

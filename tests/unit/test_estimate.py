@@ -23,7 +23,7 @@ from dth.objects.forecast.estimate import (
     way,
 )
 from dth.objects.parameters import S3Parameters, StorageClass
-from dth.objects.store.endpoints import Endpoint, resolve_endpoint
+from dth.objects.store.endpoints import Endpoint, folder_endpoint, resolve_endpoint
 
 GIB = 1024**3
 
@@ -53,6 +53,13 @@ def test_a_transfer_costs_its_requests_its_class_and_its_way() -> None:
     assert cost_of(tariff(IRELAND, OWN), GIB, 1).transfer == pytest.approx(0.09)
     parted = cost_of(tariff(IRELAND, IRELAND), GIB, 1, parted=1, parts=64)
     assert parted.requests == pytest.approx(64 * 0.0004 / 1000 + 66 * 0.005 / 1000)
+
+
+def test_a_folder_costs_nothing() -> None:
+    folder = folder_endpoint(follows_links=False)
+    assert unpriced(folder, OWN, {}) == ["minio.example.org:9000"]
+    assert cost_of(tariff(folder, IRELAND), GIB, 1000).total == pytest.approx(1000 * 0.005 / 1000)
+    assert "localhost" not in tariff(folder, IRELAND).prices
 
 
 def test_a_store_costs_what_the_administrator_says() -> None:

@@ -63,7 +63,7 @@ certificate_option = click.option(
 @sample_option
 @report_option
 @certificate_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@output_format
 @hub_options
 def compare_task(
     id: str,
@@ -71,7 +71,7 @@ def compare_task(
     sample: float | None,
     report: Path | None,
     certificate: Path | None,
-    as_json: bool,
+    output: Output,
     hub: Connect,
 ) -> int:
     """Compare the source and the destination of a task, and write nothing there.
@@ -82,7 +82,7 @@ def compare_task(
         check_report(report)
     client = hub()
     variables = {"task": find(client, id), "policy": policy, "sample": sample}
-    return compare_on_hub(client, variables, report, certificate, as_json=as_json)
+    return compare_on_hub(client, variables, report, certificate, output=output)
 
 
 def given_to_hub(kind: str, parameters: TaskParameters, **more: object) -> dict[str, Any]:
@@ -105,12 +105,14 @@ def compare_on_hub(
     report: Path | None,
     certificate: Path | None = None,
     *,
-    as_json: bool,
+    output: Output,
 ) -> int:
     """Start a comparison, wait for its end, and show it. Returns the exit code."""
     started = client.call(COMPARE, variables)["compare"]["id"]
     click.echo(f"comparison {started}; dth comparison cancel {started[:SHORT]} ends it", err=True)
-    return _show(client, _wait(client, started, quiet=as_json), report, certificate, as_json)
+    return _show(
+        client, _wait(client, started, quiet=not output.for_people), report, certificate, output
+    )
 
 
 def _wait(client: HubClient, id: str, *, quiet: bool) -> dict[str, Any]:
@@ -133,19 +135,19 @@ def _show(
     found: dict[str, Any],
     report: Path | None,
     certificate: Path | None,
-    as_json: bool,
+    output: Output,
 ) -> int:
     if report:
         asyncio.run(write_report(report, _rows(client, found["id"]), COMPARISON_COLUMNS))
-    if as_json:
-        click.echo(json.dumps(found))
+    if not output.for_people:
+        output.print(found)
     if found["state"] != "DONE":
         # Whatever was found: what was not seen may differ.
         click.echo(f"dth: {_why_not(found)}", err=True)
         return 2
     if certificate:
         _write_certificate(client, found["id"], certificate)
-    if as_json:
+    if not output.for_people:
         return CODES[ComparisonVerdict(found["verdict"])]
     return print_summary(
         _tally(found),
@@ -225,10 +227,10 @@ def list_(task: str, count: int, output: Output, hub: Connect) -> int:
 @click.argument("id")
 @report_option
 @certificate_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@output_format
 @hub_options
 def show(
-    id: str, report: Path | None, certificate: Path | None, as_json: bool, hub: Connect
+    id: str, report: Path | None, certificate: Path | None, output: Output, hub: Connect
 ) -> int:
     """Show what a comparison found.
 
@@ -237,7 +239,7 @@ def show(
     if report:
         check_report(report)
     client = hub()
-    return _show(client, _get(client, _find(client, id)), report, certificate, as_json)
+    return _show(client, _get(client, _find(client, id)), report, certificate, output)
 
 
 @comparison.command()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PLAIN_INTERVAL = 5.0  # seconds between lines where there is no terminal
+ROOM_FOR_ALL = 70
 ROOM_FOR_BAR = 90  # columns; in fewer the numbers alone are shown
 # How each kind of verification is named after a number.
 VERIFIED_BY = {
@@ -118,8 +119,7 @@ class ProgressView:
             rest += f", failed {standing.failed}"
         if counts.delete_enqueued:
             rest += f", deleted {counts.deleted}/{counts.delete_enqueued}"
-        if standing.eta > 0:
-            rest += f", ETA {clock(standing.eta)}"
+        eta = f"ETA {clock(standing.eta)}" if standing.eta > 0 else ""
         note = f", {shown(standing.note)}" if standing.note else ""
         if self._bar and self._task is not None:
             done, whole = (
@@ -127,11 +127,18 @@ class ProgressView:
                 if standing.total_bytes
                 else (standing.ended, standing.total)
             )
+            if self._bar.console.width < ROOM_FOR_ALL:
+                # What is cut off is what matters least.
+                percent = f"{standing.percent}%" if standing.percent >= 0 else ""
+                what, rest = " ".join(filter(None, (percent, eta, what))), rest + note
+            else:
+                rest += f", {eta}" * bool(eta) + note
             self._bar.update(
-                self._task, description=what, total=whole or None, completed=done, rest=rest + note
+                self._task, description=what, total=whole or None, completed=done, rest=rest
             )
         elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
             self._last_line = time.monotonic()
+            rest += f", {eta}" * bool(eta)
             print(
                 f"{what}: {rest}, {counted(workers, 'worker')}{note}", file=sys.stderr, flush=True
             )
@@ -175,9 +182,13 @@ def _bar() -> "Progress":
     # Loading rich takes as long as many a small run: only where it is seen.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
     console = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), TextColumn("{task.fields[rest]}")]
+    # The line is cut at its end, wherever that is.
+    columns = [
+        TextColumn("{task.description} {task.fields[rest]}", table_column=Column(no_wrap=True))
+    ]
     wide = [BarColumn(), TimeElapsedColumn()] if console.width >= ROOM_FOR_BAR else []
     return Progress(*columns, *wide, console=console, transient=True)
 

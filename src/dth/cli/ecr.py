@@ -1,7 +1,6 @@
 """`dth ecr`: copy, sync, plan, diff."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from functools import partial
@@ -12,6 +11,7 @@ import click
 
 from dth.cli.display import amount, shown
 from dth.cli.options import task_options, validated
+from dth.cli.output import Output, output_format
 from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
 from dth.cli.running import (
     Telling,
@@ -95,7 +95,7 @@ def _run_options(command: Any) -> Any:
 def copy(
     src: str,
     dst: str,
-    as_json: bool,
+    output: Output,
     report: Path | None,
     telling: Telling,
     hub_url: str | None,
@@ -106,7 +106,7 @@ def copy(
     DST is a registry, or what the image is called there: REGISTRY/REPOSITORY[:TAG].
     """
     return _start(
-        one(src, dst), given, "dth ecr copy", as_json, report, None, telling, hub_url, keep=False
+        one(src, dst), given, "dth ecr copy", output, report, None, telling, hub_url, keep=False
     )
 
 
@@ -127,7 +127,7 @@ def copy(
 def sync(
     src: str,
     dst: str,
-    as_json: bool,
+    output: Output,
     report: Path | None,
     state: Path | None,
     dry_run: bool,
@@ -144,12 +144,12 @@ def sync(
     if dry_run:
         if report or hub_url:
             raise UsageError("--dry-run writes nothing: leave out --report and --hub")
-        return _planned(src, dst, given, state, as_json=as_json)
+        return _planned(src, dst, given, state, output=output)
     return _start(
         several(src, dst),
         given,
         "dth ecr sync",
-        as_json,
+        output,
         report,
         state,
         telling,
@@ -165,17 +165,15 @@ def sync(
 @click.option(
     "--state", type=click.Path(path_type=Path), help="That of dth ecr sync, if it was given one."
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout."
-)
-def plan(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) -> int:
+@output_format
+def plan(src: str, dst: str, state: Path | None, output: Output, **given: Any) -> int:
     """Show what dth ecr sync would do from SRC to DST, with the bytes that would move; write
     nothing.
 
     Prints + for images that would be copied, ! for those that cannot be. Exit code 1 if there are
     any of the latter.
     """
-    return _planned(src, dst, given, state, as_json=as_json)
+    return _planned(src, dst, given, state, output=output)
 
 
 @ecr.command()
@@ -185,10 +183,8 @@ def plan(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) ->
 @click.option(
     "--state", type=click.Path(path_type=Path), help="That of dth ecr sync, if it was given one."
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout."
-)
-def diff(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) -> int:
+@output_format
+def diff(src: str, dst: str, state: Path | None, output: Output, **given: Any) -> int:
     """Compare the images of SRC with those of DST, down to the layers that DST has; write nothing.
 
     Prints + for images missing in DST, * for different ones, ~ for those of which DST has lost a
@@ -198,9 +194,7 @@ def diff(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) ->
     parameters = _parameters(several(src, dst), {**given, "repair": True})
     try:
         return run_work(
-            _diff(
-                parameters, state or default_state(PLUGIN.type, parameters, given), as_json=as_json
-            )
+            _diff(parameters, state or default_state(PLUGIN.type, parameters, given), output=output)
         )
     except HubError as error:
         click.echo(f"dth: {error}", err=True)
@@ -226,7 +220,7 @@ def _start(
     said: dict[str, Any],
     given: dict[str, Any],
     command: str,
-    as_json: bool,
+    output: Output,
     report: Path | None,
     state: Path | None,
     telling: Telling,
@@ -245,7 +239,7 @@ def _start(
             PLUGIN.type,
             parameters,
             command,
-            as_json=as_json,
+            output=output,
             report=report,
             images=True,
             ec2CronExpression="",
@@ -259,8 +253,8 @@ def _start(
                 nursery,
                 directory,
                 report,
-                as_json=as_json,
-                telling=telling.without_progress() if as_json else telling,
+                output=output,
+                telling=telling.without_progress() if not output.for_people else telling,
                 asked_for=state is not None,
                 keep=keep,
             )
@@ -273,7 +267,7 @@ async def _run(
     state: Path,
     report: Path | None,
     *,
-    as_json: bool,
+    output: Output,
     telling: Telling,
     asked_for: bool,
     keep: bool,
@@ -289,7 +283,7 @@ async def _run(
             if foreground.resumed and not telling.quiet:
                 click.echo(f"resuming run {foreground.run} ({state})", err=True)
             snapshot = await watch(foreground, telling, things="images")
-            code = await _conclude(foreground, snapshot, report, as_json=as_json)
+            code = await _conclude(foreground, snapshot, report, output=output)
             foreground.keep = keep or code != 0
     except asyncio.CancelledError:
         return interrupted(state)
@@ -301,7 +295,7 @@ def _task(parameters: EcrParameters) -> dict[str, Any]:
 
 
 async def _conclude(
-    foreground: Foreground, snapshot: Snapshot, report: Path | None, *, as_json: bool
+    foreground: Foreground, snapshot: Snapshot, report: Path | None, *, output: Output
 ) -> int:
     """Say what became of the run, and whether it is a success."""
     run, counts = snapshot.run, snapshot.run.counts
@@ -320,19 +314,17 @@ async def _conclude(
         except HubError as problem:
             error = error or str(problem)
     good = snapshot.finished and not counts.failed and not error
-    if as_json:
-        click.echo(
-            json.dumps(
-                _result(
-                    counts,
-                    seconds,
-                    skipped,
-                    attached,
-                    run.notes,
-                    error,
-                    [*failures, *gone],
-                    foreground,
-                )
+    if not output.for_people:
+        output.print(
+            _result(
+                counts,
+                seconds,
+                skipped,
+                attached,
+                run.notes,
+                error,
+                [*failures, *gone],
+                foreground,
             )
         )
         return 0 if good else 1
@@ -430,23 +422,21 @@ ecr.add_command(state_commands(PLUGIN.type, "dth ecr sync"))
 
 
 def _planned(
-    src: str, dst: str, given: dict[str, Any], state: Path | None, *, as_json: bool
+    src: str, dst: str, given: dict[str, Any], state: Path | None, *, output: Output
 ) -> int:
     parameters = _parameters(several(src, dst), given)
     return run_work(
-        _plan(parameters, state or default_state(PLUGIN.type, parameters, given), as_json=as_json)
+        _plan(parameters, state or default_state(PLUGIN.type, parameters, given), output=output)
     )
 
 
-async def _plan(parameters: EcrParameters, state: Path, *, as_json: bool) -> int:
+async def _plan(parameters: EcrParameters, state: Path, *, output: Output) -> int:
     started = time.monotonic()
     listed, made, requests = await _made(parameters, state)
     notes = [*listed.notes, *made.notes]
-    if as_json:
+    if not output.for_people:
         more = {"left_out": listed.left_out, "notes": notes, "requests": requests}
-        click.echo(
-            json.dumps({**made.as_dict(), **more, "seconds": round(time.monotonic() - started, 3)})
-        )
+        output.print({**made.as_dict(), **more, "seconds": round(time.monotonic() - started, 3)})
     else:
         _show(made, listed, notes)
     return 1 if made.impossible else 0
@@ -510,7 +500,7 @@ def _say_attached(number: int) -> None:
 # --------------------------------------------------------------------------------------------- diff
 
 
-async def _diff(parameters: EcrParameters, state: Path, *, as_json: bool) -> int:
+async def _diff(parameters: EcrParameters, state: Path, *, output: Output) -> int:
     started = time.monotonic()
     listed, made, requests = await _made(parameters, state)
     found = [(_difference(item), item) for item in made.items]
@@ -518,7 +508,7 @@ async def _diff(parameters: EcrParameters, state: Path, *, as_json: bool) -> int
     different = counts["missing"] + counts["different"] + counts["damaged"]
     code = 1 if different else 2 if counts["unknown"] or not found else 0
     notes = [*listed.notes, *made.notes]
-    if as_json:
+    if not output.for_people:
         images = [
             {
                 "source": str(item.source),
@@ -536,9 +526,7 @@ async def _diff(parameters: EcrParameters, state: Path, *, as_json: bool) -> int
             "requests": requests,
         }
         seconds = round(time.monotonic() - started, 3)
-        click.echo(
-            json.dumps({**counts, "equal": code == 0, "images": images, **more, "seconds": seconds})
-        )
+        output.print({**counts, "equal": code == 0, "images": images, **more, "seconds": seconds})
         return code
     for kind, item in found:
         if kind != "same":

@@ -123,12 +123,21 @@ COMMANDS = {
 }
 
 
+OF_OBJECTS = ("cp", "diff", "du", "ls", "mb", "rm", "stat", "sync")
+
+
 def hint(error: click.ClickException) -> str:
     """What to write instead of an option or a command that is not there; "" where nothing comes to
     mind."""
     if isinstance(error, NoSuchOption):
         return OPTIONS.get(error.option_name, "")
     context = error.ctx if isinstance(error, click.UsageError) else None
-    if context and context.command_path.endswith(" s3") and "No such command" in error.message:
-        return next((text for name, text in COMMANDS.items() if repr(name) in error.message), "")
+    if not context or "No such command" not in error.message:
+        return ""
+    typed = error.message.partition("'")[2].rpartition("'")[0]
+    if context.command_path.endswith(" s3"):
+        return COMMANDS.get(typed, "")
+    if context.parent is None:
+        own = f"the command for objects is dth s3 {typed}" if typed in OF_OBJECTS else ""
+        return own or COMMANDS.get(typed, "")
     return ""

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import os
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from dth.hub.model import Role
 F = Callable[..., Any]
 
 ADDRESS_FILE = "address"  # in the data directory of a hub that runs: its URL
+BETWEEN_LOOKS = 0.2  # seconds, at a job
 LOCAL_TOKEN = 600.0  # seconds that the token of a command on the hub's own machine holds
 
 
@@ -73,6 +75,17 @@ def connect(hub_url: str | None, data_dir: Path | None) -> HubClient:
             return HubClient(url, with_token(lambda: _signed_in(session(url), url)), ca)
     folder = data_dir or data_directory()
     return _on_this_machine(folder, hub_url, ca)
+
+
+def result_of_job(client: HubClient, id: str) -> dict[str, Any]:
+    """What a job of the hub found, when it has ended. Raises HubError if it failed."""
+    query = "query ($id: ID!) { getJob(id: $id) { state error result } }"
+    while (job := client.call(query, {"id": id})["getJob"])["state"] == "RUNNING":
+        time.sleep(BETWEEN_LOOKS)
+    if job["state"] == "FAILED":
+        raise HubError(job["error"])
+    found: dict[str, Any] = json.loads(job["result"])
+    return found
 
 
 def _signed_in(token: str | None, url: str) -> str:

@@ -31,7 +31,7 @@ import click
 
 from dth.cli.iam import region_of
 from dth.core.config import config_directory
-from dth.core.errors import HubError, StateError, UsageError
+from dth.core.errors import HubError, StateError, UsageError, reason_of
 from dth.hub.auth import discover, fetch_json, require_secure
 
 CLIENT = "dth-cli"
@@ -269,7 +269,9 @@ class _Callback:
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         except (OSError, OverflowError) as error:
-            raise UsageError(f"port {port} of this machine cannot be used: {error}") from None
+            raise UsageError(
+                f"port {port} of this machine cannot be used: {reason_of(error)}"
+            ) from None
         self._answers = answers
         self.url = f"http://127.0.0.1:{self._server.server_port}{CALLBACK}"
 

@@ -9,6 +9,7 @@ import sys
 import click
 
 from dth.cli.lazy import LazyGroup
+from dth.cli.streams import open_standard, use_utf8
 from dth.core import interrupts
 from dth.core.errors import HubError, UsageError, full_disk, with_side
 
@@ -66,6 +67,8 @@ def _message(error: click.ClickException) -> str:
 
 
 def main() -> None:
+    use_utf8()
+    open_standard()
     os.umask(0o077)  # what commands write is for this user: states, databases, logs, reports
     try:
         sys.exit(_run())

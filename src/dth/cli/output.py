@@ -28,7 +28,8 @@ class Output(StrEnum):
         if self is Output.YAML:
             import yaml
 
-            click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+            plain = json.loads(json.dumps(data))
+            click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
         else:
             click.echo(json.dumps(data))
 

@@ -4,7 +4,6 @@ interrupted."""
 import asyncio
 import contextlib
 import functools
-import json
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import uvloop
 
 from dth.cli.display import ProgressView
 from dth.cli.options import Number
+from dth.cli.output import Output, output_format
 from dth.core import interrupts
 from dth.core.parameters import TaskParameters
 from dth.hub.progress import Meter
@@ -24,17 +24,14 @@ from dth.platforms.local.supervisor import Snapshot
 
 
 def output_options(command: Any) -> Any:
-    command = click.option(
-        "--report",
-        type=click.Path(path_type=Path),
-        help="Write one row per object or image: .csv, .json or .parquet.",
-    )(command)
-    return click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="Print one JSON object, and nothing else, to stdout.",
-    )(command)
+    """`--output` with its short form `--json`, and `--report`."""
+    return output_format(
+        click.option(
+            "--report",
+            type=click.Path(path_type=Path),
+            help="Write one row per object or image: .csv, .json or .parquet.",
+        )(command)
+    )
 
 
 def verbose_option(command: Any) -> Any:
@@ -177,7 +174,7 @@ def run_on_hub(
     parameters: TaskParameters,
     command: str,
     *,
-    as_json: bool,
+    output: Output,
     report: Path | None = None,
     images: bool = False,
     **more: object,
@@ -189,17 +186,16 @@ def run_on_hub(
     from dth.cli.hub import connect
 
     client = connect(url, None)
-    values = parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True) | more
-    given = {name: task.as_text(value) for name, value in values.items() if value is not None}
+    given = task.of_command(parameters, **more)
     made = task.create_task(client, given, once=True, kind=kind, description=command)
     click.echo(f"task {made}", err=True)
-    code = task.follow(client, made, quiet=as_json)
+    code = task.follow(client, made, quiet=not output.for_people)
     if report and images:
         task_look.save_images(report, task_look.read_images(client, made))
     elif report:
         task_look.save_report(report, task_look.read_records(client, made, {}))
-    if as_json:
-        click.echo(json.dumps(task.get(client, made)))
+    if not output.for_people:
+        output.print(task.get(client, made))
     else:
         click.echo(task.last_run(client, made))
     return code

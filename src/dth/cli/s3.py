@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import tempfile
 import time
@@ -22,6 +21,7 @@ from dth.cli.filter_rules import OrderedPatterns, filter_rules_option, read_filt
 from dth.cli.lazy import LazyGroup
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import task_options
+from dth.cli.output import Output
 from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import (
     Telling,
@@ -33,6 +33,7 @@ from dth.cli.running import (
     telling_options,
     watch,
 )
+from dth.cli.s3_aim import aimed, aimed_by_hub
 from dth.cli.s3_options import PLACE, build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state, state_commands
 from dth.compose.local import process
@@ -45,13 +46,13 @@ from dth.core.transport import Transport
 from dth.objects import processes
 from dth.objects.compare.comparison import NOT_FOUND, Comparison
 from dth.objects.finder import refuse_deletes
-from dth.objects.listing.filters import contradiction, escaped
-from dth.objects.listing.lookup import NOTHING_BELOW, is_only_an_object
+from dth.objects.listing.filters import contradiction
+from dth.objects.listing.lookup import NOTHING_BELOW
 from dth.objects.parameters import DeleteMode, S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.objects.store.credentials import KEY_FILE, FileSecrets
-from dth.objects.store.folders.paths import is_folder, place_of
-from dth.objects.task import object_filter, open_source, shared_rates
+from dth.objects.store.folders.paths import is_folder
+from dth.objects.task import object_filter, shared_rates
 from dth.objects.transfer.relay import ObjectRoute
 from dth.platforms.local.foreground import Foreground, open_foreground
 from dth.platforms.local.nursery import Nursery
@@ -106,7 +107,7 @@ def s3() -> None:
 def sync(
     src: str,
     dst: str,
-    as_json: bool,
+    output: Output,
     report: Path | None,
     telling: Telling,
     state: Path | None,
@@ -144,28 +145,33 @@ def sync(
             raise UsageError(
                 "--manifest -: a hub cannot read what this command is given; put it into a bucket"
             )
+        from dth.cli.hub import connect
+
+        parameters = aimed_by_hub(
+            parameters, src, connect(hub_url, None), quiet=not output.for_people or telling.quiet
+        )
         return run_on_hub(
             hub_url,
             PLUGIN.type,
             parameters,
             "dth s3 sync",
-            as_json=as_json,
+            output=output,
             report=report,
             destKeepsSrcPrefix=False,
         )
     with keep_stdin(parameters) as parameters:
         parameters = start.settled(parameters, verbose=telling.sides)
         if dry_run:
-            return run_work(_dry_run(parameters, src, as_json))
+            return run_work(_dry_run(parameters, src, output))
         processes.load(parameters, FileSecrets(secrets_directory()))
         directory = state or default_state(PLUGIN.type, parameters, given)
-        telling = telling.without_progress() if as_json else telling
+        telling = telling.without_progress() if not output.for_people else telling
         with contextlib.ExitStack() as stack:
             if database:
                 place = _in_database(stack, database, directory.name)
             else:
                 place = _in_directory(stack, directory, asked_for=state is not None)
-            return run_work(_sync(parameters, src, place, report, as_json=as_json, telling=telling))
+            return run_work(_sync(parameters, src, place, report, output=output, telling=telling))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +245,7 @@ async def _sync(
     place: _SyncSide,
     report: Path | None,
     *,
-    as_json: bool,
+    output: Output,
     telling: Telling,
 ) -> int:
     await _check(parameters)
@@ -249,7 +255,7 @@ async def _sync(
             if foreground.resumed and not telling.quiet:
                 click.echo(f"resuming run {foreground.run} ({place.shown})", err=True)
             snapshot = await watch(foreground, telling)
-            code = await _conclude(foreground, snapshot, report, parameters, as_json=as_json)
+            code = await _conclude(foreground, snapshot, report, parameters, output=output)
             # Of a mistyped prefix there is nothing to resume.
             begun = snapshot.run.counts.listed or foreground.resumed or foreground.unsettled
             foreground.keep = place.asked_for or bool(code and begun)
@@ -264,7 +270,7 @@ async def _conclude(
     report: Path | None,
     parameters: S3Parameters,
     *,
-    as_json: bool,
+    output: Output,
 ) -> int:
     """Say what became of the run, and whether it is a success."""
     run = snapshot.run
@@ -292,7 +298,7 @@ async def _conclude(
         and not error
         and not guarded
     )
-    if as_json:
+    if not output.for_people:
         listed = [
             {"key": r.key, "class": r.status.value, "code": r.reason, "reason": r.detail}
             for r in failures
@@ -306,7 +312,7 @@ async def _conclude(
             "verified": counts.by_verification,
             "incomplete": counts.incomplete,
         }
-        click.echo(json.dumps(result(counts, seconds, more)))
+        output.print(result(counts, seconds, more))
         return 0 if good else 1
     click.echo(
         f"{counts.listed} listed, {counts.same} same, {counts.done} transferred "
@@ -410,14 +416,14 @@ s3.add_command(state_commands(PLUGIN.type, "dth s3 sync", shared=True))
 # --------------------------------------------------------------------------------- dry run and diff
 
 
-async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
+async def _dry_run(parameters: S3Parameters, src: str, output: Output) -> int:
     """What sync would do, with its requests and cost."""
     from dth.objects.forecast.estimate import estimate
 
     counts, size, biggest = Counts(), 0, 0
     parts = not_found = 0
     started = time.monotonic()
-    parameters = await aimed(parameters, src, quiet=as_json)
+    parameters = await aimed(parameters, src, quiet=not output.for_people)
     async with compared(parameters) as (route, comparison):
         async for decided in comparison:
             add_counts(counts, decided.counts)
@@ -428,14 +434,17 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
                 size += max(0, pick.source.size)
                 biggest += pick.source.size > parameters.multipart_threshold
                 parts += max(0, pick.source.size) // parameters.part_size
-                if not as_json:
+                if output.for_people:
                     click.echo(
                         f"copy    {shown(pick.source.key)}  ({pick.verdict}, "
                         f"{amount(max(0, pick.source.size))})"
                     )
             for refused in decided.refused:
-                click.echo(f"refuse  {shown(refused.source.key)}  ({refused.detail})", err=as_json)
-            if parameters.delete_mode is DeleteMode.MIRROR and not as_json:
+                click.echo(
+                    f"refuse  {shown(refused.source.key)}  ({refused.detail})",
+                    err=not output.for_people,
+                )
+            if parameters.delete_mode is DeleteMode.MIRROR and output.for_people:
                 for entry in decided.extra:
                     click.echo(f"delete  {shown(entry.key)}")
         notes = list(comparison.notes)
@@ -448,23 +457,22 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
         )
     seconds = time.monotonic() - started
     error = _nothing(counts.listed, not_found, notes)
-    if as_json:
+    if not output.for_people:
         more = {
             "dry_run": True,
             "not_found": not_found,
             "error": error,
             "would_transfer": counts.enqueued,
             "would_delete": deletes,
+            "would_refuse": counts.failed,
             "would_move_bytes": size,
         }
-        click.echo(
-            json.dumps(result(counts, seconds, more | {"notes": notes, "estimate": cost.as_dict()}))
-        )
+        output.print(result(counts, seconds, more | {"notes": notes, "estimate": cost.as_dict()}))
         return 1 if error else 0
     click.echo(
         f"{counts.listed} listed, {counts.same} same, {counts.filtered} filtered, "
-        f"{counts.archived} archived; would copy {counts.enqueued} ({amount(size)}) and delete "
-        f"{deletes}"
+        f"{counts.archived} archived; would copy {counts.enqueued} ({amount(size)})"
+        f"{f', refuse {counts.failed}' if counts.failed else ''} and delete {deletes}"
     )
     for note in notes:
         click.echo(f"  note: {note}")
@@ -492,40 +500,6 @@ def pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
     if problem := contradiction(object_filter(parameters)):
         raise UsageError(problem)
     return parameters
-
-
-async def aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Parameters:
-    """The parameters that copy one object, if that is what SRC names."""
-    p = parameters
-    chosen = (
-        p.src_manifest
-        or p.src_inventory
-        or p.src_prefixs_list_file
-        or p.include_patterns
-        or p.filter_rules
-    )
-    if src.endswith("/") or not p.src_prefix or chosen:
-        return parameters
-    key = p.src_prefix.removesuffix("/")
-    try:
-        with Transport() as transport:
-            source = await open_source(parameters, transport, FileSecrets(secrets_directory()))
-            if not await is_only_an_object(source, key):
-                return parameters
-    except HubError:
-        # What cannot be read is reported where it is needed.
-        return parameters
-    folder, slash, name = key.rpartition("/")
-    if not quiet:
-        kind = "a file" if is_folder(p.src_bucket) else "an object"
-        click.echo(
-            f"{place_of(p.src_bucket)}/{key} is {kind}: it is copied to "
-            f"{place_of(p.dest_bucket)}/{p.dest_prefix}{name}",
-            err=True,
-        )
-    return parameters.model_copy(
-        update={"src_prefix": folder + slash, "include_patterns": ("/" + escaped(name),)}
-    )
 
 
 async def _check(parameters: S3Parameters) -> None:

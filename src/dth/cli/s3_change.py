@@ -12,7 +12,7 @@ from dth.cli import start
 from dth.cli.display import amount, counted, shown
 from dth.cli.running import run_work
 from dth.cli.s3_look import listing, looking, named, no_object, opened
-from dth.cli.s3_options import PLACE
+from dth.cli.s3_options import PLACE, parse_url, written
 from dth.core.config import secrets_directory
 from dth.core.errors import HubError, SourceGone, TransferError, UsageError
 from dth.core.transport import Transport
@@ -142,8 +142,9 @@ def make_bucket(url: str, verbose: bool, **given: Any) -> int:
     """Create the bucket s3://bucket."""
     parameters = named(url, given, verbose=verbose, stores_only=True)
     if parameters.src_prefix:
+        bucket, _ = parse_url(url, "URL", folder=False)
         raise UsageError(
-            f"URL {url!r}: write s3://{parameters.src_bucket}; prefixes need not be created"
+            f"URL {url!r}: write {written(bucket).rstrip('/')}; prefixes need not be created"
         )
     return run_work(_make_bucket(parameters))
 

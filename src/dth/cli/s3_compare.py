@@ -1,6 +1,5 @@
 """`dth s3 compare`: how two sides differ, in numbers, here or on a hub."""
 
-import json
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -15,9 +14,11 @@ from dth.cli.display import PLAIN_INTERVAL
 from dth.cli.filter_rules import OrderedPatterns, filter_rules_option
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import task_options
+from dth.cli.output import Output
 from dth.cli.report import COMPARISON_COLUMNS, Row, check_report, write_report
 from dth.cli.running import output_options, run_work, verbose_option
-from dth.cli.s3 import aimed, compared, pair
+from dth.cli.s3 import compared, pair
+from dth.cli.s3_aim import aimed
 from dth.cli.s3_options import PLACE, key_file_options, sample_option
 from dth.core.errors import HubError, UsageError
 from dth.core.ports.findings import Finding
@@ -41,7 +42,7 @@ def compare(
     src: str,
     dst: str,
     sample: float | None,
-    as_json: bool,
+    output: Output,
     report: Path | None,
     verbose: bool,
     hub_url: str | None,
@@ -66,12 +67,12 @@ def compare(
 
         wanted = given_to_hub(PLUGIN.type, parameters, destKeepsSrcPrefix=False)
         variables = {"input": wanted, "sample": sample}
-        return compare_on_hub(connect(hub_url, None), variables, report, as_json=as_json)
+        return compare_on_hub(connect(hub_url, None), variables, report, output=output)
     parameters = start.settled(parameters, verbose=verbose)
     parameters = comparable(parameters, asked)
     try:
         with keep_stdin(parameters) as parameters:
-            return run_work(_compare(parameters, src, asked, report, as_json=as_json))
+            return run_work(_compare(parameters, src, asked, report, output=output))
     except HubError as error:
         click.echo(f"dth: {error}", err=True)
         return 2
@@ -83,11 +84,11 @@ async def _compare(
     asked: dict[str, str],
     report: Path | None,
     *,
-    as_json: bool,
+    output: Output,
 ) -> int:
     summary, notes, filtered = FolderSummary(parameters.compare_policy), list[str](), 0
-    parameters = await aimed(parameters, src, quiet=as_json)
-    progress = _Progress(quiet=as_json)
+    parameters = await aimed(parameters, src, quiet=not output.for_people)
+    progress = _Progress(quiet=not output.for_people)
 
     async def rows() -> AsyncIterator[Row]:
         nonlocal filtered
@@ -110,18 +111,16 @@ async def _compare(
             pass
     progress.end()
     tally, folders = summary.total, summary.folders()
-    if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "verdict": tally.verdict,
-                    "policy": asked["policy"],
-                    "objects": tally.items,
-                    "bytes": tally.bytes,
-                    "filtered": filtered,
-                    "notes": notes,
-                }
-            )
+    if not output.for_people:
+        output.print(
+            {
+                "verdict": tally.verdict,
+                "policy": asked["policy"],
+                "objects": tally.items,
+                "bytes": tally.bytes,
+                "filtered": filtered,
+                "notes": notes,
+            }
         )
         return CODES[tally.verdict]
     return print_summary(

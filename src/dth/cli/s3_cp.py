@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,12 +16,13 @@ import click
 from dth.cli import start
 from dth.cli.display import ProgressView, amount, shown
 from dth.cli.options import task_options
+from dth.cli.output import Output, output_format
 from dth.cli.running import interrupted, run_work, verbose_option
 from dth.cli.s3_look import no_object
 from dth.cli.s3_options import PLACE, build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state
 from dth.core.config import secrets_directory
-from dth.core.errors import HubError, SourceGone, UsageError
+from dth.core.errors import HubError, SourceGone, UsageError, full_disk
 from dth.core.parameters import parse_size
 from dth.core.ports.runs import Counts, RunKind
 from dth.core.ports.status import Verified
@@ -66,7 +66,7 @@ WORDS = {
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be copied; write nothing.")
 @click.option("--quiet", is_flag=True, help="No progress and no result.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@output_format
 @verbose_option
 def cp(
     src: str,
@@ -75,7 +75,7 @@ def cp(
     expected_size: str,
     dry_run: bool,
     quiet: bool,
-    as_json: bool,
+    output: Output,
     verbose: bool,
     **given: Any,
 ) -> int:
@@ -95,19 +95,19 @@ def cp(
         raise UsageError(
             "--content-type and --expected-size are for what comes from a file or standard input"
         )
-    if dst == STREAM and as_json:
+    if dst == STREAM and not output.for_people:
         raise UsageError("--json prints to standard output, where the object goes: leave it out")
     parameters = _named(src, dst, given)
     sides = tuple(
         side for side, url in (("source", src), ("destination", dst)) if not _is_here(url)
     )
     parameters = start.settled(parameters, sides, verbose=verbose)
-    said = _Said(src, dst, quiet=quiet, as_json=as_json)
+    said = _Said(src, dst, quiet=quiet, output=output)
     if dst == STREAM:
         return run_work(_give(parameters, said, _Stdout(), dry_run=dry_run))
     if _is_here(dst):
         said.dst = str(_target(dst, parameters.src_prefix))
-        return run_work(_give(parameters, said, _NewFile(Path(said.dst)), dry_run=dry_run))
+        return run_work(_give(parameters, said, _file(Path(said.dst)), dry_run=dry_run))
     if _is_here(src):
         return _take(src, parameters, said, content_type, _size(expected_size), dry_run=dry_run)
     return run_work(
@@ -156,8 +156,13 @@ def _named(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
             )
         name = key.rpartition("/")[2]
         fixed |= {"src_bucket": bucket, "src_prefix": key}
-    else:
-        name = "" if src == STREAM else Path(src).expanduser().name
+    elif src != STREAM:
+        path = Path(src).expanduser()
+        if path.is_dir():
+            raise UsageError(
+                f"SRC {src!r} is a folder; everything in it is copied by dth s3 sync SRC DST"
+            )
+        name = path.name
     if not _is_here(dst):
         bucket, key = parse_url(dst, "DST", folder=False)
         if not key or key.endswith("/"):
@@ -171,14 +176,14 @@ def _named(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
 class _Said:
     """What the command says of its work and of its result."""
 
-    def __init__(self, src: str, dst: str, *, quiet: bool, as_json: bool) -> None:
+    def __init__(self, src: str, dst: str, *, quiet: bool, output: Output) -> None:
         self.src, self.dst = src, dst
-        self.quiet, self.as_json = quiet, as_json
+        self.quiet, self.output = quiet, output
         self._began = time.monotonic()
 
     def result(self, size: int, etag: str, proof: str, verified: Verified, lacks: str = "") -> None:
         seconds = time.monotonic() - self._began
-        if self.as_json:
+        if not self.output.for_people:
             found = {
                 "source": self.src,
                 "destination": self.dst,
@@ -189,7 +194,7 @@ class _Said:
                 "incomplete": lacks,
                 "seconds": round(seconds, 3),
             }
-            click.echo(json.dumps(found))
+            self.output.print(found)
         elif not self.quiet:
             rate = f"{amount(size / seconds)}/s" if seconds else ""
             click.echo(
@@ -280,7 +285,7 @@ async def _progress(route: ObjectRoute, item: ObjectItem, said: _Said) -> AsyncI
                 1,
             )
 
-    with ProgressView(quiet=said.quiet or said.as_json, things="objects") as view:
+    with ProgressView(quiet=said.quiet or not said.output.for_people, things="objects") as view:
         showing = asyncio.create_task(show(view))
         try:
             yield
@@ -310,36 +315,70 @@ class _Stdout:
         """Leave nothing of an object that is not whole, where that is possible."""
 
 
-class _NewFile(_Stdout):
-    """A file, which has its name only when the object is whole."""
+def _file(path: Path) -> "_File":
+    """Where the bytes of an object go. Where a symbolic link leads to a file, that file is
+    replaced. A device or a named pipe stays what it is."""
+    path = path.resolve()
+    return _File(path) if path.exists() and not path.is_file() else _NewFile(path)
+
+
+class _File(_Stdout):
+    """A device or a named pipe. It takes the bytes as they come."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: IO[bytes] | None = None
 
     def open(self) -> None:
+        with self._told():
+            self._file = self.opened()
+
+    def opened(self) -> IO[bytes]:
+        return self._path.open("wb")
+
+    def write(self, chunks: Sequence[bytes]) -> None:
+        assert self._file
+        with self._told():
+            self._file.writelines(chunks)
+            self._file.flush()
+
+    def close(self) -> None:
+        # It tries once more to write what could not be written.
+        with contextlib.suppress(OSError):
+            if self._file:
+                self._file.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - it stays open until `close`
-                dir=self._path.parent, prefix=f".{self._path.name[:64]}.", delete=False
-            )
+            yield
+        except BrokenPipeError:
+            raise
         except OSError as error:
+            if full := full_disk(error):
+                raise HubError(f"destination: {self._path}: {full}") from None
             raise UsageError(
                 f"DST {str(self._path)!r} cannot be written: {error.strerror}"
             ) from None
 
-    def write(self, chunks: Sequence[bytes]) -> None:
-        assert self._file
-        self._file.writelines(chunks)
+
+class _NewFile(_File):
+    """A file, which has its name only when the object is whole."""
+
+    def opened(self) -> IO[bytes]:
+        return tempfile.NamedTemporaryFile(
+            dir=self._path.parent, prefix=f".{self._path.name[:64]}.", delete=False
+        )
 
     def keep(self) -> None:
         assert self._file
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        Path(self._file.name).replace(self._path)
+        with self._told():
+            os.fsync(self._file.fileno())
+            Path(self._file.name).replace(self._path)
 
     def close(self) -> None:
+        super().close()
         if self._file:
-            self._file.close()
             Path(self._file.name).unlink(missing_ok=True)
 
 
@@ -391,8 +430,6 @@ def _take(
             return run_work(
                 _put(parameters, said, file.fileno(), headers, max(size, found.st_size))
             )
-    except IsADirectoryError:
-        raise UsageError(f"SRC {src!r} is a folder; cp copies one file") from None
     except OSError as error:
         raise UsageError(f"SRC {src!r} cannot be read: {error.strerror}") from None
 

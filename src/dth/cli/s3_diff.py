@@ -1,6 +1,5 @@
 """`dth s3 diff`: compares two sides and writes nothing."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -14,9 +13,11 @@ from dth.cli.display import result, shown
 from dth.cli.filter_rules import OrderedPatterns, filter_rules_option
 from dth.cli.manifest import keep_stdin
 from dth.cli.options import task_options
+from dth.cli.output import Output
 from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import output_options, run_work, verbose_option
-from dth.cli.s3 import add_counts, aimed, compared, pair
+from dth.cli.s3 import add_counts, compared, pair
+from dth.cli.s3_aim import aimed
 from dth.cli.s3_options import PLACE, key_file_options, sample_option
 from dth.core.errors import HubError, UsageError
 from dth.core.ports.findings import State
@@ -47,7 +48,7 @@ def diff(
     src: str,
     dst: str,
     sample: float | None,
-    as_json: bool,
+    output: Output,
     report: Path | None,
     verbose: bool,
     **given: Any,
@@ -67,20 +68,20 @@ def diff(
     try:
         with keep_stdin(parameters) as parameters:
             share = 100.0 if sample is None else sample
-            return run_work(_diff(parameters, src, report, as_json, share))
+            return run_work(_diff(parameters, src, report, output, share))
     except HubError as error:
         click.echo(f"dth: {error}", err=True)
         return 2
 
 
 async def _diff(
-    parameters: S3Parameters, src: str, report: Path | None, as_json: bool, sample: float
+    parameters: S3Parameters, src: str, report: Path | None, output: Output, sample: float
 ) -> int:
     counts = Counts()
     found = {"missing": 0, "different": 0, "extra": 0, "unknown": 0, "unjudged": 0}
     reasons: Counter[str] = Counter()
     started = time.monotonic()
-    parameters = await aimed(parameters, src, quiet=as_json)
+    parameters = await aimed(parameters, src, quiet=not output.for_people)
 
     async def rows() -> AsyncIterator[Row]:
         async with compared(parameters, sample) as (route, comparison):
@@ -95,7 +96,7 @@ async def _diff(
                     found[kind] += 1
                     extra = each.state is State.EXTRA
                     key = route.keys.to_dest(each.key) if extra else each.key
-                    if not as_json:
+                    if output.for_people:
                         click.echo(f"{sign} {shown(key)}" + (f"  ({each.why})" * bool(each.why)))
                     size = 0 if extra else max(each.size, 0)
                     yield (key, kind, size, each.etag, "", "", "", 0, each.why, "")
@@ -112,14 +113,12 @@ async def _diff(
     judged = counts.listed > counts.filtered or different or undecided
     nothing = "" if judged else _nothing_compared(counts)
     code = 1 if different else 2 if undecided or nothing else 0
-    if as_json:
-        click.echo(
-            json.dumps(
-                result(
-                    counts,
-                    time.monotonic() - started,
-                    {"notes": notes, "error": nothing, **found, "equal": code == 0},
-                )
+    if not output.for_people:
+        output.print(
+            result(
+                counts,
+                time.monotonic() - started,
+                {"notes": notes, "error": nothing, **found, "equal": code == 0},
             )
         )
         return code

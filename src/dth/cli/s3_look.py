@@ -18,7 +18,9 @@ from dth.cli.running import run_work, verbose_option
 from dth.cli.s3_options import PLACE, build_parameters, is_local, key_file_options, parse_url
 from dth.core.config import secrets_directory
 from dth.core.errors import HubError, SourceGone, TransferError, UsageError
+from dth.core.stores_file import read_stores
 from dth.core.transport import Transport
+from dth.objects.browse import buckets_of
 from dth.objects.listing.lookup import nothing_below
 from dth.objects.listing.pages import ListedObject, PrefixListing, pages
 from dth.objects.parameters import S3Parameters
@@ -74,7 +76,7 @@ def named(
         raise UsageError(f"URL {url!r} is of this machine; this command is for buckets only")
     bucket, prefix = parse_url(url, "URL", folder=folder)
     parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix)
-    return start.settled(parameters, ("source",), verbose=verbose)
+    return start.settled(parameters, ("source",), verbose=verbose, one_store=True)
 
 
 def listing(client: S3Client, prefix: str, delimiter: str = "") -> PrefixListing:
@@ -91,7 +93,7 @@ def listing(client: S3Client, prefix: str, delimiter: str = "") -> PrefixListing
 
 
 @click.command(name="ls")
-@click.argument("url", type=PLACE)
+@click.argument("url", type=PLACE, required=False, default="")
 @looking
 @click.option(
     "-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level."
@@ -116,10 +118,38 @@ def list_(
 ) -> int:
     """List the objects of s3://bucket/prefix, or the files of a folder.
 
-    Times are UTC. JSON has one object per line.
+    Without URL, and with the name of a store alone (old-minio:), list the buckets. Times are UTC.
+    JSON has one object per line.
     """
+    if (bucket := url.removeprefix("s3://")) in ("", *(f"{name}:" for name in read_stores())):
+        parameters = build_parameters(given, src_bucket=bucket)
+        parameters = start.settled(parameters, ("source",), verbose=verbose, one_store=True)
+        return run_work(_list_buckets(parameters, output))
     parameters = named(url, given, verbose=verbose)
     return run_work(_ls(parameters, recursive, long, human, summarize, output))
+
+
+async def _list_buckets(parameters: S3Parameters, output: Output) -> int:
+    with Transport() as transport:
+        secrets = FileSecrets(secrets_directory())
+        store = await start.opened("source", parameters, transport, secrets, one_store=True)
+        try:
+            found = await buckets_of(store)
+        except TransferError as error:
+            raise UsageError(
+                start.told(error, "source", parameters, store, one_store=True)
+            ) from None
+    if not found.get("listed"):
+        raise HubError(f"{store.endpoint.url}: {found['message']}")
+    for bucket in found["buckets"]:
+        if output.for_people:
+            click.echo(f"{bucket['created']:<24}  s3://{shown(bucket['name'])}")
+        else:
+            output.print_item({"bucket": bucket["name"], "created": bucket["created"]})
+    if output.for_people:
+        more = " and more" if found["more"] else ""
+        click.echo(f"{counted(len(found['buckets']), 'bucket')}{more}", err=True)
+    return 0
 
 
 async def _ls(

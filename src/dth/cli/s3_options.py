@@ -23,6 +23,8 @@ from dth.objects.stores import settings_of_store
 F = Callable[..., Any]
 # A text that names a store. The bucket may be the ARN of an access point.
 NAMED = re.compile(r"(?!arn:)([A-Za-z0-9][A-Za-z0-9_.-]{0,62}):(?!//)(.*)", re.DOTALL)
+# What no store takes in the name of a bucket, and what would end the path of a URL.
+NEVER = re.compile(r"[\s?#%\\]|[^ -~]")
 KEY_FILES = {"src": "src_sse_customer_key_file", "dst": "dest_sse_customer_key_file"}
 
 
@@ -97,17 +99,19 @@ def default_workers() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
+def written(bucket: str, prefix: str = "") -> str:
+    """What `parse_url` read, as users write it."""
+    return f"{bucket}/{prefix}" if NAMED.fullmatch(bucket) else f"s3://{bucket}/{prefix}"
+
+
 def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
     """Bucket and prefix of `s3://bucket/prefix`, or of `store:bucket/prefix`, whose bucket keeps
     the store's name for `build_parameters`. A prefix names a folder: it ends with a slash. A folder
     of this machine stands in the place of the bucket."""
     if is_local(text):
         return _parse_path(text, which, folder=folder)
-    if (
-        not text.startswith("s3://")
-        and (named := NAMED.fullmatch(text))
-        and named[1] in read_stores()
-    ):
+    named = None if text.startswith("s3://") else NAMED.fullmatch(text)
+    if named and named[1] in read_stores():
         bucket, prefix = split_url(named[2].lstrip("/"))
         bucket = bucket and f"{named[1]}:{bucket}"
     elif not text.startswith("s3://"):
@@ -115,7 +119,10 @@ def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
     else:
         bucket, prefix = split_url(text.removeprefix("s3://"))
     if not bucket:
-        raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix")
+        store = f"; dth s3 ls {named[1]}: lists those of the store" if named else ""
+        raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix{store}")
+    if never := NEVER.search(bucket):
+        raise UsageError(f"{which} {text!r}: the name of a bucket never contains {never[0]!r}")
     if "*" in text:
         raise UsageError(
             f"{which} {text!r}: a URL takes no wildcards; "
@@ -167,7 +174,7 @@ def _without_wildcards(bucket: str, prefix: str, which: str, *, folder: bool) ->
         return "name one bucket"
     parent = prefix[: prefix.index("*")].rpartition("/")[0]
     pattern = prefix[len(parent) + bool(parent) :]
-    place = f"s3://{bucket}/{parent}" + "/" * bool(parent)
+    place = written(bucket, parent) + "/" * bool(parent)
     if which == "URL":
         return f"{place} stands for everything below it; patterns are only for sync and diff"
     if folder and not pattern.strip("*/"):
@@ -187,12 +194,11 @@ def _no_url(text: str, which: str) -> str:
         return "is not an S3 URL: only s3://bucket/prefix is understood"
     if text.startswith("arn:"):
         return f"is an ARN; write s3://{text}"
-    side = "dst" if which == "DST" else "src"
+    side = {"SRC": "src-", "DST": "dst-"}.get(which, "")
     if remote := re.fullmatch(r"(\w[\w.+@-]*):(?!\\)/?(.*)", text):
         return (
             f"names the store {remote[1]!r}, which is not known: dth store add {remote[1]} or "
             "dth store import-rclone makes it known; or write "
-            f"s3://{remote[2] or 'bucket/prefix'} with --{side}-endpoint-url and "
-            f"--{side}-profile"
+            f"s3://{remote[2] or 'bucket/prefix'} with --{side}endpoint-url and --{side}profile"
         )
     return f"is not an S3 URL; for the bucket of that name write s3://{text}, for a folder ./{text}"

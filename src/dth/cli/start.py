@@ -21,6 +21,7 @@ from dth.objects.parameters import S3Parameters
 from dth.objects.sides import SideSettings, side_settings
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import CredentialSource
+from dth.objects.store.pace import OwnLimits
 from dth.objects.task import object_filter
 from dth.objects.transfer.relay import ObjectRoute
 
@@ -29,17 +30,24 @@ SIDES = tuple(ARGUMENT)
 
 
 def settled(
-    parameters: S3Parameters, sides: Sequence[str] = SIDES, *, verbose: bool = False
+    parameters: S3Parameters,
+    sides: Sequence[str] = SIDES,
+    *,
+    verbose: bool = False,
+    one_store: bool = False,
 ) -> S3Parameters:
     """The parameters with the endpoints that the AWS configuration says, so that another
-    configuration makes another command, with another state. Raises UsageError for what cannot
-    be."""
+    configuration makes another command, with another state. `one_store`: as for `told`. Raises
+    UsageError for what cannot be."""
     build(object_filter(parameters))
     if "destination" in sides:
         task.check_storage_class(parameters)
     found = {side: side_settings(parameters, side) for side in sides}
     for side, settings in found.items():
-        _check_ca(side, settings)
+        if trouble := _trouble_of_ca(settings):
+            which, origin = ("" if one_store else f"{side}: "), settings.ca_bundle.origin
+            origin = origin.replace("--src-", "--") if one_store else origin
+            raise UsageError(f"{which}{trouble} ({origin})")
         if verbose:
             for line in settings.lines():
                 click.echo(f"{side}: {line}", err=True)
@@ -52,14 +60,16 @@ def settled(
     )
 
 
-def _check_ca(side: str, settings: SideSettings) -> None:
-    path, origin = settings.ca_bundle.value, settings.ca_bundle.origin
-    if not path or settings.endpoint.url.startswith("http:"):
-        return
+def _trouble_of_ca(settings: SideSettings) -> str:
+    """What is wrong with the file of authorities. One that the environment names is for whatever
+    needs it; one that an option names must be there, even if this store speaks no TLS."""
+    path = settings.ca_bundle.value
+    typed = settings.ca_bundle.origin.startswith("--")
+    if not path or not (settings.endpoint.encrypted or typed):
+        return ""
     if not Path(path).is_file():
-        raise UsageError(f"{side}: there is no file of authorities {path} ({origin})")
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"{side}: the file of authorities {path} ({origin}) cannot be read")
+        return f"there is no file of authorities {path}"
+    return "" if os.access(path, os.R_OK) else f"the file of authorities {path} cannot be read"
 
 
 async def open_route(
@@ -72,7 +82,8 @@ async def open_route(
     """Both sides, ready and seen to answer. `one_object`: the prefixes are the keys of one object
     and its copy. Raises UsageError for what the user has to mend."""
     try:
-        route = await task.open_route(parameters, transport, secrets, one_object=one_object)
+        limits = OwnLimits(task.shared_rates(parameters))
+        route = await task.open_route(parameters, transport, secrets, limits, one_object=one_object)
     except TransferError as error:
         raise UsageError(told(error, error.side, parameters)) from None
     listed = not (
@@ -163,7 +174,8 @@ async def opened(
 ) -> S3Client:
     """One side alone, with its credentials. Nobody has been asked anything."""
     try:
-        client = await task.open_side(parameters, side, transport, secrets)
+        limits = OwnLimits(task.shared_rates(parameters))
+        client = await task.open_side(parameters, side, transport, secrets, limits)
     except TransferError as error:
         raise UsageError(told(error, side, parameters, one_store=one_store)) from None
     await _keys(side, client, parameters, one_store=one_store)
@@ -224,12 +236,7 @@ def told(
         names,
         endpoint.url,
     )
-    if trouble.meaning == trouble.error:
-        at = endpoint.url if one_store else f"{side} {endpoint.url}"
-        return f"{at}: {trouble.error}; {trouble.todo}"
-    code = f"{error.status} {error.code}".removeprefix("0 ")
-    where = "" if endpoint.url in trouble.meaning else f"{endpoint.url}: "
-    return f"{which}{trouble.meaning} ({where}{code}); {trouble.todo}"
+    return f"{which}{trouble.line(error, endpoint.url)}"
 
 
 def _credentials(option: str, source: CredentialSource) -> str:

@@ -4,7 +4,6 @@ those of this machine's user; with it, those of a hub."""
 import functools
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import fields
 from enum import StrEnum
@@ -13,14 +12,14 @@ from typing import Any
 
 import click
 
-from dth.cli.display import columns, shown
-from dth.cli.hub import F, connect
+from dth.cli.display import columns, shown, table
+from dth.cli.hub import F, connect, result_of_job
 from dth.cli.options import validated
 from dth.cli.output import Output, output_format
 from dth.cli.rclone_remotes import rclone_file, read_remotes
 from dth.cli.running import run_work
 from dth.core.config import secrets_directory
-from dth.core.errors import HubError, UsageError
+from dth.core.errors import UsageError
 from dth.core.stores import Store
 from dth.core.stores_file import (
     KEYS,
@@ -36,7 +35,6 @@ from dth.hub.client import HubClient
 from dth.objects.parameters import StoreType
 from dth.objects.store.endpoints import Addressing, ChecksumMode
 
-BETWEEN_LOOKS = 0.2  # seconds
 Hub = Callable[[], HubClient] | None
 FIELDS = (
     "name kind endpoint region secret profile roleArn externalId addressingStyle caBundle "
@@ -179,9 +177,10 @@ def list_(output: Output, hub: Hub) -> int:
 
 @store.command()
 @click.argument("name")
+@output_format
 @of_hub
-def show(name: str, hub: Hub) -> int:
-    """Show a store as JSON; never its keys."""
+def show(name: str, output: Output, hub: Hub) -> int:
+    """Show a store; never its keys."""
     if hub:
         found = next((each for each in _of_hub(hub()) if each["name"] == name), None)
         if not found:
@@ -189,20 +188,29 @@ def show(name: str, hub: Hub) -> int:
     else:
         store_named(name)
         found = _as_shown(name, read_stores()[name])
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    if output.for_people:
+        table([(field, shown(str(value))) for field, value in found.items()])
+    else:
+        output.print(found)
     return 0
 
 
 @store.command()
 @click.argument("name")
+@output_format
 @of_hub
-def test(name: str, hub: Hub) -> int:
+def test(name: str, output: Output, hub: Hub) -> int:
     """Reach a store and list its buckets. Exit code 1 if that fails."""
-    return _told(_tested_by_hub(hub(), name)) if hub else run_work(_tested(store_named(name)))
+    if hub:
+        return _told(_tested_by_hub(hub(), name), output)
+    return run_work(_tested(store_named(name), output))
 
 
-def _told(found: dict[str, Any]) -> int:
+def _told(found: dict[str, Any], output: Output) -> int:
     """Say how a test went; the exit code."""
+    if not output.for_people:
+        output.print(found)
+        return 0 if found["ok"] else 1
     click.echo(shown(found["message"] or found["detail"]), err=not found["ok"])
     if not found["ok"]:
         for line in (found["advice"], found["detail"]):
@@ -285,27 +293,22 @@ def _check(name: str, values: dict[str, Any]) -> None:
         raise UsageError(str(error).removeprefix("source: ").replace("--src-", "--")) from None
 
 
-async def _tested(store: Store) -> int:
+async def _tested(store: Store, output: Output) -> int:
     from dth.objects.browse import look_into
     from dth.objects.parameters import S3Parameters
     from dth.objects.store.credentials import FileSecrets
     from dth.objects.stores import settings_of_store
 
     parameters = validated(S3Parameters, settings_of_store(store, "source"))
-    return _told(await look_into("buckets", parameters, "source", FileSecrets(secrets_directory())))
+    found = await look_into("buckets", parameters, "source", FileSecrets(secrets_directory()))
+    return _told(found, output)
 
 
 def _tested_by_hub(hub: HubClient, name: str) -> dict[str, Any]:
     begun = hub.call("mutation ($name: String!) { testStore(name: $name) { id } }", {"name": name})[
         "testStore"
     ]
-    asking = "query ($id: ID!) { getJob(id: $id) { state error result } }"
-    while (job := hub.call(asking, {"id": begun["id"]})["getJob"])["state"] == "RUNNING":
-        time.sleep(BETWEEN_LOOKS)
-    if job["state"] == "FAILED":
-        raise HubError(job["error"])
-    found: dict[str, Any] = json.loads(job["result"])
-    return found
+    return result_of_job(hub, begun["id"])
 
 
 def _of_hub(hub: HubClient) -> list[dict[str, Any]]:

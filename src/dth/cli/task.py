@@ -27,6 +27,7 @@ from dth.cli.lazy import LazyGroup
 from dth.cli.output import Output, output_format
 from dth.cli.task_ids import find
 from dth.core.errors import HubError, UsageError
+from dth.core.parameters import TaskParameters
 from dth.core.plugins import verifies
 from dth.core.ports.runs import Counts
 from dth.hub.client import HubClient
@@ -107,16 +108,23 @@ def create_task(
     description: str = "",
 ) -> str:
     """Create a task; its id."""
-    wanted = {
+    wanted = as_input(values, once=once, kind=kind, description=description)
+    query = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id warnings } }"
+    made = client.call(query, {"input": wanted})["createTask"]
+    _warn(made)
+    return str(made["id"])
+
+
+def as_input(
+    values: dict[str, str], *, once: bool, kind: str, description: str = ""
+) -> dict[str, Any]:
+    """A new task, as the API takes it."""
+    return {
         "type": kind,
         "description": description,
         "scheduleType": "ONE_TIME" if once else "FIXED_RATE",
         "parameters": _pairs(values),
     }
-    query = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id warnings } }"
-    made = client.call(query, {"input": wanted})["createTask"]
-    _warn(made)
-    return str(made["id"])
 
 
 def _warn(changed: dict[str, Any]) -> None:
@@ -373,7 +381,7 @@ def _conclude_run(found: dict[str, Any], run: dict[str, Any]) -> int:
         shown(run["error"])
         or f"{counted(run['counts']['failed'], found['things'].removesuffix('s'))} failed"
     )
-    click.echo(f"dth: run {run['id']}: {why}; dth task show {found['id']} says more", err=True)
+    click.echo(f"dth: run {run['id']}: {why}; dth task failures {found['id']} says more", err=True)
     return 1
 
 
@@ -384,7 +392,7 @@ def conclude(found: dict[str, Any]) -> int:
         click.echo(f"dth: {found['progress']}: {shown(found['reason'])}", err=True)
     elif info["failed"]:
         many = counted(info["failed"], found["things"].removesuffix("s"))
-        click.echo(f"dth: {many} failed; dth task show {found['id']} says why", err=True)
+        click.echo(f"dth: {many} failed; dth task failures {found['id']} says why", err=True)
     elif info["state"] == RunActivity.EMPTY and _starts(found) and found["progress"] == "DONE":
         # An empty bucket is not a mistake. A prefix without keys is one, as for a local sync.
         click.echo(f"dth: {NOTHING_FOUND} below the prefix", err=True)
@@ -699,6 +707,13 @@ def _read_task(each: Any, where: str) -> dict[str, Any]:
         raise UsageError(f"{where}: there is no {min(map(str, unknown))!r}")
     values = {str(name): as_text(value) for name, value in each["parameters"].items()}
     return {"type": "S3EC2", **each, "parameters": _pairs(values)}
+
+
+def of_command(parameters: TaskParameters, **more: object) -> dict[str, str]:
+    """The parameters of a command, as a task of a hub has them. `more`: those that are said even
+    where they are the default."""
+    values = parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True) | more
+    return {name: as_text(value) for name, value in values.items() if value is not None}
 
 
 def as_text(value: Any) -> str:

@@ -71,6 +71,12 @@ def full_disk(error: BaseException) -> str:
     return f"{where}{error.strerror}; {MAKE_ROOM}"
 
 
+def reason_of(error: BaseException) -> str:
+    """Why an operation of the system failed, in words and without its number."""
+    cause = getattr(error, "reason", error)
+    return (cause.strerror if isinstance(cause, OSError) else "") or str(cause)
+
+
 class ListingFailed(HubError):
     """A part of a listing could not be read. The run fails, because a missing listing is not an
     empty one."""

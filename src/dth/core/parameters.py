@@ -210,8 +210,12 @@ def said(problem: ErrorDetails) -> str:
             return "there is no such parameter"
         case "enum":
             return f"{problem['input']!r} is none of {limits['expected']}"
-        case "finite_number":
+        case "finite_number" | "float_parsing" | "float_type":
             return f"{problem['input']!r} is not a number"
+        case "int_parsing" | "int_type" | "int_from_float" | "int_parsing_size":
+            return f"{problem['input']!r} is not a whole number"
+        case "bool_parsing" | "bool_type":
+            return f"{problem['input']!r} is neither true nor false"
     return problem["msg"].removeprefix("Value error, ")
 
 

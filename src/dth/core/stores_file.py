@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dth.core.config import config_directory
-from dth.core.errors import UsageError
+from dth.core.errors import UsageError, reason_of
 from dth.core.stores import Store
 
 # The beginning of the name of a secret whose value is the keys of a store of this file.
@@ -157,4 +157,6 @@ def _write(text: str) -> None:
             file.write(text)
         partial.replace(path)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be written: {error}") from None
+        raise UsageError(
+            f"{path} cannot be written: {reason_of(error)}; XDG_CONFIG_HOME names another folder"
+        ) from None

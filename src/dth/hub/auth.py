@@ -26,7 +26,7 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import JWKRegistry, Key, KeySet
 from joserfc.jws import JWSRegistry
 
-from dth.core.errors import Forbidden, HubError, Unauthenticated, UsageError
+from dth.core.errors import Forbidden, HubError, Unauthenticated, UsageError, reason_of
 from dth.core.network import leads_to, never
 from dth.hub.model import ROLES, Identity, Role
 
@@ -309,7 +309,7 @@ def fetch_json(
                 raise HubError(f"{url} answered {error.code}") from None
             body = error.read(DOCUMENT_LIMIT)
     except (OSError, HTTPException, ValueError) as error:
-        raise HubError(f"{url} cannot be read: {getattr(error, 'reason', error)}") from None
+        raise HubError(f"{url} cannot be read: {reason_of(error)}") from None
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

@@ -7,7 +7,15 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dth.core.errors import Conflict, Forbidden, HubError, NotFound, Unauthenticated, UsageError
+from dth.core.errors import (
+    Conflict,
+    Forbidden,
+    HubError,
+    NotFound,
+    Unauthenticated,
+    UsageError,
+    reason_of,
+)
 
 TIMEOUT = 60.0  # seconds
 ERRORS: dict[str, type[HubError]] = {
@@ -66,8 +74,7 @@ class HubClient:
                     f"the hub at {self.url} answered {error.code} {error.reason}"
                 ) from None
         except (urllib.error.URLError, OSError) as error:
-            reason = getattr(error, "reason", error)
-            raise HubError(f"the hub at {self.url} does not answer: {reason}") from None
+            raise HubError(f"the hub at {self.url} does not answer: {reason_of(error)}") from None
         except ValueError:
             raise HubError(f"what answers at {self.url} is not a hub") from None
         for told in answer.get("errors") or []:

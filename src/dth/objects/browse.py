@@ -94,6 +94,12 @@ async def look_into(
 
 
 async def _buckets(client: S3Client, asked: Mapping[str, str]) -> dict[str, Any]:
+    return await buckets_of(client)
+
+
+async def buckets_of(client: S3Client) -> dict[str, Any]:
+    """The buckets of a store; `client` has none. `listed`: whether the keys may list them. Raises
+    TransferError."""
     try:
         response = await client.send(Request("GET"))
     except (ObjectRefused, NotSupported) as error:

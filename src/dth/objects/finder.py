@@ -10,11 +10,12 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from dth.core.errors import ListingFailed, TransferError, UsageError, with_side
+from dth.core.errors import ListingFailed, TransferError, UsageError
 from dth.core.ports.platform import Platform
 from dth.core.ports.records import Enqueued, Outcome, Page, Record
 from dth.core.ports.runs import Counts, Cursor, Run, RunKind, RunState
 from dth.core.ports.status import Status
+from dth.objects.checks.notes import told
 from dth.objects.compare.comparison import NOT_FOUND, Comparison, Decided
 from dth.objects.compare.merge import Policy, Verdict
 from dth.objects.listing.ranges import OutOfOrder
@@ -65,7 +66,7 @@ class ObjectFinder:
                 run, _ = await self._platform.records.begin_run(RunKind.SYNC)
                 await self._list(run, whole_source=True)
         except (ListingFailed, TransferError, UsageError) as error:
-            await self._platform.records.set_run(run.id, RunState.FAILED, with_side(error))
+            await self._platform.records.set_run(run.id, RunState.FAILED, told(error, self._route))
             raise
 
     async def _list(self, run: Run, *, whole_source: bool = False) -> None:

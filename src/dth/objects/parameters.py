@@ -579,6 +579,8 @@ class S3Parameters(TaskParameters):
         what=False,
         cli="--restore-days",
         ge=1,
+        # A hundred years. More is a slip, and stores refuse it for each object.
+        le=36_500,
     )
 
     # --------------------------------------------------------------------------------------- engine

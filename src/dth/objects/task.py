@@ -131,11 +131,13 @@ async def open_side(
     side: str,
     transport: Transport,
     secrets: SecretStore,
+    limits: Limits | None = None,
     *,
     attempts: int = ATTEMPTS,
 ) -> S3Client:
     """Open only one side, "source" or "destination"."""
-    return await _open_side(side, parameters, transport, secrets, None, {}, attempts)
+    rates = await limits.rates() if limits else {}
+    return await _open_side(side, parameters, transport, secrets, limits, rates, attempts)
 
 
 async def open_source(

@@ -14,9 +14,11 @@ from dth.core.errors import (
     ConnectionFailed,
     Disposition,
     EndpointRefused,
+    HubError,
     ListingFailed,
     ObjectRefused,
     TransferError,
+    with_side,
 )
 from dth.core.transport import NO_TLS
 from dth.objects.checks import policies
@@ -25,6 +27,7 @@ from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import Endpoint
 from dth.objects.store.retry import POLICY, retry
+from dth.objects.transfer.relay import ObjectRoute
 
 T = TypeVar("T")
 
@@ -37,6 +40,16 @@ FIRST_PATIENCE = 2.0
 # With the beginning of the names of their parameters.
 SIDES = {"source": "src", "destination": "dest"}
 NAMED = ("Bucket", "Endpoint", "Credentials", "Region", "CaBundle", "Proxy", "AddressingStyle")
+# The same, for whoever may use commands, tasks or the console.
+IN_WORDS = {
+    "Bucket": "the name of the bucket",
+    "Endpoint": "the endpoint",
+    "Credentials": "the credentials",
+    "Region": "the region",
+    "CaBundle": "the file of authorities",
+    "Proxy": "a proxy",
+    "AddressingStyle": "the addressing style",
+}
 # What ends the checks of a side, by the store's error code: the name of the check, its meaning, and
 # what to do.
 ENDING = {
@@ -188,6 +201,14 @@ class SideTrouble:
             todo += f"; it names {error.location}"
         return cls(name, meaning.format(**words, error=text), todo.format(**words), text)
 
+    def line(self, error: TransferError, url: str) -> str:
+        """The problem of the store at `url`, and what to do about it, without the side."""
+        if self.meaning == self.error:
+            return f"{url}: {self.error}; {self.todo}"
+        code = f"{error.status} {error.code}".removeprefix("0 ")
+        where = "" if url in self.meaning else f"{url}: "
+        return f"{self.meaning} ({where}{code}); {self.todo}"
+
     @classmethod
     def _redirected(cls, error: TransferError, words: Mapping[str, str]) -> "SideTrouble":
         """The answer says which address to use instead. That host name may contain the bucket."""
@@ -234,6 +255,21 @@ class SideTrouble:
             todo.format(**words) + f", if need be through {words['Proxy']}",
             text,
         )
+
+
+def told(error: HubError, route: ObjectRoute) -> str:
+    """What ended a run: the side, what is wrong there, and what to do about it."""
+    client = {"source": route.source, "destination": route.dest}.get(getattr(error, "side", ""))
+    if not isinstance(error, TransferError) or client is None or client.endpoint.is_folder:
+        return with_side(error)
+    known = error.code in ENDING or isinstance(error, ConnectionFailed)
+    if not known or not (error.status or isinstance(error, ConnectionFailed)):
+        return with_side(error)
+    url = client.endpoint.url
+    trouble = SideTrouble.of(
+        error, error.side, client.endpoint, client.bucket, client.clock_offset, IN_WORDS, url
+    )
+    return f"{error.side}: {trouble.line(error, url)}"
 
 
 def is_by_another(error: TransferError) -> bool:

@@ -36,7 +36,6 @@ from dth.objects.compare.merge import (
     decide,
     decide_with_evidence,
     evidence,
-    unholdable,
     why_unjudged,
 )
 from dth.objects.listing.filters import Watch, build, only_key
@@ -124,7 +123,9 @@ class Comparison:
         self._beginning = parameters.src_prefix + only_key(wanted)
         self._watch = Watch(wanted, parameters.src_prefix)
         keep = self._watch.watching(build(wanted, parameters.src_prefix))
-        self._rules = Rules(policy, route.keys, keep, names_same)
+        self._rules = Rules(
+            policy, route.keys, keep, names_same, into_folder=route.dest.endpoint.is_folder
+        )
         self._stores: list[PrefixListing] = []
         self._listed = self._filtered = 0
         self._absent: list[str] = []
@@ -346,9 +347,8 @@ class Comparison:
                 decided.archived.append(pick.source)
             elif pick.verdict is Verdict.DOUBT:
                 batch.doubtful.append(pick)
-            elif trouble := unholdable(self._route.keys.to_dest(pick.source.key)):
-                detail = f"The key {pick.source.key!r} {trouble}"
-                decided.refused.append(Refusal(pick.source, "KeyRefused", detail))
+            elif refusal := self._rules.refusal(pick.source):
+                decided.refused.append(refusal)
             else:
                 decided.transfer.append(pick)
 

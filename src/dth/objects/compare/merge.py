@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from dth.core.errors import ObjectRefused
 from dth.core.ports.records import Record
 from dth.core.ports.runs import Counts, Cursor
 from dth.core.ports.status import Status, Verified
 from dth.objects.listing.pages import MAX_KEY_BYTES, KeyMap, ListedObject, is_archived
 from dth.objects.store.etags import SOURCE_ETAG, is_md5, same_etag
+from dth.objects.store.folders.paths import names_of
 
 
 class Policy(StrEnum):
@@ -282,12 +284,25 @@ class Refusal(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How a task compares. `keep` None keeps every object. `names_same`: what is the same is not
-    only counted."""
+    only counted. `into_folder`: the destination is a folder, whose keys are paths."""
 
     policy: Policy = Policy.ETAG
     rename: KeyMap = field(default_factory=KeyMap)
     keep: Callable[[ListedObject], bool] | None = None
     names_same: bool = False
+    into_folder: bool = False
+
+    def refusal(self, source: ListedObject) -> Refusal | None:
+        """What is wrong with the destination key of an object; None if it can be there."""
+        key = self.rename.to_dest(source.key)
+        if trouble := unholdable(key):
+            return Refusal(source, "KeyRefused", f"The key {source.key!r} {trouble}")
+        if self.into_folder:
+            try:
+                names_of(key if source.size else key.removesuffix("/"))
+            except ObjectRefused as error:
+                return Refusal(source, error.code, str(error))
+        return None
 
 
 @dataclass(slots=True)
@@ -363,11 +378,10 @@ def _sort(rules: Rules, batch: Batch, source: ListedObject, dest: ListedObject |
         batch.archived.append(source)
     elif verdict is Verdict.DOUBT:
         batch.doubtful.append(Pick(source, dest, verdict))
-    elif trouble := unholdable(key := rules.rename.to_dest(source.key)):
-        if not key and source.size == 0:
-            # The marker of the source folder itself has no place in the destination.
-            batch.counts.filtered += 1
-        else:
-            batch.refused.append(Refusal(source, "KeyRefused", f"The key {source.key!r} {trouble}"))
+    elif source.size == 0 and not rules.rename.to_dest(source.key):
+        # The marker of the source folder itself has no place in the destination.
+        batch.counts.filtered += 1
+    elif refusal := rules.refusal(source):
+        batch.refused.append(refusal)
     else:
         batch.transfer.append(Pick(source, dest, verdict))

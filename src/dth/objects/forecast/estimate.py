@@ -94,7 +94,9 @@ def tariff_of(
         CLASS_PUT_PRICES.get(storage_class or "", PUT_PRICE) - PUT_PRICE if dest.is_aws else 0.0
     )
     told = dict.fromkeys(
-        PRICES_OF if each.is_aws else f"{each.host}: {TOLD}" for each in (source, dest)
+        PRICES_OF if each.is_aws else f"{each.host}: {TOLD}"
+        for each in (source, dest)
+        if not each.is_folder
     )
     return Tariff(here, there, dearer, "; ".join(told))
 
@@ -102,6 +104,8 @@ def tariff_of(
 def _charge(endpoint: Endpoint, prices: Prices) -> Charge | None:
     """The prices of one store; None if unknown. The administrator's settings take precedence over
     the list prices."""
+    if endpoint.is_folder:
+        return Charge(0.0, 0.0)
     for host in (urlsplit(url).netloc.lower() for url in endpoint.urls):
         if host in prices:
             told = prices[host]

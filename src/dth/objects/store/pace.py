@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -215,6 +215,34 @@ class Lessor(Protocol):
         """Take a share of a cap that all processes have together. `wanted`: bytes or requests.
         Raises StateError if the cap cannot be read."""
         ...
+
+
+class OwnLimits:
+    """`ports.Limits` of a process that shares its rates with no other."""
+
+    FULL = 0.25  # seconds of a rate that a bucket holds
+
+    def __init__(self, rates: Mapping[str, float]) -> None:
+        self._rates = dict(rates)
+        # By name: the units that were left, and when.
+        self._left: dict[str, tuple[float, float]] = {}
+
+    async def set_rates(self, rates: Mapping[str, float]) -> None:
+        self._rates |= rates
+
+    async def rates(self) -> dict[str, float]:
+        return dict(self._rates)
+
+    async def lease(self, name: str, wanted: float) -> Lease:
+        rate = self._rates.get(name, 0.0)
+        if not rate:
+            return Lease(wanted, 0.0, 0.0)
+        now, whole = time.monotonic(), rate * self.FULL
+        left, since = self._left.get(name, (whole, now))
+        units = min(whole, left + (now - since) * rate)
+        granted = min(wanted, units)
+        self._left[name] = units - granted, now
+        return Lease(granted, min(wanted - granted, whole) / rate, rate)
 
 
 class Cap:

@@ -24,7 +24,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, func, select, update
 
-from dth.core.errors import HubError, NotFound, UsageError
+from dth.core.errors import HubError, NotFound, UsageError, reason_of
 from dth.core.hosts import host_of
 from dth.core.retry import RetryPolicy
 from dth.core.secrets import SecretUse
@@ -297,7 +297,7 @@ def _converse(
         code, said = next(iter(error.recipients.values()))
         raise HubError(f"{smtp.host} refused the recipient: {code} {_said(said)}") from None
     except (OSError, smtplib.SMTPException) as error:
-        raise HubError(f"{smtp.host}:{smtp.port}: {error}") from None
+        raise HubError(f"{smtp.host}:{smtp.port}: {reason_of(error)}") from None
 
 
 def _connect(smtp: SmtpConfig) -> smtplib.SMTP:
