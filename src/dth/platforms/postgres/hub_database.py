@@ -40,6 +40,9 @@ WRITE = f"BEGIN; {LONGEST}; {PLACE}; SELECT pg_advisory_xact_lock({WRITING})"
 
 # The one hub that works with the tables.
 LEADER = f"SELECT name FROM {SCHEMA}.leader"
+LEADER_COLUMNS = f"""
+    SELECT attname FROM pg_attribute WHERE attrelid = '{SCHEMA}.leader'::regclass AND attnum > 0
+"""
 REPLACED = "another hub has taken over this database, because this one did not reach it for long"
 
 
@@ -107,6 +110,14 @@ class PostgresHubDatabase:
                 connection.execute(
                     f'CREATE TABLE IF NOT EXISTS {SCHEMA}.leader (name text COLLATE "C")'
                 )
+                # Only where one is missing: it locks the table, which the leader reads.
+                there = {name for (name,) in connection.execute(LEADER_COLUMNS)}
+                for column in ("url", "token", "certificate"):
+                    if column not in there:
+                        connection.execute(
+                            f"ALTER TABLE {SCHEMA}.leader ADD COLUMN {column} text"
+                            " NOT NULL DEFAULT ''"
+                        )
             self._transact(WRITE, prepare, [])
         except (psycopg.Error, DBAPIError) as error:
             raise self._unusable("cannot be used", error) from error
