@@ -15,12 +15,14 @@ import urllib.parse
 import urllib.request
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from dth.platforms.local.vault import Vault
 from tests.engine import Side, bodies, wait_for
 from tests.hub import Hub, balanced
 from tests.servers.certificates import make_certificates
+from tests.servers.postgres import Postgres
 from tests.servers.process import REPOSITORY
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers.postgres import Postgres
 
 KEY = Vault.new_key()
 
@@ -278,3 +279,38 @@ def test_a_data_directory_with_a_hub_of_its_own_is_refused(address: str, tmp_pat
     refused = dth(tmp_path, "up", "--database", address, "--data-dir", str(tmp_path))
     assert refused.returncode == 2
     assert "has a hub of its own" in refused.stderr
+
+
+def test_hubs_ride_out_a_long_outage_of_their_database(
+    tmp_path: Path, slow: tuple[Side, Side]
+) -> None:
+    """It lasts until the task has given up, which it does after 30 seconds."""
+    source, dest = slow
+    with Postgres(durable=True) as server:
+        address = server.database()
+        with on(address, tmp_path / "first") as first, on(address, tmp_path / "second") as second:
+            task = first.create(source, dest)
+            wait_for(lambda: first.task(task)["progressInfo"]["replicated"] > 0)
+            server.kill()
+            for hub in (first, second):
+                wait_for(lambda hub=hub: "does not answer" in hub.output.read_text())
+                assert get(hub, "/readyz")[0] == 503
+                assert get(hub, "/healthz")[0] == 200
+            wait_for(lambda: not copying(first), 120)
+            server.start()
+            for hub in (first, second):
+                wait_for(lambda hub=hub: leads(hub))
+            first.wait(task, "DONE")
+            (run,) = second.runs(task)
+            assert run["counts"]["done"] == 100
+            balanced(run["counts"])
+            for hub in (first, second):
+                said = hub.output.read_text()
+                assert said.count("does not answer") == said.count("answers again") == 1
+    assert dest.contents() == bodies(f"{n:03}" for n in range(100))
+
+
+def copying(hub: Hub) -> bool:
+    """Whether processes of a task run."""
+    children = psutil.Process(hub.process.pid).children(recursive=True)
+    return any("worker" in each.name() for each in children)

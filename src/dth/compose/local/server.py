@@ -35,6 +35,7 @@ from dth.core import interrupts
 from dth.core.confinement import Confinement, confine
 from dth.core.errors import (
     Conflict,
+    DatabaseAway,
     Forbidden,
     HubError,
     NotFound,
@@ -98,6 +99,8 @@ CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE----
 FIRST_PASSWORD = "first password"  # name of the stored setting
 HSTS = "max-age=63072000"
 ENDED = (Progress.STOPPING, Progress.STOPPED, Progress.DONE)
+# Seconds that the database may take to answer while the hub counts as ready.
+READY = 3.0
 PRUNE = 300.0  # seconds between clean-ups
 # Seconds before failed background work restarts.
 AGAIN = 5.0
@@ -546,6 +549,8 @@ async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await work()
+        except DatabaseAway:
+            pass  # said by the database
         except Exception:
             log.exception("%s failed; it is started again", what)
         await asyncio.sleep(AGAIN)
@@ -594,7 +599,11 @@ def application(hub: Hub) -> Starlette:
         return PlainTextResponse("ok\n")
 
     async def ready(_: Request) -> Response:
-        await hub.ports.tasks.count()
+        try:
+            async with asyncio.timeout(READY):
+                await hub.ports.tasks.count()
+        except TimeoutError:
+            raise StateError("the database does not answer") from None
         good = hub.ready and hub.nursery.lives
         return PlainTextResponse("ready\n" if good else "stopping\n", 200 if good else 503)
 

@@ -6,7 +6,6 @@ the leader checks that it still leads, so a hub that was paused and replaced cha
 """
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -24,8 +23,6 @@ LIVING = f"""
     WHERE EXISTS (SELECT FROM dth.machine WHERE machine.name = leader.name AND seen > {NOW} - {DEAD})
 """
 INSERT = "INSERT INTO leader (name, url, token, certificate) VALUES (%s, %s, %s, %s)"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +54,10 @@ async def lead(
         try:
             leader = await database.read(_living)
             if steady == math.inf:
-                log.warning("the database answers again")
                 steady = time.monotonic()
             if leader is None and time.monotonic() >= steady + DEAD:
                 leader = await database.write(_lead, me)
-        except StateError as error:
-            if steady < math.inf:
-                log.warning("this hub tries again until its database answers: %s", error)
+        except StateError:
             steady = math.inf
             continue
         if _is_new(leader, known):
