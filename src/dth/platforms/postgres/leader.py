@@ -82,6 +82,14 @@ def _is_new(leader: Leader | None, known: Leader | None) -> bool:
     return (leader and leader.name) != (known and known.name)
 
 
+def living_hub(connection: Connection) -> str:
+    """The hub that works with the database; "" if there is none."""
+    if not connection.exec_driver_sql("SELECT to_regclass('dth.machine')").scalar():
+        return ""
+    leader = _living(connection)
+    return leader.name if leader else ""
+
+
 def _leader(connection: Connection) -> str:
     return str(connection.exec_driver_sql(LEADER).scalar() or "")
 
