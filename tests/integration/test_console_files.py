@@ -82,6 +82,7 @@ def test_the_documentation_is_beside_the_console(hub: Hub) -> None:
     assert "script-src 'self';" in first.headers["content-security-policy"]
     for path in ("/docs", "/docs/"):
         assert get(hub, path).read() == page
+    assert get(hub, "/docs/zh").read() == get(hub, "/docs/zh/index.html").read() != page
     assert get(hub, "/docs/index.html", if_none_match=first.headers["etag"]).status == 304
     for path, kind in (
         ("how-to/resume.html", "text/html"),
@@ -89,6 +90,8 @@ def test_the_documentation_is_beside_the_console(hub: Hub) -> None:
         ("docs.css", "text/css"),
         ("docs.js", "text/javascript"),
         ("search.json", "application/json"),
+        ("zh/how-to/resume.html", "text/html"),
+        ("zh/search.json", "application/json"),
     ):
         answer = get(hub, f"/docs/{path}")
         assert answer.status == 200, path

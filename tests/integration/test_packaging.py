@@ -99,6 +99,7 @@ def test_a_wheel_of_the_source_distribution_has_all_of_it_without_npm(
         "dth/_docs/how-to/resume.md",
         "dth/_docs/images/tasks.png",
         "dth/_docs/index.md",
+        "dth/_docs/zh/index.md",
         "dth/hub/docs/docs.css",
         "dth/hub/schema.graphql",
         "dth/infra/requirements.lock",

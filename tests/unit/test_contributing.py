@@ -89,7 +89,7 @@ def test_every_usual_change_has_a_page() -> None:
     assert {path.stem for path in ROOT.glob("docs/contributing/*.md")} == {
         *("add-a-store", "add-a-plugin", "add-a-platform", "add-a-parameter"),
         *("add-an-api-field", "write-a-migration", "write-a-fault-test", "release"),
-        "run-the-tests",
+        *("run-the-tests", "translate-a-page"),
     }
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    assert len(re.findall(r"docs/contributing/[\w-]+\.md", text)) == 9
+    assert len(re.findall(r"docs/contributing/[\w-]+\.md", text)) == 10

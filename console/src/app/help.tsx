@@ -2,6 +2,7 @@ import HelpPanel from '@cloudscape-design/components/help-panel';
 import Link from '@cloudscape-design/components/link';
 import { createContext, useContext, useMemo, useState, type ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
+import { DOCUMENTATION, type Language } from '../i18n';
 
 interface Topic {
   title: string;
@@ -54,13 +55,17 @@ export function InfoLink({ title, body }: Topic) {
 }
 
 export function Panel() {
-  const { t } = useTranslation();
+  const { t, i18n } = useTranslation();
   const { topic } = useHelp();
   return (
     <HelpPanel
       header={<h2>{topic?.title ?? t('help.title')}</h2>}
       footer={
-        <Link external href="/docs/index.html" externalIconAriaLabel={t('help.newTab')}>
+        <Link
+          external
+          href={DOCUMENTATION[i18n.language as Language]}
+          externalIconAriaLabel={t('help.newTab')}
+        >
           {t('help.documentation')}
         </Link>
       }

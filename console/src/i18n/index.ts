@@ -4,6 +4,8 @@ import type { own } from './en';
 
 export const LANGUAGES = { en: 'English', zh: '简体中文' } as const;
 export const LOCALES = { en: 'en', zh: 'zh-CN' } as const;
+/** Where the hub serves the documentation. */
+export const DOCUMENTATION = { en: '/docs/index.html', zh: '/docs/zh/index.html' } as const;
 export type Language = keyof typeof LANGUAGES;
 const KEY = 'dth.language';
 

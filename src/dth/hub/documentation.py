@@ -1,26 +1,34 @@
-"""The documentation as pages of a hub: the Markdown files of docs/, which the package contains."""
+"""The documentation as pages of a hub: the Markdown files of docs/, which the package contains.
 
+Translations are in folders named after their language, such as `zh`, under the names of the pages
+that they translate. Every page has an address in every language: where no translation is, it shows
+the English text, and says so. The front matter of a translation names the English text that it was
+made from, so that a page whose original has changed since can say that, too.
+"""
+
+import hashlib
 import json
 import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 from functools import cache, cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-# Where a hub serves it, and the address of its first page.
+# Where a hub serves it.
 ROOT = "docs"
-INDEX = f"{ROOT}/index.html"
 NAME = "Data Transfer Hub"
-SEARCH = f"{ROOT}/search.json"
 ASSETS = ("docs.css", "docs.js")
 HEAD = """<!doctype html>
-<html lang="en">
+<html lang="{tag}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -30,16 +38,73 @@ HEAD = """<!doctype html>
 </head>
 <body>
 <header>
-<a href="/docs/index.html">Documentation</a>
-<a href="/">Console</a>
-<form role="search"><label for="search">Search</label>
+<a href="/{index}">{documentation}</a>
+<a href="/">{console}</a>
+{others}
+<form role="search" data-sections="/{search_file}"><label for="search">{search}</label>
 <input id="search" type="search" autocomplete="off" maxlength="100"></form>
 </header>
 <main>
 <div id="found" role="status" hidden></div>
 <article>
 """
+OTHER = '<a href="/{address}" lang="{tag}" hreflang="{tag}">{name}</a>'
+NOTICE = '<p class="notice">{text}</p>\n'
 FOOT = "</article>\n</main>\n</body>\n</html>\n"
+FRONT = re.compile(r"\A---\n(.*?)^---\n+", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language of the documentation, and the words around its pages."""
+
+    # Where its pages are, within the folder of the documentation.
+    folder: str
+    tag: str
+    name: str
+    documentation: str
+    console: str
+    search: str
+    # Notices of a page that is not translated, and of one whose original has changed since.
+    missing: str = ""
+    stale: str = ""
+
+    def within(self, name: str) -> str:
+        """The name of a page in this language, by its English name."""
+        return f"{self.folder}/{name}" if self.folder else name
+
+    @property
+    def search_file(self) -> str:
+        """The path of what its search looks through."""
+        return f"{ROOT}/{self.within('search.json')}"
+
+
+ENGLISH = Language("", "en", "English", "Documentation", "Console", "Search")
+CHINESE = Language(
+    "zh",
+    "zh-CN",
+    "简体中文",
+    "文档",
+    "控制台",
+    "搜索",
+    "此页面尚无中文版，以下为英文原文。",
+    "英文版在翻译之后有更新，此页面的部分内容可能已过时；请以英文版为准。",
+)
+LANGUAGES = (ENGLISH, CHINESE)
+TRANSLATIONS = (CHINESE,)
+# The first page of each language, by its folder.
+FOLDERS = {
+    f"{ROOT}/{language.folder}".rstrip("/"): f"{ROOT}/{language.within('index.html')}"
+    for language in LANGUAGES
+}
+
+
+class State(Enum):
+    """How a translation relates to its original."""
+
+    CURRENT = "current"
+    STALE = "stale"
+    MISSING = "missing"
 
 
 class Documentation:
@@ -52,40 +117,97 @@ class Documentation:
     @cached_property
     def paths(self) -> frozenset[str]:
         """All paths; none if the package was built without the documentation."""
-        if not self._sources:
+        if not self.names:
             return frozenset()
-        pages = {_address(name) for name in self._sources}
         images = {f"{ROOT}/{name}" for name in _names(self._folder) if name.endswith(".png")}
-        return frozenset({*pages, *images, SEARCH, *(f"{ROOT}/{name}" for name in ASSETS)})
+        searches = {language.search_file for language in LANGUAGES}
+        assets = {f"{ROOT}/{name}" for name in ASSETS}
+        return frozenset({*self._pages, *images, *searches, *assets})
 
     def read(self, path: str) -> bytes:
         """The file with one of `paths`."""
         name = path.removeprefix(f"{ROOT}/")
-        if path == SEARCH:
-            return self._search
+        if page := self._pages.get(path):
+            return self._page(*page)
+        for language in LANGUAGES:
+            if path == language.search_file:
+                return self._search(language)
         if name in ASSETS:
             return files("dth.hub").joinpath("docs", name).read_bytes()
-        if name.endswith(".html"):
-            return self._page(name.removesuffix(".html") + ".md")
         return self._folder.joinpath(name).read_bytes()
 
     @cached_property
-    def _sources(self) -> frozenset[str]:
-        names = frozenset(name for name in _names(self._folder) if name.endswith(".md"))
+    def names(self) -> frozenset[str]:
+        """The names of the pages: those of the English files."""
+        folders = tuple(f"{language.folder}/" for language in TRANSLATIONS)
+        names = frozenset(name for name in self._sources if not name.startswith(folders))
         return names if "index.md" in names else frozenset()
+
+    def state(self, language: Language, name: str) -> State:
+        """That of a page in a language into which pages are translated."""
+        translated = language.within(name)
+        if translated not in self._sources:
+            return State.MISSING
+        current = made_from(self._text(translated)) == blob(self._text(name))
+        return State.CURRENT if current else State.STALE
+
+    @cached_property
+    def _sources(self) -> frozenset[str]:
+        return frozenset(name for name in _names(self._folder) if name.endswith(".md"))
+
+    @cached_property
+    def _pages(self) -> dict[str, tuple[Language, str]]:
+        return {
+            _address(language.within(name)): (language, name)
+            for language in LANGUAGES
+            for name in self.names
+        }
 
     def _text(self, name: str) -> str:
         return self._folder.joinpath(name).read_text("utf-8")
 
-    def _page(self, name: str) -> bytes:
-        tokens = _markdown().parse(self._text(name))
+    def _source(self, language: Language, name: str) -> str:
+        """The file that a page shows."""
+        translated = language.within(name)
+        return translated if translated in self._sources else name
+
+    def _parsed(self, source: str) -> list[Token]:
+        return _markdown().parse(FRONT.sub("", self._text(source)))
+
+    def _page(self, language: Language, name: str) -> bytes:
+        source = self._source(language, name)
+        tokens = self._parsed(source)
         title = _title(tokens)
-        self._arrange(name, tokens)
-        head = HEAD.format(title=_escape(f"{title} - {NAME}" if title != NAME else NAME))
+        self._arrange(language, source, tokens)
+        others = [
+            OTHER.format(address=_address(other.within(name)), tag=other.tag, name=other.name)
+            for other in LANGUAGES
+            if other != language
+        ]
+        head = HEAD.format(
+            tag=language.tag,
+            title=_escape(f"{title} - {NAME}" if title != NAME else NAME),
+            index=_address(language.within("index.md")),
+            documentation=language.documentation,
+            console=language.console,
+            others="\n".join(others),
+            search=language.search,
+            search_file=language.search_file,
+        )
         body: str = _markdown().renderer.render(tokens, _markdown().options, {})
+        if language in TRANSLATIONS:
+            body = self._noted(language, name, body)
         return f"{head}{body}{FOOT}".encode()
 
-    def _arrange(self, name: str, tokens: list[Token]) -> None:
+    def _noted(self, language: Language, name: str, body: str) -> str:
+        """The page with a line before it that says what a reader of the language must know."""
+        state = self.state(language, name)
+        if state is State.MISSING:
+            notice = NOTICE.format(text=language.missing)
+            return f'{notice}<div lang="{ENGLISH.tag}">\n{body}</div>\n'
+        return NOTICE.format(text=language.stale) + body if state is State.STALE else body
+
+    def _arrange(self, language: Language, source: str, tokens: list[Token]) -> None:
         """Give headings their anchors, and links and images their addresses here."""
         taken: Counter[str] = Counter()
         for before, token in zip([None, *tokens], tokens, strict=False):
@@ -98,24 +220,44 @@ class Documentation:
                 before.attrSet("id", _anchor(token, taken))
             for child in token.children or ():
                 if child.type == "link_open":
-                    child.attrSet("href", self._link(name, str(child.attrGet("href") or "")))
+                    child.attrSet("href", self._link(language, source, child, "href"))
                 elif child.type == "image":
-                    child.attrSet("src", self._link(name, str(child.attrGet("src") or "")))
+                    child.attrSet("src", self._link(language, source, child, "src"))
 
-    def _link(self, name: str, target: str) -> str:
+    def _link(self, language: Language, source: str, token: Token, attribute: str) -> str:
+        target = str(token.attrGet(attribute) or "")
         path, mark, anchor = target.partition("#")
         if not path or re.match(r"[a-z]+:", path):
             return target
-        there = posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
-        address = f"/{_address(there)}" if there in self._sources else f"/{ROOT}/{there}"
-        return f"{address}{mark}{anchor}"
+        there = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+        # Who reads a language stays in it, also where a translation links to an English file.
+        name = there.removeprefix(language.within(""))
+        if name not in self.names:
+            return f"/{ROOT}/{there}{mark}{anchor}"
+        if anchor and there != self._source(language, name):
+            anchor = self._translated(language, name, anchor)
+        return f"/{_address(language.within(name))}" + (f"#{anchor}" if anchor else "")
 
-    @cached_property
-    def _search(self) -> bytes:
+    def _translated(self, language: Language, name: str, anchor: str) -> str:
+        """The anchor of the same heading in a translation; empty if its headings are others."""
+        english, translated = self._anchors(name), self._anchors(language.within(name))
+        alike = len(english) == len(translated) and anchor in english
+        return translated[english.index(anchor)] if alike else ""
+
+    def _anchors(self, source: str) -> list[str]:
+        tokens = self._parsed(source)
+        taken: Counter[str] = Counter()
+        return [
+            _anchor(token, taken)
+            for before, token in pairwise(tokens)
+            if before.type == "heading_open"
+        ]
+
+    def _search(self, language: Language) -> bytes:
         """What is searched: address, title and text of each section."""
         found = []
-        for name in sorted(self._sources):
-            tokens = _markdown().parse(self._text(name))
+        for name in sorted(self.names):
+            tokens = self._parsed(self._source(language, name))
             title, anchor, heading = _title(tokens), "", ""
             words: list[str] = []
             taken: Counter[str] = Counter()
@@ -134,7 +276,7 @@ class Documentation:
         return json.dumps(
             [
                 {
-                    "url": f"/{_address(name)}" + (f"#{anchor}" if anchor else ""),
+                    "url": f"/{_address(language.within(name))}" + (f"#{anchor}" if anchor else ""),
                     "title": f"{title}: {heading}" if heading else title,
                     "text": " ".join(" ".join(words).split()),
                 }
@@ -142,6 +284,19 @@ class Documentation:
             ],
             ensure_ascii=False,
         ).encode()
+
+
+def blob(text: str) -> str:
+    """The id that git gives a file with this text: git can show what has changed since then."""
+    content = text.encode()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def made_from(translation: str) -> str:
+    """The id of the English text that a translation was made from; empty if it names none."""
+    front = FRONT.match(translation)
+    named = re.search(r"^translates: *(\w+)$", front[1], re.MULTILINE) if front else None
+    return named[1] if named else ""
 
 
 def sources() -> Iterator[tuple[str, bytes]]:

@@ -35,7 +35,8 @@ RUNTIME = "cloudfront-js-2.0"
 # The console decides which page an address means.
 PAGES = """function handler(event) {
   var request = event.request;
-  if (/^\\/docs\\/?$/.test(request.uri)) request.uri = '/docs/index.html';
+  var docs = /^(\\/docs(\\/zh)?)\\/?$/.exec(request.uri);
+  if (docs) request.uri = docs[1] + '/index.html';
   if (request.uri.lastIndexOf('.') <= request.uri.lastIndexOf('/')) request.uri = '/index.html';
   return request;
 }

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from dth.hub.documentation import INDEX, ROOT, Documentation
+from dth.hub.documentation import FOLDERS, ROOT, Documentation
 
 PAGE = "index.html"
 HASHED = "assets/"  # the build names these by their content
@@ -88,8 +88,7 @@ class Console:
 
     async def _documented(self, path: str) -> File | None:
         """A file of the documentation. It is kept for whoever asks next."""
-        if path.rstrip("/") == ROOT:
-            path = INDEX
+        path = FOLDERS.get(path.rstrip("/"), path)
         if not path.startswith(f"{ROOT}/") or path not in self._documentation.paths:
             return None
         if path not in self._files:
