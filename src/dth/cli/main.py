@@ -23,6 +23,7 @@ GROUPS = {
     "ecr": "dth.cli.ecr:ecr",
     "login": "dth.cli.login:login",
     "logout": "dth.cli.login:logout",
+    "migrate": "dth.cli.migrate:migrate",
     "runs": "dth.cli.task_look:runs",
     "s3": "dth.cli.s3:s3",
     "secret": "dth.cli.secret:secret",

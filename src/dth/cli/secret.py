@@ -3,7 +3,6 @@ write secrets on command lines: anybody on the machine can read them."""
 
 import asyncio
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import click
 
+from dth.cli.database import database_option
 from dth.cli.display import columns, shown, when
 from dth.cli.hub import hub_options
 from dth.cli.output import Output, output_format
@@ -176,33 +176,41 @@ def delete(name: str, hub: Connect) -> int:
     type=click.Path(path_type=Path, file_okay=False),
     help="Data directory of the hub. [default: DTH_DATA_DIR, or as dth up has it]",
 )
-def rotate_key(data_dir: Path | None) -> int:
-    """Encrypt everything that the hub keeps encrypted with a new key, also while it runs."""
-    from dth.cli.database import VARIABLE
-    from dth.cli.hub_tables import in_database
+@database_option("The database with the tables of the hub.")
+def rotate_key(data_dir: Path | None, database: str | None) -> int:
+    """Encrypt everything that the hub keeps encrypted with a new key, also while it runs.
+
+    With a database, you give the new key to all hubs first; the command says how.
+    """
+    from dth.cli.hub_tables import in_database, open_tables
     from dth.hub.audit import ROTATE_KEY, note
     from dth.platforms.local.audited import LOCAL, who
     from dth.platforms.local.hub_database import HubDatabase
     from dth.platforms.local.tasks import LocalAudit
-    from dth.platforms.local.vault import DATABASE_FILE, rotate
+    from dth.platforms.local.vault import DATABASE_FILE, rotate, rotate_shared
 
     folder = data_dir or data_directory()
     path = folder / DATABASE_FILE
-    if in_database(folder, os.environ.get(VARIABLE)):
-        raise UsageError("the key of a hub whose tables are in a database cannot be changed yet")
-    if not path.exists():
+    address = in_database(folder, database)
+    if not (address or path.exists()):
         raise UsageError(f"{folder} is not the data directory of a hub: it has no {DATABASE_FILE}")
 
     async def work() -> int:
-        with HubDatabase.open(path) as database:
-            rotated = await rotate(folder, database)
-            await note(LocalAudit(database), ROTATE_KEY, who(), LOCAL)
+        with open_tables(folder, address) as tables:
+            if isinstance(tables, HubDatabase):
+                rotated = await rotate(folder, tables)
+            else:
+                rotated = await rotate_shared(folder, tables)
+            await note(LocalAudit(tables), ROTATE_KEY, who(), LOCAL)
             return rotated
 
     count = asyncio.run(work())
-    click.echo(
-        f"{count} values are encrypted with the new key; back it up together with {DATABASE_FILE}"
+    todo = (
+        "take the old one away on the machines of all hubs, and back up the new one"
+        if address
+        else f"back it up together with {DATABASE_FILE}"
     )
+    click.echo(f"{count} values are encrypted with the new key; {todo}")
     return 0
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     help="Where the hub keeps everything. [default: DTH_DATA_DIR, or ~/.local/share/dth]",
 )
 @database_option(
-    "Keep tasks, users, secrets and records in this database, so that a hub on another machine can "
-    "take over."
+    "Keep tasks, users, secrets and records in this database, so that hubs on other machines answer "
+    "as well, and one of them takes over if this one dies."
 )
 @click.option(
     "--settings",
@@ -50,6 +50,15 @@ if TYPE_CHECKING:
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file with its key.")
 @click.option(
     "--public-url", default="", help="The address that users have, where a proxy stands in front."
+)
+@click.option(
+    "--advertise",
+    default="",
+    metavar="URL",
+    envvar="DTH_ADVERTISE",
+    show_envvar=True,
+    help="The address at which hubs on other machines reach this one, with --database. [default: "
+    "where it listens, unless that is 0.0.0.0 or ::]",
 )
 @click.option(
     "--admin-password-file",
@@ -76,6 +85,7 @@ def up(
     tls_cert: Path | None,
     tls_key: Path | None,
     public_url: str,
+    advertise: str,
     admin_password_file: Path | None,
     log_format: str,
 ) -> int:
@@ -89,7 +99,7 @@ def up(
     from dth.platforms.local.connections import raise_descriptor_limit
 
     raise_descriptor_limit()
-    listen = server.Listen(host, port, tls_cert, tls_key, public_url)
+    listen = server.Listen(host, port, tls_cert, tls_key, public_url, advertise)
     listen.check()
     password = _first_line(admin_password_file) if admin_password_file else ""
     folder = data_dir or data_directory()
@@ -112,8 +122,11 @@ def up(
             )
             say(f"  {hub.first_password}")
 
+    def say_of_hub(what: str) -> None:
+        say(f"Data Transfer Hub {what}")
+
     async def serve(nursery: Nursery) -> int:
-        await server.serve(base, listen, nursery, announce, password, settings)
+        await server.serve(base, listen, nursery, announce, say_of_hub, password, settings)
         return 0
 
     with server.start_nursery(base, settings) as nursery:

@@ -58,6 +58,10 @@ class StateError(HubError):
     newer version."""
 
 
+class DatabaseAway(StateError):
+    """The database does not answer. It may be back at any time."""
+
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAKE_ROOM = "free some space and try again, nothing is lost"
 

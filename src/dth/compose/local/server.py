@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -30,11 +30,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Mount, Route
 
 from dth.compose.local import process
-from dth.compose.local.base import TASKS, Ground, HubBase
+from dth.compose.local.base import TASKS, Door, Ground, HubBase
 from dth.core import interrupts
 from dth.core.confinement import Confinement, confine
 from dth.core.errors import (
     Conflict,
+    DatabaseAway,
     Forbidden,
     HubError,
     NotFound,
@@ -93,9 +94,13 @@ MAX_BODY = 2 * 1024 * 1024  # bytes of a request
 # Bytes of an answer that count as a second of work.
 ANSWER_BYTES = 4_000_000.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+WILDCARDS = ("0.0.0.0", "::")
+CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 FIRST_PASSWORD = "first password"  # name of the stored setting
 HSTS = "max-age=63072000"
 ENDED = (Progress.STOPPING, Progress.STOPPED, Progress.DONE)
+# Seconds that the database may take to answer while the hub counts as ready.
+READY = 3.0
 PRUNE = 300.0  # seconds between clean-ups
 # Seconds before failed background work restarts.
 AGAIN = 5.0
@@ -119,6 +124,8 @@ class Listen:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     public_url: str = ""
+    # Where other hubs reach this one; "": where it listens.
+    advertise: str = ""
 
     def check(self) -> None:
         """Raise UsageError if passwords and tokens would cross a network in the clear."""
@@ -127,6 +134,10 @@ class Listen:
         for path in (self.tls_certificate, self.tls_key):
             if path and not path.is_file():
                 raise UsageError(f"{path} is not a file")
+        if self.advertise and not re.fullmatch(r"https?://[^/?#@\s]+/?", self.advertise):
+            raise UsageError(
+                f"--advertise {self.advertise}: an address such as https://10.0.0.7:8780 is needed"
+            )
         if self.host in LOOPBACK or self.tls_certificate:
             return
         if not self.public_url.startswith("https://"):
@@ -137,8 +148,22 @@ class Listen:
 
     def url(self, port: int) -> str:
         """Return the address for users."""
-        if self.public_url:
-            return self.public_url.rstrip("/")
+        return self.public_url.rstrip("/") or self._listening_at(port)
+
+    def advertised(self, port: int) -> str:
+        """Return the address for other hubs; "" if it is unknown."""
+        if self.advertise:
+            return self.advertise.rstrip("/")
+        return "" if self.host in WILDCARDS else self._listening_at(port)
+
+    def certificate(self) -> str:
+        """Return the certificate of the hub, without its chain; "" if it has none."""
+        if not self.tls_certificate:
+            return ""
+        found = CERTIFICATE.search(self.tls_certificate.read_text("ascii", "replace"))
+        return found[0] if found else ""
+
+    def _listening_at(self, port: int) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http{'s' if self.tls_certificate else ''}://{host}:{port}"
 
@@ -265,79 +290,122 @@ async def serve(
     listen: Listen,
     nursery: Nursery,
     announce: Callable[[Hub], None],
+    say: Callable[[str], None],
     admin_password: str = "",
     settings_file: Path | None = None,
 ) -> None:
     """Run the hub until SIGINT or SIGTERM.
 
-    Calls `announce` once the hub answers. `admin_password`: the first user's; "" = generate one.
-    `settings_file`: if it is not in the data directory.
+    Calls `announce` once the hub works, and `say` with what it does until then.
+    `admin_password`: the first user's; "" = generate one. `settings_file`: if it is not in the data
+    directory.
 
     Without its nursery the hub cannot work, and a process with threads cannot safely fork another
     one. It then raises StateError, so the service manager restarts it.
     """
     listen.check()
     data_dir = base.data_dir
+    was_replaced = False
     with lock_state_directory(data_dir, wait=10.0):
         restored = take_restore(data_dir)
         async with AsyncExitStack() as stack:
-            sockets = [_listening(listen)]
-            port = sockets[0].getsockname()[1]
-            hub = await stack.enter_async_context(
-                open_hub(base, listen.url(port), nursery, admin_password, settings_file)
+            socket = _listening(listen)
+            port = socket.getsockname()[1]
+            url = listen.url(port)
+
+            def open_door() -> asyncio.Task[None]:
+                _write_address(data_dir, url)
+                stack.callback((data_dir / ADDRESS_FILE).unlink, missing_ok=True)
+                serving = asyncio.create_task(server.serve([socket]))
+                stack.push_async_callback(_close, server, serving)
+                return serving
+
+            door = Door(
+                url, listen.advertised(port), listen.certificate(), _headers(url), open_door, say
             )
-            if restored:
-                contents, kept_in = restored
-                log.warning("a backup was restored; what it replaced is in %s", kept_in)
-                await note(
-                    hub.ports.audit, RESTORE, contents.who, contents.via, target=kept_in.name
-                )
-            proxied = bool(listen.public_url) and not listen.tls_certificate
-            server = Server(
-                uvicorn.Config(
-                    application(hub),
-                    http="h11",
-                    ws="none",
-                    log_level="error",  # Anybody can provoke its warnings.
-                    access_log=False,
-                    server_header=False,
-                    lifespan="off",
-                    timeout_graceful_shutdown=5,
-                    ssl_certfile=listen.tls_certificate,
-                    ssl_keyfile=listen.tls_key,
-                    # A proxy in front reports its clients; FORWARDED_ALLOW_IPS says which proxy to
-                    # trust.
-                    proxy_headers=proxied,
-                ),
-                Connections(ConnectionLimits.here(behind_proxy=proxied)),
+            server = _server(door, listen)
+            hub = await _enter(
+                stack, open_hub(base, door, nursery, admin_password, settings_file), door, nursery
             )
-            serving = asyncio.create_task(server.serve(sockets))
-            loop = asyncio.get_running_loop()
-            stopping = asyncio.Event()
-            interrupts.handle(lambda: loop.call_soon_threadsafe(stopping.set))
-            address = data_dir / ADDRESS_FILE
-            partial_address = data_dir / f"{ADDRESS_FILE}.new"
-            partial_address.write_text(f"{hub.url}\n", "utf-8")
-            partial_address.replace(address)  # replaced atomically
-            stack.callback(address.unlink, missing_ok=True)
-            hub.ready = True
-            announce(hub)
-            ends: list[asyncio.Future[Any]] = [
-                asyncio.ensure_future(each)
-                for each in (stopping.wait(), nursery.lost(), hub.ground.replaced())
-            ]
-            await asyncio.wait({*ends, serving}, return_when=asyncio.FIRST_COMPLETED)
-            was_replaced = ends[-1].done()
-            for each in ends:
-                each.cancel()
-            hub.ready = False
-            server.should_exit = True
-            await serving
+            if hub:
+                if restored:
+                    contents, kept_in = restored
+                    log.warning("a backup was restored; what it replaced is in %s", kept_in)
+                    await note(
+                        hub.ports.audit, RESTORE, contents.who, contents.via, target=kept_in.name
+                    )
+                loop = asyncio.get_running_loop()
+                stopping = asyncio.Event()
+                interrupts.handle(lambda: loop.call_soon_threadsafe(stopping.set))
+                serving = door.answer(hub.ground.among_others(application(hub)))
+                hub.ready = True
+                announce(hub)
+                ends: list[asyncio.Future[Any]] = [
+                    asyncio.ensure_future(each)
+                    for each in (stopping.wait(), nursery.lost(), hub.ground.replaced())
+                ]
+                await asyncio.wait({*ends, serving}, return_when=asyncio.FIRST_COMPLETED)
+                was_replaced = ends[-1].done()
+                for each in ends:
+                    each.cancel()
+                hub.ready = False
+                await _close(server, serving)
     if not nursery.lives:
         raise StateError(LOST)
     if was_replaced:
         ends[-1].result()  # raises a defect, which must not be taken for another hub
         raise StateError(REPLACED)
+
+
+async def _enter(
+    stack: AsyncExitStack, opening: AbstractAsyncContextManager[Hub], door: Door, nursery: Nursery
+) -> Hub | None:
+    """Enter the hub. None: it stood by, and was told to end, or has lost its nursery."""
+    this = asyncio.current_task()
+    assert this
+    losing = asyncio.create_task(nursery.lost())
+    losing.add_done_callback(lambda lost: lost.cancelled() or this.cancel())
+    try:
+        return await stack.enter_async_context(opening)
+    except asyncio.CancelledError:
+        if nursery.lives and not door.stands_by:
+            raise
+        return None
+    finally:
+        losing.cancel()
+
+
+def _server(door: Door, listen: Listen) -> Server:
+    proxied = bool(listen.public_url) and not listen.tls_certificate
+    return Server(
+        uvicorn.Config(
+            door,
+            http="h11",
+            ws="none",
+            log_level="error",  # Anybody can provoke its warnings.
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
+            ssl_certfile=listen.tls_certificate,
+            ssl_keyfile=listen.tls_key,
+            # A proxy in front reports its clients; FORWARDED_ALLOW_IPS says which proxy to trust.
+            proxy_headers=proxied,
+        ),
+        Connections(ConnectionLimits.here(behind_proxy=proxied)),
+    )
+
+
+async def _close(server: Server, serving: asyncio.Task[None]) -> None:
+    server.should_exit = True
+    await serving
+
+
+def _write_address(data_dir: Path, url: str) -> None:
+    """Commands on this machine find the hub by this file."""
+    written = data_dir / f"{ADDRESS_FILE}.new"
+    written.write_text(f"{url}\n", "utf-8")
+    written.replace(data_dir / ADDRESS_FILE)  # atomically
 
 
 def _listening(listen: Listen) -> Any:
@@ -355,7 +423,7 @@ def _listening(listen: Listen) -> Any:
 @asynccontextmanager
 async def open_hub(
     base: HubBase,
-    url: str,
+    door: Door,
     nursery: Nursery,
     admin_password: str = "",
     settings_file: Path | None = None,
@@ -365,7 +433,8 @@ async def open_hub(
     """
     data_dir = base.data_dir
     settings = _settings(data_dir, settings_file)
-    async with base.open() as ground:
+    url = door.url
+    async with base.open(door) as ground:
         database, vault = ground.database, ground.vault
         keeper = Keeper(data_dir / TASKS, nursery, settings.bounds, ground.storage)
         users, tokens = LocalUsers(database), LocalTokens(database)
@@ -480,6 +549,8 @@ async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await work()
+        except DatabaseAway:
+            pass  # said by the database
         except Exception:
             log.exception("%s failed; it is started again", what)
         await asyncio.sleep(AGAIN)
@@ -528,7 +599,11 @@ def application(hub: Hub) -> Starlette:
         return PlainTextResponse("ok\n")
 
     async def ready(_: Request) -> Response:
-        await hub.ports.tasks.count()
+        try:
+            async with asyncio.timeout(READY):
+                await hub.ports.tasks.count()
+        except TimeoutError:
+            raise StateError("the database does not answer") from None
         good = hub.ready and hub.nursery.lives
         return PlainTextResponse("ready\n" if good else "stopping\n", 200 if good else 503)
 

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from secrets import token_urlsafe
 
 from dth.compose.local import process
-from dth.compose.local.base import TASKS, Ground
+from dth.compose.local.base import TASKS, Door, Ground
+from dth.compose.postgres.forwarding import Leading, StandBy
 from dth.core.errors import UsageError
 from dth.core.ports.platform import Platform
 from dth.platforms.local import hub_migrations
@@ -15,7 +17,7 @@ from dth.platforms.local.secrets import StoredSecrets
 from dth.platforms.local.vault import DATABASE_FILE, encrypted_values, open_vault
 from dth.platforms.postgres.address import shown
 from dth.platforms.postgres.hub_database import PostgresHubDatabase, find_secret
-from dth.platforms.postgres.leader import lead, replaced
+from dth.platforms.postgres.leader import Leader, lead, replaced
 from dth.platforms.postgres.machines import join, new_name
 from dth.platforms.postgres.platform import open_platform
 from dth.platforms.postgres.storage import PostgresStorage
@@ -56,16 +58,35 @@ class SharedBase:
             yield shared
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Ground]:
+    async def open(self, door: Door) -> AsyncIterator[Ground]:
+        me = Leader(self._name, door.advertised, token_urlsafe(), door.certificate)
+        stand_by = StandBy(door.headers)
+
+        def follow(leader: Leader | None) -> None:
+            stand_by.follow(leader)
+            name = leader.name if leader else "no hub"
+            door.stand_by(stand_by, f"stands by at {door.url}: {name} leads")
+
         async with join(self._address, self._name) as machine:
             database = await asyncio.to_thread(
                 PostgresHubDatabase.open, self._address, hub_migrations.prepare
             )
             try:
+                # A hub without the key cannot lead.
+                if values := await database.read(encrypted_values):
+                    open_vault(self.data_dir, values)
                 # Before there is a key: two hubs must not both make one.
-                await lead(database, self._name)
+                await lead(database, me, follow)
+                stand_by.follow(None)
                 vault = open_vault(self.data_dir, await database.read(encrypted_values))
                 storage = PostgresStorage(self._address, machine)
-                yield Ground(database, vault, storage, False, partial(replaced, database))
+                yield Ground(
+                    database,
+                    vault,
+                    storage,
+                    False,
+                    partial(replaced, database),
+                    partial(Leading, token=me.token),
+                )
             finally:
                 await asyncio.to_thread(database.close)

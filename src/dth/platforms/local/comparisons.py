@@ -1,6 +1,7 @@
 """Comparisons: each is a process with a folder of its own, in which what it finds stays."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from dth.core.errors import Conflict, HubError, NotFound, full_disk
+from dth.core.errors import Conflict, DatabaseAway, HubError, NotFound, full_disk
 from dth.core.ports.findings import Finding, FolderTally, State, StateTally
 from dth.hub.ports import ComparisonJob
 from dth.platforms.local.findings import FINDINGS_FILE, LocalFindings
@@ -21,7 +22,7 @@ from dth.platforms.local.foreground import ASKED
 from dth.platforms.local.hub_schema import comparison
 from dth.platforms.local.job_process import JobProcess
 from dth.platforms.local.nursery import Nursery
-from dth.platforms.local.sql import SqlDatabase
+from dth.platforms.local.sql import SqlDatabase, write_patiently
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,12 @@ class LocalComparisons:
                 started.error = f"internal error: {name}; see the hub's log"
         await asyncio.to_thread(_keep_findings, self._folder / started.id)
         started.ended = time.time()
-        await self._database.write(_end, started)
+        if self._closing:
+            # If the database is away, the next hub says that it was interrupted.
+            with contextlib.suppress(DatabaseAway):
+                await self._database.write(_end, started)
+        else:
+            await write_patiently(self._database, _end, started)
 
     async def _prune(self) -> None:
         for old in await self._database.read(_old, time.time() - KEPT):

@@ -23,7 +23,7 @@ from dth.platforms.local.foreground import ASKED
 from dth.platforms.local.hub_schema import job
 from dth.platforms.local.job_process import JobProcess
 from dth.platforms.local.nursery import Nursery
-from dth.platforms.local.sql import SqlDatabase
+from dth.platforms.local.sql import SqlDatabase, write_patiently
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class LocalJobs:
         finally:
             await asyncio.to_thread(shutil.rmtree, state, ignore_errors=True)
         started.ended = time.time()
-        await self._database.write(_end, started)
+        await write_patiently(self._database, _end, started)
 
 
 def _begin(connection: Connection, started: Job) -> None:

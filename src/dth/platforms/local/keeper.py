@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dth.core.errors import Conflict, HubError, NotFound, UsageError, full_disk
+from dth.core.errors import Conflict, DatabaseAway, HubError, NotFound, UsageError, full_disk
 from dth.core.ports.platform import Platform
 from dth.hub import tasks
 from dth.hub.monitoring import Totals
@@ -27,6 +27,7 @@ from dth.platforms.local.databases import Databases, FileStorage, Storage
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.places import Places, Workers
 from dth.platforms.local.runner import MOMENT, Runner
+from dth.platforms.local.sql import AWAY
 from dth.platforms.local.task_state import remove_state, run_once
 
 log = logging.getLogger(__name__)
@@ -127,18 +128,22 @@ class Keeper:
     async def run(self) -> None:
         """Start a runner for every task that is due, until cancelled; then end all runners in
         order."""
-        checking, offset = asyncio.create_task(self._check_schedules()), _clock_offset()
+        checking, offset = asyncio.create_task(self._check_patiently()), _clock_offset()
         try:
             while True:
                 self._woken.clear()
                 before, offset = offset, _clock_offset()
                 if offset < before - JUMP and checking.done():
-                    checking = asyncio.create_task(self._check_schedules())
+                    checking = asyncio.create_task(self._check_patiently())
                 now = time.time()
-                for due in await self.agenda.due(now):
-                    if due not in self._running:
-                        self._start(due)
-                following = await self.agenda.next(now)
+                try:
+                    for due in await self.agenda.due(now):
+                        if due not in self._running:
+                            self._start(due)
+                    following = await self.agenda.next(now)
+                except DatabaseAway:
+                    # The tasks wait for it, too. They need not end.
+                    following = now + AWAY
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(
                         min(LOOK, following - time.time()) if following else LOOK
@@ -149,6 +154,13 @@ class Keeper:
             for each in running:
                 each.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    async def _check_patiently(self) -> None:
+        while True:
+            with contextlib.suppress(DatabaseAway):
+                await self._check_schedules()
+                return
+            await asyncio.sleep(AWAY)
 
     async def _check_schedules(self) -> None:
         """Correct next runs that the schedule does not name: the clock may have been ahead, and is
@@ -187,6 +199,9 @@ class Keeper:
             except Conflict:
                 # Somebody changed the task at the same moment: look again.
                 await asyncio.sleep(MOMENT)
+                continue
+            except DatabaseAway:
+                await runner.sleep(AWAY * random.uniform(1.0, 1.5))
                 continue
             except HubError as error:
                 reason = str(error)

@@ -24,7 +24,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, func, select, update
 
-from dth.core.errors import HubError, NotFound, UsageError, reason_of
+from dth.core.errors import DatabaseAway, HubError, NotFound, UsageError, reason_of
 from dth.core.hosts import host_of
 from dth.core.retry import RetryPolicy
 from dth.core.secrets import SecretUse
@@ -156,6 +156,8 @@ class Notifier:
             try:
                 pause = await self.deliver()
                 await self._tidy()
+            except DatabaseAway:
+                pass  # said by the database
             except HubError as error:  # the database: it may recover
                 log.error("notifications wait: %s", error)
             with contextlib.suppress(TimeoutError):

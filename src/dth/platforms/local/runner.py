@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dth.core.errors import HubError, UsageError
+from dth.core.errors import DatabaseAway, HubError, UsageError
 from dth.core.parameters import check_confined
 from dth.hub import tasks
 from dth.hub.model import Progress, Task
@@ -158,6 +158,8 @@ class Runner:
             write_task_file(self._state, view.task)  # creates the directory
             async with self._keeper.looks, self._keeper.databases.shared(self.id) as platform:
                 await platform.records.resume()
+        except DatabaseAway:
+            raise  # It says nothing about the task.
         except HubError as error:
             for action in decide(replace(view, refusal=str(error))):
                 await self.carry_out(view.task, action)

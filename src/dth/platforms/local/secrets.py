@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dth.core.errors import StateError, UsageError
+from dth.core.errors import DatabaseAway, StateError, UsageError
 from dth.core.hosts import read_bindings
 from dth.core.secrets import SecretUse, check_use, is_unbound, plan_use
 from dth.hub.ports import SecretInfo
@@ -110,6 +110,8 @@ class StoredSecrets:
         check_name(name)
         try:
             row = self._find(name)
+        except DatabaseAway:
+            raise  # It says nothing about the secret.
         except (sqlite3.Error, StateError) as error:
             raise UsageError(f"secret {name!r} cannot be read: {error}") from None
         if row is None:

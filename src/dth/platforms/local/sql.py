@@ -1,6 +1,7 @@
 """The hub's SQL, in SQLite and in PostgreSQL: the database as the adapters see it, and all in which
 the two differ."""
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -9,11 +10,14 @@ from sqlalchemy import BigInteger, Connection, CursorResult, FromClause, Integer
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
+from dth.core.errors import DatabaseAway
 from dth.platforms.local.encoding import to_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Seconds before what failed because the database is away tries again.
+AWAY = 2.0
 SQLITE, POSTGRES = "sqlite", "postgresql"
 
 
@@ -32,6 +36,20 @@ class SqlDatabase(Protocol):
         """Run `work(connection, ...)` as the only writer. If it raises, none of its changes are
         kept."""
         ...
+
+
+async def write_patiently(
+    database: SqlDatabase,
+    work: Callable[Concatenate[Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """As `SqlDatabase.write`, and for as long as the database is away, again and again."""
+    while True:
+        try:
+            return await database.write(work, *args, **kwargs)
+        except DatabaseAway:
+            await asyncio.sleep(AWAY)
 
 
 # ------------------------------------------------------------------------------------------ columns

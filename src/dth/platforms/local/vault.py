@@ -176,6 +176,18 @@ async def rotate(data_dir: Path, database: HubDatabase) -> int:
     return rotated
 
 
+async def rotate_shared(data_dir: Path, database: SqlDatabase) -> int:
+    """As `rotate`, for tables that hubs on several machines use: with the first key, which all of
+    them have to know before. Returns the number of values."""
+    if len(_read_keys(data_dir)) < 2:
+        raise UsageError(
+            f"put a new key before the one in {_place(data_dir)}, on the machines of all hubs, and "
+            f"then run this; where the key is in {KEY_VARIABLE}, separate them by a comma and start "
+            "the hubs again; to make a key: openssl rand -base64 32 | tr +/ -_"
+        )
+    return await database.write(_encrypt_anew, data_dir, new=False)
+
+
 def _encrypt_anew(connection: Connection, data_dir: Path, *, new: bool) -> int:
     vault = Vault(data_dir)
     plain = []

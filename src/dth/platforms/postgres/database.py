@@ -16,7 +16,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor, ConnectionInfo, errors
 from psycopg.pq import TransactionStatus
 
-from dth.core.errors import StateError
+from dth.core.errors import DatabaseAway, StateError
 from dth.platforms.postgres import schema
 from dth.platforms.postgres.address import advice, said, shown
 
@@ -142,7 +142,7 @@ class PostgresDatabase:
                     )
                     committing = True
             except psycopg.OperationalError as error:
-                if committing and _is_lost(error):
+                if committing and is_lost(error):
                     raise self._unusable("was lost during a commit", error) from error
                 raise
             return result
@@ -182,12 +182,12 @@ class PostgresDatabase:
             except errors.UndefinedTable as error:
                 raise StateError("the task was deleted from the database") from error
             except psycopg.OperationalError as error:
-                if not _is_lost(error):
+                if not is_lost(error):
                     raise self._unusable("cannot be used", error) from error
                 # What comes after the patience is at an end does not wait again.
                 self._away_since = self._away_since or time.monotonic()
                 if time.monotonic() > self._away_since + PATIENCE:
-                    raise self._unusable("cannot be used", error) from error
+                    raise DatabaseAway(str(self._unusable("cannot be used", error))) from error
                 await asyncio.sleep(0.2)
 
     def _unusable(self, what: str, error: psycopg.Error) -> StateError:
@@ -221,7 +221,7 @@ def _is_idle(connection: AsyncConnection[Row]) -> bool:
     return connection.info.transaction_status == TransactionStatus.IDLE
 
 
-def _is_lost(error: psycopg.OperationalError) -> bool:
+def is_lost(error: psycopg.OperationalError) -> bool:
     """Whether the connection failed, and not the statement."""
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
@@ -233,15 +233,20 @@ async def open_database(address: str, task: str, process: str) -> AsyncIterator[
     try:
         number = await _find_or_make(address, task)
     except psycopg.Error as error:
-        text = said(error, address)
-        raise StateError(
-            f"the database {shown(address)} cannot be used: {text}; {advice(text)}"
-        ) from error
+        raise _unopened(error, address) from error
     database = PostgresDatabase(address, number, process)
     try:
         yield database
     finally:
         await database.close()
+
+
+def _unopened(error: psycopg.Error, address: str) -> StateError:
+    text = said(error, address)
+    is_away = isinstance(error, psycopg.OperationalError) and is_lost(error)
+    return (DatabaseAway if is_away else StateError)(
+        f"the database {shown(address)} cannot be used: {text}; {advice(text)}"
+    )
 
 
 async def _find_or_make(address: str, task: str) -> int:
@@ -325,7 +330,10 @@ async def drop_task(address: str, task: str, holder: str = "") -> None:
     StateError if it never succeeds.
     """
     deadline = time.monotonic() + PATIENCE
-    connection = await connect(address)
+    try:
+        connection = await connect(address)
+    except psycopg.Error as error:
+        raise _unopened(error, address) from error
     try:
         while True:
             try:
@@ -337,6 +345,8 @@ async def drop_task(address: str, task: str, holder: str = "") -> None:
                         "the task's tables are in use, perhaps by a backup; try again later"
                     ) from error
                 await asyncio.sleep(0.5)
+            except psycopg.OperationalError as error:
+                raise _unopened(error, address) from error
     finally:
         await connection.close()
 

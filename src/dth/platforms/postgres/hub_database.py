@@ -7,6 +7,8 @@ transaction to the next, so a pooler such as PgBouncer may stand in between.
 """
 
 import asyncio
+import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +18,9 @@ import psycopg
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from dth.core.errors import StateError, UsageError
+from dth.core.errors import DatabaseAway, StateError, UsageError
 from dth.platforms.postgres.address import advice, said, shown
-from dth.platforms.postgres.database import CONNECT_TIMEOUT, refuse_unfit
+from dth.platforms.postgres.database import CONNECT_TIMEOUT, is_lost, refuse_unfit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,9 +40,22 @@ READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LONGEST}; {PLACE}"
 WRITE = f"BEGIN; {LONGEST}; {PLACE}; SELECT pg_advisory_xact_lock({WRITING})"
 
 
+# What the user of the database can mend.
+FIXABLE = (
+    psycopg.OperationalError,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
 # The one hub that works with the tables.
 LEADER = f"SELECT name FROM {SCHEMA}.leader"
+LEADER_COLUMNS = f"""
+    SELECT attname FROM pg_attribute WHERE attrelid = '{SCHEMA}.leader'::regclass AND attnum > 0
+"""
+AWAY = "the database %s does not answer, and this hub waits for it: %s; %s"
 REPLACED = "another hub has taken over this database, because this one did not reach it for long"
+
+
+log = logging.getLogger(__name__)
 
 
 class PostgresHubDatabase:
@@ -55,6 +70,9 @@ class PostgresHubDatabase:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hub-reader")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="hub-writer")
         self._engine = _engine(address)
+        # Whether the log says that the database is away, and who may change that.
+        self._is_away = False
+        self._telling = threading.Lock()
 
     @classmethod
     def open(cls, address: str, prepare: Callable[[Connection], None]) -> Self:
@@ -107,6 +125,14 @@ class PostgresHubDatabase:
                 connection.execute(
                     f'CREATE TABLE IF NOT EXISTS {SCHEMA}.leader (name text COLLATE "C")'
                 )
+                # Only where one is missing: it locks the table, which the leader reads.
+                there = {name for (name,) in connection.execute(LEADER_COLUMNS)}
+                for column in ("url", "token", "certificate"):
+                    if column not in there:
+                        connection.execute(
+                            f'ALTER TABLE {SCHEMA}.leader ADD COLUMN {column} text COLLATE "C" '
+                            "NOT NULL DEFAULT ''"
+                        )
             self._transact(WRITE, prepare, [])
         except (psycopg.Error, DBAPIError) as error:
             raise self._unusable("cannot be used", error) from error
@@ -122,15 +148,30 @@ class PostgresHubDatabase:
         while True:
             committing: list[bool] = []
             try:
-                return self._transact(begin, work, committing, *args, **kwargs)
+                result = self._transact(begin, work, committing, *args, **kwargs)
+                self._tell_away(None)
+                return result
             except DBAPIError as error:
                 if not _is_lost(error):
                     raise self._explained(error) from error
                 if committing and begin == WRITE:
                     raise self._unusable("was lost during a commit", error) from error
                 if time.monotonic() > deadline:
-                    raise self._unusable("cannot be used", error) from error
+                    self._tell_away(error)
+                    raise DatabaseAway(str(self._unusable("cannot be used", error))) from error
             time.sleep(0.2)
+
+    def _tell_away(self, error: DBAPIError | None) -> None:
+        """Log once that the database is away, and once that it is back."""
+        with self._telling:
+            if self._is_away == bool(error):
+                return
+            self._is_away = bool(error)
+        if error:
+            text = said(error.orig or error, self.address)
+            log.warning(AWAY, shown(self.address), text, advice(text))
+        else:
+            log.warning("the database %s answers again", shown(self.address))
 
     def _transact(
         self,
@@ -160,7 +201,7 @@ class PostgresHubDatabase:
         program and stays unchanged."""
         if isinstance(error.orig, psycopg.DataError) and "NUL" in str(error.orig):
             return UsageError("a text contains the character NUL, which the database does not take")
-        if isinstance(error.orig, psycopg.OperationalError | psycopg.errors.InsufficientPrivilege):
+        if isinstance(error.orig, FIXABLE):
             return self._unusable("cannot be used", error)
         return error
 
@@ -179,7 +220,8 @@ def find_secret(address: str, name: str) -> tuple[bytes, str] | None:
             return row
     except psycopg.Error as error:
         text = said(error, address)
-        raise StateError(
+        is_away = isinstance(error, psycopg.OperationalError) and is_lost(error)
+        raise (DatabaseAway if is_away else StateError)(
             f"the database {shown(address)} cannot be used: {text}; {advice(text)}"
         ) from error
 
@@ -219,7 +261,4 @@ def _is_lost(error: DBAPIError) -> bool:
     """Whether the connection failed, and not the statement."""
     if error.connection_invalidated:
         return True
-    orig = error.orig
-    return isinstance(orig, psycopg.OperationalError) and (
-        orig.sqlstate is None or orig.sqlstate.startswith(("08", "57P"))
-    )
+    return isinstance(error.orig, psycopg.OperationalError) and is_lost(error.orig)
