@@ -209,7 +209,7 @@ def _in_database(stack: contextlib.ExitStack, address: str, task: str) -> _SyncS
     from dth.platforms.postgres.machines import new_name
 
     machine, where = new_name(), shown_address(address)
-    nursery = stack.enter_context(start_nursery(address, machine, process.only(PLUGIN), holds=True))
+    nursery = stack.enter_context(start_nursery(address, machine, process.only(PLUGIN)))
 
     def opening(parameters: S3Parameters) -> AbstractAsyncContextManager[Foreground]:
         return open_shared(

@@ -1,8 +1,9 @@
-"""`dth worker`: a machine that helps with the transfers of a database."""
+"""`dth worker`: a machine that helps with the transfers and the tasks of a database."""
 
 import asyncio
 import tempfile
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,38 +14,75 @@ from dth.cli.database import database_option
 from dth.cli.running import run_work
 from dth.cli.s3_options import default_workers
 from dth.compose.local import process
-from dth.core.config import secrets_directory
-from dth.core.errors import HubError, StateError
+from dth.core.config import data_directory
+from dth.core.confinement import Confinement
+from dth.core.errors import HubError
+from dth.core.network import Network
+from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
 from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import PLUGIN
-from dth.objects.store.credentials import FileSecrets
+from dth.objects.task import secret_uses
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.nursery import Nursery
 
+SETTINGS_FILE = "hub.yaml"
+# Where the tasks of a hub may connect from here, unless the settings say it. What listens on this
+# machine alone is another thing here than on the hub's machine.
+NETWORK = Network(private=True, whose="worker")
+
 
 @click.command()
-@database_option("The database with the transfers.", required=True)
+@database_option("The database with the transfers, or of a hub.", required=True)
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
     help="The most worker processes. [default: one per processor, up to 4]",
 )
-def worker(database: str, workers: int | None) -> int:
-    """Help with the transfers that dth s3 sync --database runs, until Ctrl-C or SIGTERM.
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="For the tasks of a hub: where hub.yaml says what they may use here, and where the file "
+    "key may be. [default: DTH_DATA_DIR, or ~/.local/share/dth]",
+)
+def worker(database: str, workers: int | None, data_dir: Path | None) -> int:
+    """Help with the transfers that dth s3 sync --database runs, and with the tasks of the hub that
+    dth up --database runs, until Ctrl-C or SIGTERM.
 
-    This machine reaches the stores by itself: it needs the profiles, secrets and files that the
-    command of a transfer names. It waits for transfers, and helps with all of the database. On
-    SIGTERM it finishes the objects in progress first.
+    This machine reaches the stores by itself. For a transfer, it needs the profiles, secrets and
+    files that the command names. For tasks of a hub, it needs the hub's key (DTH_KEY). It waits for
+    work, and helps with all of the database. On SIGTERM it finishes the objects in progress first.
     """
-    from dth.compose.postgres import start_nursery
+    from dth.compose.postgres.guest import Guest
     from dth.platforms.postgres.machines import new_name
 
     most = workers or default_workers()
     process.load(PLUGIN)
-    name = new_name()
-    with start_nursery(database, name, process.only(PLUGIN), holds=False) as nursery:
+    name, folder = new_name(), data_dir or data_directory()
+    guest = Guest(database, name, folder, _confinement(folder), PLUGIN, _reach, _secrets_of)
+    with Nursery(guest.run) as nursery:
         return run_work(_help(database, name, nursery, most))
+
+
+def _confinement(folder: Path) -> Confinement:
+    """What the users of a hub may use of this machine. Raises UsageError."""
+    file = folder / SETTINGS_FILE
+    if not file.exists():
+        return Confinement(network=NETWORK)
+    from dth.compose.local.server import Settings
+
+    found = Settings.read(file, NETWORK).confinement
+    return replace(found, network=replace(found.network, whose=NETWORK.whose))
+
+
+async def _reach(parameters: S3Parameters, secrets: SecretStore) -> None:
+    """Reach both sides once, as the command of the transfer did on its machine."""
+    with Transport() as transport:
+        await start.open_route(parameters, transport, secrets)
+
+
+def _secrets_of(parameters: S3Parameters) -> list[str]:
+    return [use.name for use in secret_uses(parameters)]
 
 
 async def _help(database: str, name: str, nursery: Nursery, most: int) -> int:
@@ -52,29 +90,13 @@ async def _help(database: str, name: str, nursery: Nursery, most: int) -> int:
     from dth.platforms.postgres.address import shown
     from dth.platforms.postgres.machines import OpenTask, join
 
-    def parameters(task: OpenTask) -> S3Parameters:
-        """Raises StateError for those of a version with other parameters."""
-        try:
-            return S3Parameters.model_validate(task.parameters)
-        except ValidationError:
-            raise StateError("another version of Data Transfer Hub runs it") from None
-
     def show(task: OpenTask) -> str:
         try:
-            ends = PLUGIN.ends(parameters(task))
-        except HubError:
+            ends = PLUGIN.ends(S3Parameters.model_validate(task.parameters))
+        except (HubError, ValidationError):
             return task.id
-        return f"{ends.source} -> {ends.destination}"
-
-    async def check(task: OpenTask) -> str:
-        """Reach both sides once, as the command of the transfer did on its machine."""
-        try:
-            with Transport() as transport:
-                secrets = FileSecrets(secrets_directory())
-                await start.open_route(parameters(task), transport, secrets)
-        except HubError as error:
-            return str(error)
-        return ""
+        route = f"{ends.source} -> {ends.destination}"
+        return f"task {task.id} of the hub ({route})" if task.terms else route
 
     def tell(line: str) -> None:
         click.echo(f"dth worker: {line}", err=True)
@@ -83,7 +105,9 @@ async def _help(database: str, name: str, nursery: Nursery, most: int) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dth-worker-")))
         lock = stack.enter_context(lock_state_directory(folder))
         machine = await stack.enter_async_context(join(database, name))
-        helper = Helper(machine, nursery, lock, folder, most, check=check, show=show, tell=tell)
+        helper = Helper(
+            machine, nursery, lock, folder, most, type=PLUGIN.type, show=show, tell=tell
+        )
         tell(f"{name} waits for transfers in {shown(database)}, with up to {most} workers")
         try:
             await helper.run()

@@ -10,7 +10,7 @@ import os
 import socket
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from dth.core.errors import UsageError
@@ -57,11 +57,14 @@ IPV4_BITS = 0xFFFF_FFFF
 @dataclass(frozen=True, slots=True)
 class Network:
     """Where connections may go: to public addresses, and to what is allowed in addition. Link-local
-    addresses and those of metadata services are never allowed."""
+    addresses and those of metadata services are never allowed. `whose`: the side that has these
+    rules, for messages. `also`: rules of another side that must allow a connection, too."""
 
     loopback: bool = False
     private: bool = False
     networks: tuple[IpNetwork, ...] = ()
+    whose: str = "hub"
+    also: Self | None = None
 
     @classmethod
     def read(cls, allow: object) -> Self:
@@ -74,6 +77,20 @@ class Network:
             LOOPBACK in words, PRIVATE in words, tuple(_networks(words - {LOOPBACK, PRIVATE}))
         )
 
+    def allowed(self) -> list[str]:
+        """The list from which `read` makes the same rules."""
+        words = [LOOPBACK] * self.loopback + [PRIVATE] * self.private
+        return [*words, *map(str, self.networks)]
+
+    def narrowed(self, other: Self) -> Self:
+        """Rules that allow only what both allow."""
+        return replace(
+            self,
+            loopback=self.loopback and other.loopback,
+            private=self.private and other.private,
+            also=other,
+        )
+
     def refusal(self, address: str) -> str:
         """Why a connection may not go to this IP address, as the end of a sentence; "" if it
         may."""
@@ -81,7 +98,8 @@ class Network:
             reached = leads_to(address)
         except ValueError:
             return "is not an IP address"
-        return next(filter(None, map(self._refusal, reached)), "")
+        why = next(filter(None, map(self._refusal, reached)), "")
+        return why or (self.also.refusal(address) if self.also else "")
 
     def _refusal(self, found: IpAddress) -> str:
         if never(found):
@@ -92,10 +110,10 @@ class Network:
             return (
                 ""
                 if self.loopback
-                else "is the hub's machine itself, which its settings do not allow"
+                else f"is the {self.whose}'s machine itself, which its settings do not allow"
             )
         if is_private(found) and not self.private:
-            return "is in a private network, which the hub's settings do not allow"
+            return f"is in a private network, which the {self.whose}'s settings do not allow"
         return ""
 
     def refusal_of_host(self, host: str) -> str:

@@ -179,9 +179,9 @@ class Settings:
     prices: Prices = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> "Settings":
-        """Read the settings; defaults if there is no file. Raises UsageError that names the
-        error."""
+    def read(cls, path: Path, network: Network = OPEN) -> "Settings":
+        """Read the settings; defaults if there is no file. `network`: where the settings do not say
+        it. Raises UsageError that names the error."""
         try:
             given = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
         except (OSError, ValueError, yaml.YAMLError) as error:
@@ -198,7 +198,7 @@ class Settings:
                 f"{path}: only {known} may be set, each with names and values below it"
             )
         found: dict[str, Any] = {}
-        confining: dict[str, Any] = {"network": OPEN}
+        confining: dict[str, Any] = {"network": network}
         for name, values in (given or {}).items():
             try:
                 if name in CONFINING:

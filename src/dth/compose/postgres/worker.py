@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dth.compose.postgres.guest import CHECK
 from dth.core.errors import StateError
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.foreground import write_task
@@ -24,8 +26,8 @@ FAILURES = 3
 # Seconds after which a worker that fails has not failed in a row.
 LASTED = 60.0
 
-# Why this machine cannot serve a task; "" if it can.
-Check = Callable[[OpenTask], Awaitable[str]]
+# Seconds that a look at both sides of a task may take.
+CHECKING = 120.0
 
 
 @dataclass(slots=True)
@@ -34,15 +36,22 @@ class _Worker:
     task: str
     process: Child
     started: float = field(default_factory=time.monotonic)
-    leaving: bool = False
+    # When it was told to end; 0: it was not. Monotonic.
+    leaving: float = 0.0
+
+    def dismiss(self) -> None:
+        self.leaving = self.leaving or time.monotonic()
+        self.process.terminate()
 
 
 @dataclass(slots=True)
 class _Served:
     """What this machine knows of a task."""
 
+    task: OpenTask  # as it is served
     shown: str
     folder: Path
+    reserved: int = 0  # workers, for a task of a hub
     seen: float = 0.0  # when it had messages last
     failures: int = 0
     left_until: float = 0.0  # it is left alone until then
@@ -60,14 +69,15 @@ class Helper:
         folder: Path,
         most: int,
         *,
-        check: Check,
+        type: str,
         show: Callable[[OpenTask], str],
         tell: Callable[[str], None],
     ) -> None:
-        """`folder`: for the files of its processes, which keep `lock` open. `most`: workers."""
+        """`folder`: for the files of its processes, which keep `lock` open. `most`: workers.
+        `type`: of the tasks that it can help with."""
         self._machine, self._nursery, self._lock = machine, nursery, lock
         self._folder, self._most = folder, most
-        self._check, self._show, self._tell = check, show, tell
+        self._type, self._show, self._tell = type, show, tell
         self._workers: dict[str, _Worker] = {}
         self._served: dict[str, _Served] = {}
         self._silent = False
@@ -88,8 +98,10 @@ class Helper:
             await self._drain()
 
     async def _look(self) -> None:
-        tasks = {task.id: task for task in await self._machine.open_tasks()}
+        found = await self._machine.open_tasks()
+        tasks = {task.id: task for task in found if task.type == self._type}
         await self._take_leave(tasks)
+        await self._give_up()
         self._dismiss(tasks)
         for task in sorted(tasks.values(), key=lambda each: len(self._of(each.id))):
             workers = len(self._of(task.id))
@@ -103,18 +115,40 @@ class Helper:
         if known is None:
             folder = self._folder / task.id
             (folder / "logs").mkdir(parents=True, exist_ok=True)
-            known = self._served[task.id] = _Served(self._show(task), folder)
+            known = self._served[task.id] = _Served(task, self._show(task), folder)
         now = time.monotonic()
         if now < known.left_until:
             return False
         if not known.welcomed:
-            if reason := await self._check(task):
+            write_task(known.folder, {**task.parameters, "type": task.type})
+            known.task = task
+            if reason := await self._check(known):
                 self._leave_alone(known, reason)
                 return False
-            write_task(known.folder, {**task.parameters, "type": task.type})
             known.welcomed, known.seen = True, now
             self._tell(f"helps with {known.shown}")
+        workers = self._held(task.id)
+        if task.terms and not await self._machine.reserve(task, workers + 1):
+            return False
+        known.reserved = workers + 1
         return True
+
+    async def _check(self, known: _Served) -> str:
+        """Why this machine cannot serve the task; "" if it can. A process of its own reaches both
+        sides once, with the rights that the workers will have."""
+        log = known.folder / "logs" / f"{CHECK}.log"
+        with log.open("ab") as errors:
+            process = await self._spawn(known, CHECK, CHECK, errors.fileno())
+        try:
+            async with asyncio.timeout(CHECKING):
+                await process.wait()
+        except TimeoutError:
+            return "the stores do not answer"
+        finally:
+            process.kill()
+        if process.returncode == 0:
+            return ""
+        return last_words(log) or f"the check ended with code {process.returncode}"
 
     def _leave_alone(self, known: _Served, reason: str) -> None:
         known.left_until = time.monotonic() + AGAIN
@@ -123,12 +157,16 @@ class Helper:
 
     async def _start(self, task: OpenTask) -> None:
         name = next(n for i in itertools.count(1) if (n := f"worker-{i}") not in self._workers)
-        folder = self._served[task.id].folder
-        with (folder / "logs" / f"{name}.log").open("ab") as errors:
-            process = await self._nursery.spawn(
-                ["worker", str(folder), name], (self._lock.fileno(), errors.fileno())
-            )
+        known = self._served[task.id]
+        with (known.folder / "logs" / f"{name}.log").open("ab") as errors:
+            process = await self._spawn(known, "worker", name, errors.fileno())
         self._workers[name] = _Worker(name, task.id, process)
+
+    async def _spawn(self, known: _Served, kind: str, name: str, errors: int) -> Child:
+        terms = known.task.terms
+        allow = json.dumps(list(terms.allow)) if terms else ""
+        arguments = [kind, str(known.folder), name, allow]
+        return await self._nursery.spawn(arguments, (self._lock.fileno(), errors))
 
     async def _take_leave(self, tasks: dict[str, OpenTask]) -> None:
         """Free what ended workers had taken, and say so if one failed."""
@@ -158,15 +196,35 @@ class Helper:
             task = tasks.get(name)
             if task and task.visible:
                 known.seen = now
-            if task and now - known.seen < IDLE:
-                continue
-            for worker in self._of(name):
-                worker.leaving = True
-                worker.process.terminate()
+            changed = task and known.welcomed and _differ(task, known.task)
+            if changed:
+                # Its workers end, and others read what it is now.
+                known.welcomed = False
+            most = task.terms.most if task and task.terms else self._most
+            if not task or changed or now - known.seen >= IDLE:
+                most = 0
+            for worker in self._of(name)[most:]:
+                worker.dismiss()
             if task is None and not any(each.task == name for each in self._workers.values()):
                 del self._served[name]
                 if known.welcomed:
                     self._tell(f"is done with {known.shown}")
+
+        for worker in self._workers.values():
+            if worker.leaving and now - worker.leaving > DRAIN:
+                worker.process.kill()
+
+    async def _give_up(self) -> None:
+        """Leave to other machines what ended here of the workers that a hub allows."""
+        for name, known in self._served.items():
+            held = self._held(name)
+            if held < known.reserved:
+                await self._machine.give_up(known.task, held)
+                known.reserved = held
+
+    def _held(self, task: str) -> int:
+        """How many workers the task has here, with those that are about to end."""
+        return sum(each.task == task for each in self._workers.values())
 
     def _of(self, task: str) -> list[_Worker]:
         return [each for each in self._workers.values() if each.task == task and not each.leaving]
@@ -193,3 +251,9 @@ class Helper:
         if self._silent:
             self._tell("the database is back")
         self._silent = False
+
+
+def _differ(one: OpenTask, other: OpenTask) -> bool:
+    """Whether workers of the one must not go on with the other."""
+    where = [each.terms.allow if each.terms else None for each in (one, other)]
+    return one.parameters != other.parameters or where[0] != where[1]

@@ -32,6 +32,20 @@ class Storage(Protocol):
         """Become the one hub that lets the task work. Raises StateError if it is another one."""
         ...
 
+    async def offer(self, state: Path, text: str, most: int) -> None:
+        """Let other machines help with a task that works. `text`: the parameters, as its processes
+        read them. `most`: workers of all these machines together."""
+        ...
+
+    async def withdraw(self, state: Path) -> None:
+        """Let other machines no longer help. They finish what they have begun."""
+        ...
+
+    async def settle(self, state: Path) -> None:
+        """Delete the messages of a task that stops, and wait for other machines that work on
+        some."""
+        ...
+
     async def drop(self, state: Path) -> None:
         """Delete what the database has about the task."""
         ...
@@ -55,6 +69,15 @@ class FileStorage:
 
     async def claim(self, state: Path) -> None:
         """The lock of the state directory is enough."""
+
+    async def offer(self, state: Path, text: str, most: int) -> None:
+        """No other machine has the file."""
+
+    async def withdraw(self, state: Path) -> None:
+        """Nobody helps."""
+
+    async def settle(self, state: Path) -> None:
+        """The lock of the state directory says that nobody works."""
 
     async def drop(self, state: Path) -> None:
         """It goes with the state directory."""

@@ -234,6 +234,7 @@ class Runner:
                         write_task_file(self._state, task)
                     async with self._keeper.databases.shared(self.id) as platform:
                         await platform.release_owner(None)
+                        await self._keeper.storage.settle(self._state)
                         await throw_uploads_away(self._keeper.nursery, self._state, lock.fileno())
                         await platform.queue.purge()
                         await platform.records.cancel_pending("stopped")

@@ -76,6 +76,7 @@ class Snapshot:
     gauges: list[Gauge]
     parts: int  # bytes done of unfinished uploads
     workers: int
+    elsewhere: int  # those of `workers` that are on other machines
     wanted: int  # how many workers there should be
     finding: bool  # a listing is in progress
     failed: bool  # the followed run failed for good
@@ -212,6 +213,7 @@ class Supervisor:
         )
         run = run or next(iter(runs), Run(0, RunKind.EVENTS, RunState.DONE, 0.0))
         finder = self._children.get("finder")
+        elsewhere = self._workers_elsewhere(found.gauges)
         return Snapshot(
             run=run,
             runs=runs,
@@ -219,7 +221,8 @@ class Supervisor:
             depth=found.depth,
             gauges=found.gauges,
             parts=sum(upload.done_bytes for upload in found.uploads),
-            workers=len(self._workers()) + self._workers_elsewhere(found.gauges),
+            workers=len(self._workers()) + elsewhere,
+            elsewhere=elsewhere,
             wanted=self._wanted,
             finding=finder is not None and not finder.done,
             failed=self._failed(run),

@@ -103,6 +103,11 @@ def open_vault(data_dir: Path, values: Sequence[bytes] | None = None) -> Vault:
     return vault
 
 
+def has_key(data_dir: Path) -> bool:
+    """Whether this machine has a hub's key."""
+    return bool(os.environ.get(KEY_VARIABLE)) or (data_dir / KEY_FILE).exists()
+
+
 def encrypted_values(connection: Connection) -> list[bytes]:
     """All encrypted values in the tables of a hub."""
     values = [value for _, column in ENCRYPTED for value in connection.scalars(select(column))]

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from dth.core.errors import StateError
 from dth.core.plugin import Plugin
 from dth.core.plugins import plugin
 from dth.core.ports.platform import SupervisedPlatform
@@ -103,6 +104,8 @@ class TaskWork:
         self._orders = Orders.of(task)
         self._cap: int | None = None
         self._written = ""  # the file that its processes read
+        self._elsewhere = 0  # workers of other machines
+        self._offered: tuple[str, int] | None = None  # to other machines
         self._steps = Steps()
         self._waits_for_worker = False
         self._meter = Meter()
@@ -129,10 +132,16 @@ class TaskWork:
         finished = False
         try:
             async with contextlib.aclosing(supervisor.watch()) as watching:  # type: ignore[type-var]
-                async for snapshot in watching:
-                    if not await self._look(snapshot):
-                        break
-                    finished = snapshot.finished
+                try:
+                    async for snapshot in watching:
+                        if not await self._look(snapshot):
+                            break
+                        finished = snapshot.finished
+                        await self._offer(snapshot)
+                finally:
+                    # Before the workers here finish. If the database is away, nobody can work.
+                    with contextlib.suppress(StateError):
+                        await self._keeper.storage.withdraw(self._state)
         finally:
             self._keeper.workers.leave(self._task.id)
             last = await supervisor.look()
@@ -147,9 +156,21 @@ class TaskWork:
         busy = depth.visible + depth.in_flight > 0
         # No worker starts before there is work: most runs of most schedules find nothing to copy.
         wanted = self._steps.wanted(capacity, depth, workers) if busy or workers else 0
+        wanted = min(wanted, max(1, capacity.max_capacity - self._elsewhere))
         granted = self._keeper.workers.share(self._task.id, wanted, workers + leaving, busy=busy)
         self._waits_for_worker = busy and not granted
         return granted
+
+    async def _offer(self, snapshot: Snapshot) -> None:
+        """Let other machines have the workers that this one does not have. The first one is
+        here."""
+        self._elsewhere = snapshot.elsewhere
+        most = self._orders.plugin.capacity(self._orders.parameters).max_capacity
+        here = max(1, snapshot.workers - snapshot.elsewhere)
+        offered = (self._written, max(0, most - here))
+        if offered != self._offered:
+            await self._keeper.storage.offer(self._state, *offered)
+            self._offered = offered
 
     # -------------------------------------------------------------------------------------- looking
 

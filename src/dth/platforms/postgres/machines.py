@@ -30,18 +30,35 @@ DEAD = 10.0  # seconds of silence after which a machine counts as dead
 CLAIM_WAIT = DEAD + 3.0
 # Visible messages that are counted. More workers than that are wanted anyway.
 COUNTED = 1000
+# Seconds that other machines may take to end their work on a task: to notice, to finish objects, or
+# to be noticed as dead.
+SETTLE = 45.0
+# Comes before the type of a task that a hub runs.
+HUB = "hub:"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenTask:
-    """A task that a living command runs. `visible`: its messages that wait, up to `COUNTED`."""
+class Terms:
+    """On which terms a hub lets other machines help with a task. `allow`: where its connections may
+    go, as `Network.read` takes it. `most`: workers of all these machines together."""
 
+    allow: Sequence[str]
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTask:
+    """A task that a living command or hub runs. `visible`: its messages that wait, up to `COUNTED`.
+    `terms`: those of the hub; None: a command runs it."""
+
+    number: int
     id: str
     type: str
     parameters: Mapping[str, Any]
     visible: int
+    terms: Terms | None = None
 
 
 def new_name() -> str:
@@ -66,11 +83,18 @@ class JoinedMachine:
             log.warning("dead: %s", ", ".join(gone))
 
     async def open_tasks(self) -> list[OpenTask]:
-        """The tasks that a living command runs and that are not paused."""
-        rows = await self._database.rows(OPEN_TASKS, (COUNTED, DEAD))
-        return [
-            OpenTask(task, kind, json.loads(text), visible) for task, kind, text, visible in rows
-        ]
+        """The tasks that a living command or hub runs and that are not paused."""
+        return [_open_task(*row) for row in await self._database.rows(OPEN_TASKS, (COUNTED, DEAD))]
+
+    async def reserve(self, task: OpenTask, workers: int) -> bool:
+        """Have so many workers for a task of a hub from now on. False: with those of other
+        machines, they would be more than the hub allows."""
+        most = task.terms.most if task.terms else 0
+        return await self._database.write(_reserve, task.number, self.name, workers, most)
+
+    async def give_up(self, task: OpenTask, workers: int) -> None:
+        """Have no more than so many workers for the task."""
+        await self._database.change(GIVE_UP, (workers, task.number, self.name))
 
     async def release(self, process: str) -> None:
         """Make free at once what a dead process of this machine had taken."""
@@ -95,6 +119,39 @@ class JoinedMachine:
             await asyncio.sleep(BEAT / 4)
         task.holder = self.name if holder is not None else ""
         return holder is not None
+
+
+def _open_task(number: int, id: str, type: str, text: str, visible: int) -> OpenTask:
+    values = json.loads(text)
+    if not type.startswith(HUB):
+        return OpenTask(number, id, type, values, visible)
+    terms = Terms(values["allow"], values["most"])
+    return OpenTask(number, id, type.removeprefix(HUB), values["parameters"], visible, terms)
+
+
+async def offer(
+    task: PostgresDatabase, machine: str, type: str, parameters: Mapping[str, Any], terms: Terms
+) -> None:
+    """Let other machines help with a task that the hub on this machine holds."""
+    text = json.dumps({"parameters": parameters, "allow": terms.allow, "most": terms.most})
+    await task.change(OFFER, (HUB + type, text, machine))
+
+
+async def withdraw(task: PostgresDatabase, machine: str) -> None:
+    """Let other machines no longer help. They finish what they had begun."""
+    await task.change(OFFER, ("", "{}", machine))
+
+
+async def settle(task: PostgresDatabase) -> None:
+    """Delete all messages: those that a machine holds, only when it has given them back or
+    finished them, or after a while."""
+    deadline = time.monotonic() + SETTLE
+    while True:
+        await task.change(DELETE_FREE)
+        if not await task.rows(FIND_HELD) or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(BEAT / 4)
+    await task.change("DELETE FROM dth.message_{n}")
 
 
 @asynccontextmanager
@@ -189,8 +246,31 @@ async def _claim(work: Work, name: str, type: str, parameters: str) -> str | Non
 
 FIND_HOLDER = f"SELECT holder, {LIVES} FROM dth.task WHERE number = {{n}} FOR NO KEY UPDATE"
 CLAIM = "UPDATE dth.task SET holder = %s, type = %s, parameters = %s WHERE number = {n}"
+OFFER = "UPDATE dth.task SET type = %s, parameters = %s WHERE number = {n} AND holder = %s"
+_HELD = "receipt IS NOT NULL AND NOT dead AND visible_at > statement_timestamp()"
+DELETE_FREE = f"DELETE FROM dth.message_{{n}} WHERE NOT ({_HELD})"
+FIND_HELD = f"SELECT FROM dth.message_{{n}} WHERE {_HELD} LIMIT 1"
+
+
+async def _reserve(work: Work, task: int, name: str, workers: int, most: int) -> bool:
+    # One machine at a time; and the task may have been deleted.
+    if not await work.rows("SELECT FROM dth.task WHERE number = %s FOR NO KEY UPDATE", (task,)):
+        return False
+    [[others]] = await work.rows(OTHERS, (task, name))
+    return others + workers <= most and await work.change(RESERVE, (task, workers, name)) > 0
+
+
+OTHERS = """
+    SELECT coalesce(sum(workers), 0)::bigint FROM dth.helper WHERE task = %s AND machine <> %s
+"""
+RESERVE = """
+    INSERT INTO dth.helper (task, machine, workers)
+    SELECT %s::int, name, %s::int FROM dth.machine WHERE name = %s FOR KEY SHARE
+    ON CONFLICT (task, machine) DO UPDATE SET workers = excluded.workers
+"""
+GIVE_UP = "UPDATE dth.helper SET workers = %s WHERE task = %s AND machine = %s"
 OPEN_TASKS = f"""
-    SELECT id, type, parameters, (
+    SELECT number, id, type, parameters, (
         SELECT count(*) FROM (
             SELECT FROM dth.message WHERE message.task = task.number AND NOT dead
             AND visible_at <= statement_timestamp() LIMIT %s::bigint

@@ -29,7 +29,7 @@ TABLES = f"""
     CREATE TABLE dth.task (
         number integer PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
         id text NOT NULL UNIQUE,
-        type text NOT NULL DEFAULT '', -- of the plugin; '': nobody has run it yet, or a hub does
+        type text NOT NULL DEFAULT '', -- of the plugin; '': nobody may help now; hub:...: a hub runs it
         parameters text NOT NULL DEFAULT '{{}}', -- in JSON
         holder text, -- the machine whose command runs the task
         paused text -- why; null: it is not paused
@@ -40,6 +40,13 @@ TABLES = f"""
         name text PRIMARY KEY,
         since double precision NOT NULL, -- heartbeats have come without a gap since then
         seen double precision NOT NULL
+    ) WITH ({BUSY});
+    -- How many workers the machines that help with a hub's task have for it.
+    CREATE TABLE dth.helper (
+        task integer NOT NULL REFERENCES dth.task ON DELETE CASCADE,
+        machine text NOT NULL REFERENCES dth.machine ON DELETE CASCADE,
+        workers integer NOT NULL,
+        PRIMARY KEY (task, machine)
     ) WITH ({BUSY});
 
     CREATE SEQUENCE dth.message_seq CACHE 100;

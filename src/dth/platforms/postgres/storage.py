@@ -1,13 +1,16 @@
 """The tasks of a hub in a database."""
 
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+from dth.core import confinement
 from dth.core.errors import NotFound
 from dth.core.ports.platform import SupervisedPlatform
-from dth.platforms.postgres.database import drop_task, open_database
-from dth.platforms.postgres.machines import JoinedMachine
+from dth.platforms.postgres import machines
+from dth.platforms.postgres.database import PostgresDatabase, drop_task, open_database
+from dth.platforms.postgres.machines import JoinedMachine, Terms
 from dth.platforms.postgres.platform import open_platform
 
 
@@ -29,9 +32,31 @@ class PostgresStorage:
             yield platform
 
     async def claim(self, state: Path) -> None:
-        async with open_database(self._address, state.name, f"{self.within}hub") as database:
+        async with self._task(state) as database:
             if not await self._machine.claim(database):
                 raise NotFound(f"there is no task {state.name!r}")
+
+    async def offer(self, state: Path, text: str, most: int) -> None:
+        network = confinement.network()
+        if network is None:
+            return  # nobody has said where its tasks may connect
+        parameters = json.loads(text)
+        terms = Terms(network.allowed(), most)
+        async with self._task(state) as task:
+            await machines.offer(
+                task, self._machine.name, parameters.pop("type"), parameters, terms
+            )
+
+    async def withdraw(self, state: Path) -> None:
+        async with self._task(state) as task:
+            await machines.withdraw(task, self._machine.name)
+
+    async def settle(self, state: Path) -> None:
+        async with self._task(state) as task:
+            await machines.settle(task)
+
+    def _task(self, state: Path) -> AbstractAsyncContextManager[PostgresDatabase]:
+        return open_database(self._address, state.name, f"{self.within}hub")
 
     async def drop(self, state: Path) -> None:
         if await self.exists(state):

@@ -1,0 +1,261 @@
+"""`dth worker` with the tasks of a hub that runs with `dth up --database`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from dth.platforms.local.vault import Vault
+from tests.engine import MIB, Dth, Side, blob, wait_for
+from tests.hub import Hub, balanced
+from tests.servers.proxy import Delay
+
+psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.servers.ministack import MiniStack
+    from tests.servers.postgres import Postgres
+    from tests.servers.proxy import Proxy
+
+KEY = Vault.new_key()
+# Each object has a message of its own, so that machines share them.
+OBJECTS = {f"{n:02}": blob(MIB + n, n) for n in range(50)}
+# What other machines may help with: all but one worker.
+SHARED = {"maxCapacity": "3", "requestsInFlight": "4"}
+
+
+@pytest.fixture
+def address(postgres: Postgres) -> Iterator[str]:
+    made = postgres.database()
+    yield made
+    postgres.drop(made)
+
+
+@pytest.fixture(scope="module")
+def full(s3_a: MiniStack) -> Iterator[Side]:
+    side = Side(s3_a, s3_a.bucket("full"))
+    side.put(OBJECTS)
+    yield side
+    s3_a.drop(side.bucket)
+
+
+@pytest.fixture
+def sides(full: Side, proxy_a: Proxy, proxy_b: Proxy, dest: Side) -> tuple[Side, Side]:
+    """Between these, each object takes a moment."""
+    proxy_a.rule(Delay(1.0), key="[0-9]")
+    return Side(proxy_a, full.bucket), Side(proxy_b, dest.bucket)
+
+
+@pytest.fixture
+def hub(address: str, tmp_path: Path) -> Iterator[Hub]:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    with Hub(folder, "--database", address, DTH_KEY=KEY) as hub:
+        yield hub
+
+
+class Machines:
+    """Machines that help, each with a home of its own."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self._folder, self._address = folder, address
+        self.all: list[tuple[Dth, subprocess.Popen[str]]] = []
+
+    def start(
+        self, *, key: str = KEY, allow: str = "[loopback]", workers: int = 1
+    ) -> subprocess.Popen[str]:
+        home = self._folder / f"machine-{len(self.all)}"
+        data = home / "data"
+        data.mkdir(parents=True)
+        if allow:
+            (data / "hub.yaml").write_text(f"network: {{allow: {allow}}}\n")
+        dth = Dth(home)
+        # These would do at the stores, but not for the users of a hub.
+        dth.secret("keys", "local", "local-secret")
+        dth.env |= {"DTH_KEY": key, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+        options = ("--database", self._address, "--workers", str(workers), "--data-dir", data)
+        process = dth.start("worker", *options)
+        self.all.append((dth, process))
+        return process
+
+    def end(self, process: subprocess.Popen[str]) -> str:
+        """Ask it to end; what it said."""
+        dth = next(dth for dth, each in self.all if each is process)
+        process.terminate()
+        done = dth.end(process)
+        assert done.code == 0, done
+        return done.err
+
+
+@pytest.fixture
+def machines(tmp_path: Path, address: str) -> Iterator[Machines]:
+    made = Machines(tmp_path, address)
+    yield made
+    for _, process in made.all:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def ask(address: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(address, autocommit=True) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def helpers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The worker processes of a machine."""
+    return [
+        each
+        for each in psutil.Process(process.pid).children(recursive=True)
+        if each.name().startswith("dth-worker")
+    ]
+
+
+def holds(address: str, process: subprocess.Popen[str]) -> bool:
+    """Whether a machine has taken messages."""
+    held = "SELECT FROM dth.message WHERE receipt IS NOT NULL AND owner LIKE '%-{}-%'"
+    return ask(address, held.format(process.pid)) != []
+
+
+def all_is_right(hub: Hub, task: str, dest: Side) -> None:
+    hub.wait(task, "DONE")
+    (run,) = hub.runs(task)
+    assert run["counts"]["done"] == run["counts"]["enqueued"] == len(OBJECTS)
+    assert run["counts"]["failed"] == run["counts"]["cancelled"] == 0
+    balanced(run["counts"])
+    assert hub.task(task)["progressInfo"]["replicated"] == len(OBJECTS)
+    assert dest.contents() == OBJECTS
+    assert dest.uploads() == []
+
+
+def test_machines_help_and_one_that_is_killed_is_replaced(
+    hub: Hub, address: str, machines: Machines, sides: tuple[Side, Side], dest: Side
+) -> None:
+    first, second = machines.start(), machines.start()
+    task = hub.create(*sides, **SHARED)
+    wait_for(lambda: holds(address, first) and holds(address, second))
+    assert hub.task(task)["progressInfo"]["workers"] <= 3
+    os.killpg(first.pid, signal.SIGKILL)
+    all_is_right(hub, task, dest)
+    said = machines.end(second)
+    assert f"helps with task {task} of the hub (" in said
+    assert f"is done with task {task} of the hub (" in said
+    assert ask(address, "SELECT type, parameters FROM dth.task") == [("", "{}")]
+    # Nothing that was made for a hub is a transfer of a command.
+    dth = machines.all[0][0]
+    assert dth.run("s3", "state", "ls", "--database", address, "--json").out.strip() == "[]"
+
+
+def test_a_machine_that_is_asked_to_end_finishes_first(
+    hub: Hub, address: str, machines: Machines, sides: tuple[Side, Side], dest: Side, proxy_b: Proxy
+) -> None:
+    machine = machines.start()
+    task = hub.create(*sides, **SHARED)
+    wait_for(lambda: holds(address, machine))
+    machines.end(machine)
+    assert not holds(address, machine)
+    assert ask(address, "SELECT FROM dth.helper") == []
+    all_is_right(hub, task, dest)
+    moved = [request.key for request in proxy_b.seen("PUT", "^[0-9]")]
+    assert len(moved) == len(set(moved)) == len(OBJECTS)
+
+
+def test_no_more_workers_than_the_task_may_have(
+    hub: Hub, address: str, machines: Machines, sides: tuple[Side, Side], dest: Side
+) -> None:
+    first, second = machines.start(workers=3), machines.start(workers=3)
+    task = hub.create(*sides, **SHARED)
+    wait_for(lambda: len(helpers(first)) + len(helpers(second)) == 2)
+    all_is_right(hub, task, dest)
+    [(most,)] = ask(address, "SELECT coalesce(sum(workers), 0) FROM dth.helper")
+    assert int(str(most)) <= 2
+
+
+@pytest.mark.parametrize("operation", ["pauseTask", "stopTask"])
+def test_a_task_that_pauses_or_stops_is_left(
+    hub: Hub,
+    address: str,
+    machines: Machines,
+    sides: tuple[Side, Side],
+    dest: Side,
+    operation: str,
+) -> None:
+    machine = machines.start()
+    task = hub.create(*sides, **SHARED)
+    wait_for(lambda: holds(address, machine))
+    hub.do(operation, task)
+    wait_for(lambda: not helpers(machine))
+    if operation == "pauseTask":
+        hub.wait(task, "PAUSED")
+        assert len(dest.listed()) < len(OBJECTS)
+        hub.do("resumeTask", task)
+        all_is_right(hub, task, dest)
+    else:
+        hub.wait(task, "STOPPED")
+        (run,) = hub.runs(task)
+        balanced(run["counts"])
+        # Nobody copied an object that counts as not copied.
+        assert len(dest.listed()) == run["counts"]["done"]
+        assert run["counts"]["cancelled"] > 0
+    assert dest.uploads() == []
+    machines.end(machine)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            {"key": ""},
+            "the secret 'keys' of the hub, and this machine does not have the hub's key; set DTH_KEY",
+        ),
+        ({"key": Vault.new_key()}, "secret 'keys' cannot be read: "),
+        ({"allow": ""}, "is the worker's machine itself, which its settings do not allow"),
+    ],
+    ids=["no key", "another key", "network"],
+)
+def test_a_machine_that_cannot_help_says_why_and_the_others_do(
+    hub: Hub,
+    address: str,
+    machines: Machines,
+    sides: tuple[Side, Side],
+    dest: Side,
+    options: dict[str, str],
+    says: str,
+) -> None:
+    machine, able = machines.start(**options), machines.start()
+    task = hub.create(*sides, **SHARED)
+    wait_for(lambda: holds(address, able))
+    all_is_right(hub, task, dest)
+    lines = machines.end(machine).splitlines()
+    [line] = [line for line in lines if "cannot help" in line]
+    assert line.startswith(f"dth worker: cannot help with task {task} of the hub (")
+    assert says in line, line
+    assert not any("helps with" in each for each in lines)
+    machines.end(able)
+
+
+def test_files_profiles_and_secrets_of_a_machine_are_not_for_the_users_of_a_hub(
+    hub: Hub, address: str, machines: Machines, sides: tuple[Side, Side]
+) -> None:
+    machine = machines.start()
+    task = hub.create(*sides, **SHARED)
+    wait_for(lambda: holds(address, machine))
+    for name, value in (("src_profile", "admin"), ("src_ca_bundle", "/etc/passwd")):
+        alias = "srcProfile" if name == "src_profile" else "srcCaBundle"
+        change = (
+            "UPDATE dth.task SET parameters = jsonb_set(parameters::jsonb, "
+            f"'{{parameters,{alias}}}', '\"{value}\"')::text RETURNING 1"
+        )
+        ask(address, change)
+        wait_for(lambda: not helpers(machine))
+    hub.do("stopTask", task)
+    hub.wait(task, "STOPPED")
+    assert "is not an AWS profile of this hub" in machines.end(machine)
