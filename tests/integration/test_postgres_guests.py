@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.vault import Vault
 from tests.engine import MIB, Dth, Side, blob, wait_for
 from tests.hub import Hub, balanced
@@ -17,7 +21,6 @@ from tests.servers.proxy import Delay
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -259,3 +262,55 @@ def test_files_profiles_and_secrets_of_a_machine_are_not_for_the_users_of_a_hub(
     hub.do("stopTask", task)
     hub.wait(task, "STOPPED")
     assert "is not an AWS profile of this hub" in machines.end(machine)
+
+
+CHECK = """
+import sys
+from pathlib import Path
+from dth.cli import worker
+from dth.compose.postgres.guest import CHECK, Guest
+
+folder = Path(sys.argv[1])
+own = worker._confinement(folder)
+guest = Guest("", "machine", folder, own, worker.PLUGIN, worker._reach, worker._secrets_of)
+sys.exit(guest.run([CHECK, str(folder), "name", sys.argv[2]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("of_the_hub", "of_the_machine", "code"),
+    [
+        (["loopback"], "[loopback]", 0),
+        (["private"], "[loopback]", 1),
+        (["loopback"], "[private]", 1),
+        ([], "[loopback]", 1),
+    ],
+    ids=["both allow it", "the hub does not", "the machine does not", "the hub allows nothing"],
+)
+def test_a_machine_connects_only_where_it_and_the_hub_allow_it(
+    tmp_path: Path, full: Side, dest: Side, of_the_hub: list[str], of_the_machine: str, code: int
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "hub.yaml").write_text(f"network: {{allow: {of_the_machine}}}\n")
+    task = {
+        "type": "S3EC2",
+        "srcBucket": full.bucket,
+        "srcEndpoint": full.server.url,
+        "srcAnonymous": True,
+        "destBucket": dest.bucket,
+        "destEndpoint": dest.server.url,
+    }
+    (tmp_path / TASK_FILE).write_text(json.dumps(task))
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "secret"}
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, tmp_path, json.dumps(of_the_hub)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    # Neither side is asked, so the message names the first one.
+    assert ("source: " in done.stderr and "allow" in done.stderr) == (code == 1)
+    assert "Traceback" not in done.stderr
