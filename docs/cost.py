@@ -218,9 +218,9 @@ def _transfers(costs: Costs) -> str:
             f"USD with any tool that makes no more.\nThe records stay as long as the task: "
             f"{gb:.2g} GB, or {_usd(storage)} USD per month, unless `recordDays` says "
             "[when they may go](how-to/on-aws.md#how-long-records-are-kept). Recovery to any point in time (PITR) "
-            f"would be {_usd(recovery)} more, so the tables of records and parts are without: a run "
-            "compares again what is lost. Switch it on in DynamoDB if you need it; a hub switches "
-            "it off again when it updates the task.\n\n"
+            f"would be {_usd(recovery)} more, so the tables of records and parts are without by "
+            "default: a run compares again what is lost. `pointInTimeRecovery=ALL` switches it on "
+            "for all tables, `NONE` off.\n\n"
         )
     return "".join(parts)
 
