@@ -114,6 +114,17 @@ lint: $(READY) ## Check style, format, types and import rules
 	@failed=; for check in $(LINT_CHECKS); do $(MAKE) $$check || failed="$$failed $$check"; done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
+# It pins many packages to other versions, so it has an environment and a lock of its own.
+CHECKOV := build/checkov
+$(CHECKOV)/.ready: tests/infra/checkov.lock | $(READY)
+	@$(PYTHON) -m venv $(CHECKOV)
+	@$(CHECKOV)/bin/python -m pip install -qq --require-hashes -r tests/infra/checkov.lock
+	@touch $@
+
+.PHONY: checkov
+checkov: $(READY) $(CHECKOV)/.ready ## Check the templates for AWS with checkov
+	@$(BIN)/python -m tests.infra.run_checkov $(CHECKOV)/bin/checkov
+
 .PHONY: lint-checks
 lint-checks:
 	@echo $(LINT_CHECKS)
@@ -164,10 +175,12 @@ docs: $(READY) ## Write the reference pages, build all pages into build/docs, an
 ##@ Maintain
 
 .PHONY: lock
-lock: $(BIN)/python ## Choose new versions and write requirements.lock
+lock: $(BIN)/python ## Choose new versions and write requirements.lock and that of checkov
 	@$(BIN)/python -m pip install -qq uv
 	@$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --all-extras --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file requirements.lock
+	@$(BIN)/uv pip compile tests/infra/checkov.in --quiet --upgrade --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file tests/infra/checkov.lock
 
 .PHONY: clean
 clean: ## Remove everything that these commands made

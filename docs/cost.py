@@ -149,7 +149,7 @@ def page(data: dict[str, Any] | None = None) -> str:
         "<!-- Written by docs/cost.py from docs/prices.json. Change that, then run: "
         "python -m docs.generate -->\n\n"
     )
-    parts = (_beginning, _premises, _transfers, _compared, _network, _idle, _images)
+    parts = (_beginning, _premises, _transfers, _billion, _compared, _network, _idle, _images)
     return note + _folded("".join(part(costs) for part in parts))
 
 
@@ -218,11 +218,27 @@ def _transfers(costs: Costs) -> str:
             f"USD with any tool that makes no more.\nThe records stay as long as the task: "
             f"{gb:.2g} GB, or {_usd(storage)} USD per month, unless `recordDays` says "
             "[when they may go](how-to/on-aws.md#how-long-records-are-kept). Recovery to any point in time (PITR) "
-            f"would be {_usd(recovery)} more, so the tables of records and parts are without: a run "
-            "compares again what is lost. Switch it on in DynamoDB if you need it; a hub switches "
-            "it off again when it updates the task.\n\n"
+            f"would be {_usd(recovery)} more, so the tables of records and parts are without by "
+            "default: a run compares again what is lost. `pointInTimeRecovery=ALL` switches it on "
+            "for all tables, `NONE` off.\n\n"
         )
     return "".join(parts)
+
+
+def _billion(costs: Costs) -> str:
+    number = 1e9
+    writes = number * costs.premise["writes_per_object"] / 1e6
+    gb = number * costs.premise["record_bytes"] / 1e9
+    hours = number / costs.premise["listing_rate"] / 3600
+    return f"""## 10^9 objects
+
+One machine lists and compares, with as many ranges at the same time as it finds worthwhile. At the rate above, the first run
+takes {hours:.0f} hours until all is listed; workers copy meanwhile. A later run that compares everything takes as long, although it
+copies little: let events or a list of keys say what is new. The records cost {_usd(writes * costs.price["dynamodb_million_writes"])} USD to write, and {gb:.0f} GB or
+{_usd(gb * costs.price["dynamodb_storage"])} USD per month to keep; one GET and one PUT per object cost {_usd(costs.requests(SMALL) * number / (TIB / SMALL))} USD. Several tasks, one for each
+prefix, list on several machines.
+
+"""
 
 
 def _compared(costs: Costs) -> str:

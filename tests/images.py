@@ -28,6 +28,7 @@ from dth.images.task import ImageRoute, open_route
 from dth.images.worker import ImageWorker
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from tests.hub import balanced
+from tests.retries import redrive
 from tests.servers.registry import PASSWORD, USER, EcrServer
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Engine:
 
     async def redrive(self, **which: Any) -> int:
         with open_platform(self.state, "hub") as platform:
-            return await PLUGIN.redrive(platform, self.task, **which)
+            return await redrive(PLUGIN, platform, self.task, **which)
 
 
 def _side(start: str, server: Any) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from tests.engine import (
     check_ledger,
     hurry,
 )
+from tests.retries import redrive
 from tests.servers.proxy import Delay, Proxy, Reply, Request, Reset
 
 if TYPE_CHECKING:
@@ -172,16 +173,16 @@ def test_a_poisoned_message_ends_in_the_dead_letters_and_is_settled(
 
     # It is tried again when somebody asks for it.
     monkeypatch.setattr(Handlers, "carry", carry)
-    assert asyncio.run(redrive(engine)) == 1
-    assert asyncio.run(redrive(engine)) == 0
+    assert asyncio.run(redriven(engine)) == 1
+    assert asyncio.run(redriven(engine)) == 0
     ran = engine.run()
     assert ran.records["poison"].status is Status.DONE
     assert dest.get("poison") == source.get("poison")
 
 
-async def redrive(engine: AwsEngine) -> int:
+async def redriven(engine: AwsEngine) -> int:
     async with open_platform(engine.names, "hub", io.StringIO()) as platform:
-        return await PLUGIN.redrive(platform, engine._parameters({}))
+        return await redrive(PLUGIN, platform, engine._parameters({}))
 
 
 def test_what_failed_is_redriven_in_a_run_of_its_own(
@@ -195,7 +196,7 @@ def test_what_failed_is_redriven_in_a_run_of_its_own(
         ran = engine.run(dest_endpoint=proxy.url)
     assert (ran.counts.done, ran.counts.failed) == (50, 100)
     engine.dest = dest
-    assert asyncio.run(redrive(engine)) == 100
+    assert asyncio.run(redriven(engine)) == 100
     engine.run()
     assert len(dest.listed()) == 150
 
@@ -327,7 +328,7 @@ def test_what_a_run_has_in_flight_is_not_copied_by_the_next(
             run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
             assert not resumed
             await ObjectFinder(route, platform, engine.state).run(run)
-            assert await PLUGIN.redrive(platform, engine._parameters({})) == 0
+            assert await redrive(PLUGIN, platform, engine._parameters({})) == 0
             while not all(run.counts.balanced for run in await platform.records.list_runs()):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 

@@ -66,6 +66,8 @@ ACCEPTED = {
     ("Setup", "L1", ""): PYTHON,
     ("Controller", "SF2", ""): "the log has every step",
     ("ObjectsTable", "DDB3", ""): "a run compares again what is lost",
+    ("ImagesTable", "DDB3", ""): "on unless a parameter says NONE",
+    ("StateTable", "DDB3", ""): "on unless a parameter says NONE",
 }  # fmt: skip
 
 

@@ -111,6 +111,8 @@ ACCEPTED = {
                                   ),
     **{(name, "L1", ""): PYTHON
        for name in ("Job", "Certificate", "Step", "Watch", "Resolve", "Authorize", "BringConsole")},
+    ("TasksTable", "DDB3", ""): "on unless a parameter says NONE",
+    ("HubTable", "DDB3", ""): "on unless a parameter says NONE",
 }  # fmt: skip
 
 

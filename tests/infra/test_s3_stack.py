@@ -75,6 +75,7 @@ ACCEPTED = {
     ("FinderGroup", "AS3", ""): "machines come and go all the time, and metrics show it",
     ("ObjectsTable", "DDB3", ""): "a run compares again what is lost",
     ("PartsTable", "DDB3", ""): "a run compares again what is lost",
+    ("StateTable", "DDB3", ""): "on unless a parameter says NONE; a test below sees that",
 }  # fmt: skip
 
 
@@ -141,8 +142,12 @@ def test_tables_are_those_of_the_adapters(template: dict[str, Any]) -> None:
     for name, made in tables.items():
         table = TABLES[name.removesuffix("Table").lower()]
         assert made["KeySchema"][0]["AttributeName"] == table.partition.name
-        recovery = {"PointInTimeRecoveryEnabled": name == "StateTable"}
-        assert made["PointInTimeRecoverySpecification"] == recovery
+        recovery = made["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+        assert recovery == {
+            "Fn::If": ["NoRecovery", False, True]
+            if name == "StateTable"
+            else ["FullRecovery", True, False]
+        }
         assert made["SSESpecification"]["SSEEnabled"] is True
         assert template["Resources"][name]["Condition"] == "OwnTables"
     lives = {
@@ -411,3 +416,17 @@ def test_failures_are_told_by_mail(template: dict[str, Any]) -> None:
     assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]
     assert alarm["Threshold"] == 0
     assert template["Resources"]["AlarmMail"]["Condition"] == "HasAlarmEmail"
+
+
+def test_which_tables_can_be_restored_is_a_parameter(template: dict[str, Any]) -> None:
+    """A hub makes the tables of its tasks in the same way."""
+    parameter = template["Parameters"]["pointInTimeRecovery"]
+    assert parameter["Default"] == "STATE"
+    ask = {"Ref": "pointInTimeRecovery"}
+    assert template["Conditions"]["NoRecovery"] == {"Fn::Equals": [ask, "NONE"]}
+    assert template["Conditions"]["FullRecovery"] == {"Fn::Equals": [ask, "ALL"]}
+    recovered = {
+        chosen: {name for name, table in TABLES.items() if table.is_recoverable(chosen)}
+        for chosen in parameter["AllowedValues"]
+    }
+    assert recovered == {"STATE": {"state", "images"}, "ALL": set(TABLES), "NONE": set()}

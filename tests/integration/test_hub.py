@@ -164,6 +164,23 @@ def test_what_failed_is_grouped_and_tried_again(
         balanced(run["counts"])
 
 
+def test_what_failed_for_one_reason_is_tried_again(
+    hub: Hub, source: Side, dest: Side, proxy_b: Proxy
+) -> None:
+    source.put(bodies("abcde"))
+    denied = proxy_b.rule(Reply(403, "AccessDenied"), method="PUT", key="[bd]")
+    proxy_b.rule(Reply(400, "InvalidRequest"), method="PUT", key="c")
+    task = hub.create(source, Side(proxy_b, dest.bucket))
+    assert hub.wait(task, "DONE")["progressInfo"]["failed"] == 3
+    proxy_b.remove(denied)
+    retry = "mutation ($id: ID!, $reason: String) { retryFailed(id: $id, reason: $reason) { id } }"
+    hub.call(retry, id=task, reason="AccessDenied")
+    wait_for(lambda: dest.listed() == ["a", "b", "d", "e"])
+    hub.wait(task, "DONE")
+    (run, _) = hub.runs(task)
+    assert (run["counts"]["enqueued"], run["counts"]["done"]) == (2, 2)
+
+
 def test_edit_takes_effect_while_the_task_runs(hub: Hub, slow: tuple[Side, Side]) -> None:
     task = hub.create(*slow)
     wait_for(lambda: slow[1].listed())

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from dth.core import retries
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.limits import Lease
 from dth.core.ports.queue import Outgoing
-from dth.core.ports.records import Enqueued, Page
-from dth.core.ports.runs import Counts, Cursor, RunKind
+from dth.core.ports.records import Enqueued, Outcome, Page
+from dth.core.ports.runs import Counts, Cursor, RunKind, RunState
+from dth.core.ports.status import Status
 from dth.core.transport import Transport
 from dth.objects.store.pace import Cap
 from dth.objects.transfer.handlers import Handlers
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from dth.core.ports.records import Record
     from dth.platforms.local.platform import LocalPlatform
 
 MIB = 1024 * 1024
@@ -289,3 +292,26 @@ async def test_a_worker_that_reports_is_left_alone(tmp_path: Path) -> None:
             if looks == 100:
                 break
         assert len(nursery.children) == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_retry_that_is_not_all_sent_is_not_over(tmp_path: Path) -> None:
+    """Between two of its pages, nothing may be in progress."""
+
+    async def again(run: int, failed: Sequence[Record]) -> Page:
+        return Page(Counts(listed=len(failed)))
+
+    async with supervised(tmp_path) as (platform, _, tested):
+        records = platform.records
+        await records.settle([Outcome("k", 1, Status.FAILED, reason="DENIED")])
+        await records.set_run(1, RunState.DONE)
+        await retries.begin(records)
+        looks = 0
+        async with asyncio.timeout(60):
+            async for snapshot in tested.watch():
+                looks += 1
+                assert looks > 3 or not snapshot.finished
+                if looks == 3:
+                    await retries.go_on(records, again)
+        (run, _) = await records.list_runs()
+        assert (run.kind, run.state, run.counts.listed) == (RunKind.REDRIVE, RunState.DONE, 1)

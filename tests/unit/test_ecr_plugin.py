@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.core import retries
 from dth.core.errors import UsageError
 from dth.core.plugins import plugin as find
 from dth.core.ports.images import ImageRecord
@@ -22,6 +23,7 @@ from dth.images.plugin import PLUGIN
 from dth.images.preview import shown
 from dth.images.registry.reference import Reference
 from dth.platforms.local.platform import LocalPlatform, open_platform
+from tests.retries import redrive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,39 +158,39 @@ async def fail(platform: LocalPlatform, *keys: str, reason: str = "DENIED") -> i
 async def test_what_failed_is_sent_again_once(
     platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin, "BATCH", 2)
+    monkeypatch.setattr(retries, "BATCH", 2)
     keys = [f"mirror/team/app:v{number}" for number in range(5)]
     await fail(platform, *keys)
     parameters = task(**REGISTRIES, destPrefix="mirror")
-    assert await PLUGIN.redrive(platform, parameters) == 5
-    assert await PLUGIN.redrive(platform, parameters) == 0
-    (redrive, _) = await platform.records.list_runs()
-    assert (redrive.kind, redrive.state) == (RunKind.REDRIVE, RunState.TRANSFERRING)
-    assert (redrive.counts.listed, redrive.counts.enqueued) == (5, 5)
+    assert await redrive(PLUGIN, platform, parameters) == 5
+    assert await redrive(PLUGIN, platform, parameters) == 0
+    (again, _) = await platform.records.list_runs()
+    assert (again.kind, again.state) == (RunKind.REDRIVE, RunState.TRANSFERRING)
+    assert (again.counts.listed, again.counts.enqueued) == (5, 5)
     orders = [decode(each.body) for each in await platform.queue.receive(10, 1.0, 0.0)]
     assert [order.key for order in orders] == keys
     assert {(order.run, order.digest, order.about) for order in orders} == {
-        (redrive.id, "", "sha256:1")
+        (again.id, "", "sha256:1")
     }
     assert str(orders[0].source) == "quay.io/team/app:v0"
-    assert {each.status for each in await platform.images.page(redrive.id)} == {Status.PENDING}
+    assert {each.status for each in await platform.images.page(again.id)} == {Status.PENDING}
 
 
 async def test_only_what_is_named_or_of_one_reason(platform: LocalPlatform) -> None:
     await fail(platform, "m/a:v1", "m/b:v1")
     await fail(platform, "m/c:v1", reason="IMMUTABLE")
     parameters = task(**REGISTRIES)
-    assert await PLUGIN.redrive(platform, parameters, reason="none") == 0
+    assert await redrive(PLUGIN, platform, parameters, reason="none") == 0
     assert len(await platform.records.list_runs()) == 2  # for nothing no run is begun
-    assert await PLUGIN.redrive(platform, parameters, keys=["m/b:v1", "m/none:v1"]) == 1
-    assert await PLUGIN.redrive(platform, parameters, reason="IMMUTABLE") == 1
-    assert await PLUGIN.redrive(platform, parameters, reason="DENIED") == 1
+    assert await redrive(PLUGIN, platform, parameters, keys=["m/b:v1", "m/none:v1"]) == 1
+    assert await redrive(PLUGIN, platform, parameters, reason="IMMUTABLE") == 1
+    assert await redrive(PLUGIN, platform, parameters, reason="DENIED") == 1
 
 
 async def test_a_hub_that_dies_while_it_sends_again_loses_nothing(
     platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin, "BATCH", 2)
+    monkeypatch.setattr(retries, "BATCH", 2)
     await fail(platform, *(f"m/app:v{number}" for number in range(5)))
     parameters = task(**REGISTRIES)
     commit, done = platform.records.commit, 0
@@ -196,16 +198,17 @@ async def test_a_hub_that_dies_while_it_sends_again_loses_nothing(
     async def die(run: int, page: Page) -> None:
         nonlocal done
         done += 1
-        if done == 2:
+        # The first says what is to be sent.
+        if done == 3:
             raise KeyboardInterrupt
         await commit(run, page)
 
     monkeypatch.setattr(type(platform.records), "commit", lambda _, run, page: die(run, page))
     with pytest.raises(KeyboardInterrupt):
-        await PLUGIN.redrive(platform, parameters)
-    assert await PLUGIN.redrive(platform, parameters) == 3
-    (redrive, _) = await platform.records.list_runs()
-    assert (redrive.counts.listed, redrive.counts.enqueued) == (5, 5)
+        await redrive(PLUGIN, platform, parameters)
+    assert await redrive(PLUGIN, platform, parameters) == 3
+    (again, _) = await platform.records.list_runs()
+    assert (again.counts.listed, again.counts.enqueued) == (5, 5)
     assert len(await platform.queue.receive(10, 1.0, 0.0)) == 5
 
 

@@ -33,7 +33,7 @@ from dth.core.transport import Response
 from dth.objects.controller import Controller
 from dth.objects.listing.pages import KeyMap
 from dth.objects.parameters import S3Parameters
-from dth.objects.plugin import redrive
+from dth.objects.plugin import PLUGIN
 from dth.objects.store import pace, retry
 from dth.objects.store.capabilities import Capabilities
 from dth.objects.store.checksums import Checksum
@@ -43,6 +43,7 @@ from dth.objects.transfer.messages import EventMessage, ObjectItem, encode, pack
 from dth.objects.transfer.relay import ObjectRoute
 from dth.objects.transfer.worker import ObjectWorker
 from dth.platforms.local.platform import LocalPlatform, open_platform
+from tests.retries import redrive
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -466,7 +467,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def redrive(self) -> None:
-        self.do(redrive(self.others))  # type: ignore[arg-type]
+        self.do(redrive(PLUGIN, self.others, None))  # type: ignore[arg-type]
 
     # -------------------------------------------------------------------------------------- workers
 

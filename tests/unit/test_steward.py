@@ -95,6 +95,7 @@ def run(
 
 
 DONE = run(listed=3, enqueued=3, done=3)
+SENDING = Run(3, RunKind.REDRIVE, RunState.LISTING, NOON)
 COPYING = run(state=RunState.TRANSFERRING, listed=3, enqueued=3, done=1)
 LISTING = run(state=RunState.LISTING)
 FAILED = run(state=RunState.FAILED, error="no such bucket")
@@ -314,6 +315,8 @@ DUE = scheduled(next_run=THREE)
         (once(run_requested=True), {"runs": []}, [BeginRun()]),
         (scheduled(run_requested=True, next_run=THREE), {"now": THREE}, [BeginRun("", TOMORROW)]),
         (scheduled(redrive_requested=True), {}, [RetryFailed()]),
+        (scheduled(), {"runs": [SENDING]}, [RetryFailed()]),
+        (once(), {"runs": [SENDING]}, [RetryFailed()]),
         (scheduled(redrive_requested=True), {"runs": None}, [RetryFailed()]),
         (scheduled(run_requested=True, redrive_requested=True), {}, [RetryFailed(), BeginRun()]),
         # The listing before is not at its end.

@@ -18,6 +18,7 @@ from dth.core.errors import UsageError
 from dth.core.ports.findings import Finding, Findings
 from dth.core.ports.platform import Platform
 from dth.core.ports.queue import Outgoing
+from dth.core.ports.records import Page, Record
 from dth.core.ports.runs import Counts
 from dth.core.prices import Prices
 from dth.core.secrets import SecretStore, SecretUse
@@ -153,11 +154,11 @@ class Plugin(ABC):
         """What the task reads and what it writes."""
 
     @abstractmethod
-    async def redrive(
-        self, platform: Platform, parameters: Any, *, keys: Sequence[str] = (), reason: str = ""
-    ) -> int:
-        """Send failed items again: all of them, the named ones, or those with one reason. Returns
-        how many."""
+    async def again(
+        self, platform: Platform, parameters: Any, run: int, failed: Sequence[Record]
+    ) -> Page:
+        """The page that sends these failed items again in this run (`core.retries`), without those
+        that something else takes care of."""
 
     # ------------------------------------------------------------------------------------ abilities
 

@@ -10,6 +10,7 @@ which that action is no longer due.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dth.core import retries
 from dth.core.plugins import plugin
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
@@ -148,7 +149,8 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class RetryFailed:
-    """Send the failed objects again, and clear the request for it."""
+    """Send the next failed items again. If this was requested for all, begin with it, and clear the
+    request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +345,8 @@ def _set_next_run(view: View) -> list[Action]:
 def _what_is_due(view: View) -> list[Action]:
     """Runs and retries that a user or the schedule requested."""
     task = view.task
-    actions: list[Action] = [RetryFailed()] if task.redrive_requested else []
+    retry = task.redrive_requested or retries.are_left(view.runs or ())
+    actions: list[Action] = [RetryFailed()] if retry else []
     due, asked = is_due(task, view.now), task.run_requested
     if due and view.by_stack and _has_begun(view):
         actions.append(SetNextRun(_upcoming(view)))

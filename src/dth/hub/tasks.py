@@ -8,12 +8,15 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from dth.core import retries
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.core.parameters import check_confined
 from dth.core.plugins import plugin
 from dth.core.ports.findings import Finding
+from dth.core.ports.platform import Platform
 from dth.core.secrets import unbound_warning
 from dth.core.stores import Store
 from dth.hub import budget, lifecycle, stores
@@ -135,8 +138,8 @@ async def start_run(ports: HubPorts, id: str) -> Task:
 async def retry_failed(
     ports: HubPorts, id: str, *, keys: list[str] | None = None, reason: str = ""
 ) -> Task:
-    """Retry failed objects: all of them, or, at once, the given keys or those that failed for one
-    reason."""
+    """Retry failed objects: all of them, those that failed for one reason, or, at once, the given
+    keys."""
     task = await ports.tasks.get(id)
     await _use_secrets(ports, task)
     if keys or reason:
@@ -146,7 +149,11 @@ async def retry_failed(
         async with ports.engine.open(id) as platform:
             # A hub that ends in between finds what was begun.
             await ports.engine.changed(id)
-            await plugin(task.type).redrive(platform, parameters, keys=keys or (), reason=reason)
+            if keys:
+                again = partial(plugin(task.type).again, platform, parameters)
+                await retries.send(platform.records, again, keys)
+            else:
+                await retries.begin(platform.records, reason)
 
     def change(task: Task) -> None:
         _begin(task, TaskEvent.START)
@@ -388,6 +395,16 @@ async def note(ports: HubPorts, id: str, **fields: Any) -> Task:
             setattr(task, name, value)
 
     return await _change(ports, id, change, tell=False)
+
+
+async def go_on_retrying(ports: HubPorts, task: Task, platform: Platform) -> Task:
+    """Send the next failed items again (`RetryFailed`)."""
+    if task.redrive_requested:
+        await retries.begin(platform.records)
+        task = await note(ports, task.id, redrive_requested=False)
+    again = partial(plugin(task.type).again, platform, task.model)
+    await retries.go_on(platform.records, again)
+    return task
 
 
 async def carry_out(ports: HubPorts, task: Task, action: Action) -> None:

@@ -1,7 +1,7 @@
 """The plugin's interface to the hub (entry point `dth.plugins`)."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from dth.core import confinement
@@ -10,9 +10,8 @@ from dth.core.hosts import PORTS
 from dth.core.plugin import SIDES, AwsTask, Ends, Plugin
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.platform import Platform
-from dth.core.ports.records import Enqueued, Page, Record, pages
-from dth.core.ports.runs import Counts, RunKind, RunState
-from dth.core.ports.status import Status
+from dth.core.ports.records import Enqueued, Page, Record
+from dth.core.ports.runs import Counts
 from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
 from dth.images.messages import CopyOrder, encode, has_place
@@ -22,7 +21,6 @@ from dth.images.task import secret_uses
 
 # Stands for the registry, which the copier determines.
 ANY = "destination"
-BATCH = 500  # images retried per transaction
 GIB = 1024**3
 # USD per GiB that leaves an AWS region; list prices of 2026-11.
 REGION_GIB, INTERNET_GIB = 0.02, 0.09
@@ -82,15 +80,10 @@ class ImagesPlugin(Plugin):
         prefix = f"/{parameters.dest_prefix}" if parameters.dest_prefix else ""
         return Ends(_place(parameters, "source"), f"{dest}{prefix}", dest)
 
-    async def redrive(
-        self,
-        platform: Platform,
-        parameters: EcrParameters,
-        *,
-        keys: Sequence[str] = (),
-        reason: str = "",
-    ) -> int:
-        return await redrive(platform, parameters, keys=keys, reason=reason)
+    async def again(
+        self, platform: Platform, parameters: EcrParameters, run: int, failed: Sequence[Record]
+    ) -> Page:
+        return await again(platform, parameters, run, failed)
 
     def secret_uses(
         self, parameters: EcrParameters, sides: Sequence[str] = SIDES
@@ -151,37 +144,24 @@ def _place(parameters: EcrParameters, side: str) -> str:
     )
 
 
-async def redrive(
-    platform: Platform, parameters: EcrParameters, *, keys: Sequence[str] = (), reason: str = ""
-) -> int:
-    """Retry failed images in a new run: all, the named ones, or those with one reason.
-
-    Copies what exists now, whatever it was at the failure. Returns the number of images. A repeated
-    call sends nothing twice.
-    """
-    run, sent = 0, 0
-    async for batch in _failed(platform, keys, reason):
-        before = await platform.images.latest([record.key for record in batch])
-        # An image without a place still has none: the task's names would have to change.
-        known = [
-            before[record.key] for record in batch if record.key in before and has_place(record.key)
-        ]
-        if not known:
-            continue
-        if not run:
-            run = (await platform.records.begin_run(RunKind.REDRIVE))[0].id
-        orders = [_again(run, image, parameters) for image in known]
-        await platform.images.write([order.record() for order in orders])
-        page = Page(
-            Counts(listed=len(orders)),
-            enqueued=[Enqueued(order.key, 0, "", "") for order in orders],
-            messages=[encode(order) for order in orders],
-        )
-        await platform.records.commit(run, page)
-        sent += len(orders)
-    if run:
-        await platform.records.set_run(run, RunState.TRANSFERRING)
-    return sent
+async def again(
+    platform: Platform, parameters: EcrParameters, run: int, failed: Sequence[Record]
+) -> Page:
+    """A page that sends the failed images again. Copies what exists now, whatever it was at the
+    failure."""
+    before = await platform.images.latest([record.key for record in failed])
+    # An image without a place still has none: the task's names would have to change.
+    orders = [
+        _again(run, before[record.key], parameters)
+        for record in failed
+        if record.key in before and has_place(record.key)
+    ]
+    await platform.images.write([order.record() for order in orders])
+    return Page(
+        Counts(listed=len(orders)),
+        enqueued=[Enqueued(order.key, 0, "", "") for order in orders],
+        messages=[encode(order) for order in orders],
+    )
 
 
 def _again(run: int, image: ImageRecord, parameters: EcrParameters) -> CopyOrder:
@@ -190,16 +170,3 @@ def _again(run: int, image: ImageRecord, parameters: EcrParameters) -> CopyOrder
     source = parse_within(registry, image.source)
     dest = parse_within(ANY, f"{ANY}/{image.key}")
     return CopyOrder(run, source, dest, about=image.about, platforms=parameters.platforms)
-
-
-async def _failed(
-    platform: Platform, keys: Sequence[str], reason: str
-) -> AsyncIterator[list[Record]]:
-    if keys:
-        found = await platform.records.get(keys)
-        if failed := [record for record in found.values() if record.status is Status.FAILED]:
-            yield failed
-        return
-    # Takes each once, even if it fails again meanwhile.
-    async for batch in pages(platform.records, status=Status.FAILED, reason=reason, limit=BATCH):
-        yield batch

@@ -167,6 +167,7 @@ class HubStack(Template):
             default="", pattern=DIGEST,
         )  # fmt: skip
         self.allowed_networks(default="")
+        self.point_in_time_recovery()
         self.assumable = self.parameter(
             "assumableRoles", "Roles that tasks may assume", DEPLOYMENT,
             "ARNs of roles that tasks may name in srcRoleArn and destRoleArn, with spaces "
@@ -589,6 +590,7 @@ class HubStack(Template):
             **self._who_calls(),
             "DTH_PERMISSIONS_BOUNDARY": self.task_boundary,
             "DTH_KMS_KEY": self.kms_key.value_as_string,
+            "DTH_POINT_IN_TIME_RECOVERY": Fn.ref("pointInTimeRecovery"),
             "DTH_VPC": self.vpc,
             "DTH_SUBNETS": self.subnets,
             "DTH_PUBLIC_IP": Fn.ref("publicIp"),

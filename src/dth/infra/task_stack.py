@@ -122,6 +122,7 @@ class TaskStack(Template):
         # Somebody who deploys a task alone has chosen its stores; a hub limits the tasks of its
         # users.
         self.allowed_networks(default="private")
+        self.point_in_time_recovery()
         self.hub_table = self.parameter(
             "hubTable", "Table of the hub", DEPLOYMENT,
             (

@@ -172,6 +172,15 @@ class Template(cdk.Stack):
             default="ENABLED", allowed=["ENABLED", "DISABLED"],
         )  # fmt: skip
 
+    def point_in_time_recovery(self) -> None:
+        """Declare which tables can be restored to any moment."""
+        self.parameter(
+            "pointInTimeRecovery", "Recovery of tables", DEPLOYMENT,
+            "Which tables can be restored to any moment of the last 35 days: STATE, all but the "
+            "large ones with the records and parts of tasks; ALL; or NONE.",
+            default="STATE", allowed=["STATE", "ALL", "NONE"],
+        )  # fmt: skip
+
     def bundles(self) -> None:
         """Declare the digests of the machines' code: machines refuse any other code in the asset
         bucket.
@@ -435,10 +444,16 @@ class Template(cdk.Stack):
         )
 
     def table(self, name: str, table: Table) -> aws_dynamodb.CfnTable:
-        """Create a table with the keys and indexes of `table`, and on-demand billing."""
+        """Create a table with the keys and indexes of `table`, and on-demand billing. Needs
+        `point_in_time_recovery`."""
         made = create_table("", table)
+        chosen, usual = Fn.ref("pointInTimeRecovery"), table.recoverable
+        other = self.condition(
+            "NoRecovery" if usual else "FullRecovery",
+            Fn.condition_equals(chosen, "NONE" if usual else "ALL"),
+        )
         recovery = aws_dynamodb.CfnTable.PointInTimeRecoverySpecificationProperty(
-            point_in_time_recovery_enabled=table.recoverable
+            point_in_time_recovery_enabled=self.when(other, not usual, usual)
         )
         expiry = aws_dynamodb.CfnTable.TimeToLiveSpecificationProperty(
             attribute_name=table.expires, enabled=True

@@ -9,9 +9,8 @@ from dth.core.hosts import host_of
 from dth.core.plugin import SIDES, AwsTask, Capacity, Ends, Notification, Plugin
 from dth.core.ports.findings import Finding
 from dth.core.ports.platform import Platform
-from dth.core.ports.records import Enqueued, Page, Record, Records, pages
+from dth.core.ports.records import Enqueued, Page, Record, Records
 from dth.core.ports.runs import Counts, RunKind, RunState
-from dth.core.ports.status import Status
 from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
 from dth.core.stores import Store
@@ -32,8 +31,6 @@ from dth.objects.task import (
 from dth.objects.transfer import ownership
 from dth.objects.transfer.messages import EventMessage, encode
 from dth.objects.transfer.notifications import event_id, parse
-
-BATCH = 1000  # records sent again in one transaction
 
 
 class ObjectsPlugin(Plugin):
@@ -99,15 +96,10 @@ class ObjectsPlugin(Plugin):
     def store_settings(self, store: Store, side: str) -> dict[str, str]:
         return settings_of_store(store, side)
 
-    async def redrive(
-        self,
-        platform: Platform,
-        parameters: S3Parameters,
-        *,
-        keys: Sequence[str] = (),
-        reason: str = "",
-    ) -> int:
-        return await redrive(platform, keys=keys, reason=reason)
+    async def again(
+        self, platform: Platform, parameters: S3Parameters, run: int, failed: Sequence[Record]
+    ) -> Page:
+        return await again(platform, run, failed)
 
     def comparison(
         self, parameters: S3Parameters, policy: str, sample: float | None
@@ -210,33 +202,16 @@ def deletes(parameters: S3Parameters) -> bool:
     )
 
 
-async def redrive(platform: Platform, *, keys: Sequence[str] = (), reason: str = "") -> int:
-    """Send failed objects again in a separate run: all of them, the named ones, or those with one
-    reason. The current objects are copied, even if they have changed since they failed. Returns how
-    many. Calling it again sends nothing twice, because objects that were sent are PENDING and not
-    failed any more."""
-    records, run, sent = platform.records, 0, 0
-    open_runs = [
-        each.id for each in await records.list_runs() if each.kind is RunKind.SYNC and each.is_open
+async def again(platform: Platform, run: int, failed: Sequence[Record]) -> Page:
+    """A page that sends the failed objects again. The current objects are copied, even if they have
+    changed since they failed."""
+    batch = await _unclaimed(platform.records, failed)
+    messages = [ownership.again(run, record.key) for record in batch]
+    enqueued = [
+        Enqueued(record.key, record.size, record.etag, message.id)
+        for record, message in zip(batch, messages, strict=True)
     ]
-    async for failed in _failed(records, keys, reason):
-        batch = await _unclaimed(records, failed, open_runs)
-        if not batch:
-            continue
-        if not run:
-            run = (await records.begin_run(RunKind.REDRIVE))[0].id
-        messages = [ownership.again(run, record.key) for record in batch]
-        enqueued = [
-            Enqueued(record.key, record.size, record.etag, message.id)
-            for record, message in zip(batch, messages, strict=True)
-        ]
-        await records.commit(
-            run, Page(Counts(listed=len(batch)), enqueued=enqueued, messages=messages)
-        )
-        sent += len(batch)
-    if run:
-        await records.set_run(run, RunState.TRANSFERRING)
-    return sent
+    return Page(Counts(listed=len(batch)), enqueued=enqueued, messages=messages)
 
 
 async def copy(platform: Platform, chosen: AsyncIterator[Sequence[Finding]]) -> int:
@@ -260,31 +235,19 @@ async def copy(platform: Platform, chosen: AsyncIterator[Sequence[Finding]]) -> 
     return sent
 
 
-async def _unclaimed(
-    records: Records, failed: list[Record], open_runs: Sequence[int]
-) -> list[Record]:
+async def _unclaimed(records: Records, failed: Sequence[Record]) -> Sequence[Record]:
     """The failed records that no listing in progress has enqueued or may enqueue. If the platform
     does not see what is in flight, the others would be copied twice. The listing takes care of
     them."""
     if records.overlapping:
         return failed
     keys = [record.key for record in failed]
+    open_runs = [
+        run.id for run in await records.list_runs() if run.kind is RunKind.SYNC and run.is_open
+    ]
     settled = {run: await records.settled(run, keys) for run in open_runs}
     return [
         record
         for record in failed
         if all(record.run >= run or record.key in settled[run] for run in open_runs)
     ]
-
-
-async def _failed(
-    records: Records, keys: Sequence[str], reason: str
-) -> AsyncIterator[list[Record]]:
-    if keys:
-        found = await records.get(keys)
-        if failed := [record for record in found.values() if record.status is Status.FAILED]:
-            yield failed
-        return
-    # Each record once, even if it fails again in the meantime.
-    async for batch in pages(records, status=Status.FAILED, reason=reason, limit=BATCH):
-        yield batch

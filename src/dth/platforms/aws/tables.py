@@ -39,9 +39,13 @@ class Table:
     sort: Attribute | None = None
     indexes: tuple[Index, ...] = ()
     expires: str = ""  # the attribute with its time to live
-    # Whether it can be restored to any moment: that costs nearly as much as the storage. What can
-    # be compared again is not worth it.
+    # Whether it can be restored to any moment, unless somebody chose for all tables: that costs
+    # nearly as much as the storage. What can be compared again is not worth it.
     recoverable: bool = True
+
+    def is_recoverable(self, chosen: str) -> bool:
+        """`chosen`: the value of the parameter `pointInTimeRecovery`."""
+        return {"ALL": True, "NONE": False}.get(chosen, self.recoverable)
 
 
 OBJECT_KEY = Attribute("ObjectKey")

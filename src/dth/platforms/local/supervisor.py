@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dth.core import retries
 from dth.core.errors import StateError
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.platform import SupervisedPlatform
@@ -277,9 +278,9 @@ class Supervisor:
     def _over(self, snapshot: Snapshot) -> bool:
         """The ledgers balance and nothing is in progress."""
         finder = self._children.get("finder")
-        if (finder and not finder.done) or not all(
-            run.counts.balanced for run in snapshot.open_runs
-        ):
+        if (finder and not finder.done) or retries.are_left(snapshot.open_runs):
+            return False
+        if not all(run.counts.balanced for run in snapshot.open_runs):
             return False
         depth = snapshot.depth
         return not self.to_the_last_message or depth.visible + depth.in_flight + depth.delayed == 0

@@ -185,10 +185,7 @@ class TaskWork:
                 case BeginRun(note, next_run):
                     await self._begin_run(note, next_run)
                 case RetryFailed():
-                    await self._orders.plugin.redrive(self._platform, self._orders.parameters)
-                    self._task = await tasks.note(
-                        self._ports, self._task.id, redrive_requested=False
-                    )
+                    self._task = await tasks.go_on_retrying(self._ports, self._task, self._platform)
                 case SetNextRun() | Say() | Notify() | Pause():
                     await self._runner.carry_out(self._task, action)
                     self._task = await self._ports.tasks.get(self._task.id)

@@ -8,9 +8,8 @@ from dth.core.parameters import TaskParameters, parameter
 from dth.core.plugin import AwsTask, Ends, Plugin
 from dth.core.ports.platform import Platform
 from dth.core.ports.queue import Outgoing
-from dth.core.ports.records import Enqueued, Page
-from dth.core.ports.runs import Counts, RunKind, RunState
-from dth.core.ports.status import Status
+from dth.core.ports.records import Enqueued, Page, Record
+from dth.core.ports.runs import Counts
 
 
 class EchoParameters(TaskParameters):
@@ -47,21 +46,10 @@ class EchoPlugin(Plugin):
         voice = f"voice {parameters.voice}"
         return Ends(f"{len(parameters.lines)} lines", voice, voice)
 
-    async def redrive(
-        self,
-        platform: Platform,
-        parameters: EchoParameters,
-        *,
-        keys: Sequence[str] = (),
-        reason: str = "",
-    ) -> int:
-        failed, _ = await platform.records.page(status=Status.FAILED, reason=reason, limit=1000)
-        chosen = [record.key for record in failed if not keys or record.key in keys]
-        if chosen:
-            run, _ = await platform.records.begin_run(RunKind.REDRIVE)
-            await platform.records.commit(run.id, page_of(run.id, chosen))
-            await platform.records.set_run(run.id, RunState.TRANSFERRING)
-        return len(chosen)
+    async def again(
+        self, platform: Platform, parameters: EchoParameters, run: int, failed: Sequence[Record]
+    ) -> Page:
+        return page_of(run, [record.key for record in failed])
 
 
 def page_of(run: int, lines: Sequence[str]) -> Page:

@@ -302,7 +302,11 @@ class AwsEngine:
             "dynamodb",
             "update_continuous_backups",
             TableName=name,
-            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": table.recoverable},
+            PointInTimeRecoverySpecification={
+                "PointInTimeRecoveryEnabled": table.is_recoverable(
+                    self.settings.point_in_time_recovery
+                )
+            },
         )
         if table.expires:
             with suppress_code("ValidationException"):  # already set

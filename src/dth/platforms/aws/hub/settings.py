@@ -15,6 +15,7 @@ OPTIONAL = {
     "prices",
     "permissions_boundary",
     "kms_key",
+    "point_in_time_recovery",
     "vpc",
     "subnets",
     "cluster",
@@ -75,6 +76,7 @@ class HubSettings:
     prices: str = ""
     permissions_boundary: str = ""
     kms_key: str = ""
+    point_in_time_recovery: str = ""  # as the parameter of the deployment
     vpc: str = ""
     subnets: str = ""
     cluster: str = ""

@@ -325,9 +325,8 @@ class Steward:
 
     async def _retry_failed(self, task: Task) -> float:
         async with self.engine.open(task.id) as platform:
-            await plugin(task.type).redrive(platform, task.model)
+            await tasks.go_on_retrying(self.ports, task, platform)
         await self._execute_run(task, QUEUED_ONLY)
-        await tasks.note(self.ports, task.id, redrive_requested=False)
         return 0.0
 
     async def _execute_run(self, task: Task, given: str) -> None:
