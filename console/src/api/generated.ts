@@ -714,6 +714,15 @@ export type TaskAuditQueryVariables = Exact<{
 
 export type TaskAuditQuery = { listAudit: { total: number, items: Array<{ id: number, at: string | null, who: string, via: string, what: string, detail: string, outcome: string }> } };
 
+export type TaskMarkersQueryVariables = Exact<{
+  id?: string | null | undefined;
+  what?: Array<string> | string | null | undefined;
+  since?: string | null | undefined;
+}>;
+
+
+export type TaskMarkersQuery = { listAudit: { items: Array<{ id: number, at: string | null, who: string, what: string, outcome: string }> } };
+
 export type TaskImagesQueryVariables = Exact<{
   id: string | number;
   run?: number | null | undefined;
@@ -1979,6 +1988,19 @@ export const TaskAuditDocument = new TypedDocumentString(`
   }
 }
     `) as unknown as TypedDocumentString<TaskAuditQuery, TaskAuditQueryVariables>;
+export const TaskMarkersDocument = new TypedDocumentString(`
+    query TaskMarkers($id: String, $what: [String!], $since: AWSDateTime) {
+  listAudit(target: $id, what: $what, since: $since, count: 200) {
+    items {
+      id
+      at
+      who
+      what
+      outcome
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<TaskMarkersQuery, TaskMarkersQueryVariables>;
 export const TaskImagesDocument = new TypedDocumentString(`
     query TaskImages($id: ID!, $run: Int, $status: RecordStatus, $prefix: String, $reason: String, $limit: Int, $nextToken: String) {
   listImages(
