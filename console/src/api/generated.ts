@@ -753,6 +753,14 @@ export type HomeQueryVariables = Exact<{
 
 export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, attention: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, needsAttention: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, scheduleTimeZone: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, acknowledged: { by: string, at: string | null, until: string | null } | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, needsAttention: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, scheduleTimeZone: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, acknowledged: { by: string, at: string | null, until: string | null } | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
+export type TaskRateQueryVariables = Exact<{
+  id: string;
+  period?: number | null | undefined;
+}>;
+
+
+export type TaskRateQuery = { getMetricHistoryData: { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null } | null };
+
 export type StoresQueryVariables = Exact<{ [key: string]: never; }>;
 
 
@@ -2154,6 +2162,16 @@ export const HomeDocument = new TypedDocumentString(`
     note
   }
 }`) as unknown as TypedDocumentString<HomeQuery, HomeQueryVariables>;
+export const TaskRateDocument = new TypedDocumentString(`
+    query TaskRate($id: String!, $period: Int) {
+  getMetricHistoryData(id: $id, graphName: Network, period: $period) {
+    series {
+      name
+      data
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<TaskRateQuery, TaskRateQueryVariables>;
 export const StoresDocument = new TypedDocumentString(`
     query Stores {
   listStores {

@@ -80,7 +80,7 @@ export function Timeline({
       <Box color="text-body-secondary" fontSize="body-s">
         {(Object.keys(SIGNS) as Marker[])
           .map((kind) => `${SIGNS[kind]} ${t(`detail.timeline.kind.${kind}`)}`)
-          .join('   ')}
+          .join('\u2003')}
       </Box>
     </Container>
   );

@@ -26,7 +26,8 @@ test('runs that overlap stand in lanes of their own', () => {
 test('the range has the whole last run', () => {
   const now = 1000 * DAY;
   const usual = (ago: number) => usualRange(spansOf([run(1, now - ago, now)], now), now);
-  expect([usual(60_000), usual(2 * DAY), usual(20 * DAY), usual(100 * DAY)]).toEqual([
+  expect([usual(60_000), usual(DAY / 2), usual(2 * DAY), usual(20 * DAY), usual(100 * DAY)]).toEqual([
+    'hour',
     'day',
     'week',
     'month',

@@ -13,7 +13,13 @@ export const MARKERS = {
 export type Marker = (typeof MARKERS)[keyof typeof MARKERS];
 
 export const HOUR = 3_600_000; // milliseconds
-export const RANGES = { day: 24 * HOUR, week: 7 * 24 * HOUR, month: 30 * 24 * HOUR, all: Infinity } as const;
+export const RANGES = {
+  hour: HOUR,
+  day: 24 * HOUR,
+  week: 7 * 24 * HOUR,
+  month: 30 * 24 * HOUR,
+  all: Infinity,
+} as const;
 export type Range = keyof typeof RANGES;
 
 export interface Span {
