@@ -7,6 +7,7 @@ import { type Config, loadConfig } from './app/config';
 import { Elsewhere, isSamePlace, properAddress } from './app/Elsewhere';
 import { Unavailable } from './app/Unavailable';
 import { CALLBACK, createUserManager, isSignedIn, SILENT_CALLBACK } from './app/signIn';
+import { isTrial } from './app/trial';
 import { initTheme } from './app/theme';
 import { initI18n } from './i18n';
 
@@ -26,13 +27,16 @@ try {
 async function start(config: Config) {
   const here = new URL(location.href);
   const address = properAddress(config.url, here);
-  const manager = createUserManager(config);
+  const manager = createUserManager(config.oidc);
   if (address && isSamePlace(address, here)) {
     location.replace(address);
   } else if (address) {
     root.render(<Elsewhere address={address} />);
   } else if (location.pathname === SILENT_CALLBACK) {
     await manager.signinSilentCallback(); // inside the hidden frame that renews a session: nothing to show
+  } else if (isTrial()) {
+    const { takeTrial } = await import('./app/takeTrial');
+    await takeTrial(config, manager);
   } else {
     root.render(
       <StrictMode>

@@ -68,6 +68,7 @@ PAGES = (
     "/users",
     "/tokens",
     "/channels",
+    "/sign-in",
     "/settings",
     "/backups",
     "/audit",

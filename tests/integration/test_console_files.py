@@ -122,7 +122,10 @@ def test_api_answers_keep_their_own_policy(hub: Hub) -> None:
 async def test_an_installation_without_a_console_says_so(tmp_path: Path) -> None:
     from starlette.requests import Request
 
-    console = Console("http://127.0.0.1:1/oidc", tmp_path / "none")
+    async def issuers() -> list[str]:
+        return ["http://127.0.0.1:1/oidc"]
+
+    console = Console(issuers, tmp_path / "none")
     for path, status in (("", 200), ("tasks", 404)):
         answer = await console._answer(
             Request({"type": "http", "path_params": {"path": path}, "headers": []})

@@ -4,17 +4,19 @@ refused, and what the audit log says of it. A field without a row here fails the
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from graphql import GraphQLNonNull
 
 from dth.hub.api import FIELDS
 from dth.hub.model import ROLES, Role
+from tests import identity
 from tests.engine import Side, bodies, wait_for
 from tests.hub import Hub
 from tests.operations import operation, root
@@ -125,6 +127,23 @@ class World:
     def channel(self) -> str:
         query = "mutation ($i: ChannelInput!) { putChannel(input: $i) { id } }"
         return str(self.hub.call(query, i={"kind": "email", "target": "a@example.org"})["id"])
+
+    def issuer(self) -> dict[str, Any]:
+        """The hub itself, as if it were another one."""
+        self.hub.call("mutation { useBuiltInSignIn { id } }")
+        return {"issuer": f"{self.hub.url}/oidc", "clientId": "dth-console"}
+
+    def issuer_waits(self) -> str:
+        query = "mutation ($i: IssuerInput!) { saveIssuer(input: $i) { id } }"
+        return str(self.hub.call(query, i=self.issuer())["id"])
+
+    def signed_in(self) -> dict[str, Any]:
+        """An administrator at the issuer that waits."""
+        self.issuer_waits()
+        name, nothing = self.name(), cast("Any", None)
+        self.hub.user(name, identity.PASSWORD, Role.ADMIN)
+        there = identity.Hub(self.hub.url, *[nothing] * 6)
+        return {"token": asyncio.run(there.tokens_of(name))["access_token"]}
 
     def restore(self) -> str:
         """One whose upload has begun."""
@@ -335,6 +354,16 @@ ROWS: dict[str, Row] = {
     ),
     "deleteChannel": Row(ADMIN, lambda w: {"id": w.channel()}),
     "testChannel": Row(ADMIN, lambda w: {"id": w.channel()}),
+    "getSignIn": Row(ADMIN),
+    "testIssuer": Row(
+        ADMIN, lambda w: {"input": w.issuer()}, bad={"input": {"issuer": "x", "clientId": "y"}}
+    ),
+    "saveIssuer": Row(
+        ADMIN, lambda w: {"input": w.issuer()}, bad={"input": {"issuer": "x", "clientId": "y"}}
+    ),
+    "confirmIssuer": Row(ADMIN, lambda w: w.signed_in()),
+    "discardIssuer": Row(ADMIN, lambda w: w.issuer_waits() and {}),
+    "useBuiltInSignIn": Row(ADMIN),
     "getRestore": Row(ADMIN, lambda w: w.restore() and {}),
     "createBackupLink": Row(ADMIN),
     "beginRestore": Row(ADMIN),
@@ -392,7 +421,7 @@ def _succeeds(world: World, name: str, row: Row, role: Role) -> None:
     )
     assert entry["target"], "what it was done to"
     assert entry["target"] in {given.get("id"), given.get("name"), *_ids(answer["data"][name])}
-    for secret in ("value", "password"):
+    for secret in ("value", "password", "token"):
         assert secret not in given or given[secret] not in entry["detail"]
 
 
@@ -497,6 +526,7 @@ def _anything(name: str) -> dict[str, Any]:
         "StoreInput": {},
         "EditTaskInput": {},
         "ChannelInput": {"kind": "none", "target": "none"},
+        "IssuerInput": {"issuer": "none", "clientId": "none"},
     }
     arguments = root(name)[1].args.items()
     return {

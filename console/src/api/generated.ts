@@ -165,6 +165,43 @@ export type RestoreState =
   /** It takes the place of the hub's data at the next start. */
   | 'WAITING';
 
+export type SignInSource =
+  /** The hub's own sign-in. */
+  | 'BUILT_IN'
+  /** Set with `saveIssuer` and `confirmIssuer`. */
+  | 'SET_HERE'
+  /** Set in the settings file of the hub's machine, and changed only there. */
+  | 'FILE';
+
+export type GroupRoleInput = {
+  group: string;
+  role: Role;
+};
+
+export type IssuerInput = {
+  issuer: string;
+  clientId: string;
+  audience?: string | null | undefined;
+  scope?: string | null | undefined;
+  roleClaim?: string | null | undefined;
+  roles?: Array<GroupRoleInput> | null | undefined;
+  defaultRole?: Role | null | undefined;
+  caBundle?: string | null | undefined;
+};
+
+export type IssuerCheckName =
+  | 'REACHABLE'
+  | 'ISSUER'
+  | 'ENDPOINTS'
+  | 'PKCE'
+  | 'KEYS';
+
+export type CheckState =
+  | 'OK'
+  | 'WARNING'
+  | 'FAILED'
+  | 'UNKNOWN';
+
 export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, needsAttention: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, scheduleTimeZone: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, acknowledged: { by: string, at: string | null, until: string | null } | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
 
 export type AdminSecretsQueryVariables = Exact<{ [key: string]: never; }>;
@@ -208,7 +245,7 @@ export type DeleteSecretMutation = { deleteSecret: { name: string } };
 export type AdminHubQueryVariables = Exact<{ [key: string]: never; }>;
 
 
-export type AdminHubQuery = { hubInfo: { version: string, platform: string, issuer: string, users: number | null, plugins: Array<string>, limits: string, backsUp: boolean, invites: boolean, certificateKey: string } };
+export type AdminHubQuery = { hubInfo: { version: string, platform: string, issuer: string, users: number | null, plugins: Array<string>, limits: string, backsUp: boolean, invites: boolean, setsSignIn: boolean, certificateKey: string } };
 
 export type AdminUsersQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -362,6 +399,46 @@ export type WithdrawInvitationMutationVariables = Exact<{
 
 
 export type WithdrawInvitationMutation = { withdrawInvitation: boolean };
+
+export type IssuerPartsFragment = { issuer: string, clientId: string, audience: string, scope: string, roleClaim: string, defaultRole: Role | null, caBundle: string, roles: Array<{ group: string, role: Role }> };
+
+export type SignInPartsFragment = { source: SignInSource, overridden: boolean, issuer: { issuer: string, clientId: string, audience: string, scope: string, roleClaim: string, defaultRole: Role | null, caBundle: string, roles: Array<{ group: string, role: Role }> } | null, waiting: { issuer: string, clientId: string, audience: string, scope: string, roleClaim: string, defaultRole: Role | null, caBundle: string, roles: Array<{ group: string, role: Role }> } | null };
+
+export type AdminSignInQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type AdminSignInQuery = { getSignIn: { source: SignInSource, overridden: boolean, issuer: { issuer: string, clientId: string, audience: string, scope: string, roleClaim: string, defaultRole: Role | null, caBundle: string, roles: Array<{ group: string, role: Role }> } | null, waiting: { issuer: string, clientId: string, audience: string, scope: string, roleClaim: string, defaultRole: Role | null, caBundle: string, roles: Array<{ group: string, role: Role }> } | null } };
+
+export type TestIssuerQueryVariables = Exact<{
+  input: IssuerInput;
+}>;
+
+
+export type TestIssuerQuery = { testIssuer: Array<{ name: IssuerCheckName, state: CheckState, found: string }> };
+
+export type SaveIssuerMutationVariables = Exact<{
+  input: IssuerInput;
+}>;
+
+
+export type SaveIssuerMutation = { saveIssuer: { id: string } };
+
+export type ConfirmIssuerMutationVariables = Exact<{
+  token: string;
+}>;
+
+
+export type ConfirmIssuerMutation = { confirmIssuer: { id: string } };
+
+export type DiscardIssuerMutationVariables = Exact<{ [key: string]: never; }>;
+
+
+export type DiscardIssuerMutation = { discardIssuer: { id: string } };
+
+export type UseBuiltInSignInMutationVariables = Exact<{ [key: string]: never; }>;
+
+
+export type UseBuiltInSignInMutation = { useBuiltInSignIn: { id: string } };
 
 export type ComparisonRowFragment = { id: string, task: string, type: TaskType | null, source: string, destination: string, policy: string, sample: number, createdBy: string, state: ComparisonState, verdict: ComparisonVerdict | null, startedAt: string | null, endedAt: string | null, error: string, notes: Array<string>, filtered: number, counts: Array<{ state: FindingState, objects: number, bytes: number }> };
 
@@ -637,6 +714,15 @@ export type TaskAuditQueryVariables = Exact<{
 
 export type TaskAuditQuery = { listAudit: { total: number, items: Array<{ id: number, at: string | null, who: string, via: string, what: string, detail: string, outcome: string }> } };
 
+export type TaskMarkersQueryVariables = Exact<{
+  id?: string | null | undefined;
+  what?: Array<string> | string | null | undefined;
+  since?: string | null | undefined;
+}>;
+
+
+export type TaskMarkersQuery = { listAudit: { items: Array<{ id: number, at: string | null, who: string, what: string, outcome: string }> } };
+
 export type TaskImagesQueryVariables = Exact<{
   id: string | number;
   run?: number | null | undefined;
@@ -666,6 +752,14 @@ export type HomeQueryVariables = Exact<{
 
 
 export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, attention: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, needsAttention: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, scheduleTimeZone: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, acknowledged: { by: string, at: string | null, until: string | null } | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, isBeingDeleted: boolean, needsAttention: boolean, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, scheduleTimeZone: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, acknowledged: { by: string, at: string | null, until: string | null } | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, recentRuns: Array<{ id: number, result: RunResult, endedAt: string | null, seconds: number }>, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
+
+export type TaskRateQueryVariables = Exact<{
+  id: string;
+  period?: number | null | undefined;
+}>;
+
+
+export type TaskRateQuery = { getMetricHistoryData: { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null } | null };
 
 export type StoresQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -899,6 +993,45 @@ export const TaskRowFragmentDoc = new TypedDocumentString(`
   }
 }
     `, {"fragmentName":"TaskRow"}) as unknown as TypedDocumentString<TaskRowFragment, unknown>;
+export const IssuerPartsFragmentDoc = new TypedDocumentString(`
+    fragment IssuerParts on Issuer {
+  issuer
+  clientId
+  audience
+  scope
+  roleClaim
+  roles {
+    group
+    role
+  }
+  defaultRole
+  caBundle
+}
+    `, {"fragmentName":"IssuerParts"}) as unknown as TypedDocumentString<IssuerPartsFragment, unknown>;
+export const SignInPartsFragmentDoc = new TypedDocumentString(`
+    fragment SignInParts on SignIn {
+  source
+  overridden
+  issuer {
+    ...IssuerParts
+  }
+  waiting {
+    ...IssuerParts
+  }
+}
+    fragment IssuerParts on Issuer {
+  issuer
+  clientId
+  audience
+  scope
+  roleClaim
+  roles {
+    group
+    role
+  }
+  defaultRole
+  caBundle
+}`, {"fragmentName":"SignInParts"}) as unknown as TypedDocumentString<SignInPartsFragment, unknown>;
 export const ComparisonRowFragmentDoc = new TypedDocumentString(`
     fragment ComparisonRow on Comparison {
   id
@@ -1030,6 +1163,7 @@ export const AdminHubDocument = new TypedDocumentString(`
     limits
     backsUp
     invites
+    setsSignIn
     certificateKey
   }
 }
@@ -1237,6 +1371,72 @@ export const WithdrawInvitationDocument = new TypedDocumentString(`
   withdrawInvitation(id: $id)
 }
     `) as unknown as TypedDocumentString<WithdrawInvitationMutation, WithdrawInvitationMutationVariables>;
+export const AdminSignInDocument = new TypedDocumentString(`
+    query AdminSignIn {
+  getSignIn {
+    ...SignInParts
+  }
+}
+    fragment IssuerParts on Issuer {
+  issuer
+  clientId
+  audience
+  scope
+  roleClaim
+  roles {
+    group
+    role
+  }
+  defaultRole
+  caBundle
+}
+fragment SignInParts on SignIn {
+  source
+  overridden
+  issuer {
+    ...IssuerParts
+  }
+  waiting {
+    ...IssuerParts
+  }
+}`) as unknown as TypedDocumentString<AdminSignInQuery, AdminSignInQueryVariables>;
+export const TestIssuerDocument = new TypedDocumentString(`
+    query TestIssuer($input: IssuerInput!) {
+  testIssuer(input: $input) {
+    name
+    state
+    found
+  }
+}
+    `) as unknown as TypedDocumentString<TestIssuerQuery, TestIssuerQueryVariables>;
+export const SaveIssuerDocument = new TypedDocumentString(`
+    mutation SaveIssuer($input: IssuerInput!) {
+  saveIssuer(input: $input) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<SaveIssuerMutation, SaveIssuerMutationVariables>;
+export const ConfirmIssuerDocument = new TypedDocumentString(`
+    mutation ConfirmIssuer($token: String!) {
+  confirmIssuer(token: $token) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<ConfirmIssuerMutation, ConfirmIssuerMutationVariables>;
+export const DiscardIssuerDocument = new TypedDocumentString(`
+    mutation DiscardIssuer {
+  discardIssuer {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<DiscardIssuerMutation, DiscardIssuerMutationVariables>;
+export const UseBuiltInSignInDocument = new TypedDocumentString(`
+    mutation UseBuiltInSignIn {
+  useBuiltInSignIn {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<UseBuiltInSignInMutation, UseBuiltInSignInMutationVariables>;
 export const ComparisonsDocument = new TypedDocumentString(`
     query Comparisons($task: ID, $count: Int) {
   hubInfo {
@@ -1796,6 +1996,19 @@ export const TaskAuditDocument = new TypedDocumentString(`
   }
 }
     `) as unknown as TypedDocumentString<TaskAuditQuery, TaskAuditQueryVariables>;
+export const TaskMarkersDocument = new TypedDocumentString(`
+    query TaskMarkers($id: String, $what: [String!], $since: AWSDateTime) {
+  listAudit(target: $id, what: $what, since: $since, count: 200) {
+    items {
+      id
+      at
+      who
+      what
+      outcome
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<TaskMarkersQuery, TaskMarkersQueryVariables>;
 export const TaskImagesDocument = new TypedDocumentString(`
     query TaskImages($id: ID!, $run: Int, $status: RecordStatus, $prefix: String, $reason: String, $limit: Int, $nextToken: String) {
   listImages(
@@ -1949,6 +2162,16 @@ export const HomeDocument = new TypedDocumentString(`
     note
   }
 }`) as unknown as TypedDocumentString<HomeQuery, HomeQueryVariables>;
+export const TaskRateDocument = new TypedDocumentString(`
+    query TaskRate($id: String!, $period: Int) {
+  getMetricHistoryData(id: $id, graphName: Network, period: $period) {
+    series {
+      name
+      data
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<TaskRateQuery, TaskRateQueryVariables>;
 export const StoresDocument = new TypedDocumentString(`
     query Stores {
   listStores {

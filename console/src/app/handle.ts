@@ -16,6 +16,7 @@ export interface Handle {
     | 'users'
     | 'tokens'
     | 'channels'
+    | 'signIn'
     | 'settings'
     | 'backups'
     | 'audit'

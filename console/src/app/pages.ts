@@ -15,6 +15,7 @@ export const PAGES: readonly { page: Page; href: string; role?: Role; administra
   { page: 'users', href: '/users', role: 'admin', administration: true },
   { page: 'tokens', href: '/tokens', role: 'admin', administration: true },
   { page: 'channels', href: '/channels', role: 'admin', administration: true },
+  { page: 'signIn', href: '/sign-in', role: 'admin', administration: true },
   { page: 'settings', href: '/settings', role: 'admin', administration: true },
   { page: 'backups', href: '/backups', role: 'admin', administration: true },
   { page: 'audit', href: '/audit', role: 'admin', administration: true },

@@ -96,6 +96,11 @@ export const pages: RouteObject[] = [
     lazy: async () => ({ Component: (await import('../pages/admin/Channels')).Channels }),
   },
   {
+    path: 'sign-in',
+    handle: handle('signIn', 'admin'),
+    lazy: async () => ({ Component: (await import('../pages/admin/SignIn')).SignIn }),
+  },
+  {
     path: 'settings',
     handle: handle('settings', 'admin'),
     lazy: async () => ({ Component: (await import('../pages/admin/Settings')).Settings }),

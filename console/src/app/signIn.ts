@@ -1,5 +1,5 @@
 import { UserManager, WebStorageStateStore } from 'oidc-client-ts';
-import type { Config } from './config';
+import type { Oidc } from './config';
 
 export const CALLBACK = '/auth/callback';
 export const SILENT_CALLBACK = '/auth/silent';
@@ -11,7 +11,7 @@ const ONCE_IN = 10_000; // milliseconds
  * Sign-in by authorization code with PKCE. Tokens are in the session storage of this tab, and go with it; what
  * outlives it is the issuer's own session.
  */
-export function createUserManager({ oidc }: Config): UserManager {
+export function createUserManager(oidc: Oidc): UserManager {
   const store = new WebStorageStateStore({ store: sessionStorage });
   return new UserManager({
     authority: oidc.authority,

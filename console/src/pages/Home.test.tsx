@@ -106,8 +106,18 @@ const audit = () => ({
   },
 });
 
+const MEGABYTE = 1_048_576;
+const rates = {
+  getMetricHistoryData: { series: [{ name: 'BytesSent', data: [null, MEGABYTE, 3 * MEGABYTE] }] },
+};
+
 const render = (home: HomeQuery, role: 'viewer' | 'operator' | 'admin' = 'admin', more: Answers = {}) =>
-  renderPage({ path: '/', element: <Home /> }, '/', { Home: () => home, AdminAudit: audit, ...more }, role);
+  renderPage(
+    { path: '/', element: <Home /> },
+    '/',
+    { Home: () => home, AdminAudit: audit, TaskRate: () => rates, ...more },
+    role,
+  );
 
 test('a hub without a task teaches the way to the first one', async () => {
   const { router } = render(EMPTY);
@@ -143,6 +153,11 @@ test('a hub with tasks shows what it does and did', async () => {
 
   const recent = within(screen.getByRole('table', { name: 'Recent activity' }));
   expect(recent.getByRole('link', { name: 'videos' })).toHaveAttribute('href', '/tasks/videos');
+  // Only what is busy has a line.
+  expect(await recent.findByRole('img', { name: 'Rate of the last hour: 1 MiB/s to 3 MiB/s' })).toBeVisible();
+  expect(calls.flatMap(({ name, variables }) => (name === 'TaskRate' ? [variables] : []))).toEqual([
+    { id: 'videos', period: 120 },
+  ]);
   const changes = within(screen.getByRole('table', { name: 'Recent changes' }));
   expect(await changes.findByText('Pause task')).toBeVisible();
 

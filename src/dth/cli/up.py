@@ -68,6 +68,12 @@ if TYPE_CHECKING:
     help="File with the first password of the user admin, for a new hub.",
 )
 @click.option(
+    "--built-in-sign-in",
+    is_flag=True,
+    help="Users sign in at the hub itself, whatever issuer is set: the way back if nobody can sign "
+    "in at the issuer.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
@@ -87,6 +93,7 @@ def up(
     public_url: str,
     advertise: str,
     admin_password_file: Path | None,
+    built_in_sign_in: bool,
     log_format: str,
 ) -> int:
     """Run a hub on this machine, until Ctrl-C.
@@ -126,7 +133,9 @@ def up(
         say(f"Data Transfer Hub {what}")
 
     async def serve(nursery: Nursery) -> int:
-        await server.serve(base, listen, nursery, announce, say_of_hub, password, settings)
+        await server.serve(
+            base, listen, nursery, announce, say_of_hub, password, settings, built_in_sign_in
+        )
         return 0
 
     with server.start_nursery(base, settings) as nursery:

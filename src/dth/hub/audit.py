@@ -16,6 +16,7 @@ from dth.hub.ports import Audit
 SIGN_IN, SIGN_OUT, CONTINUE = "signIn", "signOut", "continueSession"
 USE_TOKEN = "useToken"
 ACCEPT_INVITATION = "acceptInvitation"
+BUILT_IN_SIGN_IN = "startBuiltInSignIn"
 BACKUP, RESTORE, ROTATE_KEY = "backup", "restore", "rotateKey"
 
 OF_TASKS = (

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
 from typing import IO, Any, Protocol
 from urllib.parse import urlencode, urlsplit
@@ -27,7 +28,7 @@ from joserfc.jwk import JWKRegistry, Key, KeySet
 from joserfc.jws import JWSRegistry
 
 from dth.core.errors import Forbidden, HubError, Unauthenticated, UsageError, reason_of
-from dth.core.network import leads_to, never
+from dth.core.network import Network, leads_to, never
 from dth.hub.model import ROLES, Identity, Role
 
 log = logging.getLogger(__name__)
@@ -152,8 +153,9 @@ class IssuerKeys:
     """Keys from an issuer's discovery document. Fetched keys stay in use while the issuer is
     unreachable."""
 
-    def __init__(self, config: IssuerConfig) -> None:
+    def __init__(self, config: IssuerConfig, network: Network | None = None) -> None:
         self._config = config
+        self._network = network
         self._keys: KeySet | None = None
         self._fetched = float("-inf")  # of time.monotonic()
         self._tried = float("-inf")
@@ -190,17 +192,25 @@ class IssuerKeys:
 
     def _fetch(self) -> KeySet:
         config = self._config
-        document = discover(config.issuer, config.ca_bundle)
-        require_secure(uri := str(document.get("jwks_uri")))
-        listed = fetch_json(uri, ca_bundle=config.ca_bundle).get("keys")
-        keys = (
-            [key for each in listed if (key := _public_key(each))]
-            if isinstance(listed, list)
-            else []
-        )
-        if not keys:
-            raise HubError(f"{uri} lists no key that we could check a signature with")
-        return KeySet(keys)
+        document = discover(config.issuer, config.ca_bundle, self._network)
+        return fetch_keys(document, config.ca_bundle, self._network)
+
+
+def fetch_keys(
+    document: Mapping[str, Any], ca_bundle: str = "", network: Network | None = None
+) -> KeySet:
+    """The keys that a discovery document names. Blocks. Raises HubError if there is none that we
+    could use."""
+    if not (uri := document.get("jwks_uri")):
+        raise HubError("the discovery document names no keys (jwks_uri)")
+    require_secure(str(uri))
+    listed = fetch_json(str(uri), ca_bundle=ca_bundle, network=network).get("keys")
+    keys = (
+        [key for each in listed if (key := _public_key(each))] if isinstance(listed, list) else []
+    )
+    if not keys:
+        raise HubError(f"{uri} lists no key that we could check a signature with")
+    return KeySet(keys)
 
 
 def _public_key(listed: object) -> Key | None:
@@ -218,21 +228,27 @@ def _public_key(listed: object) -> Key | None:
         return None
 
 
-def discover(issuer: str, ca_bundle: str = "") -> dict[str, Any]:
+def discover(issuer: str, ca_bundle: str = "", network: Network | None = None) -> dict[str, Any]:
     """The discovery document of an issuer. Blocks. Raises HubError if there is none, or if it
-    belongs to another issuer."""
-    require_secure(issuer)
-    document = fetch_json(
-        f"{issuer.rstrip('/')}/.well-known/openid-configuration", ca_bundle=ca_bundle
-    )
-    if not _same_issuer(document.get("issuer"), issuer):
+    belongs to another issuer. `network`: where these requests may go, if there are rules."""
+    document = fetch_discovery(issuer, ca_bundle, network)
+    if not same_issuer(document.get("issuer"), issuer):
         raise HubError(
             f"what answers at {issuer} calls itself {document.get('issuer')!r}; name it so"
         )
     return document
 
 
-def _same_issuer(said: object, expected: str) -> bool:
+def fetch_discovery(
+    issuer: str, ca_bundle: str = "", network: Network | None = None
+) -> dict[str, Any]:
+    """The same document, whatever issuer it names."""
+    require_secure(issuer)
+    address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+    return fetch_json(address, ca_bundle=ca_bundle, network=network)
+
+
+def same_issuer(said: object, expected: str) -> bool:
     # Issuers, and the people who write settings, differ in whether the URL ends with a slash.
     return isinstance(said, str) and said.rstrip("/") == expected.rstrip("/")
 
@@ -252,21 +268,32 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
         """Follow no redirect."""
 
 
-def _connected(address: tuple[str, int], *more: Any, **options: Any) -> socket.socket:
+def _connected(
+    network: Network | None, address: tuple[str, int], *more: Any, **options: Any
+) -> socket.socket:
     """Connect to an issuer. The administrator names the issuer, and the issuer names the address of
-    its keys: neither may lead to a metadata service."""
-    found = socket.create_connection(address, *more, **options)
-    reached = found.getpeername()[0]
-    if any(map(never, leads_to(reached))):
-        found.close()
-        raise OSError(f"{address[0]} is at {reached}, where nothing may connect")
-    return found
+    its keys: neither may lead to a metadata service, or to where the rules allow nothing."""
+    host, port = address
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure = OSError(f"{host} has no address")
+    # Each address is checked before anything is sent to it, and is not resolved again.
+    for reached in dict.fromkeys(str(info[4][0]) for info in infos):
+        why = network.refusal(reached) if network else ""
+        if any(map(never, leads_to(reached))):
+            raise OSError(f"{host} is at {reached}, where nothing may connect")
+        if why:
+            raise OSError(f"{host} is at {reached}, which {why}")
+        try:
+            return socket.create_connection((reached, port), *more, **options)
+        except OSError as error:
+            failure = error
+    raise failure
 
 
 class _Http(HTTPConnection):
-    def __init__(self, *more: Any, **options: Any) -> None:
+    def __init__(self, *more: Any, network: Network | None = None, **options: Any) -> None:
         super().__init__(*more, **options)
-        self._create_connection = _connected
+        self._create_connection = partial(_connected, network)
 
 
 class _Https(HTTPSConnection, _Http):
@@ -274,26 +301,43 @@ class _Https(HTTPSConnection, _Http):
 
 
 class _HttpHandler(urllib.request.HTTPHandler):
+    def __init__(self, network: Network | None) -> None:
+        super().__init__()
+        self._network = network
+
     def http_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(_Http, req)
+        return self.do_open(_Http, req, network=self._network)
 
 
 class _HttpsHandler(urllib.request.HTTPSHandler):
-    def __init__(self, ca_bundle: str) -> None:
+    def __init__(self, ca_bundle: str, network: Network | None) -> None:
         self._trusted = ssl.create_default_context(cafile=ca_bundle or None)
+        self._network = network
         super().__init__(context=self._trusted)
 
     def https_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(_Https, req, context=self._trusted)
+        return self.do_open(_Https, req, context=self._trusted, network=self._network)
 
 
 def fetch_json(
-    url: str, form: Mapping[str, str] | None = None, *, ca_bundle: str = ""
+    url: str,
+    form: Mapping[str, str] | None = None,
+    *,
+    ca_bundle: str = "",
+    network: Network | None = None,
 ) -> dict[str, Any]:
     """The JSON object at a URL, or the answer to a form posted to it, including OAuth errors (JSON
-    with `error`). Blocks. Raises HubError for anything else."""
+    with `error`). Blocks. `network`: where the request may go; None: anywhere but to metadata
+    services. Raises HubError for anything else."""
+    # A proxy would connect in our name, so the address in the URL is checked in any case.
+    if network and (why := network.refusal_of_host(urlsplit(url).hostname or "")):
+        raise HubError(f"{url} cannot be read: its host {why}")
     try:
-        handlers: list[Any] = [NoRedirects(), _HttpHandler(), _HttpsHandler(ca_bundle)]
+        handlers: list[Any] = [
+            NoRedirects(),
+            _HttpHandler(network),
+            _HttpsHandler(ca_bundle, network),
+        ]
         if urlsplit(url).hostname in LOOPBACK:
             # A proxy from the environment must not be used for this machine.
             handlers.append(urllib.request.ProxyHandler({}))
@@ -369,7 +413,7 @@ class Verifier:
         header, said = _peek(token)
         if header.get("alg") not in ALGORITHMS:
             raise Unauthenticated("the token is signed in a way that is not accepted")
-        if not _same_issuer(said.get("iss"), self.config.issuer):
+        if not same_issuer(said.get("iss"), self.config.issuer):
             raise Unauthenticated("the token is of an issuer that is not trusted here")
         kid = header.get("kid")
         keys = await self._keys.find(kid if isinstance(kid, str) else None)
@@ -453,9 +497,7 @@ def _texts(value: object) -> list[str]:
 
 def identity_of(claims: Claims, config: IssuerConfig) -> Identity:
     """The user of the claims. Raises Forbidden if they name no role and there is no default."""
-    places = (config.role_claim,) if config.role_claim else ROLE_CLAIMS
-    groups = [group for place in places for group in _groups(claims, place)]
-    role = _highest(groups, config.roles) or config.default_role
+    role = _highest(groups_of(claims, config), config.roles) or config.default_role
     subject = str(claims["sub"])
     if role is None:
         wanted = (
@@ -470,6 +512,12 @@ def identity_of(claims: Claims, config: IssuerConfig) -> Identity:
         value for each in NAME_CLAIMS if (value := claims.get(each)) and isinstance(value, str)
     )
     return Identity(subject, name, role)
+
+
+def groups_of(claims: Claims, config: IssuerConfig) -> list[str]:
+    """The groups and roles that the claims name, where the configuration looks for them."""
+    places = (config.role_claim,) if config.role_claim else ROLE_CLAIMS
+    return [group for place in places for group in _groups(claims, place)]
 
 
 def _groups(claims: Claims, place: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dth.core.ports.findings import Finding, FolderTally, State, StateTally
 from dth.core.ports.platform import Platform
@@ -18,6 +18,10 @@ from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
 from dth.core.stores import Store
 from dth.hub.model import AuditEntry, Identity, Progress, Role, ScheduleType, Task
+
+if TYPE_CHECKING:
+    from dth.hub.auth import IssuerConfig
+    from dth.hub.issuer_check import IssuerCheck
 
 # -------------------------------------------------------------------------------------------- tasks
 
@@ -662,6 +666,60 @@ class Backups(Protocol):
         ...
 
 
+# ------------------------------------------------------------------------------------------ sign-in
+
+
+class SignInSource(StrEnum):
+    """Who decides where users sign in."""
+
+    # Nobody: it is the hub's own sign-in.
+    BUILT_IN = "BUILT_IN"
+    # An administrator, through the API.
+    SET_HERE = "SET_HERE"
+    # The settings file of the hub's machine, which the API does not change.
+    FILE = "FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class SignInState:
+    """`issuer`: that which is set; None for the hub's own sign-in. `waiting`: saved, and not in
+    force before an administrator has signed in through it. `overridden`: the hub was started with
+    its own sign-in, whatever is set."""
+
+    source: SignInSource
+    issuer: "IssuerConfig | None" = None
+    waiting: "IssuerConfig | None" = None
+    overridden: bool = False
+
+
+class SignIn(Protocol):
+    """Where users sign in, as an administrator sets it. All but `state` raise UsageError if the
+    settings file decides."""
+
+    async def state(self) -> SignInState: ...
+
+    async def test(self, config: "IssuerConfig") -> "list[IssuerCheck]":
+        """What is right and wrong with an issuer. Changes nothing."""
+        ...
+
+    async def save(self, config: "IssuerConfig") -> None:
+        """Test an issuer, and let it wait. Raises UsageError if the test fails."""
+        ...
+
+    async def confirm(self, token: str) -> Identity:
+        """Put the waiting issuer in force. The access token of it proves that an administrator can
+        sign in. Raises Unauthenticated, Forbidden, NotFound."""
+        ...
+
+    async def discard(self) -> None:
+        """Forget the waiting issuer. Raises NotFound."""
+        ...
+
+    async def use_built_in(self) -> None:
+        """Return to the hub's own sign-in at once."""
+        ...
+
+
 # ---------------------------------------------------------------------------------------- all ports
 
 
@@ -686,6 +744,7 @@ class HubPorts:
     backups: Backups | None  # None: what the hub keeps is backed up elsewhere
     signing_key: Callable[[], Awaitable[bytes]]  # signs certificates
     webhook: Callable[[Task], Awaitable[dict[str, str]]]  # where events go: url, token
+    sign_in: SignIn | None = None  # None: the deployment decides where users sign in
     # Buckets that the hub itself runs and displays: no task may write to them.
     own_buckets: frozenset[str] = frozenset()
     # Patterns of the ARNs of roles that tasks may name; None where the hub has no rights of its own

@@ -7,7 +7,7 @@ import { useFlash } from '../../app/flash';
 import { Confirm } from '../../components/Confirm';
 import { ErrorAlert } from '../../components/ErrorAlert';
 
-/** Asks, then changes. What the hub says against it stands in the dialog; `done` is told when it is through. */
+/** Asks, then changes. What the hub says against it stands in the dialog; `done` is told, or called, when it is through. */
 export function ConfirmChange<R, V>(props: {
   title: string;
   children: ReactNode;
@@ -15,14 +15,15 @@ export function ConfirmChange<R, V>(props: {
   document: TypedDocumentString<R, V>;
   variables: V;
   stale: { toString(): string }[];
-  done: string;
+  done: string | (() => void);
   onClose: () => void;
 }) {
   const flash = useFlash();
   const change = useChange(props.document, props.stale);
   const onSuccess = () => {
     props.onClose();
-    flash({ type: 'success', content: props.done });
+    if (typeof props.done === 'string') flash({ type: 'success', content: props.done });
+    else props.done();
   };
   return (
     <Confirm

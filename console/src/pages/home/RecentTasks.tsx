@@ -7,8 +7,11 @@ import type { Task } from './activity';
 import { Clamp } from '../../components/Clamp';
 import { PageLink } from '../../components/PageLink';
 import { taskName } from '../../components/taskName';
+import { Sparkline } from './Sparkline';
 
 const SHOWN = 6;
+const isBusy = ({ progress, phase }: Task) =>
+  (progress === 'IN_PROGRESS' || progress === 'STARTING') && phase !== 'WAITING';
 
 /** The tasks that something happened to last. */
 export function RecentTasks({ tasks }: { tasks: Task[] }) {
@@ -69,10 +72,13 @@ function useColumns(): TableProps.ColumnDefinition<Task>[] {
       minWidth: 130,
       header: t('home.progress'),
       cell: (task) => (
-        <TaskProgressBar
-          percent={task.progressInfo?.percent}
-          label={t('home.progressOf', { task: taskName(task) })}
-        />
+        <>
+          <TaskProgressBar
+            percent={task.progressInfo?.percent}
+            label={t('home.progressOf', { task: taskName(task) })}
+          />
+          {isBusy(task) && <Sparkline task={task.id} />}
+        </>
       ),
     },
     { id: 'updated', minWidth: 130, header: t('home.updated'), cell: (task) => when(task.updatedAt) },

@@ -23,6 +23,7 @@ import type { TabProps, TaskPlugin } from '../../plugins/types';
 import { useWords } from '../../plugins/words';
 import { useShown, useTabPath } from './tab';
 import { TabLink } from './TabLink';
+import { Timeline } from './Timeline';
 import { useTextOr } from './textOr';
 
 const MOST = 100; // runs that the hub gives at once; it keeps about as many
@@ -35,6 +36,7 @@ export function Runs({ task, plugin, poll }: TabProps) {
   return (
     <SpaceBetween size="l">
       <ErrorAlert error={runs.error} retry={() => void runs.refetch()} />
+      {items.length > 0 && <Timeline id={task.id} runs={items} now={runs.dataUpdatedAt} poll={poll} />}
       <RunTable
         id={task.id}
         runs={items}

@@ -396,8 +396,41 @@ test('runs: the certificate of one that is done, the ledger of the chosen one', 
   });
   expect(await screen.findAllByText('the bucket is gone')).toHaveLength(2); // in its row, and above its ledger
   await userEvent.click(screen.getByRole('radio', { name: 'Select run 1' }));
-  expect(await screen.findByRole('listitem')).toHaveTextContent('the order was wrong');
+  expect((await screen.findAllByRole('listitem')).at(-1)).toHaveTextContent('the order was wrong');
   await userEvent.click(screen.getByRole('button', { name: 'Download the certificate of run 1' }));
   await waitFor(() => expect(asked).toHaveBeenCalledWith({ id: ID, run: 1 }));
   expect(screen.queryByRole('button', { name: 'Download the certificate of run 2' })).toBeNull();
+});
+
+test('the timeline of the runs has what users did, and not what was refused', async () => {
+  const now = Date.now();
+  const ago = (minutes: number) => new Date(now - minutes * 60_000).toISOString();
+  const entry = (id: number, what: string, outcome: string) => ({
+    id,
+    at: ago(30),
+    who: 'ann',
+    what,
+    outcome,
+  });
+  open('runs', {
+    TaskRuns: () => ({
+      listRuns: [
+        run({ id: 2, state: 'TRANSFERRING', startedAt: ago(20), endedAt: null }),
+        run({ id: 1, startedAt: ago(60), endedAt: ago(40) }),
+      ],
+    }),
+    TaskMarkers: () => ({
+      listAudit: { items: [entry(1, 'pauseTask', 'ok x'), entry(2, 'editTask', 'FORBIDDEN')] },
+    }),
+  });
+  const bars = await screen.findByRole('list', { name: 'Runs on the timeline' });
+  expect(
+    within(bars)
+      .getAllByRole('listitem')
+      .map((bar) => bar.title.slice(0, 6)),
+  ).toEqual(['Run 1,', 'Run 2,']);
+  const markers = await screen.findByRole('list', { name: 'What users did' });
+  expect(within(markers).getByRole('listitem')).toHaveTextContent('Pause task by ann');
+  await userEvent.click(screen.getByRole('button', { name: 'All' }));
+  expect(within(bars).getAllByRole('listitem')[0]?.style.left).toBe('0%');
 });

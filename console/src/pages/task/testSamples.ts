@@ -126,5 +126,6 @@ export const record = (given: Partial<ObjectRecord> = {}): ObjectRecord => ({
 export const ANSWERS: Answers = {
   TaskDetail: () => ({ getTask: task() }),
   TaskRuns: () => ({ listRuns: [run()] }),
+  TaskMarkers: () => ({ listAudit: { items: [] } }),
   TaskFailures: () => ({ failureGroups: [] }),
 };

@@ -10,6 +10,7 @@ import type { ScheduleType, TaskProgress } from '../../api/generated';
 import { STATUSES } from '../../components/TaskStatus';
 import { useKindTexts } from '../../plugins/registry';
 import { isFiltered, type TaskListQuery } from './query';
+import { Views } from './Views';
 
 const PAUSE = 300; // milliseconds after the last key before the hub is asked
 
@@ -75,6 +76,7 @@ export function Filters({
       <Toggle checked={query.attention} onChange={({ detail }) => onChange({ attention: detail.checked })}>
         {t('tasks.attention')}
       </Toggle>
+      <Views query={query} types={kinds} onOpen={onChange} />
       {isFiltered(query) && total !== undefined && (
         <span aria-live="polite">{t('tasks.matches', { count: total })}</span>
       )}

@@ -52,6 +52,12 @@ function task(n: number, progress: TaskProgress, more: Partial<TaskRowFragment> 
   };
 }
 
+/** The menu of actions for the chosen tasks. */
+const actions = () =>
+  createWrapper()
+    .findAllButtonDropdowns()
+    .find((each) => each.getElement().textContent?.includes('Actions'))!;
+
 function show(items: TaskRowFragment[], at = '/tasks', answers: Record<string, () => unknown> = {}) {
   return renderPage({ path: '/tasks', element: <Tasks /> }, at, {
     Tasks: () => ({ listTasksV2: { total: items.length, items } }),
@@ -148,7 +154,7 @@ test('an action on several tasks is offered where all can do it, and told once',
   });
   await user.click(await screen.findByRole('checkbox', { name: /Select task task 1/ }));
   await user.click(screen.getByRole('checkbox', { name: /Select task task 2/ }));
-  const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
+  const menu = actions();
   menu.openDropdown();
   expect(menu.findItemById('pause')!.getElement()).not.toHaveAttribute('aria-disabled', 'true');
   menu.findItemById('pause')!.click();
@@ -163,7 +169,7 @@ test('an action that is greyed says why', async () => {
   const user = userEvent.setup();
   show([task(1, 'DONE'), task(2, 'IN_PROGRESS'), task(3, 'STOPPING', { isBeingDeleted: true })]);
   await user.click(await screen.findByRole('checkbox', { name: /Select task task 2/ }));
-  const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
+  const menu = actions();
   menu.openDropdown();
   const reason = (id: string) => {
     const item = menu.findItemById(id)!.find('[aria-disabled]') ?? menu.findItemById(id)!;
@@ -188,7 +194,7 @@ test('what has not ended is stopped and deleted in one step, after a question th
   });
   await user.click(await screen.findByRole('checkbox', { name: /Select task task 1/ }));
   await user.click(screen.getByRole('checkbox', { name: /Select task task 2/ }));
-  const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
+  const menu = actions();
   menu.openDropdown();
   menu.findItemById('delete')!.click();
   expect(screen.getByText('Stop and delete 2 tasks?')).toBeInTheDocument();
@@ -207,7 +213,7 @@ test('stopping asks first', async () => {
     StopTask: () => ({ stopTask: { id: '', progress: 'STOPPING' } }),
   });
   await user.click(await screen.findByRole('checkbox', { name: /Select task task 1/ }));
-  const menu = createWrapper().findAllButtonDropdowns().at(-1)!;
+  const menu = actions();
   menu.openDropdown();
   menu.findItemById('stop')!.click();
   expect(screen.getByText('Stop this task?')).toBeInTheDocument();
@@ -220,4 +226,28 @@ test('a page beyond the last one leads to the last one', async () => {
   const { router } = show([task(1, 'DONE')], '/tasks?page=999');
   await waitFor(() => expect(router.state.location.search).toBe(''));
   expect(await screen.findByText('task 1')).toBeInTheDocument();
+});
+
+test('a view is saved under a name, opened and deleted again', async () => {
+  const user = userEvent.setup();
+  const { router } = show([task(1, 'DONE')], '/tasks?page=2&statuses=DONE&orderBy=updated');
+  await screen.findByText('task 1');
+  await user.click(screen.getByRole('button', { name: 'Views' }));
+  await user.click(screen.getByRole('menuitem', { name: 'Save this view' }));
+  const dialog = within(await screen.findByRole('dialog'));
+  await user.click(dialog.getByRole('button', { name: 'Save' }));
+  expect(dialog.getByText('Required.')).toBeVisible();
+  await user.type(dialog.getByRole('textbox', { name: 'Name' }), ' Done: lately ');
+  await user.click(dialog.getByRole('button', { name: 'Save' }));
+  expect(await screen.findByRole('button', { name: 'View: Done: lately' })).toBeVisible();
+
+  await router.navigate('/tasks');
+  await user.click(await screen.findByRole('button', { name: 'Views' }));
+  expect(screen.getByRole('menuitem', { name: 'Save this view' })).toHaveAttribute('aria-disabled', 'true');
+  await user.click(screen.getByRole('menuitem', { name: 'Done: lately' }));
+  await waitFor(() => expect(router.state.location.search).toBe('?statuses=DONE&orderBy=updated'));
+
+  await user.click(await screen.findByRole('button', { name: 'View: Done: lately' }));
+  await user.click(screen.getByRole('menuitem', { name: 'Delete this view' }));
+  expect(await screen.findByRole('button', { name: 'Views' })).toBeVisible();
 });

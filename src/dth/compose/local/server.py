@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -26,8 +26,15 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route, Router
+from starlette.types import Receive, Scope, Send
 
 from dth.compose.local import process
 from dth.compose.local.base import TASKS, Door, Ground, HubBase
@@ -51,13 +58,14 @@ from dth.core.transport import Transport
 from dth.hub import monitoring
 from dth.hub.api import code_of
 from dth.hub.api.backups import NO_BACKUPS
-from dth.hub.audit import BACKUP, RESTORE, entry, note
-from dth.hub.auth import Authenticator, IssuerConfig, Verifier
+from dth.hub.audit import BACKUP, BUILT_IN_SIGN_IN, RESTORE, entry, note
+from dth.hub.auth import Authenticator, IssuerConfig
 from dth.hub.model import Identity, Progress, Role, Task
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
 from dth.platforms.local import graphql, vitals
 from dth.platforms.local.agenda import Agenda
+from dth.platforms.local.audited import LOCAL, who
 from dth.platforms.local.backups import LocalBackups
 from dth.platforms.local.budget import Budgets, TooMuch
 from dth.platforms.local.comparisons import LocalComparisons
@@ -75,6 +83,7 @@ from dth.platforms.local.nursery import LOST, Nursery
 from dth.platforms.local.oidc import COMMAND, Provider
 from dth.platforms.local.restore import take_restore
 from dth.platforms.local.secrets import LocalSecrets
+from dth.platforms.local.sign_in import LocalSignIn
 from dth.platforms.local.sql import SqlDatabase
 from dth.platforms.local.stores import LocalStores
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
@@ -265,8 +274,10 @@ class Hub:
     keeper: Keeper
     metrics: LocalMetrics
     authenticator: Authenticator
-    provider: Provider | None
+    provider: Provider
     invitations: LocalInvitations
+    # Whether users sign in at the hub itself.
+    built_in: bool
     backups: LocalBackups | None
     webhook_key: bytes
     ground: Ground
@@ -293,12 +304,13 @@ async def serve(
     say: Callable[[str], None],
     admin_password: str = "",
     settings_file: Path | None = None,
+    built_in_sign_in: bool = False,
 ) -> None:
     """Run the hub until SIGINT or SIGTERM.
 
     Calls `announce` once the hub works, and `say` with what it does until then.
     `admin_password`: the first user's; "" = generate one. `settings_file`: if it is not in the data
-    directory.
+    directory. `built_in_sign_in`: users sign in at the hub itself, whatever is set.
 
     Without its nursery the hub cannot work, and a process with threads cannot safely fork another
     one. It then raises StateError, so the service manager restarts it.
@@ -324,9 +336,8 @@ async def serve(
                 url, listen.advertised(port), listen.certificate(), _headers(url), open_door, say
             )
             server = _server(door, listen)
-            hub = await _enter(
-                stack, open_hub(base, door, nursery, admin_password, settings_file), door, nursery
-            )
+            opened = open_hub(base, door, nursery, admin_password, settings_file, built_in_sign_in)
+            hub = await _enter(stack, opened, door, nursery)
             if hub:
                 if restored:
                     contents, kept_in = restored
@@ -427,6 +438,7 @@ async def open_hub(
     nursery: Nursery,
     admin_password: str = "",
     settings_file: Path | None = None,
+    built_in_sign_in: bool = False,
 ) -> AsyncIterator[Hub]:
     """Assemble the parts. On exit they end in order: tasks drain, messages are sent, databases
     close.
@@ -453,7 +465,10 @@ async def open_hub(
         backups = LocalBackups(data_dir, f"{url}/backup") if ground.in_data_dir else None
         provider = await Provider.open(database, vault, users, f"{url}/oidc", [url])
         invitations = LocalInvitations(database, users, f"{url}/oidc{PATH}")
-        verifier = Verifier(settings.issuer) if settings.issuer else provider.verifier
+        sign_in = LocalSignIn(
+            database, vault, settings.issuer, built_in_sign_in, settings.confinement.network
+        )
+        issuer = await sign_in.in_force()
         webhook_key = await kept(database, vault, "webhook", lambda: secrets.token_bytes(32))
         metrics = LocalMetrics(database)
 
@@ -466,9 +481,9 @@ async def open_hub(
             engine=keeper,
             secrets=stored,
             stores=LocalStores(database),
-            users=None if settings.issuer else users,
+            users=users,
             tokens=tokens,
-            invitations=None if settings.issuer else invitations,
+            invitations=invitations,
             audit=LocalAudit(database),
             notifications=notifier,
             metrics=metrics,
@@ -479,16 +494,10 @@ async def open_hub(
             signing_key=partial(_signing_key, database, vault),
             webhook=webhook,
             prices=settings.prices,
-            info={
-                "platform": "local",
-                "issuer": verifier.config.issuer,
-                "client": verifier.config.client_id,
-                "scope": verifier.config.scope,
-                "audience": settings.issuer.audience if settings.issuer else "",
-                "limits": asdict(settings.bounds),
-            },
+            sign_in=sign_in,
+            info={"platform": "local", "limits": asdict(settings.bounds)},
         )
-        keeper.ports, keeper.agenda = ports, Agenda(database)
+        keeper.agenda = Agenda(database)
         hub = Hub(
             url=url,
             data_dir=data_dir,
@@ -496,14 +505,41 @@ async def open_hub(
             ports=ports,
             keeper=keeper,
             metrics=metrics,
-            authenticator=Authenticator(verifier, tokens),
-            provider=None if settings.issuer else provider,
+            authenticator=Authenticator(provider.verifier, tokens),
+            provider=provider,
             invitations=invitations,
+            built_in=True,
             backups=backups,
             webhook_key=webhook_key,
             ground=ground,
-            first_password=await _first_password(database, vault, users, admin_password, settings),
+            first_password=None
+            if issuer
+            else await _first_password(database, vault, users, admin_password),
         )
+
+        def put_in_force(issuer: IssuerConfig | None) -> None:
+            """Let users sign in there; with None at the hub itself. Sessions from before end."""
+            verifier = sign_in.verifier(issuer) if issuer else provider.verifier
+            hub.built_in = issuer is None
+            hub.authenticator = Authenticator(verifier, tokens)
+            hub.ports = replace(
+                hub.ports,
+                users=None if issuer else users,
+                invitations=None if issuer else invitations,
+                info={
+                    **hub.ports.info,
+                    "issuer": verifier.config.issuer,
+                    "client": verifier.config.client_id,
+                    "scope": verifier.config.scope,
+                    "audience": issuer.audience if issuer else "",
+                },
+            )
+            keeper.ports = hub.ports
+
+        sign_in.apply = put_in_force
+        put_in_force(issuer)
+        if built_in_sign_in:
+            await note(ports.audit, BUILT_IN_SIGN_IN, who(), LOCAL)
         background = [
             asyncio.create_task(_for_ever("the keeper of tasks", keeper.run)),
             asyncio.create_task(_for_ever("the notifier", notifier.run)),
@@ -523,13 +559,11 @@ async def open_hub(
 
 
 async def _first_password(
-    database: SqlDatabase, vault: Vault, users: LocalUsers, given: str, settings: Settings
+    database: SqlDatabase, vault: Vault, users: LocalUsers, given: str
 ) -> str | None:
     """Return the password that was generated for admin, until another one is chosen; None
     otherwise.
     """
-    if settings.issuer:
-        return None
     if made := await first_admin(users, given):
         if given:
             return None  # the caller knows it
@@ -620,7 +654,7 @@ def application(hub: Hub) -> Starlette:
         oidc = {
             "authority": info["issuer"],
             "clientId": info["client"],
-            "cliClientId": COMMAND if hub.provider else info["client"],
+            "cliClientId": COMMAND if hub.built_in else info["client"],
             "scope": info["scope"],
             "audience": info["audience"],
         }
@@ -636,15 +670,32 @@ def application(hub: Hub) -> Starlette:
         Route("/metrics", metrics),
         Route("/config.json", config),
     ]
-    if hub.provider:
-        invited = InvitationPages(hub.provider, hub.invitations, hub.ports.audit, hub.url, "/oidc")
-        routes.append(Mount("/oidc", routes=[*hub.provider.routes(), *invited.routes()]))
-    routes.append(Console(hub.ports.info["issuer"]).route())
+    invited = InvitationPages(hub.provider, hub.invitations, hub.ports.audit, hub.url, "/oidc")
+    own = Router([*hub.provider.routes(), *invited.routes()])
+    routes.append(Mount("/oidc", app=partial(_own_sign_in, hub, own)))
+    routes.append(Console(partial(_issuers, hub)).route())
     return Starlette(
         routes=routes,
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=partial(_guarded, _headers(hub.url)))],
         exception_handlers={HubError: _told, ClientDisconnect: _gone, Exception: _internal},
     )
+
+
+async def _own_sign_in(hub: Hub, own: Router, scope: Scope, receive: Receive, send: Send) -> None:
+    """The hub's own sign-in, while users sign in there. A page from before is led to the sign-in
+    of today."""
+    elsewhere: Response = RedirectResponse("/", 303)
+    if scope["method"] != "GET":
+        elsewhere = PlainTextResponse("users of this hub sign in elsewhere\n", 404)
+    await (own if hub.built_in else elsewhere)(scope, receive, send)
+
+
+async def _issuers(hub: Hub) -> list[str]:
+    """Where pages of the console send requests besides the hub: to the issuer, and to one that
+    waits for an administrator to sign in there."""
+    state = await hub.ports.sign_in.state() if hub.ports.sign_in else None
+    waiting = [state.waiting.issuer] if state and state.waiting else []
+    return [hub.ports.info["issuer"], *waiting]
 
 
 def _headers(url: str) -> dict[str, str]:

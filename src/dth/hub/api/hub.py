@@ -23,6 +23,7 @@ class HubInfo:
     compares: bool
     backs_up: bool
     invites: bool
+    sets_sign_in: bool
     certificate_key: str
 
 
@@ -47,6 +48,7 @@ async def hub_info(call: Call) -> HubInfo:
         compares=call.ports.comparisons is not None,
         backs_up=call.ports.backups is not None,
         invites=call.ports.invitations is not None,
+        sets_sign_in=call.ports.sign_in is not None,
         certificate_key=certificate.public_key(await call.ports.signing_key()),
     )
 

@@ -4,6 +4,7 @@ console are the same file."""
 import asyncio
 import gzip
 import mimetypes
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -43,13 +44,14 @@ class File:
 
 
 class Console:
-    """The console's files, read once. `issuer`: where its users sign in."""
+    """The console's files, read once. `issuers`: where its users sign in, at this moment."""
 
-    def __init__(self, issuer: str, folder: Traversable | None = None) -> None:
+    def __init__(
+        self, issuers: Callable[[], Awaitable[Iterable[str]]], folder: Traversable | None = None
+    ) -> None:
         self._files = _read(folder or files("dth").joinpath("_console"))
         self._documentation = Documentation()
-        place = urlsplit(issuer)
-        self._issuer = f"{place.scheme}://{place.netloc}"
+        self._issuers = issuers
 
     def route(self) -> Route:
         """The route for everything that no other route handles."""
@@ -66,17 +68,21 @@ class Console:
             return PlainTextResponse("there is no such file; reload the page\n", 404)
         # The console decides which page an address means.
         file = found or self._files[PAGE]
+        # These files do nothing by themselves: the policy of the page that loads them holds.
+        hashed = path.startswith(HASHED)
         headers = {
             "etag": file.etag,
             "vary": "accept-encoding",
-            "cache-control": "public, max-age=31536000, immutable"
-            if path.startswith(HASHED)
-            else "no-cache",
-            "content-security-policy": self._policy("'self'" if path == SILENT else "'none'"),
+            "cache-control": "public, max-age=31536000, immutable" if hashed else "no-cache",
         }
+        if not hashed:
+            policy = await self._policy("'self'" if path == SILENT else "'none'")
+            headers["content-security-policy"] = policy
+            # A browser keeps the policy of its copy, so another policy is another page to it.
+            headers["etag"] = _etag(file.etag.encode() + policy.encode())
         if path == SILENT:
             headers["x-frame-options"] = "SAMEORIGIN"
-        if request.headers.get("if-none-match") == file.etag:
+        if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
         if file.compressible and "gzip" in request.headers.get("accept-encoding", ""):
             return Response(
@@ -96,13 +102,15 @@ class Console:
             self._files[path] = _file(path, body)
         return self._files[path]
 
-    def _policy(self, frame_ancestors: str) -> str:
+    async def _policy(self, frame_ancestors: str) -> str:
         """The Content-Security-Policy: only our own files, and requests to the hub and the
-        issuer."""
+        issuers."""
+        places = [urlsplit(each) for each in await self._issuers()]
+        issuers = " ".join(dict.fromkeys(f"{each.scheme}://{each.netloc}" for each in places))
         return (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-            f"font-src 'self' data:; connect-src 'self' {self._issuer}; frame-src 'self' "
-            f"{self._issuer}; frame-ancestors {frame_ancestors}; base-uri 'none'; form-action "
+            f"font-src 'self' data:; connect-src 'self' {issuers}; frame-src 'self' "
+            f"{issuers}; frame-ancestors {frame_ancestors}; base-uri 'none'; form-action "
             "'none'"
         )
 
@@ -123,5 +131,8 @@ def _read(folder: Traversable, below: str = "") -> dict[str, File]:
 
 def _file(name: str, body: bytes) -> File:
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    etag = f'"{sha256(body).hexdigest()[:32]}"'
-    return File(body, name.endswith(COMPRESSED), media_type, etag)
+    return File(body, name.endswith(COMPRESSED), media_type, _etag(body))
+
+
+def _etag(body: bytes) -> str:
+    return f'"{sha256(body).hexdigest()[:32]}"'
