@@ -249,6 +249,7 @@ def fetch_discovery(
 
 
 def same_issuer(said: object, expected: str) -> bool:
+    """Whether a document or a token names this issuer."""
     # Issuers, and the people who write settings, differ in whether the URL ends with a slash.
     return isinstance(said, str) and said.rstrip("/") == expected.rstrip("/")
 

@@ -692,11 +692,13 @@ class SignInState:
     overridden: bool = False
 
 
-class SignIn(Protocol):
+class SignInSettings(Protocol):
     """Where users sign in, as an administrator sets it. All but `state` raise UsageError if the
     settings file decides."""
 
-    async def state(self) -> SignInState: ...
+    async def state(self) -> SignInState:
+        """What is set, and what waits."""
+        ...
 
     async def test(self, config: "IssuerConfig") -> "list[IssuerCheck]":
         """What is right and wrong with an issuer. Changes nothing."""
@@ -744,7 +746,7 @@ class HubPorts:
     backups: Backups | None  # None: what the hub keeps is backed up elsewhere
     signing_key: Callable[[], Awaitable[bytes]]  # signs certificates
     webhook: Callable[[Task], Awaitable[dict[str, str]]]  # where events go: url, token
-    sign_in: SignIn | None = None  # None: the deployment decides where users sign in
+    sign_in: SignInSettings | None = None  # None: the deployment decides where users sign in
     # Buckets that the hub itself runs and displays: no task may write to them.
     own_buckets: frozenset[str] = frozenset()
     # Patterns of the ARNs of roles that tasks may name; None where the hub has no rights of its own

@@ -10,7 +10,7 @@ from dth.hub.api.resolve import Call, mutation, query
 from dth.hub.auth import IssuerConfig
 from dth.hub.issuer_check import IssuerCheckName
 from dth.hub.model import Role
-from dth.hub.ports import SignIn, SignInSource
+from dth.hub.ports import SignInSettings, SignInSource
 
 # The optional fields of an issuer: their names in the API, and those of IssuerConfig.
 FIELDS = {
@@ -65,7 +65,7 @@ class SignInAnswer:
     overridden: bool
 
     @classmethod
-    async def of(cls, port: SignIn) -> Self:
+    async def of(cls, port: SignInSettings) -> Self:
         state = await port.state()
         concerned = state.waiting or state.issuer
         return cls(
@@ -136,7 +136,7 @@ def _config(given: Mapping[str, Any]) -> IssuerConfig:
     return IssuerConfig(issuer=str(given["issuer"]).strip(), roles=roles, **named)
 
 
-def _sign_in(call: Call) -> SignIn:
+def _sign_in(call: Call) -> SignInSettings:
     if call.ports.sign_in is None:
         raise UsageError("the deployment of this hub sets where its users sign in; change it there")
     return call.ports.sign_in
