@@ -447,10 +447,9 @@ class Dth:
             cwd=self.home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            **options,
+            **{"stderr": subprocess.PIPE, **options},
         )
 
     def end(self, process: subprocess.Popen[str], seconds: float = SECONDS) -> Done:

@@ -85,17 +85,20 @@ class Machines:
         dth.secret("keys", "local", "local-secret")
         dth.env |= {"DTH_KEY": key, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
         options = ("--database", self._address, "--workers", str(workers), "--data-dir", data)
-        process = dth.start("worker", *options)
+        with (home / "said").open("w") as said:
+            process = dth.start("worker", *options, stderr=said)
         self.all.append((dth, process))
         return process
 
+    def said(self, process: subprocess.Popen[str]) -> str:
+        """All that it has said so far."""
+        return next((dth.home / "said").read_text() for dth, each in self.all if each is process)
+
     def end(self, process: subprocess.Popen[str]) -> str:
         """Ask it to end; what it said."""
-        dth = next(dth for dth, each in self.all if each is process)
         process.terminate()
-        done = dth.end(process)
-        assert done.code == 0, done
-        return done.err
+        assert process.wait(60) == 0, self.said(process)
+        return self.said(process)
 
 
 @pytest.fixture
@@ -148,9 +151,8 @@ def test_machines_help_and_one_that_is_killed_is_replaced(
     assert hub.task(task)["progressInfo"]["workers"] <= 3
     os.killpg(first.pid, signal.SIGKILL)
     all_is_right(hub, task, dest)
-    said = machines.end(second)
-    assert f"helps with task {task} of the hub (" in said
-    assert f"is done with task {task} of the hub (" in said
+    wait_for(lambda: f"is done with task {task} of the hub (" in machines.said(second))
+    assert f"helps with task {task} of the hub (" in machines.end(second)
     assert ask(address, "SELECT type, parameters FROM dth.task") == [("", "{}")]
     # Nothing that was made for a hub is a transfer of a command.
     dth = machines.all[0][0]
@@ -245,23 +247,35 @@ def test_a_machine_that_cannot_help_says_why_and_the_others_do(
     machines.end(able)
 
 
-def test_files_profiles_and_secrets_of_a_machine_are_not_for_the_users_of_a_hub(
-    hub: Hub, address: str, machines: Machines, sides: tuple[Side, Side]
+@pytest.mark.parametrize(
+    ("alias", "value", "says"),
+    [
+        ("srcProfile", "admin", "is not an AWS profile of this hub"),
+        ("srcCaBundle", "/etc/passwd", "never a path"),
+    ],
+)
+def test_files_and_profiles_of_a_machine_are_not_for_the_users_of_a_hub(
+    hub: Hub,
+    address: str,
+    machines: Machines,
+    sides: tuple[Side, Side],
+    alias: str,
+    value: str,
+    says: str,
 ) -> None:
     machine = machines.start()
     task = hub.create(*sides, **SHARED)
     wait_for(lambda: holds(address, machine))
-    for name, value in (("src_profile", "admin"), ("src_ca_bundle", "/etc/passwd")):
-        alias = "srcProfile" if name == "src_profile" else "srcCaBundle"
-        change = (
-            "UPDATE dth.task SET parameters = jsonb_set(parameters::jsonb, "
-            f"'{{parameters,{alias}}}', '\"{value}\"')::text RETURNING 1"
-        )
-        ask(address, change)
-        wait_for(lambda: not helpers(machine))
+    change = (
+        "UPDATE dth.task SET parameters = jsonb_set(parameters::jsonb, '{parameters,%s}', "
+        "'\"%s\"')::text RETURNING 1"
+    )
+    ask(address, change % (alias, value))
+    wait_for(lambda: "cannot help" in machines.said(machine))
+    assert helpers(machine) == []
     hub.do("stopTask", task)
     hub.wait(task, "STOPPED")
-    assert "is not an AWS profile of this hub" in machines.end(machine)
+    assert says in machines.end(machine)
 
 
 CHECK = """

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dth.core import retries
 from dth.core.errors import UsageError
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
@@ -638,6 +639,12 @@ class World:
                 seen = replace(seen, runs=[begun, *(seen.runs or ())], listing=True)
             case Release():
                 seen = replace(seen, paused="")
+            case RetryFailed() if seen.runs:
+                sent = [
+                    replace(each, state=RunState.TRANSFERRING) if retries.are_left([each]) else each
+                    for each in seen.runs
+                ]
+                seen = replace(seen, runs=sent)
             case Stop():
                 seen = replace(seen, runs=[], depth=EMPTY)
         self.seen = seen
