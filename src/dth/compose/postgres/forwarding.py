@@ -101,7 +101,7 @@ class Leading:
 
 
 class _Forwarded:
-    """One request on its way, over a connection of its own."""
+    """One forwarded request, over a connection of its own."""
 
     def __init__(
         self, leader: Leader, gone: asyncio.Event, scope: Scope, receive: Receive, send: Send

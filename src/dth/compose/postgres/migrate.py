@@ -119,7 +119,7 @@ def _copy(source: Connection, target: Connection) -> dict[str, int]:
             raise StateError(f"of {count} rows of the table {table.name}, {there} have arrived")
         if count:
             moved[table.name] = count
-    # The runs of a task begin anew, and so do their numbers: nothing may refer to the old ones.
+    # Runs get new numbers in the new place, so nothing may refer to the old ones.
     fresh = {"summary": json.dumps(asdict(Summary())), "acknowledged": "null"}
     target.execute(update(task).values(fresh | {"look_at": 0, "held": 0}))
     target.execute(update(outbox).values(once=None))

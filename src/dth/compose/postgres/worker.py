@@ -254,6 +254,6 @@ class Helper:
 
 
 def _differ(one: OpenTask, other: OpenTask) -> bool:
-    """Whether workers of the one must not go on with the other."""
+    """Whether workers of the one must not continue with the other."""
     where = [each.terms.allow if each.terms else None for each in (one, other)]
     return one.parameters != other.parameters or where[0] != where[1]

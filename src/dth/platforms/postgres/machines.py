@@ -87,13 +87,13 @@ class JoinedMachine:
         return [_open_task(*row) for row in await self._database.rows(OPEN_TASKS, (COUNTED, DEAD))]
 
     async def reserve(self, task: OpenTask, workers: int) -> bool:
-        """Have so many workers for a task of a hub from now on. False: with those of other
-        machines, they would be more than the hub allows."""
+        """Reserve this number of workers for a task of a hub. False: with those of other machines,
+        they would be more than the hub allows."""
         most = task.terms.most if task.terms else 0
         return await self._database.write(_reserve, task.number, self.name, workers, most)
 
     async def give_up(self, task: OpenTask, workers: int) -> None:
-        """Have no more than so many workers for the task."""
+        """Reserve no more than this number of workers for the task."""
         await self._database.change(GIVE_UP, (workers, task.number, self.name))
 
     async def release(self, process: str) -> None:
