@@ -4,6 +4,7 @@ own."""
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -58,6 +59,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if config.getoption("loadgroup", False) and (group := _group(item)):
             # xdist 3.8 puts it into `_nodeid`, which pytest 9.2 does not read any more.
             item._id = type(item._id).parse(f"{item.nodeid}@{group}")
+
+
+def pytest_collection_finish() -> None:
+    """What is collected stays. Looking for garbage among it took a twentieth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _group(item: pytest.Item) -> str:

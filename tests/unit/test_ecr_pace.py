@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dth.core.errors import ObjectRefused, Throttled
@@ -75,7 +75,8 @@ async def ask(pace: Pace, registry: Taking, number: int, retry_after: float = 0.
     await asyncio.gather(*(one() for _ in range(16)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=100, deadline=None)
+@example(0.5, 1.0, 30.0)
 @given(st.floats(0.3, 200), st.floats(1, 50), st.sampled_from([0.0, 1.0, 30.0]))
 def test_a_limit_is_learned(rate: float, burst: float, retry_after: float) -> None:
     """All pass in the end; few are refused; and it does not take many times as long as it must."""

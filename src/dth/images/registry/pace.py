@@ -38,7 +38,7 @@ PAUSES = RetryPolicy(first=1.0, last=900.0, jitter=(1.0, 1.25))
 WINDOW = 5.0
 SLOWER = 0.7  # factor for the rate that succeeded
 # Requests per second, added per second; each refusal halves it.
-FASTER, LEAST_FASTER = 2.0, 0.05
+FASTER, LEAST_FASTER = 2.0, 0.005
 # Seconds without a refusal in which the increase doubles.
 FASTER_AGAIN = 30.0
 # Requests per second: the least, the rate if nothing succeeded, and the rate above which there is
