@@ -23,6 +23,7 @@ psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 from dth.platforms.postgres.database import Work, drop_task, open_database  # noqa: E402
 from dth.platforms.postgres.machines import JoinedMachine  # noqa: E402
 from dth.platforms.postgres.platform import PostgresPlatform, open_platform  # noqa: E402
+from dth.platforms.postgres.schema import VERSION  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -118,6 +119,17 @@ async def test_a_task_in_use_by_a_backup_is_not_deleted_and_blocks_nobody(
         await platform.queue.send([Outgoing("m", "b")])
     assert (await platform.queue.depth()).visible == 1
     await drop_task(address, TASK)
+
+
+async def test_a_database_of_an_earlier_version_is_upgraded(
+    address: str, platform: PostgresPlatform
+) -> None:
+    await platform.queue.send([Outgoing("m", "b")])
+    await ask(address, "DROP TABLE dth.helper; UPDATE dth.version SET version = 1")
+    async with open_platform(address, TASK, "w2") as again:
+        assert (await again.queue.depth()).visible == 1
+    assert await ask(address, "SELECT version FROM dth.version") == [(VERSION,)]
+    assert await ask(address, "SELECT * FROM dth.helper") == []
 
 
 async def test_a_database_of_a_newer_version_is_refused(

@@ -1,4 +1,4 @@
-/** The kinds of task that the console has a folder for, and what stands for those that it has none for. */
+/** The kinds of task that the console has a folder for, and a fallback for all other kinds. */
 import { useTranslation } from 'react-i18next';
 import type { TaskPlugin } from './types';
 

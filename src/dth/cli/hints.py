@@ -25,7 +25,7 @@ _TLS = (
     "certificates are always checked; an authority of your own is given with --src-ca-bundle, "
     "--dst-ca-bundle"
 )
-_PATIENCE = "what fails for a while is tried again for as long as it makes sense"
+_PATIENCE = "retries are automatic, and there is no option for them"
 _ALL = "everything below a prefix is copied by dth s3 sync SRC DST, without an option"
 
 OPTIONS = {

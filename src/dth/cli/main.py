@@ -1,6 +1,7 @@
 """The `dth` command: its groups, and what every error becomes: one line, and an exit code.
 
-0: success; 1: a transfer failed; 2: the command cannot be carried out as given.
+0: success; 1: a transfer failed, or the command could not be finished; 2: the command cannot be
+carried out as given.
 """
 
 import os

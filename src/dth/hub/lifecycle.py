@@ -2,10 +2,12 @@
 `progress`.
 
     create ──> STARTING ──started──> IN_PROGRESS ──finished──> DONE
-                  │ ^                 │    ^  │                 │
-                fail│               pause resume│stop           │start
-                  v │start            v    │  v                 v
-                ERROR <──fail── (any) PAUSED  STOPPING ──ended──> STOPPED ──start──> STARTING
+
+    STARTING, IN_PROGRESS ──pause──> PAUSED
+    STARTING, IN_PROGRESS ──fail──> ERROR
+    STARTING, IN_PROGRESS, PAUSED, ERROR ──stop──> STOPPING ──ended──> STOPPED
+    PAUSED, STOPPED, ERROR ──resume──> STARTING
+    STOPPED, ERROR, DONE ──start──> STARTING
 
 An event that changes nothing (stop a stopped task, pause a paused one) is not an error: calls are
 idempotent. An event that makes no sense is refused with a message that says which one would.

@@ -136,7 +136,7 @@ class Cron(Schedule):
             return None
         start = datetime.fromtimestamp(max(moment, FIRST_MOMENT), self.zone)
         first = (start.year, start.month, start.day, start.hour, start.minute)
-        # The clock shows these in this order: it repeats some, of which the first time counts.
+        # In the order of the clock. A local time that it repeats counts once: the first.
         moments = (
             at
             for year in self.years
@@ -299,7 +299,7 @@ def _parse_cron(fields: list[str], zone: tzinfo) -> Cron:
     )
     if cron.next_after(FIRST_MOMENT) is None:
         raise UsageError(
-            f"cron expression: {cron.text!r} never comes; no month of its has such a day, or the "
+            f"cron expression: {cron.text!r} never runs: none of its months has such a day, or the "
             f"clock of {zone} skips its time"
         )
     return cron

@@ -93,7 +93,7 @@ def check_source(
     if agreed:
         known.learn_etags(md5s=False)
         return Stated("", agreed)
-    raise _not_the_md5(key, md5, found)
+    raise Corrupted(_not_the_md5(key, md5, found), code="EtagMismatch")
 
 
 def source_md5(source: S3Client, headers: Mapping[str, str], etag: str) -> str:
@@ -103,11 +103,10 @@ def source_md5(source: S3Client, headers: Mapping[str, str], etag: str) -> str:
     return etag.lower() if is_md5(etag) and not opaque else ""
 
 
-def _not_the_md5(key: str, md5: str, found: str) -> Corrupted:
-    return Corrupted(
+def _not_the_md5(key: str, md5: str, found: str) -> str:
+    return (
         f"key {key!r}: the source's ETag is {md5}, the bytes that came have the MD5 {found}. If "
-        "the ETags of this store are not MD5s, say so: --src-etags OPAQUE",
-        code="EtagMismatch",
+        "the ETags of this store are not MD5s, say so: --src-etags OPAQUE"
     )
 
 
@@ -145,7 +144,7 @@ class DigestInOrder:
         if self._sum.mode is ChecksumMode.MD5:
             found = self._sum.hex()
             if found != self._stated:
-                raise _not_the_md5(self._key, self._stated, found)
+                raise Corrupted(_not_the_md5(self._key, self._stated, found), code="EtagMismatch")
         elif (found := self._sum.base64()) != self._stated:
             raise Corrupted(
                 f"key {self._key!r}: the source states {self._sum.mode} {self._stated}, the "
@@ -201,10 +200,7 @@ async def confirm(
         if not stated.compared and (found := md5_of(chunks)) != stated.md5:
             # This check was left to the ETag of the copy, which turned out not to be an MD5.
             raise Damaged(
-                (
-                    f"key {key!r}: the source's ETag is {stated.md5}, the bytes that came have the "
-                    f"MD5 {found}"
-                ),
+                _not_the_md5(key, stated.md5, found),
                 code="EtagMismatch",
                 etag=written.etag,
                 version=written.version,

@@ -276,17 +276,21 @@ def refuse_unfit(info: ConnectionInfo, address: str) -> None:
 
 async def _number_of(connection: AsyncConnection[Row], task: str) -> int:
     with suppress(errors.UndefinedTable, errors.InvalidSchemaName):
-        await _check_version(connection)
-        if not task:
-            return 0
-        if number := await _number_found(connection, task):
-            return number
+        if await _version(connection) == schema.VERSION:
+            if not task:
+                return 0
+            if number := await _number_found(connection, task):
+                return number
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (CREATING,))
         [exists] = await _one(connection, "SELECT to_regclass('dth.version') IS NOT NULL")
         if not exists:
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS dth; {schema.TABLES}")
-        await _check_version(connection)
+        version = await _version(connection)
+        for step in schema.STEPS[version - 1 :]:
+            await connection.execute(step)
+        if version < schema.VERSION:
+            await connection.execute("UPDATE dth.version SET version = %s", (schema.VERSION,))
         if not task:
             return 0
         if number := await _number_found(connection, task):
@@ -305,13 +309,15 @@ async def _number_found(connection: AsyncConnection[Row], task: str) -> int:
     return int(found[0]) if found else 0
 
 
-async def _check_version(connection: AsyncConnection[Row]) -> None:
+async def _version(connection: AsyncConnection[Row]) -> int:
+    """The version of the tables. Raises StateError if it is newer than this program."""
     [version] = await _one(connection, "SELECT version FROM dth.version")
     if version > schema.VERSION:
         raise StateError(
             f"The database was written by a newer version of Data Transfer Hub (schema {version}, known here:"
             f" {schema.VERSION}); upgrade this installation"
         )
+    return int(version)
 
 
 async def _one(connection: AsyncConnection[Row], statement: str, *values: Any) -> Row:

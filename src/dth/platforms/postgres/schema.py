@@ -12,7 +12,7 @@ from dataclasses import fields
 
 from dth.core.ports.runs import Counts
 
-VERSION = 1
+VERSION = 2
 COUNTS = [count.name for count in fields(Counts)]
 
 # Every claim and every heartbeat updates a row, and every message is deleted soon. So vacuum comes
@@ -21,6 +21,19 @@ BUSY = """
     fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500,
     autovacuum_vacuum_cost_delay = 0
 """
+
+HELPERS = f"""
+    -- How many workers the machines that help with a hub's task have for it.
+    CREATE TABLE dth.helper (
+        task integer NOT NULL REFERENCES dth.task ON DELETE CASCADE,
+        machine text NOT NULL REFERENCES dth.machine ON DELETE CASCADE,
+        workers integer NOT NULL,
+        PRIMARY KEY (task, machine)
+    ) WITH ({BUSY});
+"""
+
+# From version 1 to 2, and so on. They only add, as processes of the version before may be at work.
+STEPS = [HELPERS]
 
 TABLES = f"""
     CREATE TABLE dth.version (version integer NOT NULL);
@@ -41,13 +54,7 @@ TABLES = f"""
         since double precision NOT NULL, -- heartbeats have come without a gap since then
         seen double precision NOT NULL
     ) WITH ({BUSY});
-    -- How many workers the machines that help with a hub's task have for it.
-    CREATE TABLE dth.helper (
-        task integer NOT NULL REFERENCES dth.task ON DELETE CASCADE,
-        machine text NOT NULL REFERENCES dth.machine ON DELETE CASCADE,
-        workers integer NOT NULL,
-        PRIMARY KEY (task, machine)
-    ) WITH ({BUSY});
+    {HELPERS}
 
     CREATE SEQUENCE dth.message_seq CACHE 100;
     CREATE TABLE dth.message (
