@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dth.hub.documentation import CHINESE, FRONT, Documentation, State, blob, made_from
+from dth.hub.documentation import CHINESE, FRONT, Documentation, Freshness, blob, made_from
 
 DOCS = Path(__file__).parent
 
@@ -34,14 +34,14 @@ def report(folder: Path) -> Iterator[str]:
     documentation = Documentation(folder)
     names = sorted(documentation.names)
     for name in names:
-        if documentation.state(CHINESE, name) is State.STALE:
+        if documentation.state(CHINESE, name) is Freshness.STALE:
             translated = CHINESE.within(name)
             made = made_from((folder / translated).read_text("utf-8"))
             yield (
                 f"{translated}: the English page is newer. What changed: "
                 f"git diff {made} HEAD:docs/{name}"
             )
-    missing = [name for name in names if documentation.state(CHINESE, name) is State.MISSING]
+    missing = [name for name in names if documentation.state(CHINESE, name) is Freshness.MISSING]
     if missing:
         yield f"Not translated: {', '.join(missing)}"
 
@@ -57,7 +57,7 @@ def mark(name: str, folder: Path = DOCS) -> None:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """As mkdocs calls its hooks: put the line before a page that is stale."""
     name = page.file.src_uri.removeprefix(CHINESE.within(""))
-    if name != page.file.src_uri and Documentation(DOCS).state(CHINESE, name) is State.STALE:
+    if name != page.file.src_uri and Documentation(DOCS).state(CHINESE, name) is Freshness.STALE:
         return f"*{CHINESE.stale}*\n\n{markdown}"
     return markdown
 

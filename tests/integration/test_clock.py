@@ -79,6 +79,9 @@ def test_the_same_command_goes_on_at_once(
 def test_a_clock_that_is_set_back_while_the_command_runs(
     dth: Dth, slow: tuple[Side, Side], proxy_b: Proxy, dest: Side
 ) -> None:
+    # More than one worker takes at once.
+    more = [f"more-{n:04}" for n in range(10 * ENTRIES)]
+    slow[0].put(bodies(more))
     process = dth.start("s3", "sync", *between(*slow), "--workers", "1", "--worker-number", "1")
     wait_for(lambda: [path for path in dth.states.glob("*/task.db") if waiting(path) > 0])
     [database] = dth.states.glob("*/task.db")
@@ -90,7 +93,7 @@ def test_a_clock_that_is_set_back_while_the_command_runs(
     )
     proxy_b.clear()
     assert dth.end(process).code == 0
-    assert len(dest.listed()) == ENTRIES
+    assert len(dest.listed()) == ENTRIES + len(more)
 
 
 def waiting(database: Path) -> int:

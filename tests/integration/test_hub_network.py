@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import socket
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -28,12 +29,15 @@ from dth.images.skopeo import landlock
 from dth.images.skopeo.gateway import open_gateway
 from tests.engine import wait_for
 from tests.hub import CREATE, Hub
+from tests.servers.certificates import make_certificates
 from tests.servers.registry import NEEDED, RegistryServer, artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Self
+
+    from tests.servers.certificates import Certificates
 
 WORDS = "words-of-the-inside"
 OPTIONS = ConnectOptions()
@@ -44,7 +48,12 @@ Answer = tuple[int, dict[str, str], bytes]
 class Server:
     """Answers as a test says, and remembers what it was asked."""
 
-    def __init__(self, host: str, answer: Callable[[str], Answer] | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        answer: Callable[[str], Answer] | None = None,
+        certificates: Certificates | None = None,
+    ) -> None:
         self.answer = answer or (lambda _: (200, {}, WORDS.encode()))
         self.asked: list[str] = []
         self.signed: list[str] = []  # for a proxy
@@ -75,6 +84,11 @@ class Server:
         self.port = self._server.server_port
         self.host = f"{host}:{self.port}"
         self.url = f"http://{self.host}"
+        if certificates:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates.certificate, certificates.key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.url = f"https://{self.host}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -201,6 +215,18 @@ def test_an_issuer_leads_to_no_metadata_service(
     with pytest.raises(HubError, match="where nothing may connect"):
         fetch_json(f"{inside.url}/.well-known/openid-configuration")
     assert inside.asked == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_issuer_is_read_where_the_rules_allow_it(scheme: str, tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path) if scheme == "https" else None
+    ca = str(certificates.ca) if certificates else ""
+    with Server("127.0.0.1", lambda _: (200, {}, b'{"issuer": "it"}'), certificates) as server:
+        for network in (None, Network.read(["127.0.0.1/32"])):
+            assert fetch_json(server.url, ca_bundle=ca, network=network) == {"issuer": "it"}
+        with pytest.raises(HubError, match="cannot be read"):
+            fetch_json(server.url, ca_bundle=ca, network=Network.read(["127.0.0.2/32"]))
+        assert len(server.asked) == 2
 
 
 # ------------------------------------------------------------------------------------------ one hub

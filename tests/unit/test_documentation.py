@@ -18,8 +18,8 @@ from dth.hub.documentation import (
     ENGLISH,
     LANGUAGES,
     Documentation,
+    Freshness,
     Language,
-    State,
     blob,
     made_from,
     sources,
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 INDEX = "docs/index.html"
 WHOLE = Documentation()
-TRANSLATED = sorted(name for name in WHOLE.names if WHOLE.state(CHINESE, name) is not State.MISSING)
-CURRENT = [name for name in TRANSLATED if WHOLE.state(CHINESE, name) is State.CURRENT]
+TRANSLATED = sorted(
+    name for name in WHOLE.names if WHOLE.state(CHINESE, name) is not Freshness.MISSING
+)
+CURRENT = [name for name in TRANSLATED if WHOLE.state(CHINESE, name) is Freshness.CURRENT]
 FENCE = re.compile(r"^```\w*\n.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -212,16 +214,16 @@ def test_an_english_anchor_becomes_that_of_the_translation(translated: Path) -> 
 
 def test_a_page_says_that_its_original_has_changed(translated: Path) -> None:
     made = Documentation(translated)
-    assert made.state(CHINESE, "a.md") is State.CURRENT
+    assert made.state(CHINESE, "a.md") is Freshness.CURRENT
     assert "notice" not in made.read("docs/zh/a.html").decode()
     (translated / "a.md").write_text("# A\n\nMore.\n")
     made = Documentation(translated)
-    assert made.state(CHINESE, "a.md") is State.STALE
+    assert made.state(CHINESE, "a.md") is Freshness.STALE
     assert f'<p class="notice">{CHINESE.stale}</p>' in made.read("docs/zh/a.html").decode()
     assert "notice" not in made.read("docs/a.html").decode()
     # Also where the front matter was lost.
     (translated / "zh" / "a.md").write_text("# 甲\n", "utf-8")
-    assert Documentation(translated).state(CHINESE, "a.md") is State.STALE
+    assert Documentation(translated).state(CHINESE, "a.md") is Freshness.STALE
 
 
 def test_the_search_of_a_language_has_its_texts(translated: Path) -> None:

@@ -315,14 +315,14 @@ class _Stdout:
         """Leave nothing of an object that is not whole, where that is possible."""
 
 
-def _file(path: Path) -> "_File":
+def _file(path: Path) -> "_Special":
     """Where the bytes of an object go. Where a symbolic link leads to a file, that file is
     replaced. A device or a named pipe stays what it is."""
     path = path.resolve()
-    return _File(path) if path.exists() and not path.is_file() else _NewFile(path)
+    return _Special(path) if path.exists() and not path.is_file() else _NewFile(path)
 
 
-class _File(_Stdout):
+class _Special(_Stdout):
     """A device or a named pipe. It takes the bytes as they come."""
 
     def __init__(self, path: Path) -> None:
@@ -362,7 +362,7 @@ class _File(_Stdout):
             ) from None
 
 
-class _NewFile(_File):
+class _NewFile(_Special):
     """A file, which has its name only when the object is whole."""
 
     def opened(self) -> IO[bytes]:

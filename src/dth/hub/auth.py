@@ -297,8 +297,12 @@ class _Http(HTTPConnection):
         self._create_connection = partial(_connected, network)
 
 
-class _Https(HTTPSConnection, _Http):
+class _Https(HTTPSConnection):
     """The same, with TLS."""
+
+    def __init__(self, *more: Any, network: Network | None = None, **options: Any) -> None:
+        super().__init__(*more, **options)
+        self._create_connection = partial(_connected, network)
 
 
 class _HttpHandler(urllib.request.HTTPHandler):

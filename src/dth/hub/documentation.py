@@ -99,7 +99,7 @@ FOLDERS = {
 }
 
 
-class State(Enum):
+class Freshness(Enum):
     """How a translation relates to its original."""
 
     CURRENT = "current"
@@ -143,13 +143,13 @@ class Documentation:
         names = frozenset(name for name in self._sources if not name.startswith(folders))
         return names if "index.md" in names else frozenset()
 
-    def state(self, language: Language, name: str) -> State:
+    def state(self, language: Language, name: str) -> Freshness:
         """That of a page in a language into which pages are translated."""
         translated = language.within(name)
         if translated not in self._sources:
-            return State.MISSING
+            return Freshness.MISSING
         current = made_from(self._text(translated)) == blob(self._text(name))
-        return State.CURRENT if current else State.STALE
+        return Freshness.CURRENT if current else Freshness.STALE
 
     @cached_property
     def _sources(self) -> frozenset[str]:
@@ -202,10 +202,10 @@ class Documentation:
     def _noted(self, language: Language, name: str, body: str) -> str:
         """The page with a line before it that says what a reader of the language must know."""
         state = self.state(language, name)
-        if state is State.MISSING:
+        if state is Freshness.MISSING:
             notice = NOTICE.format(text=language.missing)
             return f'{notice}<div lang="{ENGLISH.tag}">\n{body}</div>\n'
-        return NOTICE.format(text=language.stale) + body if state is State.STALE else body
+        return NOTICE.format(text=language.stale) + body if state is Freshness.STALE else body
 
     def _arrange(self, language: Language, source: str, tokens: list[Token]) -> None:
         """Give headings their anchors, and links and images their addresses here."""

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class GuestTerms:
     """On which terms a hub lets other machines help with a task. `allow`: where its connections may
     go, as `Network.read` takes it. `most`: workers of all these machines together."""
 
@@ -58,7 +58,7 @@ class OpenTask:
     type: str
     parameters: Mapping[str, Any]
     visible: int
-    terms: Terms | None = None
+    terms: GuestTerms | None = None
 
 
 def new_name() -> str:
@@ -125,12 +125,16 @@ def _open_task(number: int, id: str, type: str, text: str, visible: int) -> Open
     values = json.loads(text)
     if not type.startswith(HUB):
         return OpenTask(number, id, type, values, visible)
-    terms = Terms(values["allow"], values["most"])
+    terms = GuestTerms(values["allow"], values["most"])
     return OpenTask(number, id, type.removeprefix(HUB), values["parameters"], visible, terms)
 
 
 async def offer(
-    task: PostgresDatabase, machine: str, type: str, parameters: Mapping[str, Any], terms: Terms
+    task: PostgresDatabase,
+    machine: str,
+    type: str,
+    parameters: Mapping[str, Any],
+    terms: GuestTerms,
 ) -> None:
     """Let other machines help with a task that the hub on this machine holds."""
     text = json.dumps({"parameters": parameters, "allow": terms.allow, "most": terms.most})

@@ -10,7 +10,7 @@ from dth.core.errors import NotFound
 from dth.core.ports.platform import SupervisedPlatform
 from dth.platforms.postgres import machines
 from dth.platforms.postgres.database import PostgresDatabase, drop_task, open_database
-from dth.platforms.postgres.machines import JoinedMachine, Terms
+from dth.platforms.postgres.machines import GuestTerms, JoinedMachine
 from dth.platforms.postgres.platform import open_platform
 
 
@@ -41,7 +41,7 @@ class PostgresStorage:
         if network is None:
             return  # nobody has said where its tasks may connect
         parameters = json.loads(text)
-        terms = Terms(network.allowed(), most)
+        terms = GuestTerms(network.allowed(), most)
         async with self._task(state) as task:
             await machines.offer(
                 task, self._machine.name, parameters.pop("type"), parameters, terms
