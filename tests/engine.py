@@ -329,7 +329,9 @@ class Engine:
                     await asyncio.sleep(0.1)
                 await controller.check()
             else:
-                self.workers[name] = ObjectWorker(name, route, platform)
+                self.workers[name] = ObjectWorker(
+                    name, route, platform, ObjectFinder(route, platform, self.state).help
+                )
                 await self.workers[name].run()
 
     @contextlib.asynccontextmanager

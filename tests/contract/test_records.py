@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,14 @@ import pytest
 from dth.core.digest import Digest
 from dth.core.errors import UsageError
 from dth.core.ports.queue import Outgoing
-from dth.core.ports.records import Enqueued, FailureGroup, Outcome, Page, Record
+from dth.core.ports.records import (
+    Enqueued,
+    FailureGroup,
+    ListingTakenOver,
+    Outcome,
+    Page,
+    Record,
+)
 from dth.core.ports.runs import Counts, Cursor, RunKind, RunState
 from dth.core.ports.status import Status, Verified
 
@@ -347,6 +355,58 @@ async def test_cursors_are_replaced_and_come_in_order(records: Records) -> None:
     first = Cursor("a", 0, "", "\udcff", "x\x00", finished=True)
     await records.commit(run.id, Page(cursors=[first]))
     assert await records.cursors(run.id) == [first, second, Cursor("b", 1, "", "", "")]
+
+
+async def test_a_listing_that_was_taken_over_stores_nothing_more(records: Records) -> None:
+    if not records.shares_listings:
+        pytest.skip("one process lists on this platform")
+    run, _ = await records.begin_run(RunKind.SYNC)
+    begun = Cursor("s1", 0, "a", "z", "a")
+    await records.commit(run.id, Page(cursors=[begun]))
+
+    def page(*cursors: Cursor, before: list[Cursor], key: str) -> Page:
+        return Page(
+            Counts(listed=1), list(cursors), enqueued(key), [Outgoing("m", "{}")], before=before
+        )
+
+    shorter, rest = Cursor("s1", 0, "a", "m", "c"), Cursor("s1.1", 0, "m", "z", "m")
+    await records.commit(run.id, page(shorter, rest, before=[begun], key="b"))
+    late = [
+        page(Cursor("s1", 0, "a", "z", "d"), before=[begun], key="d"),
+        page(Cursor("s1", 0, "a", "m", "d"), rest, before=[shorter], key="d"),
+        page(Cursor("s2", 0, "", "", ""), before=[begun], key="d"),
+    ]
+    for each in late:
+        with pytest.raises(ListingTakenOver):
+            await records.commit(run.id, each)
+    assert await records.cursors(run.id) == [shorter, rest]
+    counts = (await records.get_run(run.id)).counts
+    assert (counts.listed, counts.enqueued) == (1, 1)
+    assert await records.get(["d"]) == {}
+    await records.set_run(run.id, RunState.FAILED)
+    with pytest.raises(ListingTakenOver):
+        await records.commit(run.id, page(rest, before=[rest], key="n"))
+
+
+async def test_of_two_who_continue_a_range_one_stores_its_page(records: Records) -> None:
+    if not records.shares_listings:
+        pytest.skip("one process lists on this platform")
+    run, _ = await records.begin_run(RunKind.SYNC)
+    begun = Cursor("s1", 0, "", "", "")
+    await records.commit(run.id, Page(cursors=[begun]))
+    for _ in range(5):
+        pages = [
+            Page(
+                Counts(listed=1), [replace(begun, position=f"{begun.position}{n}")], before=[begun]
+            )
+            for n in range(4)
+        ]
+        ends = await asyncio.gather(
+            *(records.commit(run.id, page) for page in pages), return_exceptions=True
+        )
+        assert [type(end) for end in ends if end] == [ListingTakenOver] * 3
+        [begun] = await records.cursors(run.id)
+    assert (await records.get_run(run.id)).counts.listed == 5
 
 
 async def test_extras_end_once(records: Records) -> None:

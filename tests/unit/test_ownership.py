@@ -240,6 +240,10 @@ class Killed(BaseException):
     """The process dies here."""
 
 
+async def list_range(*_: Any) -> None:
+    raise AssertionError("nothing is listed here")
+
+
 class Fused:
     """A port whose calls run out: the process dies before the first one too many."""
 
@@ -274,7 +278,12 @@ class Process:
         }
         shared = SimpleNamespace(**ports, limits=platform.limits, gauges=platform.gauges)
         self.queue = ports["queue"]
-        self.worker: Any = ObjectWorker(name, route(self.gate), shared)  # type: ignore[arg-type]
+        self.worker: Any = ObjectWorker(
+            name,
+            route(self.gate),
+            shared,  # type: ignore[arg-type]
+            list_range,
+        )
         self.tasks: set[asyncio.Task[None]] = set()
         self.held: dict[str, set[str]] = {}  # keys by message
 

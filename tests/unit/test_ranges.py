@@ -16,7 +16,7 @@ from dth.core.ports.runs import Cursor
 from dth.objects.compare.merge import Batch, Rules, Verdict
 from dth.objects.listing import ranges
 from dth.objects.listing.pages import KeyMap, ListedObject, PrefixListing
-from dth.objects.listing.ranges import OutOfOrder, Sweep, boundary
+from dth.objects.listing.ranges import OutOfOrder, Sweep, boundary, given_root
 from tests.unit.memory_bucket import MemoryBucket, entry
 
 LETTERS = "ab/0\x7fé\ud7ff\ue000￿😀 \n+%&<"
@@ -114,6 +114,45 @@ def test_every_key_is_compared_once_over_splits_and_restarts(
     with TemporaryDirectory() as workdir:
         result = asyncio.run(scenario(Path(workdir)))
         assert not list(Path(workdir).iterdir())
+    expect(result, source, dest)
+    expect_cover(result)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sets(KEYS, max_size=80), st.sets(KEYS, max_size=80), st.data())
+def test_every_key_is_compared_once_where_others_read_ranges(
+    here: set[str], there: set[str], data: st.DataObject
+) -> None:
+    source, dest = ({key: entry(key, "x") for key in keys} for keys in (here, there))
+    left = MemoryBucket(source.values(), cap=data.draw(st.integers(1, 3), "page"))
+    right = MemoryBucket(dest.values(), cap=data.draw(st.integers(1, 3), "page"))
+
+    async def read(part: str, result: Result, workdir: Path) -> None:
+        """Read a range, or what is left to nobody, with deaths on the way."""
+        complete = False
+        while not complete:
+            sweep = Sweep(
+                PrefixListing(left),
+                PrefixListing(right),
+                Rules(),
+                workdir,
+                cursors=[each for each in result.cursors.values() if given_root(each) == part],
+                parallel=data.draw(st.integers(1, 3), "parallel"),
+                part=part,
+            )
+            sweep.wanted = data.draw(st.integers(0, 4), "wanted")
+            await run(sweep, result, data.draw(st.none() | st.integers(0, 10), "killed after"))
+            complete = sweep.complete
+
+    async def scenario(workdir: Path) -> Result:
+        result = Result()
+        await read("", result, workdir)
+        while parts := {given_root(each) for each in result.cursors.values() if not each.finished}:
+            await asyncio.gather(*(read(part, result, workdir) for part in parts))
+        return result
+
+    with TemporaryDirectory() as workdir:
+        result = asyncio.run(scenario(Path(workdir)))
     expect(result, source, dest)
     expect_cover(result)
 

@@ -2,25 +2,31 @@
 
 The cursors, counts, records and messages of a page are committed together. So a finder that was
 killed resumes exactly where it stopped, and nothing is listed, counted or enqueued twice.
+
+When workers wait for work and the listing is long, the finder leaves ranges of it to them, as
+messages. A worker that lists a range may be slow, dead, or replaced by another one: each page is
+stored only if its cursors are still as the process saw them last (`Page.before`). So the finder may
+continue any range at any time, and does when its own are done and nobody continues the others.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from dth.core.errors import ListingFailed, TransferError, UsageError
 from dth.core.ports.platform import Platform
-from dth.core.ports.records import Enqueued, Outcome, Page, Record
+from dth.core.ports.records import Enqueued, ListingTakenOver, Outcome, Page, Record
 from dth.core.ports.runs import Counts, Cursor, Run, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.objects.checks.notes import told
 from dth.objects.compare.comparison import NOT_FOUND, Comparison, Decided
 from dth.objects.compare.merge import Policy, Verdict
-from dth.objects.listing.ranges import OutOfOrder
+from dth.objects.listing.ranges import OutOfOrder, given_root
 from dth.objects.parameters import DeleteMode, EventMode
-from dth.objects.transfer.messages import DeleteMessage, ObjectItem, encode, pack
+from dth.objects.transfer.messages import DeleteMessage, ObjectItem, RangeMessage, encode, pack
 from dth.objects.transfer.relay import ObjectRoute
 
 DELETES_A_MESSAGE = 100
@@ -29,6 +35,16 @@ DELETES_CURSOR = "deletes"
 RESTORES = 16  # restore requests at once
 # Seconds between checks whether the earlier runs have ended.
 TURN = 5.0
+# Objects that a finder compares alone before it leaves ranges to workers, and seconds between looks
+# at whether workers wait.
+ALONE = 100_000
+LOOK = 5.0
+# Seconds since a worker's last report after which it may be dead.
+SILENT = 60.0
+# Seconds without progress after which the finder continues the ranges that it left to workers, and
+# between looks at these ranges.
+LEFT = 30.0
+WAIT = 1.0
 
 
 def held_up(run: Run, runs: Sequence[Run]) -> bool:
@@ -47,6 +63,9 @@ class ObjectFinder:
         self._route = route
         self._platform = platform
         self._workdir = workdir
+        # Objects compared so far, and when the finder last looked whether workers wait (monotonic).
+        self._compared = 0
+        self._looked = 0.0
         # An event may ask for the record of any object at any time.
         self._once = route.parameters.src_event is EventMode.NO
         self._always = (
@@ -75,7 +94,9 @@ class ObjectFinder:
             while held_up(run, await records.list_runs()):  # noqa: ASYNC110 - other processes settle
                 await asyncio.sleep(TURN)
         cursors = await records.cursors(run.id)
-        listing = [cursor for cursor in cursors if cursor.id != DELETES_CURSOR]
+        listing = [
+            cursor for cursor in cursors if cursor.id != DELETES_CURSOR and not given_root(cursor)
+        ]
         if run.state is RunState.LISTING:
             began = 0.0 if self._always else time.time()
             self._route.dest.sweep()
@@ -88,11 +109,16 @@ class ObjectFinder:
             )
             async for decided in comparison:
                 await self._commit(run, decided, began)
+                self._compared += decided.counts.listed
+                await self._share(run, comparison)
             for note in comparison.notes:
                 await records.add_note(run.id, note)
+            await self._finish_given(run)
         await self._enqueue_deletes(run)
 
-    async def _commit(self, run: Run, decided: Decided, listed_since: float) -> None:
+    async def _commit(
+        self, run: Run, decided: Decided, listed_since: float, before: list[Cursor] | None = None
+    ) -> None:
         items = [
             ObjectItem(
                 pick.source.key,
@@ -103,8 +129,17 @@ class ObjectFinder:
             for pick in decided.transfer
         ]
         messages = list(pack(run.id, items))
-        page = Page(counts=decided.counts, cursors=decided.cursors, listed_since=listed_since)
+        page = Page(
+            counts=decided.counts,
+            cursors=decided.cursors,
+            listed_since=listed_since,
+            before=before,
+        )
         page.messages = [encode(message) for message in messages]
+        page.messages += [
+            encode(RangeMessage(f"{run.id}-{given.id}", run.id, given.id))
+            for given in decided.given
+        ]
         page.enqueued = [
             Enqueued(item.key, max(item.size, 0), item.etag, message.id, once=self._once)
             for message in messages
@@ -165,6 +200,74 @@ class ObjectFinder:
                     return False
 
         return sum(await asyncio.gather(*map(one, keys)))
+
+    # ------------------------------------------------------------------------ together with workers
+
+    async def _share(self, run: Run, comparison: Comparison) -> None:
+        """Leave ranges to workers that have nothing to do, at most one to each."""
+        now = time.monotonic()
+        if (
+            not self._platform.records.shares_listings
+            or self._compared < ALONE
+            or now - self._looked < LOOK
+        ):
+            return
+        self._looked = now
+        waiting = (await self._platform.queue.depth()).visible
+        workers = 0 if waiting else await self._count_workers()
+        given = set(map(given_root, await self._open_given(run))) if workers else set()
+        comparison.share(max(0, workers - len(given)))
+
+    async def _count_workers(self) -> int:
+        since = time.time() - SILENT
+        gauges = await self._platform.gauges.all()
+        return sum(gauge.kind == "worker" and gauge.at > since for gauge in gauges)
+
+    async def _open_given(self, run: Run) -> list[Cursor]:
+        cursors = await self._platform.records.cursors(run.id)
+        return [each for each in cursors if given_root(each) and not each.finished]
+
+    async def _finish_given(self, run: Run) -> None:
+        """Wait for the ranges that were left to workers. Continue those that nobody reads: their
+        messages were lost, their workers died, or the queue is long."""
+        seen: list[Cursor] = []
+        since = 0.0
+        while given := await self._open_given(run):
+            now, depth = time.monotonic(), await self._platform.queue.depth()
+            if given != seen:
+                seen, since = given, now
+            elif now - since > LEFT or not depth.visible + depth.in_flight + depth.delayed:
+                for part in sorted(set(map(given_root, given))):
+                    with contextlib.suppress(ListingTakenOver):
+                        await self.help(run.id, part)
+                continue
+            await asyncio.sleep(WAIT)
+
+    async def help(
+        self, number: int, part: str, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
+        """List the range with this id, which the finder of a run left to others, from where it
+        stands, until it is done or `stopping` returns True. Raises ListingTakenOver if another
+        process continues it."""
+        records = self._platform.records
+        run = await records.get_run(number)
+        cursors = [each for each in await records.cursors(number) if given_root(each) == part]
+        if run.state is not RunState.LISTING or all(each.finished for each in cursors):
+            return
+        began = 0.0 if self._always else time.time()
+        stored = {cursor.id: cursor for cursor in cursors}
+        comparison = Comparison(
+            self._route, self._workdir, records=records, cursors=cursors, part=part
+        )
+        async with contextlib.aclosing(aiter(comparison)) as pages:
+            async for decided in pages:
+                before = [stored[each.id] for each in decided.cursors if each.id in stored]
+                await self._commit(run, decided, began, before)
+                stored |= {cursor.id: cursor for cursor in decided.cursors}
+                if stopping():
+                    return
+        for note in comparison.notes:
+            await records.add_note(number, note)
 
     # -------------------------------------------------------------------------------------- deletes
 

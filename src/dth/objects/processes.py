@@ -50,7 +50,7 @@ async def run(process: Process) -> dict[str, Any] | None:
             case "finder":
                 await find(route, platform, process.folder, process.run)
             case "worker":
-                await work(process.name, route, platform)
+                await work(process.name, route, platform, process.folder)
             case "controller":
                 await _control(Controller(route, platform, process.name))
             case "sweeper":
@@ -79,9 +79,9 @@ async def find(route: ObjectRoute, platform: Platform, workdir: Path, number: in
                 log.info(note, extra={"fields": {"run": each.id}})
 
 
-async def work(name: str, route: ObjectRoute, platform: Platform) -> None:
-    """Run a worker until SIGTERM, or until the task pauses."""
-    worker = ObjectWorker(name, route, platform)
+async def work(name: str, route: ObjectRoute, platform: Platform, workdir: Path) -> None:
+    """Run a worker until SIGTERM, or until the task pauses. `workdir`: as for `find`."""
+    worker = ObjectWorker(name, route, platform, ObjectFinder(route, platform, workdir).help)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run()
     if reason := await platform.records.paused():

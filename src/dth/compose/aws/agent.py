@@ -260,7 +260,8 @@ async def _be_process(kind: str, name: str) -> None:
         if kind == "worker":
             async with _route(platform) as route:
                 platform.records.expire_after(route.parameters.record_days or 0)
-                await processes.work(name, route, platform)
+                with tempfile.TemporaryDirectory(prefix="dth-") as workdir:
+                    await processes.work(name, route, platform, Path(workdir))
             return
         finding = asyncio.ensure_future(_find(platform))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, finding.cancel)

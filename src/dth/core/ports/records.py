@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dth.core.digest import Digest
+from dth.core.errors import HubError
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.runs import Counts, Cursor, Run, RunKind, RunState
 from dth.core.ports.status import Status, Verified
@@ -105,6 +106,22 @@ class Page:
     # Objects that a HEAD proved the same. They are remembered with status DONE.
     same: list[Record] = field(default_factory=list)
     listed_since: float = 0.0
+    # Where several processes list: the cursors that this page replaces, as they were last
+    # committed. None: this process lists alone.
+    before: list[Cursor] | None = None
+
+
+class ListingTakenOver(HubError):
+    """Another process has continued this part of a listing, or the run lists no more."""
+
+
+def check_before(run: RunState | None, page: Page, found: Sequence[Cursor]) -> None:
+    """Raise ListingTakenOver unless the run still lists and the cursors that the page replaces are
+    as the page expects. `found`: those of its cursors that are stored."""
+    assert page.before is not None
+    expected, stored = ({each.id: each for each in cursors} for cursors in (page.before, found))
+    if run is not RunState.LISTING or expected != stored:
+        raise ListingTakenOver("another process has continued this part of the listing")
 
 
 def wanted(
@@ -140,9 +157,12 @@ class Records(Protocol):
     message for it, and messages of other runs do not copy it. `overlapping` says whether this also
     holds for objects enqueued `once`. If not, a listing begins only when the runs before it have
     settled everything.
+
+    `shares_listings`: `commit` heeds `Page.before`, so that several processes can list for one run.
     """
 
     overlapping: bool
+    shares_listings: bool
 
     async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
         """The unfinished run of this kind (True: resumed), or a new run (False). With `beside`, a
@@ -191,7 +211,7 @@ class Records(Protocol):
            Otherwise it counts as
         `enqueued`, and the record becomes PENDING in this run. A message whose objects are all
         `pending` is not sent. If a platform writes no record for items enqueued `once`, they count
-        only as `enqueued`.
+        only as `enqueued`. Raises ListingTakenOver if the stored cursors are not `page.before`.
         """
         ...
 

@@ -6,7 +6,7 @@ The finder commits these pages. `diff` and a dry run only count them.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -88,6 +88,8 @@ class Decided:
     remembered: list[tuple[ListedObject, ListedObject]] = field(default_factory=list)
     # Objects that a manifest names but the source does not have.
     absent: list[ListedObject] = field(default_factory=list)
+    # Ranges that are left to other processes. They are among the cursors.
+    given: list[Cursor] = field(default_factory=list)
 
 
 class Comparison:
@@ -104,14 +106,19 @@ class Comparison:
         whole_source: bool = False,
         sample: float = 100.0,
         names_same: bool = False,
+        part: str = "",
     ) -> None:
         """`sample`: the percentage of objects that policy `content` reads. The others count as the
-        same by size. `names_same`: what is the same is not only counted."""
+        same by size. `names_same`: what is the same is not only counted. `part`: the range to read,
+        if another process left it to this one."""
         self._route = route
         self._workdir = workdir
         self._records = records
         self._cursors = cursors
         self._whole_source = whole_source
+        self._part = part
+        self._shared = False
+        self._sweep: Sweep | None = None
         self._sample = sample
         self._heads = asyncio.Semaphore(HEADS)
         self._spools: list[Spool] = []
@@ -131,9 +138,9 @@ class Comparison:
         self._absent: list[str] = []
         self._absent_count = self._absolute_count = 0
 
-    async def __aiter__(self) -> AsyncIterator[Decided]:
+    async def __aiter__(self) -> AsyncGenerator[Decided, None]:
         source, dest, sparse = await self._listings()
-        sweep = Sweep(
+        self._sweep = sweep = Sweep(
             source,
             None if self._rules.policy is Policy.ALWAYS else dest,
             self._rules,
@@ -141,6 +148,7 @@ class Comparison:
             cursors=self._cursors,
             whole_source=self._whole_source,
             sparse=sparse,
+            part=self._part,
         )
         ahead: deque[asyncio.Task[Decided]] = deque()
         try:
@@ -166,8 +174,8 @@ class Comparison:
             while ahead:
                 yield await ahead.popleft()
             self.complete = sweep.complete
-            if not self._cursors:
-                # Only if the run was not resumed: what an earlier process saw is not known here.
+            if not self._cursors and not self._shared:
+                # What earlier and other processes saw is not known here.
                 self.notes += await self._remarks()
         finally:
             for task in ahead:
@@ -177,6 +185,17 @@ class Comparison:
             self.notes += self._route.source.left_out
             for spool in self._spools:
                 spool.close()
+
+    def share(self, ranges: int) -> None:
+        """Leave so many ranges of a long listing to other processes. Lists and folders are not
+        shared: other processes and machines may not have them."""
+        parameters, route = self._route.parameters, self._route
+        lists = (
+            parameters.src_prefixs_list_file or parameters.src_manifest or parameters.src_inventory
+        )
+        folder = route.source.endpoint.is_folder or route.dest.endpoint.is_folder
+        if self._sweep and not lists and not folder:
+            self._sweep.wanted = ranges
 
     async def _remarks(self) -> list[str]:
         """Notes for the user about a selection that is probably not what was meant."""
@@ -304,7 +323,9 @@ class Comparison:
             list(batch.refused),
             batch.extra,
             batch.same,
+            given=batch.given,
         )
+        self._shared |= bool(batch.given)
         if batch.bare:
             found = await self._each(self._look, batch.bare, decided)
             keep = self._rules.keep

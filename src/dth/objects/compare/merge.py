@@ -327,6 +327,8 @@ class Batch:
     extra: list[ListedObject] = field(default_factory=list)
     same: list[ListedObject] = field(default_factory=list)  # if the rules want them
     cursors: list[Cursor] = field(default_factory=list)
+    # Of these cursors: ranges that this process leaves to others.
+    given: list[Cursor] = field(default_factory=list)
 
 
 def compare(rules: Rules, source: list[ListedObject], dest: Iterable[ListedObject]) -> Batch:

@@ -11,11 +11,11 @@ import math
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from dth.core.errors import TransferError
 from dth.core.parameters import MIB
@@ -246,11 +246,6 @@ class _Opened(Comparison):
         return owners
 
 
-def _pieces(comparison: Comparison) -> AsyncGenerator[Decided, None]:
-    """The iterator of a comparison. Close it if it is left early."""
-    return cast(AsyncGenerator[Decided, None], aiter(comparison))
-
-
 async def _whole(
     route: ObjectRoute, workdir: Path, limit: float, examples: _Examples, notes: list[str]
 ) -> _Sums | None:
@@ -261,7 +256,7 @@ async def _whole(
         comparison = Comparison(route, workdir, whole_source=whole_source, sample=0)
         until = time.monotonic() + (FULL_SECONDS if limit < math.inf else math.inf)
         try:
-            async with aclosing(_pieces(comparison)) as pieces:
+            async with aclosing(aiter(comparison)) as pieces:
                 async for decided in pieces:
                     sums.add(decided, route)
                     examples.add(decided.transfer)
@@ -287,7 +282,7 @@ async def _sampled(
     )
     found = {piece: _Sums() for piece in drawn}
     owners = comparison.confine(sorted(found, key=lambda piece: piece.after))
-    async with aclosing(_pieces(comparison)) as pieces:
+    async with aclosing(aiter(comparison)) as pieces:
         async for decided in pieces:
             span, *rest = [cursor.id for cursor in decided.cursors]
             # The range was split.

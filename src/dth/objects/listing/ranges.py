@@ -13,6 +13,7 @@ from there, and a note says so.
 """
 
 import asyncio
+import secrets
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Sequence
@@ -41,12 +42,19 @@ LONG = 3  # pages after which a range counts as long
 AHEAD = 4  # batches that may wait for the consumer
 # Marks the ids of ranges of a source that is read whole. A resumed run has to know.
 _WHOLE = "w"
+# Marks the ids of ranges that were left to other processes, and of the parts of such ranges.
+_GIVEN = "s"
 
 
 class OutOfOrder(ListingFailed):
     """The source turned out not to be listed in key order, after a part of the comparison was
     already handed out. What was handed out is right, but objects may be missing from it. End this
     run, and begin another one with `whole_source`."""
+
+
+def given_root(cursor: Cursor) -> str:
+    """The id of the range left to others of which this is a part; "" if it is of none."""
+    return cursor.id.partition(".")[0] if cursor.id.startswith(_GIVEN) else ""
 
 
 class _Disorder(Exception):
@@ -83,7 +91,11 @@ class Sweep:
     Given the cursors of an earlier, interrupted sweep, it resumes there. `complete` is True once
     everything was compared; nothing may be deleted before that. `dest` None: the destination is not
     listed (policy `always`). `sparse`: the source is a selection (a manifest). Then destination
-    keys between its keys are skipped, and no destination object is extra.
+    keys between its keys are skipped, and no destination object is extra. `part`: the id of a range
+    that another process left to this one, of which `cursors` has all parts.
+
+    `wanted` says how many ranges other processes would read. It may be set at any time. Batches
+    name the ranges that are left to them (`Batch.given`).
     """
 
     def __init__(
@@ -98,7 +110,9 @@ class Sweep:
         whole_source: bool = False,
         sparse: bool = False,
         parallel: int = PARALLEL,
+        part: str = "",
     ) -> None:
+        self.wanted = 0
         self.notes: list[str] = []  # for the user, one line each
         self.complete = False
         self._source = source
@@ -108,6 +122,7 @@ class Sweep:
         self._scope = scope
         self._sparse = sparse
         self._parallel = parallel
+        self._part = part
         mine = [c for c in cursors if c.scope == scope]
         self._whole = whole_source or not source.ordered or any(_WHOLE in c.id for c in mine)
         self._ranges = [_KeyRange(c.id, c.after, c.upto, c.position, c.finished) for c in mine]
@@ -122,8 +137,8 @@ class Sweep:
         self._spools: list[Spool] = []
 
     def _add_range(self, after: str, upto: str) -> _KeyRange:
-        mode = _WHOLE if self._whole else ""
-        span = _KeyRange(f"{self._scope}{mode}.{len(self._ranges)}", after, upto, after)
+        name = self._part or (f"{self._scope}{_WHOLE}" if self._whole else f"{self._scope}")
+        span = _KeyRange(f"{name}.{len(self._ranges)}", after, upto, after)
         self._ranges.append(span)
         return span
 
@@ -195,6 +210,8 @@ class Sweep:
         """Continue with that side read whole. Ranges of the destination stay as they are: a source
         object that was considered missing is transferred once too often, and a destination object
         that was seen did exist."""
+        if self._part:
+            raise OutOfOrder(f"{listing.name} does not list its keys in order")
         if listing is self._dest:
             await self._read_whole_dest()
             return
@@ -308,12 +325,13 @@ class Sweep:
     def _consider_split(self, span: _KeyRange, source: "_Reader", dest: "_Reader | None") -> None:
         idle = not self._waiting and len(self._tasks) < self._parallel
         steerable = all(s.seekable for s in (self._source, self._dest) if s is not None)
-        if idle and steerable and not span.splitting and span.pages >= span.patience:
+        useful = (idle or self.wanted) and steerable
+        if useful and not span.splitting and span.pages >= span.patience:
             span.splitting = True
             longer = source if dest is None or source.pages >= dest.pages else dest
-            self._spawn(self._split(span, longer.listing))
+            self._spawn(self._split(span, longer.listing, give=not idle))
 
-    async def _split(self, span: _KeyRange, listing: Listing) -> None:
+    async def _split(self, span: _KeyRange, listing: Listing, *, give: bool) -> None:
         try:
             key = await boundary(listing, span.position, span.upto)
         except ListingFailed:
@@ -325,10 +343,15 @@ class Sweep:
             span.patience *= 2
             return
         span.patience = LONG
-        rest = self._add_range(key, span.upto)
+        if give and self.wanted:
+            self.wanted -= 1
+            rest = _KeyRange(f"{_GIVEN}{secrets.token_hex(6)}", key, span.upto, key)
+            given = [rest.cursor(self._scope)]
+        else:
+            rest, given = self._add_range(key, span.upto), []
+            self._waiting.append(rest)
         span.upto = key
-        self._put(Batch(cursors=[span.cursor(self._scope), rest.cursor(self._scope)]))
-        self._waiting.append(rest)
+        self._put(Batch(cursors=[span.cursor(self._scope), rest.cursor(self._scope)], given=given))
 
 
 def _note(listing: Listing) -> str:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from dth.core.errors import HubError, SourceGone, TransferError
 from dth.core.ports.platform import Platform
@@ -29,6 +30,7 @@ from dth.objects.transfer.messages import (
     ObjectItem,
     ObjectsMessage,
     PartMessage,
+    RangeMessage,
     encode,
     part_message,
 )
@@ -42,6 +44,9 @@ from dth.objects.transfer.relay import (
 )
 
 log = logging.getLogger(__name__)
+
+# Lists a range of a run, by its id, until it is done or the function returns True.
+ListRange: TypeAlias = Callable[[int, str, Callable[[], bool]], Awaitable[None]]
 
 # Seconds that an object may still be shown as waiting after its retry is due.
 WAITS_FOR = 30.0
@@ -87,12 +92,16 @@ class Handlers:
         route: ObjectRoute,
         platform: Platform,
         pause: Callable[[str], Awaitable[None]],
+        list_range: ListRange,
+        stopping: Callable[[], bool],
     ) -> None:
         self.multipart = Multipart(route, platform.uploads, name)
         self.waiting: dict[str, tuple[str, float]] = {}
         self._route = route
         self._platform = platform
         self._pause = pause
+        self._list_range = list_range
+        self._stopping = stopping
         self._failures = Failures(route)
         # Reasons of failed deletions that were already noted.
         self._undeleted: set[str] = set()
@@ -110,6 +119,24 @@ class Handlers:
                 return self._event(work, message)
             case EventDeleteMessage():
                 return self._event_delete(work, message)
+            case RangeMessage():
+                return self._range(work, message)
+
+    # -------------------------------------------------------------------------------------- listing
+
+    async def _range(self, work: LeasedMessage, message: RangeMessage) -> None:
+        """List a part of what the finder lists. If that fails, the finder continues it, and meets
+        the error itself."""
+        try:
+            await self._list_range(
+                message.run, message.range, lambda: work.lost or self._stopping()
+            )
+        except HubError as error:
+            log.info("a range is left to the finder", extra={"fields": {"error": str(error)}})
+            return
+        if self._stopping():
+            # Where it is done already, the next worker finds nothing to do.
+            work.release = 0.0
 
     # -------------------------------------------------------------------------------------- objects
 

@@ -94,7 +94,18 @@ class EventDeleteMessage:
     failing_since: float = 0.0
 
 
-Message = ObjectsMessage | PartMessage | DeleteMessage | EventMessage | EventDeleteMessage
+@dataclass(slots=True)
+class RangeMessage:
+    """A part of a listing that the finder leaves to others. `range`: the id of its cursor."""
+
+    id: str
+    run: int
+    range: str
+
+
+Message = (
+    ObjectsMessage | PartMessage | DeleteMessage | EventMessage | EventDeleteMessage | RangeMessage
+)
 
 
 def encode(message: Message) -> Outgoing:
@@ -126,6 +137,8 @@ def encode(message: Message) -> Outgoing:
             }
         case DeleteMessage():
             body = {"kind": "delete", "run": message.run, "keys": message.keys}
+        case RangeMessage():
+            body = {"kind": "range", "run": message.run, "range": message.range}
         case EventMessage():
             body = {"kind": "event", "Records": message.records}
     return Outgoing(message.id, json.dumps({"v": VERSION, **body}, separators=(",", ":")))
@@ -179,6 +192,8 @@ def decode(id: str, body: str) -> Message:
                 )
             case "delete":
                 return DeleteMessage(id, fields["run"], fields["keys"])
+            case "range":
+                return RangeMessage(id, fields["run"], fields["range"])
             case "event":
                 return EventMessage(id, fields["Records"])
             case kind:

@@ -19,8 +19,15 @@ from dth.objects.store.pace import Lanes
 from dth.objects.store.wire import SLOW_ANSWER
 from dth.objects.transfer import ownership
 from dth.objects.transfer.failures import RELEASE_DELAY
-from dth.objects.transfer.handlers import Again, Handlers, LeasedMessage
-from dth.objects.transfer.messages import Message, ObjectsMessage, child, decode, encode
+from dth.objects.transfer.handlers import Again, Handlers, LeasedMessage, ListRange
+from dth.objects.transfer.messages import (
+    Message,
+    ObjectsMessage,
+    RangeMessage,
+    child,
+    decode,
+    encode,
+)
 from dth.objects.transfer.relay import ObjectRoute, lanes
 
 # Seconds. Extended while the work continues.
@@ -46,13 +53,18 @@ class Stalled(Exception):
 
 
 class ObjectWorker:
-    """One worker of one task, on one event loop."""
+    """One worker of one task, on one event loop. `list_range` lists what the finder leaves to
+    others."""
 
-    def __init__(self, name: str, route: ObjectRoute, platform: Platform) -> None:
+    def __init__(
+        self, name: str, route: ObjectRoute, platform: Platform, list_range: ListRange
+    ) -> None:
         self._name = name
         self._route = route
         self._platform = platform
-        self._handlers = Handlers(name, route, platform, self._pause)
+        self._handlers = Handlers(
+            name, route, platform, self._pause, list_range, lambda: self._stopping.is_set()
+        )
         # The lanes in use. Their number grows with what the stores accept.
         self._open = Lanes(route.width)
         self._todo: asyncio.Queue[tuple[LeasedMessage, Message, int]] = asyncio.Queue()
@@ -149,6 +161,10 @@ class ObjectWorker:
             # Its consumers crashed twice. The object that caused it must not fail the others.
             singles = [encode(child(message, n, item)) for n, item in enumerate(message.items, 1)]
             await self._platform.queue.send(singles)
+            await self._platform.queue.delete([delivery])
+            return
+        if isinstance(message, RangeMessage) and _suspect(delivery):
+            # The finder continues the range: this worker would do nothing else meanwhile.
             await self._platform.queue.delete([delivery])
             return
         items = len(message.items) if isinstance(message, ObjectsMessage) else 1

@@ -53,6 +53,8 @@ class AwsRecords:
     name."""
 
     overlapping = False
+    # The page of a finder takes several transactions, and only the last one writes its cursors.
+    shares_listings = False
 
     def __init__(self, dynamo: Dynamo, queue: AwsQueue, writer: str) -> None:
         self._dynamo = dynamo

@@ -10,7 +10,14 @@ from typing import Any
 
 from dth.core.digest import LENGTH, Digest
 from dth.core.errors import UsageError
-from dth.core.ports.records import FailureGroup, Outcome, Page, Record, wanted
+from dth.core.ports.records import (
+    FailureGroup,
+    Outcome,
+    Page,
+    Record,
+    check_before,
+    wanted,
+)
 from dth.core.ports.runs import Counts, Cursor, Run, RunKind, RunState
 from dth.core.ports.status import Status, Verified
 from dth.platforms.local.bulk import insert_rows, select_in
@@ -46,6 +53,7 @@ class LocalRecords:
     """`ports.Records` over SQLite."""
 
     overlapping = True
+    shares_listings = True
 
     def __init__(self, database: TaskDatabase) -> None:
         self._database = database
@@ -242,15 +250,18 @@ PRUNE = """
 
 
 def _cursors(connection: Connection, run: int) -> list[Cursor]:
-    return [
-        Cursor(name, scope, from_blob(after), from_blob(upto), from_blob(position), bool(finished))
-        for name, scope, after, upto, position, finished in connection.execute(READ_CURSORS, (run,))
-    ]
+    query = f"{SELECT_CURSORS} WHERE run = ? ORDER BY scope, after"
+    return [_cursor(row) for row in connection.execute(query, (run,))]
 
 
-READ_CURSORS = """
-    SELECT id, scope, after, upto, position, finished FROM cursor WHERE run = ? ORDER BY scope, after
-"""
+def _cursor(row: tuple[Any, ...]) -> Cursor:
+    name, scope, after, upto, position, finished = row
+    return Cursor(
+        name, scope, from_blob(after), from_blob(upto), from_blob(position), bool(finished)
+    )
+
+
+SELECT_CURSORS = "SELECT id, scope, after, upto, position, finished FROM cursor"
 
 
 # ------------------------------------------------------------------------------------------ digests
@@ -323,6 +334,8 @@ WRITE_DIGEST = """
 
 
 def _commit(connection: Connection, run: int, page: Page) -> None:
+    if page.before is not None:
+        _check_before(connection, run, page)
     counts = asdict(page.counts)
     messages = page.messages
     if page.enqueued:
@@ -350,6 +363,15 @@ def _commit(connection: Connection, run: int, page: Page) -> None:
         [(run, to_blob(key)) for key in page.extras],
     )
     _add(connection, run, counts)
+
+
+def _check_before(connection: Connection, run: int, page: Page) -> None:
+    state = connection.execute("SELECT state FROM run WHERE id = ?", (run,)).fetchone()
+    ids = [cursor.id for cursor in page.cursors]
+    places = ", ".join("?" * len(ids))
+    query = f"{SELECT_CURSORS} WHERE run = ? AND id IN ({places})"
+    found = [_cursor(row) for row in connection.execute(query, (run, *ids))]
+    check_before(RunState(state[0]) if state else None, page, found)
 
 
 def _enqueue_records(connection: Connection, run: int, page: Page) -> tuple[int, int, set[str]]:

@@ -5,7 +5,15 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from dth.core.digest import Digest
-from dth.core.ports.records import Enqueued, FailureGroup, Outcome, Page, Record, wanted
+from dth.core.ports.records import (
+    Enqueued,
+    FailureGroup,
+    Outcome,
+    Page,
+    Record,
+    check_before,
+    wanted,
+)
 from dth.core.ports.runs import Cursor, Run, RunKind, RunState
 from dth.core.ports.status import Status, Verified
 from dth.platforms.postgres import runs
@@ -38,6 +46,7 @@ class PostgresRecords:
     """`ports.Records` over PostgreSQL."""
 
     overlapping = True
+    shares_listings = True
 
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
@@ -170,6 +179,8 @@ PRUNE = """
 async def _commit(work: Work, process: str, run: int, page: Page, since: float) -> None:
     """`since`: `page.listed_since` by the database's clock."""
     await work.check_holder()
+    if page.before is not None:
+        await _check_before(work, run, page)
     shares = Shares()
     counts = shares.counts(run)
     for name in COUNTS:
@@ -191,6 +202,17 @@ async def _commit(work: Work, process: str, run: int, page: Page, since: float) 
     await shares.write(work, process)
 
 
+async def _check_before(work: Work, run: int, page: Page) -> None:
+    states = await work.rows(LOCK_RUN, (run,))
+    rows = await work.rows(LOCK_CURSORS, (run, sorted(cursor.id for cursor in page.cursors)))
+    state = RunState(states[0][0]) if states else None
+    check_before(state, page, list(map(runs.cursor_of, rows)))
+
+
+LOCK_RUN = "SELECT state FROM dth.run WHERE task = {n} AND id = %s::bigint FOR SHARE"
+LOCK_CURSORS = (
+    f"{runs.SELECT_CURSORS} WHERE run = %s::bigint AND id = ANY(%s) ORDER BY id FOR UPDATE"
+)
 WRITE_CURSOR = """
     INSERT INTO dth.cursor (run, id, scope, after, upto, position, finished) VALUES (%s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (run, id) DO UPDATE SET scope = excluded.scope, after = excluded.after, upto = excluded.upto,

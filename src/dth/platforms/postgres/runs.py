@@ -94,17 +94,17 @@ PAUSED = "SELECT coalesce(paused, '') FROM dth.task WHERE number = {n}"
 
 
 async def read_cursors(database: PostgresDatabase, run: int) -> list[Cursor]:
-    return [
-        Cursor(name, scope, from_bytes(after), from_bytes(upto), from_bytes(position), finished)
-        for name, scope, after, upto, position, finished in await database.rows(
-            READ_CURSORS, (run,)
-        )
-    ]
+    return list(map(cursor_of, await database.rows(READ_CURSORS, (run,))))
 
 
-READ_CURSORS = """
-    SELECT id, scope, after, upto, position, finished FROM dth.cursor WHERE run = %s::bigint ORDER BY scope, after
-"""
+def cursor_of(row: Sequence[Any]) -> Cursor:
+    """The cursor in a row of `SELECT_CURSORS`."""
+    name, scope, after, upto, position, finished = row
+    return Cursor(name, scope, from_bytes(after), from_bytes(upto), from_bytes(position), finished)
+
+
+SELECT_CURSORS = "SELECT id, scope, after, upto, position, finished FROM dth.cursor"
+READ_CURSORS = f"{SELECT_CURSORS} WHERE run = %s::bigint ORDER BY scope, after"
 
 
 async def read_digest(database: PostgresDatabase, run: int) -> Digest:
