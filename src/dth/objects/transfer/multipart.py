@@ -34,7 +34,14 @@ from dth.objects.listing.pages import ListedObject
 from dth.objects.store.checksums import Checksum, header_name, join_crc64
 from dth.objects.store.chunked import Trailed
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
-from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_encrypted, is_md5, same_etag
+from dth.objects.store.etags import (
+    SOURCE_ETAG,
+    bare_etag,
+    is_encrypted,
+    is_hollow,
+    is_md5,
+    same_etag,
+)
 from dth.objects.store.objects import StoreWrite
 from dth.objects.store.retry import retry
 from dth.objects.transfer import source_parts
@@ -488,6 +495,7 @@ class Multipart:
         proof = self._whole_proof(upload, parts)
         lacks = await self._lacking(upload)
         try:
+            await self._check_not_replaced(upload)
             agreed = (
                 agreed
                 or await self._agrees_as_stated(upload, proof)
@@ -511,6 +519,12 @@ class Multipart:
             verified = await self._judge(
                 upload, key, parts, etag, answered, proof, agreed=agreed, read=read
             )
+            if verified is Verified.CONTENT and _contradicts(etag, _joined_etag(parts)):
+                dest.capabilities.joins_etags = False
+                dest.capabilities.note(
+                    f"{dest.endpoint.host} makes the ETags of joined objects in its own way; the "
+                    "first one was read back, and is right"
+                )
         except Damaged as damage:
             # What was joined is not what was sent, so the object starts over.
             await remove_damaged(dest, key, damage)
@@ -519,6 +533,25 @@ class Multipart:
         return CopiedObject(
             upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail
         )
+
+    async def _check_not_replaced(self, upload: GiantUpload) -> None:
+        """If the source's ETag says nothing, see by its time whether the object was written again
+        while its parts were read. Raises Corrupted if so."""
+        source = self._route.source
+        if not is_hollow(upload.etag):
+            return
+        try:
+            headers = (await source.head(upload.key)).headers
+        except TransferError:
+            # What counts is that it was there while it was read.
+            return
+        source.note_clock(headers)
+        date = email.utils.parsedate_tz(headers.get("last-modified", ""))
+        if date and email.utils.mktime_tz(date) >= math.floor(upload.begun + source.clock_offset):
+            raise Corrupted(
+                f"key {upload.key!r}: the source object was written again while it was copied",
+                code="ObjectReplaced",
+            )
 
     async def _agrees_as_stated(self, upload: GiantUpload, proof: str) -> bool:
         """Whether the parts give the CRC64NVME that the source states. Raises Corrupted if they
@@ -598,11 +631,6 @@ class Multipart:
                 code="ChecksumMismatch",
                 etag=etag,
             )
-        joined = (
-            _joined_etag(parts) if all(part.verified is Verified.ETAG for part in parts) else ""
-        )
-        if _contradicts(etag, joined):
-            raise _etag_mismatch(upload, etag, joined)
         if read and not proof:
             # There is no checksum of the bytes that were sent.
             await check_contents(
@@ -647,12 +675,15 @@ class Multipart:
     ) -> tuple[str, bool]:
         """The ETag of the joined object, and whether it is known to be the one. Looks at the
         object, unless the answer shows it: an answer may be about another object, or come from
-        something before the store. Raises Damaged."""
+        something before the store. An ETag that is not the one of the parts means damage, or that
+        this store makes ETags in another way: it is not known then. Raises Damaged."""
         # A store may confirm a framed body and store the frame too.
         dest = self._route.dest
         framed = upload.part_size > STREAM_ABOVE and dest.capabilities.trailing
         joined = _joined_etag(parts)
-        proven = etag.lower() == joined or (answered and proof == CRC64 + answered)
+        summed = bool(answered) and proof == CRC64 + answered
+        contradicted = await self._is_contradicted(key, etag, joined)
+        proven = etag.lower() == joined or (summed and not contradicted)
         if proven and not framed:
             return etag, True
         try:
@@ -661,6 +692,8 @@ class Multipart:
             raise await self._not_joined(upload, "no such object") from None
         except TransferError:
             # Whoever may write may not always read.
+            if contradicted and not summed:
+                raise _etag_mismatch(upload, etag, joined) from None
             return etag, True
         if self._is_older(upload, headers):
             raise await self._not_joined(upload, "an older object")
@@ -678,10 +711,18 @@ class Multipart:
         etag = bare_etag(headers.get("etag", "")) or etag
         if is_encrypted(headers):
             dest.capabilities.learn_etags(md5s=False)
-        if _contradicts(etag, joined) and await dest.gives_md5s(key, self._route.asked_for):
-            raise _etag_mismatch(upload, etag, joined)
+        if await self._is_contradicted(key, etag, joined):
+            return etag, False
         # Without the mark, it may be an object that was there before.
         return etag, bool(proven or mark or etag.lower() == joined or self._route.server_side)
+
+    async def _is_contradicted(self, key: str, etag: str, joined: str) -> bool:
+        """Whether the ETag of the joined object contradicts those of its parts, as far as this
+        store's ETags say anything."""
+        dest = self._route.dest
+        if not dest.capabilities.joins_etags or not _contradicts(etag, joined):
+            return False
+        return bool(await dest.gives_md5s(key, self._route.asked_for))
 
     def _is_older(self, upload: GiantUpload, headers: Mapping[str, str]) -> bool:
         """Whether an object at the destination is older than this upload, by the store's clock."""
