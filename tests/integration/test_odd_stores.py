@@ -1458,3 +1458,55 @@ def test_aws_chunked_is_no_encoding_however_it_is_written(pair: Pair) -> None:
     pair.put({"k": b"body"}, **{"content-encoding": "AWS-Chunked, gzip"})
     settled(pair.run(), 1)
     assert pair.at("k").headers["content-encoding"] == b"gzip"
+
+
+# ------------------------------------------------------------------------------ one object alone
+
+
+@pytest.mark.parametrize("checksums", ["", "no-checksums"])
+@pytest.mark.parametrize("quirk", ["join-stale", "flip-on-join", "join-short"])
+def test_a_file_of_parts_is_not_there_because_a_store_says_so(
+    pair: Pair, tmp_path: Path, quirk: str, checksums: str
+) -> None:
+    [_, there] = pair.sides
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(6 * MIB))
+    pair.lay("k", b"an older body")
+    pair.at("k").modified -= 100
+    command = ["s3", "cp", path, f"{there.url}/k", "--dst-endpoint-url", there.server.url]
+    command += ["--multipart-threshold", "5M", "--part-size", "5M"]
+    pair.quirks("", f"{quirk} {checksums}")
+    done = Dth(tmp_path / "home").here(*command)
+    assert (done.code, done.out) == (1, "")
+    assert len(done.err.splitlines()) == 1
+    assert pair.there() == ({"k": b"an older body"} if quirk == "join-stale" else {})
+    pair.quirks("", checksums)
+    assert Dth(tmp_path / "home").here(*command).code == 0
+    assert pair.there() == {"k": path.read_bytes()}
+    # Stores whose ETags are made in another way take it as well.
+    for other in ("join-hollow", "etag-random", "etag-opaque", "kms"):
+        pair.quirks("", f"{other} {checksums}")
+        assert Dth(tmp_path / other).here(*command).code == 0
+
+
+def test_a_file_that_changes_while_it_is_read_is_no_object(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [_, there] = pair.sides
+    path = tmp_path / "file"
+    path.write_bytes(b"old" * 1000)
+    read = os.read
+
+    def changing(file: int, length: int) -> bytes:
+        data = read(file, length)
+        if len(data) == 3000:
+            path.write_bytes(b"new" * 1000)
+        return data
+
+    monkeypatch.setattr("dth.cli.s3_cp.os.read", changing)
+    done = Dth(tmp_path / "home").here(
+        *("s3", "cp", path, f"{there.url}/k", "--dst-endpoint-url", there.server.url)
+    )
+    assert (done.code, done.out) == (1, "")
+    assert "has changed while it was read" in done.err
+    assert pair.there() == {}
