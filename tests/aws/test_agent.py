@@ -19,7 +19,7 @@ from dth.compose.aws.metadata import InstanceMetadata
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.runs import RunKind, RunState
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from tests.aws.emulator.machines import Metadata
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ from dth.objects.store.folders.paths import is_folder
 from dth.objects.task import object_filter, shared_rates
 from dth.objects.transfer.relay import ObjectRoute
 from dth.platforms.local.foreground import Foreground, open_foreground
-from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.fork_server import ForkServer
 from dth.platforms.local.supervisor import Snapshot
 
 SHOWN_FAILURES = 100
@@ -185,7 +185,7 @@ class _SyncSide:
 
 
 def _in_directory(stack: contextlib.ExitStack, state: Path, *, asked_for: bool) -> _SyncSide:
-    nursery = stack.enter_context(Nursery(partial(process.run, find=process.only(PLUGIN))))
+    fork_server = stack.enter_context(ForkServer(partial(process.run, find=process.only(PLUGIN))))
 
     def opening(parameters: S3Parameters) -> AbstractAsyncContextManager[Foreground]:
         task = _as_task(parameters)
@@ -194,7 +194,7 @@ def _in_directory(stack: contextlib.ExitStack, state: Path, *, asked_for: bool) 
             {name: task[name] for name in IDENTITY},
             state,
             parameters.max_capacity,
-            nursery,
+            fork_server,
             shared_rates(parameters),
             asked_for=asked_for,
         )
@@ -203,13 +203,13 @@ def _in_directory(stack: contextlib.ExitStack, state: Path, *, asked_for: bool) 
 
 
 def _in_database(stack: contextlib.ExitStack, address: str, task: str) -> _SyncSide:
-    from dth.compose.postgres import start_nursery
+    from dth.compose.postgres import start_fork_server
     from dth.compose.postgres.foreground import Place, open_shared
     from dth.platforms.postgres.address import shown as shown_address
     from dth.platforms.postgres.machines import new_name
 
     machine, where = new_name(), shown_address(address)
-    nursery = stack.enter_context(start_nursery(address, machine, process.only(PLUGIN)))
+    fork_server = stack.enter_context(start_fork_server(address, machine, process.only(PLUGIN)))
 
     def opening(parameters: S3Parameters) -> AbstractAsyncContextManager[Foreground]:
         return open_shared(
@@ -217,7 +217,7 @@ def _in_database(stack: contextlib.ExitStack, address: str, task: str) -> _SyncS
             PLUGIN.type,
             _as_task(parameters),
             parameters.max_capacity,
-            nursery,
+            fork_server,
             shared_rates(parameters),
         )
 

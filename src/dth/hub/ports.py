@@ -132,8 +132,8 @@ class SecretInfo:
     name: str
     description: str = ""
     updated: float = 0.0
-    # The hosts that it may be used with, in the form of `dth.core.hosts`. Empty: the first use sets
-    # them.
+    # The hosts that it may be used with, in the form of `dth.core.secret_bindings`. Empty: the
+    # first use sets them.
     hosts: tuple[str, ...] = ()
 
 

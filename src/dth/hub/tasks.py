@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dth.core import retries
+from dth.core import redrive
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.core.parameters import check_confined
 from dth.core.plugins import plugin
@@ -32,7 +32,7 @@ from dth.hub.model import (
 )
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.roles import check_roles
-from dth.hub.schedule import SCHEDULES, TIME_ZONE, normalised
+from dth.hub.schedule import SCHEDULES, normalised
 from dth.hub.steward import (
     Action,
     Fail,
@@ -45,6 +45,7 @@ from dth.hub.steward import (
     terms_of,
     timetable_of,
 )
+from dth.hub.time_zones import TIME_ZONE
 
 MAX_PARAMETERS = 200
 MAX_VALUE = 16_384  # characters per parameter
@@ -151,9 +152,9 @@ async def retry_failed(
             await ports.engine.changed(id)
             if keys:
                 again = partial(plugin(task.type).again, platform, parameters)
-                await retries.send(platform.records, again, keys)
+                await redrive.send(platform.records, again, keys)
             else:
-                await retries.begin(platform.records, reason)
+                await redrive.begin(platform.records, reason)
 
     def change(task: Task) -> None:
         _begin(task, TaskEvent.START)
@@ -400,10 +401,10 @@ async def note(ports: HubPorts, id: str, **fields: Any) -> Task:
 async def go_on_retrying(ports: HubPorts, task: Task, platform: Platform) -> Task:
     """Send the next failed items again (`RetryFailed`)."""
     if task.redrive_requested:
-        await retries.begin(platform.records)
+        await redrive.begin(platform.records)
         task = await note(ports, task.id, redrive_requested=False)
     again = partial(plugin(task.type).again, platform, task.model)
-    await retries.go_on(platform.records, again)
+    await redrive.go_on(platform.records, again)
     return task
 
 

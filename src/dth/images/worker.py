@@ -20,7 +20,7 @@ from dth.core.ports.platform import Platform
 from dth.core.ports.queue import BadMessage, Delivery
 from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.images.copier import CopiedImage, Copier
 from dth.images.messages import CopyOrder, decode
 from dth.images.registry.client import RefusedAlone

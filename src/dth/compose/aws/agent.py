@@ -28,7 +28,7 @@ from dth.compose.aws.metadata import InstanceMetadata
 from dth.core.errors import HubError, StateError
 from dth.core.memory import keep_memory
 from dth.core.ports.runs import RunKind, RunState
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.hub.parameters import read_parameters as as_model
 from dth.objects import processes
 from dth.objects.task import opened

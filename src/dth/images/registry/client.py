@@ -31,7 +31,7 @@ from dth.core.errors import (
     TransferError,
     Transient,
 )
-from dth.core.retry import FULL_JITTER, RetryPolicy
+from dth.core.retry_policy import FULL_JITTER, RetryPolicy
 from dth.core.transport import Body, Pipe, Response, Transport
 from dth.images.registry.address import RegistryAddress
 from dth.images.registry.answers import colon, json_in, other_host, refusal

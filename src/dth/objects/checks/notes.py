@@ -26,7 +26,7 @@ from dth.objects.listing.pages import NO_LISTING, ListedObject, ListPage, Prefix
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import Endpoint
-from dth.objects.store.retry import POLICY, retry
+from dth.objects.store.immediate_retry import POLICY, retry
 from dth.objects.transfer.relay import ObjectRoute
 
 T = TypeVar("T")

@@ -28,7 +28,7 @@ from dth.core.errors import (
     Transient,
 )
 from dth.objects.store.etags import bare_etag
-from dth.objects.store.retry import retry
+from dth.objects.store.immediate_retry import retry
 
 PAGE_SIZE = 1000  # keys; the most that a store returns
 # The error code of an answer that is not a listing.

@@ -220,7 +220,7 @@ class Capabilities:
 Dress = Callable[[AbstractSet[Feature]], Request]
 
 
-class Adapting:
+class CapabilityLayer:
     """Sends a request with as many of its options as the store accepts."""
 
     def __init__(self, below: Sender, known: Capabilities, host: str) -> None:

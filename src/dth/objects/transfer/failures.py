@@ -14,9 +14,9 @@ from dth.core.errors import (
     Throttled,
     TransferError,
 )
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.objects.store.client import S3Client
-from dth.objects.store.retry import ATTEMPTS
+from dth.objects.store.immediate_retry import ATTEMPTS
 from dth.objects.transfer.multipart import Busy, UploadLost
 from dth.objects.transfer.relay import ObjectRoute
 

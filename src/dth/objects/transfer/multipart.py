@@ -28,6 +28,7 @@ from dth.core.errors import (
 from dth.core.parameters import MIB
 from dth.core.ports.status import Verified
 from dth.core.ports.uploads import GiantUpload, Part, Uploads, UploadState
+from dth.core.task_group import Group, together
 from dth.core.transport import Pipe
 from dth.objects.compare.contents import check_contents
 from dth.objects.listing.pages import ListedObject
@@ -43,10 +44,9 @@ from dth.objects.store.etags import (
     is_md5,
     same_etag,
 )
+from dth.objects.store.immediate_retry import retry
 from dth.objects.store.objects import StoreWrite
-from dth.objects.store.retry import retry
 from dth.objects.transfer import source_parts
-from dth.objects.transfer.group import Group, together
 from dth.objects.transfer.messages import ObjectItem, PartMessage, encode, part_message
 from dth.objects.transfer.proof import (
     DigestInOrder,

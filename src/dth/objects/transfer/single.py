@@ -10,13 +10,13 @@ from itertools import islice
 from dth.core.errors import Damaged, SourceGone, TransferError, Transient, UsageError
 from dth.core.ports.status import Verified
 from dth.core.ports.uploads import Uploads
+from dth.core.task_group import Group
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import bare_etag, is_md5
+from dth.objects.store.immediate_retry import retry
 from dth.objects.store.objects import StoreWrite
-from dth.objects.store.retry import retry
-from dth.objects.transfer.group import Group
 from dth.objects.transfer.messages import ObjectItem
 from dth.objects.transfer.multipart import (
     CRC64,

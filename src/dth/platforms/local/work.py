@@ -20,7 +20,6 @@ from dth.hub.ports import HubPorts
 from dth.hub.progress import Meter, RunActivity, with_last_run
 from dth.hub.reading import Reading, with_retries
 from dth.hub.scaling import Steps
-from dth.hub.schedule import Timetable
 from dth.hub.steward import (
     BeginRun,
     Continue,
@@ -39,6 +38,7 @@ from dth.hub.steward import (
     terms_of,
     timetable_of,
 )
+from dth.hub.windows import Timetable
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.places import TaskPlace
 from dth.platforms.local.supervisor import Snapshot, Supervisor
@@ -96,7 +96,7 @@ class TaskWork:
             self._state,
             platform,
             lock,
-            keeper.nursery,
+            keeper.fork_server,
             self._scale,
             to_the_last_message=True,
             within=keeper.storage.within,
