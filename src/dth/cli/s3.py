@@ -16,7 +16,16 @@ import click
 
 from dth.cli import start
 from dth.cli.database import database_option
-from dth.cli.display import INCOMPLETE, amount, failure_lines, result, shown, table, verified_words
+from dth.cli.display import (
+    INCOMPLETE,
+    amount,
+    counted,
+    failure_lines,
+    result,
+    shown,
+    table,
+    verified_words,
+)
 from dth.cli.filter_rules import OrderedPatterns, filter_rules_option, read_filters
 from dth.cli.lazy import LazyGroup
 from dth.cli.manifest import STDIN, keep_stdin
@@ -457,6 +466,8 @@ async def _dry_run(parameters: S3Parameters, src: str, output: Output) -> int:
         )
     seconds = time.monotonic() - started
     error = _nothing(counts.listed, not_found, notes)
+    if counts.failed and not error:
+        error = f"{counted(counts.failed, 'object')} cannot be copied; a run would fail with them"
     if not output.for_people:
         more = {
             "dry_run": True,

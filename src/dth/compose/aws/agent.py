@@ -204,7 +204,10 @@ class Machine:
         records = self.platform.records
         with contextlib.suppress(StateError):
             if self.kind == "worker":
-                await records.pause(f"a worker keeps failing: {words}")
+                await records.pause(
+                    f"a worker keeps failing: {words}; see its log, correct the cause, then resume "
+                    "the task"
+                )
                 return
             for run in await _listing(self.platform):
                 await records.set_run(run, RunState.FAILED, f"the finder keeps failing: {words}")
