@@ -59,5 +59,5 @@ def waits_for(task: Task) -> str:
 
 
 def is_between_runs(task: Task) -> bool:
-    """Whether no run is under way, as far as the summary knows."""
+    """Whether no run is in progress, as far as the summary knows."""
     return task.summary.state in ("", RunActivity.ENDED, RunActivity.EMPTY)

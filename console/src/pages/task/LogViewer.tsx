@@ -6,13 +6,9 @@ import Container from '@cloudscape-design/components/container';
 import Header from '@cloudscape-design/components/header';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import Toggle from '@cloudscape-design/components/toggle';
-import {
-  colorTextBodySecondary,
-  colorTextStatusError,
-  colorTextStatusWarning,
-} from '@cloudscape-design/design-tokens';
 import { memo, useLayoutEffect, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { colorTextBodySecondary, colorTextStatusError, colorTextStatusWarning } from '../../app/colors';
 import { useApi } from '../../api/hooks';
 import { useFlash } from '../../app/flash';
 import { Empty } from '../../components/Empty';

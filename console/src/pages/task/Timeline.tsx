@@ -2,14 +2,14 @@ import Box from '@cloudscape-design/components/box';
 import Container from '@cloudscape-design/components/container';
 import Header from '@cloudscape-design/components/header';
 import SegmentedControl from '@cloudscape-design/components/segmented-control';
+import { useState } from 'react';
+import { useTranslation } from 'react-i18next';
 import {
   colorTextStatusError,
   colorTextStatusInfo,
   colorTextStatusSuccess,
   colorTextStatusWarning,
-} from '@cloudscape-design/design-tokens';
-import { useState } from 'react';
-import { useTranslation } from 'react-i18next';
+} from '../../app/colors';
 import { TaskMarkersDocument } from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { useFormat } from '../../format';

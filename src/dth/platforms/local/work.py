@@ -155,7 +155,7 @@ class TaskWork:
         return last
 
     async def _tell_of_restart(self, runs: Sequence[Run]) -> None:
-        """Record that the hub was started again while a run was under way."""
+        """Record that the hub was started again while a run was in progress."""
         worked, began = self._keeper.worked, self._keeper.began
         interrupted = any(run.is_open and run.started < began for run in runs)
         if interrupted and self._task.id not in worked:
