@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import stat
 import sys
 import tempfile
 import time
@@ -448,6 +449,15 @@ async def _put(
 
 
 async def _read(file: int) -> AsyncIterator[bytes]:
-    """The bytes of a file or stream in pieces, until its end."""
+    """The bytes of a file or stream in pieces, until its end. Raises HubError if a file has changed
+    meanwhile."""
+    before = os.fstat(file)
     while chunk := await asyncio.to_thread(os.read, file, STEP):
         yield chunk
+    now = os.fstat(file)
+    if stat.S_ISREG(now.st_mode) and (before.st_mtime_ns, before.st_ctime_ns, before.st_size) != (
+        now.st_mtime_ns,
+        now.st_ctime_ns,
+        now.st_size,
+    ):
+        raise HubError("source: the file has changed while it was read; copy it again")
