@@ -276,6 +276,7 @@ class Hub:
     authenticator: Authenticator
     provider: Provider
     invitations: LocalInvitations
+    sign_in: LocalSignIn
     # Whether users sign in at the hub itself.
     built_in: bool
     backups: LocalBackups | None
@@ -513,6 +514,7 @@ async def open_hub(
             authenticator=Authenticator(provider.verifier, tokens),
             provider=provider,
             invitations=invitations,
+            sign_in=sign_in,
             built_in=True,
             backups=backups,
             webhook_key=webhook_key,
@@ -696,11 +698,8 @@ async def _own_sign_in(hub: Hub, own: Router, scope: Scope, receive: Receive, se
 
 
 async def _issuers(hub: Hub) -> list[str]:
-    """Where pages of the console send requests besides the hub: to the issuer, and to one that
-    waits for an administrator to sign in there."""
-    state = await hub.ports.sign_in.state() if hub.ports.sign_in else None
-    waiting = [state.waiting.issuer] if state and state.waiting else []
-    return [hub.ports.info["issuer"], *waiting]
+    """Where pages of the console send requests when users sign in."""
+    return [hub.ports.info["issuer"], *await hub.sign_in.origins(hub.built_in)]
 
 
 def _headers(url: str) -> dict[str, str]:

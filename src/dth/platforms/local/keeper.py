@@ -72,6 +72,8 @@ class Keeper:
         self.fork_server = fork_server
         self.bounds = bounds
         self.began = time.time()
+        # Tasks that have worked since then.
+        self.worked: set[str] = set()
         self.places = Places(bounds.tasks)
         self.workers = Workers(bounds.workers)
         # Totals of the tasks since the hub started.
@@ -119,6 +121,7 @@ class Keeper:
             await self.storage.drop(self.state(id))
             await asyncio.to_thread(remove_state, self.state(id))
         self.totals.forget(id)
+        self.worked.discard(id)
 
     def state(self, id: str) -> Path:
         """A task's state directory."""
