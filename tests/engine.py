@@ -27,12 +27,12 @@ from dth.core.errors import HubError
 from dth.core.ports.queue import Delivery, Outgoing
 from dth.core.ports.records import Record
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.core.transport import Transport
 from dth.objects.controller import Controller
 from dth.objects.finder import ObjectFinder
 from dth.objects.parameters import S3Parameters
-from dth.objects.store import retry
+from dth.objects.store import immediate_retry
 from dth.objects.task import open_route, shared_rates
 from dth.objects.transfer.worker import ObjectWorker, Stalled
 from dth.platforms.local.platform import LocalPlatform, open_platform
@@ -62,8 +62,8 @@ SECONDS = 90.0  # that any one run may take
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that wait for better times."""
-    quick = replace(retry.POLICY, first=0.01, last=0.05)
-    monkeypatch.setattr("dth.objects.store.retry.POLICY", quick)
+    quick = replace(immediate_retry.POLICY, first=0.01, last=0.05)
+    monkeypatch.setattr("dth.objects.store.immediate_retry.POLICY", quick)
     monkeypatch.setattr("dth.objects.transfer.failures.LATER", RetryPolicy(0.04, 1.28))
     monkeypatch.setattr("dth.objects.transfer.failures.RELEASE_DELAY", 0.02)
     monkeypatch.setattr("dth.objects.transfer.failures.LONGEST_DELAY", 0.1)

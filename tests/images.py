@@ -13,7 +13,7 @@ from dth.core.errors import UsageError
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.core.ports.status import Status
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.core.transport import Transport
 from dth.images import worker
 from dth.images.finder import ImageFinder
@@ -28,7 +28,7 @@ from dth.images.task import ImageRoute, open_route
 from dth.images.worker import ImageWorker
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from tests.hub import balanced
-from tests.retries import redrive
+from tests.redriving import redrive_failed
 from tests.servers.registry import PASSWORD, USER, EcrServer
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Engine:
 
     async def redrive(self, **which: Any) -> int:
         with open_platform(self.state, "hub") as platform:
-            return await redrive(PLUGIN, platform, self.task, **which)
+            return await redrive_failed(PLUGIN, platform, self.task, **which)
 
 
 def _side(start: str, server: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.servers.proxy import Request
 
-KINDS = ("hub", "nursery", "worker", "finder", "controller")
+KINDS = ("hub", "fork_server", "worker", "finder", "controller")
 SIZES = {"multipartThreshold": 5 * MIB, "partSize": 5 * MIB, "giantObjectThreshold": 6 * MIB}
 LARGE = {"parted": 5 * MIB + 1000, "giant": 7 * MIB}
 # Seconds between the end of a request and the moment at which its outcome is surely written.
@@ -138,7 +138,7 @@ class Kills:
                 os.kill(self._dice.choice(found), signal.SIGKILL)
                 self._killed_at.append(time.monotonic())
                 self.report.kills[kind] += 1
-                if kind in ("hub", "nursery"):
+                if kind in ("hub", "fork_server"):
                     self._hub.process.wait(60)
                     self._start_hub()
                 return True
@@ -149,7 +149,7 @@ class Kills:
             return [self._hub.process.pid]
         try:
             family = psutil.Process(self._hub.process.pid)
-            if kind == "nursery":
+            if kind == "fork_server":
                 return [child.pid for child in family.children()]
             children = family.children(recursive=True)
             return [child.pid for child in children if child.name().startswith(f"dth-{kind}")]

@@ -3,6 +3,16 @@ import { type Language, LOCALES } from './i18n';
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
 
+const made = new Map<string, Intl.DateTimeFormat>();
+
+/** To make a format takes longer than to use it, and a page has thousands of times. */
+function dateFormat(locale: string, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
+  const key = locale + JSON.stringify(options);
+  const format = made.get(key) ?? new Intl.DateTimeFormat(locale, options);
+  made.set(key, format);
+  return format;
+}
+
 /** Numbers, sizes and times as the user's language and time zone have them. What is not known is a dash. */
 export function useFormat() {
   const { t, i18n } = useTranslation();
@@ -63,7 +73,7 @@ export function useFormat() {
     whenHere: (moment: string | number | null | undefined) =>
       moment === null || moment === undefined || moment === ''
         ? '-'
-        : new Intl.DateTimeFormat(locale, {
+        : dateFormat(locale, {
             year: 'numeric',
             month: 'short',
             day: 'numeric',
@@ -76,8 +86,6 @@ export function useFormat() {
     when: (moment: string | number | null | undefined) =>
       moment === null || moment === undefined || moment === ''
         ? '-'
-        : new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' }).format(
-            new Date(moment),
-          ),
+        : dateFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' }).format(new Date(moment)),
   };
 }

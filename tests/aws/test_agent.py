@@ -19,7 +19,7 @@ from dth.compose.aws.metadata import InstanceMetadata
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.runs import RunKind, RunState
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from tests.aws.emulator.machines import Metadata
 
 if TYPE_CHECKING:
@@ -75,7 +75,10 @@ async def test_workers_that_keep_failing_pause_the_task(
 ) -> None:
     monkeypatch.setattr(agent, "COMMAND", (sys.executable, "-c", FAILS))
     async with running("worker", names, aws):
-        assert await until(aws.records.paused) == "a worker keeps failing: the last word"
+        assert await until(aws.records.paused) == (
+            "a worker keeps failing: the last word; see its log, correct the cause, then resume "
+            "the task"
+        )
 
 
 async def test_a_finder_that_keeps_failing_fails_its_run(

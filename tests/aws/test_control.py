@@ -281,7 +281,10 @@ async def test_workers_that_do_not_come_up_pause_the_task(task: Looked) -> None:
     for _ in range(MOST_FAILURES):
         await fail(task, "worker", "no route")
         await task.look()
-    assert await task.platform.records.paused() == "3 machines in a row failed: no route"
+    assert await task.platform.records.paused() == (
+        "3 machines in a row failed: no route; see the logs of the machines, correct the cause, "
+        "then resume the task"
+    )
     assert task.groups.ids("worker") == []
 
 

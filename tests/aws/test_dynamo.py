@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.core.errors import StateError
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.platforms.aws import dynamo as dynamo_module
 from dth.platforms.aws.client import Refused
 from dth.platforms.aws.dynamo import Dynamo, TransactItem

@@ -33,7 +33,7 @@ from tests.engine import (
     check_ledger,
     hurry,
 )
-from tests.retries import redrive
+from tests.redriving import redrive_failed
 from tests.servers.proxy import Delay, Proxy, Reply, Request, Reset
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def test_a_poisoned_message_ends_in_the_dead_letters_and_is_settled(
 
 async def redriven(engine: AwsEngine) -> int:
     async with open_platform(engine.names, "hub", io.StringIO()) as platform:
-        return await redrive(PLUGIN, platform, engine._parameters({}))
+        return await redrive_failed(PLUGIN, platform, engine._parameters({}))
 
 
 def test_what_failed_is_redriven_in_a_run_of_its_own(
@@ -328,7 +328,7 @@ def test_what_a_run_has_in_flight_is_not_copied_by_the_next(
             run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
             assert not resumed
             await ObjectFinder(route, platform, engine.state).run(run)
-            assert await redrive(PLUGIN, platform, engine._parameters({})) == 0
+            assert await redrive_failed(PLUGIN, platform, engine._parameters({})) == 0
             while not all(run.counts.balanced for run in await platform.records.list_runs()):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 

@@ -6,11 +6,12 @@ import itertools
 import json
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dth.core.errors import NotFound, UsageError
+from dth.hub.ports import LogLevel
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub import jobs as jobs_module
@@ -84,6 +85,32 @@ async def test_what_is_searched_for_is_found_whatever_its_case(
         token = page.forward
     assert found == ["Access DENIED", "access denied again"]
     assert (await logs.events("one", "w", 2, token, search="access denied")).forward == token
+
+
+async def test_all_streams_are_read_from_an_hour_before_the_newest_event(
+    cloud: MiniStack, region: Aws, prefix: str
+) -> None:
+    group = f"{prefix}/one"
+    cloud.boto("logs").create_log_group(logGroupName=group)
+    say(cloud, group, "worker/i-1", '{"level": "error", "message": "no"}', "[INFO] listed", "text")
+    say(cloud, group, "finder/i-2", '{"level": "info", "message": "yes"}')
+    client = cloud.boto("logs")
+    old = {"timestamp": int((time.time() - 7200) * 1000), "message": "long ago"}
+    client.create_log_stream(logGroupName=group, logStreamName="old")
+    client.put_log_events(logGroupName=group, logStreamName="old", logEvents=[old])
+    logs = AwsLogs(region, prefix)
+
+    async def read(**wanted: Any) -> list[tuple[str, str]]:
+        page = await logs.events("one", None, **wanted)
+        assert page.backward == ""
+        return [(event.stream[:6], event.message[-6:]) for event in page.events]
+
+    assert sorted(await read()) == [
+        ("finder", '"yes"}'), ("worker", ' "no"}'), ("worker", "listed"), ("worker", "text"),
+    ]  # fmt: skip
+    assert ("old", "ng ago") in await read(start=time.time() - 10_000)
+    assert [stream for stream, _ in await read(level=LogLevel.ERROR)] == ["worker", "worker"]
+    assert [stream for stream, _ in await read(prefix="finder")] == ["finder"]
 
 
 async def test_what_is_not_there(cloud: MiniStack, region: Aws, prefix: str) -> None:

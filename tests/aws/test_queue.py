@@ -13,7 +13,7 @@ import pytest
 
 from dth.core.errors import StateError, UsageError
 from dth.core.ports.queue import Depth, Outgoing
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.objects.transfer.messages import EventMessage, ObjectItem, decode, encode, pack
 from dth.platforms.aws import queue as queue_module
 from dth.platforms.aws.platform import open_platform

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
         Tasks,
         Users,
     )
-    from dth.platforms.local.nursery import Nursery
+    from dth.platforms.local.fork_server import ForkServer
     from dth.platforms.local.sql import SqlDatabase
     from tests.servers.ministack import MiniStack
     from tests.servers.postgres import Postgres
@@ -283,7 +283,7 @@ async def open_sql_hub(database: SqlDatabase, folder: Path) -> AsyncIterator[Ope
     """A hub with its tables in this database, and its files in this folder."""
     vault = open_vault(folder)
     notifier = Notifier(database, vault, None, post_once)
-    jobs = LocalJobs(database, folder / "jobs", cast("Nursery", None))
+    jobs = LocalJobs(database, folder / "jobs", cast("ForkServer", None))
     yield OpenHub(
         LocalTasks(database),
         LocalAudit(database),

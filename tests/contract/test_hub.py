@@ -625,6 +625,22 @@ async def test_events_between_two_moments(hub: OpenHub) -> None:
     assert texts(page) == ["line 3", "line 4", "line 5"]
 
 
+async def test_the_logs_of_all_processes_are_one(hub: OpenHub) -> None:
+    hub.log("one", "finder", ["listed"])
+    hub.log("one", "worker-1", ["copied", "refused"])
+    page = await hub.logs.events("one", None)
+    streams = [event.stream for event in page.events]
+    assert sorted(zip(streams, texts(page), strict=True)) == [
+        ("finder", "listed"), ("worker-1", "copied"), ("worker-1", "refused"),
+    ]  # fmt: skip
+    times = [event.at for event in page.events]
+    assert times == sorted(times)
+    assert (await hub.logs.events("one", None, 100, page.forward)).events == []
+    assert texts(await hub.logs.events("one", None, prefix="find")) == ["listed"]
+    assert texts(await hub.logs.events("one", None, search="REFUSED")) == ["refused"]
+    assert (await hub.logs.events("none", None)).events == []
+
+
 async def test_a_log_that_is_not_there(hub: OpenHub) -> None:
     assert await hub.logs.streams("none") == []
     hub.log("one", "worker", ["line"])

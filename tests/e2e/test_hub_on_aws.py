@@ -111,7 +111,7 @@ def test_a_task_is_watched_and_stopped_in_the_console(page: Page, hub: Hub, regi
     open_page(page, hub, f"/tasks/{task}?tab=engine")
     expect(page.get_by_text("CREATE_COMPLETE")).to_be_visible()
     open_page(page, hub, f"/tasks/{task}?tab=logs")
-    expect(page.get_by_role("link", name="machine/").first).to_be_visible()
+    expect(page.get_by_role("log").get_by_text("machine/").first).to_be_visible()
     open_page(page, hub, "/users")
     expect(page.get_by_text("Administrator", exact=True)).to_be_visible()
 

@@ -125,8 +125,8 @@ def test_create_watch_and_look_at_what_was_done(console: Console, source: Side, 
     objects.get_by_role("searchbox").fill("01")
     expect(objects.locator("tbody tr")).to_have_count(10)
     logs = tab(page, "Logs")
-    logs.get_by_role("link", name="finder").click()
-    expect(logs.get_by_text("run listed").first).to_be_visible()
+    expect(logs.get_by_role("log").get_by_text("run listed").first).to_be_visible()
+    expect(logs.get_by_role("log").get_by_text("worker-1").first).to_be_visible()
     audit = tab(page, "Audit")
     expect(audit.get_by_text("createTask")).to_be_visible()
     assert console.hub.task(task)["description"] == "From the browser"

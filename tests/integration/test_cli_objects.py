@@ -256,7 +256,6 @@ def test_damage_on_the_way_to_standard_output_is_found(dth: Dth) -> None:
         ("cp --recursive s3://a/b/ s3://b", "everything below a prefix is copied by dth s3 sync"),
         ("cp - s3://b/c --expected-size 49T", "49T is more than an object can have"),
         ("cp s3://a s3://b", "names no object; everything below it is copied by dth s3 sync"),
-        ("cp s3://a/b/ s3://b", "names no object"),
         ("cp - s3://b", "names no object; write s3://bucket/key"),
         ("cp . s3://b/", "SRC '.' is a folder; everything in it is copied by dth s3 sync SRC DST"),
         ("cp s3://a/b - --json", "--json prints to standard output"),
@@ -272,7 +271,6 @@ def test_damage_on_the_way_to_standard_output_is_found(dth: Dth) -> None:
         ("mb ./nothing", "is of this machine; this command is for buckets only"),
         ("rm ./nothing/x", "is of this machine; this command is for buckets only"),
         ("rm s3://a", "names no object; --recursive deletes"),
-        ("rm s3://a/b/", "names no object; --recursive deletes"),
         ("mb s3://a/b", "prefixes need not be created"),
     ],
 )
@@ -408,6 +406,72 @@ def test_rm_of_a_prefix_is_guarded(dth: Dth, source: Side) -> None:
     assert dth.here(*command, "--yes").out == "2 objects deleted, 0 failed\n"
     assert source.listed() == ["new", "older"]
     assert dth.here(*command, "--yes").code == 1
+
+
+def test_rm_of_a_folder_marker_leaves_what_is_below_it(dth: Dth, source: Side) -> None:
+    source.put({"folder/": b"", "folder/a": b"1", "bare/b": b"2"})
+    url = f"s3://{source.bucket}"
+    shown = dth.here("s3", "rm", f"{url}/folder/", *at(source), "--dry-run")
+    assert shown.out.splitlines()[0] == "delete  folder/  (0 B)"
+    done = dth.here("s3", "rm", f"{url}/folder/", *at(source))
+    assert (done.code, done.out) == (
+        0,
+        "1 object deleted, 0 failed\n  note: this was the marker of a folder; what is below it stays\n",
+    )
+    assert source.listed() == ["bare/b", "folder/a"]
+    # Without a marker, nothing is deleted, and one line says how to mean the rest.
+    none = dth.here("s3", "rm", f"{url}/bare/", *at(source))
+    assert (none.code, none.out) == (1, "")
+    assert none.err == (
+        f"dth: there is no object {url}/bare/; there are objects below {url}/bare/, which "
+        "--recursive deletes\n"
+    )
+    assert source.listed() == ["bare/b", "folder/a"]
+
+
+def test_the_result_of_cp_tells_two_stores_apart(dth: Dth, source: Side, dest: Side) -> None:
+    source.put({"a": b"1"})
+    src, dst = f"s3://{source.bucket}/a", f"s3://{dest.bucket}/b"
+    plain = copy(dth, src, dst, source, dest)
+    assert plain.out.startswith(
+        f"{src} at {source.server.url} -> {dst} at {dest.server.url}: 1 B in "
+    )
+    one = copy(dth, src, f"s3://{source.bucket}/c", source, source)
+    assert one.out.startswith(f"{src} -> s3://{source.bucket}/c: 1 B in ")
+    for name, side in (("old-minio", source), ("new", dest)):
+        assert dth.here("store", "add", name, "--endpoint-url", side.server.url).code == 0
+    named = dth.here("s3", "cp", f"old-minio:{source.bucket}/a", f"new:{dest.bucket}/d/")
+    assert named.out.startswith(f"old-minio:{source.bucket}/a -> new:{dest.bucket}/d/a: 1 B in ")
+    mixed = dth.here("s3", "cp", f"old-minio:{source.bucket}/a", dst, *copy_to(dest), "--dry-run")
+    assert mixed.out == (
+        f"copy    old-minio:{source.bucket}/a -> {dst} at {dest.server.url}  (1 B)\n"
+    )
+
+
+def copy_to(dest: Side) -> tuple[str, str]:
+    return "--dst-endpoint-url", dest.server.url
+
+
+def test_cp_of_a_folder_marker(dth: Dth, source: Side, dest: Side) -> None:
+    source.put({"folder/": b"", "folder/a": b"1", "bare/b": b"2"})
+    url, there = f"s3://{source.bucket}", f"s3://{dest.bucket}"
+    assert copy(dth, f"{url}/folder/", f"{there}/other/", source, dest).code == 0
+    assert copy(dth, f"{url}/folder/", there, source, dest).code == 0
+    assert dest.listed() == ["folder/", "other/"]
+    none = copy(dth, f"{url}/bare/", there, source, dest)
+    assert (none.code, none.out) == (1, "")
+    assert none.err == (
+        f"dth: there is no object {url}/bare/; there are objects below {url}/bare/, which dth s3 "
+        "sync copies\n"
+    )
+    file = copy(dth, f"{url}/folder/", "here", source, dest)
+    assert (file.code, file.err) == (
+        2,
+        (
+            f"dth: SRC '{url}/folder/' is the marker of a folder, for which there is no file; "
+            "everything below it is copied by dth s3 sync SRC DST\n"
+        ),
+    )
 
 
 def test_rm_says_what_failed(dth: Dth, proxy_a: Proxy, source: Side) -> None:

@@ -31,7 +31,7 @@ from dth.core.errors import (
 from dth.core.transport import Pipe, Response, Transport
 from dth.objects.listing.pages import KeyMap, PrefixListing, pages
 from dth.objects.parameters import S3Parameters
-from dth.objects.store import retry
+from dth.objects.store import immediate_retry
 from dth.objects.store.answers import classify, parse_error, parse_time
 from dth.objects.store.capabilities import Feature
 from dth.objects.store.checksums import checksum
@@ -724,7 +724,9 @@ async def test_fault_08_tags_that_cannot_be_read_fail_the_object(
     reply: Reply,
     kind: type[HubError],
 ) -> None:
-    monkeypatch.setattr("dth.objects.store.retry.POLICY", replace(retry.POLICY, first=0.002))
+    monkeypatch.setattr(
+        "dth.objects.store.immediate_retry.POLICY", replace(immediate_retry.POLICY, first=0.002)
+    )
     s3_a.put(bucket_a, "k", b"body")
     proxy_a.rule(ResponseHeaders(set={"x-amz-tagging-count": "1"}), method="GET")
     proxy_a.rule(reply, query="tagging")

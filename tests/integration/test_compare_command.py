@@ -114,6 +114,8 @@ def test_a_task_of_a_hub_is_compared_proven_and_completed(
     done = beside.here("task", "compare", task, "--compare", "content", "--certificate", proof)
     assert done.code == 0, done
     assert "Both sides are the same. (compared by content)" in done.out
+    told = beside.here("verify-certificate", proof, "--json")
+    assert (told.code, told.json["holds"], told.json["problem"]) == (0, True, "")
     checked = beside.here("verify-certificate", proof)
     assert checked.code == 0, checked
     assert re.search(r"^  result +both sides are the same$", checked.out, re.MULTILINE)

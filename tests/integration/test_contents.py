@@ -15,7 +15,7 @@ import pytest
 from dth.core.errors import ObjectChanged
 from dth.core.transport import Transport
 from dth.objects.compare.contents import STEP, equal, in_sample
-from dth.objects.store import retry
+from dth.objects.store import immediate_retry
 from dth.objects.store.checksums import checksum
 from dth.objects.store.endpoints import ChecksumMode
 from dth.objects.transfer.proof import read_back
@@ -253,7 +253,9 @@ def test_a_sample_needs_contents(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_unknown(
     tmp_path: Path, quirk: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.objects.store.retry.POLICY", replace(retry.POLICY, last=0.01))
+    monkeypatch.setattr(
+        "dth.objects.store.immediate_retry.POLICY", replace(immediate_retry.POLICY, last=0.01)
+    )
     with stores(there=(quirk,)) as (source, dest):
         for side in (source, dest):
             side.put({"bad": b"bad", "good": b"good"})

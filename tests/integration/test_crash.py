@@ -59,12 +59,15 @@ def slow(full: Side, proxy_a: Proxy, proxy_b: Proxy, dest: Side) -> tuple[Side, 
 
 
 def family(process: subprocess.Popen[str]) -> dict[str, int]:
-    """The processes of a command by name: the supervisor, the nursery, and those that it forked."""
+    """The processes of a command by name: the supervisor, the fork server, and those that it
+    forked."""
     found = {"supervisor": process.pid}
     try:
         for child in psutil.Process(process.pid).children(recursive=True):
             name = child.name()
-            found[name.removeprefix("dth-") if name.startswith("dth-") else "nursery"] = child.pid
+            found[name.removeprefix("dth-") if name.startswith("dth-") else "fork_server"] = (
+                child.pid
+            )
     except psutil.Error:
         pass
     return found
@@ -73,9 +76,9 @@ def family(process: subprocess.Popen[str]) -> dict[str, int]:
 def kill(process: subprocess.Popen[str], dice: random.Random) -> str:
     """Kill one of them, or all; returns which."""
     alive = family(process)
-    kinds = sorted(name for name in alive if name not in ("supervisor", "nursery"))
+    kinds = sorted(name for name in alive if name not in ("supervisor", "fork_server"))
     # Mostly those that do the work; the more drastic the rarer.
-    victim = dice.choice([*kinds, *kinds, *kinds, "supervisor", "nursery", "group"])
+    victim = dice.choice([*kinds, *kinds, *kinds, "supervisor", "fork_server", "group"])
     try:
         if victim == "group":
             os.killpg(process.pid, signal.SIGKILL)
@@ -96,12 +99,12 @@ def test_killed_at_random_moments_nothing_is_missing_doubled_or_left_behind(
     killed: list[str] = []
     while len(killed) < KILLS:
         process = dth.start(*command)
-        wait_for(lambda: process.poll() is not None or "nursery" in family(process))  # noqa: B023
+        wait_for(lambda: process.poll() is not None or "fork_server" in family(process))  # noqa: B023
         while process.poll() is None and len(killed) < KILLS:
             time.sleep(dice.uniform(0.0, 1.2))
             if process.poll() is None:
                 killed.append(kill(process, dice))
-                if killed[-1] in ("supervisor", "nursery", "group"):
+                if killed[-1] in ("supervisor", "fork_server", "group"):
                     break
         if (
             dth.end(process).code == 0 and len(killed) < KILLS

@@ -407,8 +407,20 @@ async def test_a_role_that_is_not_given_is_told(
         Reply(403, "AccessDenied", "not authorized to perform: sts:AssumeRole"), method="POST"
     )
     said = await refused(resolve_credentials(secret(sts_endpoint=proxy.url), secrets))
-    assert said.startswith("credentials are not available: ")
-    assert "AssumeRole" in said
+    assert said == (
+        f"credentials are not available: the role {arn} cannot be assumed: AssumeRole was refused: "
+        "HTTP 403; see that the role is right, and that these credentials may assume it"
+    )
+
+
+async def test_sts_that_does_not_answer_is_told(tmp_path: Path, secrets: FileSecrets) -> None:
+    arn = "arn:aws:iam::123456789012:role/theirs"
+    write_secret(tmp_path, access_key_id="test", secret_access_key="test", role_arn=arn)
+    said = await refused(resolve_credentials(secret(sts_endpoint="http://127.0.0.1:9"), secrets))
+    assert said == (
+        f"credentials are not available: the role {arn} cannot be assumed: no answer from "
+        "http://127.0.0.1:9/; see that the role is right, and that these credentials may assume it"
+    )
 
 
 async def test_another_role_in_a_rotated_secret_is_assumed(

@@ -96,7 +96,7 @@ def test_interrupted_it_takes_its_stores_along(
     assert process.stdout
     first_lines = [process.stdout.readline(), process.stdout.readline()]
     assert first_lines[1].startswith("Filling")
-    assert len(processes_in(tmp_path)) >= 5  # the demo, two stores, the hub and its nursery
+    assert len(processes_in(tmp_path)) >= 5  # the demo, two stores, the hub and its fork server
 
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)

@@ -70,7 +70,7 @@ def open_there() -> Iterator[RegistryServer]:
     [
         "upload-relative", "upload-scheme", "upload-elsewhere", "upload-lost", "upload-401",
         "mounts-never",
-        "mounts-405",
+        "mounts-405", "put-bare", "has-page",
     ],
 )  # fmt: skip
 async def test_registries_that_take_blobs_in_their_own_way(
@@ -95,7 +95,8 @@ async def test_registries_that_take_blobs_in_their_own_way(
     [
         ("upload-nowhere", "BadUpload"), ("upload-416", "RANGE_INVALID"), ("put-404",
         "NAME_UNKNOWN"),
-        ("put-other-digest", "DIGEST_INVALID"),
+        ("put-other-digest", "DIGEST_INVALID"), ("put-page", "NotStored"), ("put-empty",
+        "NotStored"), ("blobs-page", "NotStored"),
     ],
 )  # fmt: skip
 async def test_registries_that_take_none(

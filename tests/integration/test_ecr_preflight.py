@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.core.errors import EndpointRefused
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.core.transport import Transport
 from dth.images.parameters import EcrParameters
 from dth.images.preflight import CheckState, preflight

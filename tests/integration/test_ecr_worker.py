@@ -20,7 +20,7 @@ from dth.core.ports.images import ImageRecord
 from dth.core.ports.records import Enqueued, Outcome, Page
 from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.images import controller, worker
 from dth.images.finder import ImageFinder
 from dth.images.messages import CopyOrder, decode, encode, key_of
@@ -32,7 +32,7 @@ from dth.images.registry.reference import Reference
 from dth.images.worker import ImageWorker
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from tests.images import JSON, SECONDS, Engine, said, settled
-from tests.retries import redrive
+from tests.redriving import redrive_failed
 from tests.servers.proxy import Hook, Reply, Stall
 from tests.servers.registry import (
     NEEDED,
@@ -1239,7 +1239,8 @@ async def test_credentials_that_do_not_hold_any_more_are_one_clear_line(
     with open_platform(tmp_path, "test") as platform:
         paused = await platform.records.paused()
         assert (
-            paused == f"{there.host} refuses the credentials of '{USER}': authentication required"
+            paused == f"{there.host} refuses the credentials of '{USER}': authentication required; "
+            "correct the credentials, and see that they may use this registry"
         )
         (waiting,) = await platform.images.page(run.id)
         assert waiting.status is Status.PENDING  # it goes on when the task is resumed
@@ -1273,7 +1274,7 @@ async def test_names_that_look_like_others_are_tried_again_as_what_they_are(tmp_
         )
         await platform.records.commit(run.id, page)
         await platform.records.set_run(run.id, RunState.DONE)
-        assert await redrive(PLUGIN, platform, parameters) == 1
+        assert await redrive_failed(PLUGIN, platform, parameters) == 1
         (sent,) = await platform.queue.receive(1, 1.0, 0.0)
     order = decode(sent.body)
     assert order.source == Reference("harbor", "team/app", "v1")

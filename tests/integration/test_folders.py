@@ -125,7 +125,10 @@ def test_keys_that_are_no_paths_fail_and_nothing_is_written_outside(
     source.put({**good, **dict.fromkeys(bad, b"x")})
     refused = {key for key, code in bad.items() if code == "NameRefused"}
     dry = dth.here("s3", "sync", *from_(source), f"{back}", "--dry-run")
-    assert (dry.code, f", refuse {len(refused)} and delete 0" in dry.out) == (0, True), dry
+    assert (dry.code, f", refuse {len(refused)} and delete 0" in dry.out) == (1, True), dry
+    assert dry.err == (
+        f"dth: {len(refused)} objects cannot be copied; a run would fail with them\n"
+    )
     assert all(f"copy    {key}  (" not in dry.out for key in refused)
     assert dry.out.count("cannot be the path of a file") == len(refused) - 1
     done = dth.run("s3", "sync", *from_(source), f"{back}", "--json")

@@ -20,6 +20,7 @@ from tests.servers.proxy import Delay
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.servers.ministack import MiniStack
     from tests.servers.proxy import Proxy
 
 EDIT = "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id } }"
@@ -82,6 +83,51 @@ def test_a_window_that_closes_stops_the_bytes(hub: Hub, slow: tuple[Side, Side])
     hub.wait(task, "DONE")
     assert len(slow[1].listed()) == 100
     balanced(hub.runs(task)[0]["counts"])
+
+
+def test_the_audit_log_has_what_the_hub_did_to_a_run(
+    hub: Hub, slow: tuple[Side, Side], s3_a: MiniStack
+) -> None:
+    task = hub.create(*slow)
+    wait_for(lambda: slow[1].listed())
+    edit(hub, task, transferWindow=closed_now())
+    wait_for(lambda: done_by_hub(hub, task) == ["windowClosed"])
+    edit(hub, task, transferWindow="")
+    wait_for(lambda: done_by_hub(hub, task) == ["windowClosed", "windowOpened"])
+    hub.restart()
+    wait_for(lambda: "continuedAfterRestart" in done_by_hub(hub, task))
+    hub.do("pauseTask", task)
+    hub.do("resumeTask", task)
+    hub.wait(task, "DONE")
+    assert done_by_hub(hub, task) == ["windowClosed", "windowOpened", "continuedAfterRestart"]
+    # Nothing was interrupted where a window closes between two runs, or a hub starts again.
+    idle = hub.create(*slow, once=False, scheduleRate="1 day", destPrefix="idle/")
+    wait_for(lambda: (hub.runs(idle) or [{"state": ""}])[0]["state"] == "DONE")
+    edit(hub, idle, transferWindow=closed_now())
+    wait_for(lambda: hub.task(idle)["reason"] == "outside the transfer window")
+    hub.restart()
+    edit(hub, idle, transferWindow="")
+    wait_for(lambda: hub.task(idle)["reason"] == "")
+    assert done_by_hub(hub, idle) == []
+    failing = hub.create(Side(s3_a, "no-such-bucket"), slow[1], destPrefix="none/")
+    wait_for(lambda: hub.task(failing)["progress"] in ("ERROR", "PAUSED"))
+    [entry] = by_hub(hub, failing)
+    assert entry["what"] in ("failedByHub", "pausedByHub")
+    assert json.loads(entry["detail"])["reason"] == hub.task(failing)["reason"]
+
+
+def by_hub(hub: Hub, task: str) -> list[dict[str, str]]:
+    """What the hub did by itself, oldest first."""
+    query = (
+        'query ($id: String) { listAudit(target: $id, who: "hub") { items { what detail via } } }'
+    )
+    found: list[dict[str, str]] = hub.call(query, id=task)["items"]
+    assert {each["via"] for each in found} <= {"hub"}
+    return found[::-1]
+
+
+def done_by_hub(hub: Hub, task: str) -> list[str]:
+    return [each["what"] for each in by_hub(hub, task)]
 
 
 def test_the_timetables_cap_reaches_the_workers(hub: Hub, source: Side, dest: Side) -> None:
@@ -286,6 +332,7 @@ def test_at_its_budget_a_task_pauses_and_with_a_larger_one_goes_on(
     paused = hub.wait(task, "PAUSED")
     assert "the budget of $0.0001 is reached" in paused["reason"]
     assert paused["spent"] >= 0.0001
+    assert done_by_hub(hub, task) == ["pausedByHub"]
     assert len(slow[1].listed()) < 300
     proxy_a.remove(held)
     edit(hub, task, budget="100", workerNumber="10", maxCapacity="2")

@@ -105,8 +105,8 @@ def test_two_signals_end_a_hub_in_order(tmp_path: Path) -> None:
 def test_a_signal_to_the_whole_group_drains(
     dth: Dth, many: list[str], proxy_b: Proxy, dest: Side
 ) -> None:
-    """`timeout` and service managers signal all processes at once: the nursery does not end before
-    its children."""
+    """`timeout` and service managers signal all processes at once: the fork server does not end
+    before its children."""
     process = dth.start("s3", "sync", *many, "--workers", "1")
     wait_for(lambda: proxy_b.count("PUT", status=200) > 20)
     os.killpg(process.pid, signal.SIGTERM)

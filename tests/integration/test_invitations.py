@@ -16,7 +16,7 @@ from dth.hub.model import Role
 from dth.hub.ports import InvitationState
 from dth.platforms.local import invitations as invitations_module
 from dth.platforms.local import users as users_module
-from dth.platforms.local.guessing import ADDRESS_TRIES, USER_TRIES
+from dth.platforms.local.attempt_limits import ADDRESS_TRIES, USER_TRIES
 from dth.platforms.local.sign_in_page import WORDS
 from dth.platforms.local.tasks import LocalAudit
 from tests.hub import Hub as RunningHub

@@ -20,7 +20,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from sqlalchemy import Connection, select, update
 
 from dth.core.errors import HubError, NotFound, UsageError
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.core.transport import ConnectOptions, Transport
 from dth.hub.model import ScheduleType, Task
 from dth.hub.notifications import NotifiedEvent

@@ -7,8 +7,10 @@ import asyncio
 import base64
 import gzip
 import hashlib
+import itertools
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -1339,3 +1341,172 @@ def test_whatever_the_source_states_is_held_against_the_bytes(name: str) -> None
     assert check_source(source, "k", stated, "x-2", [body], thorough=False).agreed
     with pytest.raises(Corrupted, match=f"the source states {algorithm} "):
         check_source(source, "k", {name: form.format(wrong)}, "x-2", [body], thorough=False)
+
+
+# ------------------------------------------------------------------------- ETags that say nothing
+
+HOLLOW = ["0" * 32 + "-1", "0" * 32, "d41d8cd98f00b204e9800998ecf8427e-2"]
+
+
+@pytest.mark.parametrize("etag", HOLLOW)
+@pytest.mark.parametrize("policy", ["etag", "checksum"])
+def test_an_etag_that_others_have_too_proves_nothing(pair: Pair, policy: str, etag: str) -> None:
+    pair.put({"k": b"a newer body"})
+    pair.lay("k", b"an old body.")
+    pair.original("k").etag = pair.at("k").etag = etag
+    pair.at("k").modified -= 100
+    settled(pair.run(compare_policy=policy), 1)
+    assert pair.there() == {"k": b"a newer body"}
+    # Nor does a record or a mark with such an ETag.
+    pair.put({"k": b"even newer.."})
+    pair.original("k").etag, pair.original("k").modified = etag, time.time() + 100
+    settled(pair.run(compare_policy=policy), 1)
+    assert pair.there() == {"k": b"even newer.."}
+    # By time it is the same, which is no proof.
+    pair.original("k").modified -= 1000
+    ran = pair.run(compare_policy=policy)
+    assert (ran.counts.same, ran.counts.unproven) == (1, 1)
+
+
+@pytest.mark.parametrize("sizes", [PARTED, GIANT])
+def test_an_object_that_is_replaced_under_an_etag_that_says_nothing_is_not_mixed(
+    pair: Pair, sizes: dict[str, int]
+) -> None:
+    old, new = b"a" * FOUR_PARTS, b"b" * FOUR_PARTS
+    pair.put({"k": old})
+    pair.original("k").etag, pair.original("k").modified = HOLLOW[0], time.time() - 100
+    answer, reads = pair.source.answer, itertools.count()
+
+    def replacing(request: Any) -> Any:
+        if request.method == "GET" and request.key and next(reads) == 3:
+            stored = pair.original("k")
+            stored.body, stored.modified = new, time.time()
+            # The next try begins in another second.
+            time.sleep(1.1)
+        return answer(request)
+
+    pair.source.answer = replacing  # type: ignore[method-assign]
+    settled(pair.run(**sizes), 1)
+    assert pair.there()["k"] == new
+
+
+@pytest.mark.parametrize("checksums", ["", "no-checksums"])
+@pytest.mark.parametrize("quirk", ["join-hollow", "join-random"])
+def test_etags_of_joined_objects_may_be_made_in_another_way(
+    pair: Pair, quirk: str, checksums: str
+) -> None:
+    objects = {"one": os.urandom(TWO_PARTS), "other": os.urandom(TWO_PARTS)}
+    pair.put(objects)
+    pair.quirks("", f"{quirk} {checksums}")
+    ran = pair.run(**PARTED)
+    settled(ran, 2)
+    assert pair.there() == objects
+    assert "makes the ETags of joined objects in its own way" in ran.notes
+    assert all(record.verified is not Verified.NOT for record in ran.records.values())
+    pair.put({"one": os.urandom(TWO_PARTS)})
+    settled(pair.run(**PARTED), 1)
+    assert pair.there() == {**objects, "one": pair.source.get(pair.sides[0].bucket, "one")}
+
+
+@pytest.mark.parametrize("sizes", [PARTED, GIANT])
+def test_an_etag_that_contradicts_what_the_checksums_say_is_looked_into(
+    pair: Pair, sizes: dict[str, int]
+) -> None:
+    """A store may make the checksum of the whole from those of the parts."""
+    pair.put({"k": os.urandom(FOUR_PARTS)})
+    pair.quirks("", "flip-on-join")
+    settled(pair.run(**sizes), 0, 1)
+    assert pair.there() == {}
+    pair.quirks("", "flip-on-join", flip_on_join=1)
+    settled(pair.run(**sizes), 1)
+    assert pair.there() == {"k": pair.source.get(pair.sides[0].bucket, "k")}
+
+
+# ----------------------------------------------------------------------------- prefixes and records
+
+
+@pytest.mark.parametrize("sides", ["source", "dest", "source dest"])
+def test_only_what_begins_with_the_prefix_counts(pair: Pair, sides: str) -> None:
+    pair.put({"photos/a": b"A", "photos/c": b"C", "videos/b": b"B"})
+    pair.lay("archiv/a", b"A")
+    pair.lay("backup/x", b"X")
+    pair.quirks(*("ignores-prefix" if side in sides else "" for side in ("source", "dest")))
+    ran = pair.run(
+        src_prefix="photos/", dest_prefix="backup/", delete_mode="Mirror", delete_max_percent=100
+    )
+    settled(ran, 2)
+    assert pair.there() == {"archiv/a": b"A", "backup/a": b"A", "backup/c": b"C"}
+    assert ran.counts.deleted == 1
+    assert "outside of the requested prefix" in ran.notes
+
+
+@pytest.mark.parametrize("policy", ["etag", "checksum"])
+def test_what_is_known_of_a_copy_stays_known(pair: Pair, policy: str) -> None:
+    pair.put({"k": b"small", "two": os.urandom(TWO_PARTS)}, **{"x-amz-tagging": "a=b"})
+    pair.quirks("", "refuses-tags-400")
+    first = pair.run(compare_policy=policy, **PARTED).records
+    assert {record.reason for record in first.values()} == {"TagsRefused"}
+    assert all(record.verified is not Verified.NOT for record in first.values())
+    assert first["two"].proof
+    for state in ("etag", policy):
+        ran = pair.run(compare_policy=state, **PARTED)
+        assert ran.counts.same == 2
+        assert ran.records == first
+
+
+def test_aws_chunked_is_no_encoding_however_it_is_written(pair: Pair) -> None:
+    pair.put({"k": b"body"}, **{"content-encoding": "AWS-Chunked, gzip"})
+    settled(pair.run(), 1)
+    assert pair.at("k").headers["content-encoding"] == b"gzip"
+
+
+# ------------------------------------------------------------------------------ one object alone
+
+
+@pytest.mark.parametrize("checksums", ["", "no-checksums"])
+@pytest.mark.parametrize("quirk", ["join-stale", "flip-on-join", "join-short"])
+def test_a_file_of_parts_is_not_there_because_a_store_says_so(
+    pair: Pair, tmp_path: Path, quirk: str, checksums: str
+) -> None:
+    [_, there] = pair.sides
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(6 * MIB))
+    pair.lay("k", b"an older body")
+    pair.at("k").modified -= 100
+    command = ["s3", "cp", path, f"{there.url}/k", "--dst-endpoint-url", there.server.url]
+    command += ["--multipart-threshold", "5M", "--part-size", "5M"]
+    pair.quirks("", f"{quirk} {checksums}")
+    done = Dth(tmp_path / "home").here(*command)
+    assert (done.code, done.out) == (1, "")
+    assert len(done.err.splitlines()) == 1
+    assert pair.there() == ({"k": b"an older body"} if quirk == "join-stale" else {})
+    pair.quirks("", checksums)
+    assert Dth(tmp_path / "home").here(*command).code == 0
+    assert pair.there() == {"k": path.read_bytes()}
+    # Stores whose ETags are made in another way take it as well.
+    for other in ("join-hollow", "etag-random", "etag-opaque", "kms"):
+        pair.quirks("", f"{other} {checksums}")
+        assert Dth(tmp_path / other).here(*command).code == 0
+
+
+def test_a_file_that_changes_while_it_is_read_is_no_object(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [_, there] = pair.sides
+    path = tmp_path / "file"
+    path.write_bytes(b"old" * 1000)
+    read = os.read
+
+    def changing(file: int, length: int) -> bytes:
+        data = read(file, length)
+        if len(data) == 3000:
+            path.write_bytes(b"new" * 1000)
+        return data
+
+    monkeypatch.setattr("dth.cli.s3_cp.os.read", changing)
+    done = Dth(tmp_path / "home").here(
+        *("s3", "cp", path, f"{there.url}/k", "--dst-endpoint-url", there.server.url)
+    )
+    assert (done.code, done.out) == (1, "")
+    assert "has changed while it was read" in done.err
+    assert pair.there() == {}

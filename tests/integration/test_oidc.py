@@ -18,7 +18,7 @@ from dth.platforms.local import grants as grants_module
 from dth.platforms.local import oidc as oidc_module
 from dth.platforms.local import sign_in_page
 from dth.platforms.local import users as users_module
-from dth.platforms.local.guessing import USER_TRIES
+from dth.platforms.local.attempt_limits import USER_TRIES
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.oidc import Provider
 from dth.platforms.local.sign_in_page import WORDS, language_of

@@ -22,7 +22,7 @@ from dth.platforms.local.platform import open_platform
 from dth.platforms.local.queue import LocalQueue
 from tests.engine import FOUR_PARTS, GIANT, Engine, Side, blob, bodies, wait_for
 from tests.hub import Hub, balanced
-from tests.retries import redrive
+from tests.redriving import redrive_failed
 from tests.servers.proxy import Delay, Hook, Proxy, Reply, Stall
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def test_a_redrive_sends_nothing_for_what_a_run_has_in_flight(
     async def meanwhile(engine: Engine) -> None:
         while not (await engine.platform.queue.depth()).in_flight:  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(0.01)
-        assert await redrive(PLUGIN, engine.platform, None) == 0
+        assert await redrive_failed(PLUGIN, engine.platform, None) == 0
         await to_the_end(engine)
 
     assert engine.run(during=meanwhile).counts.done == 3

@@ -15,7 +15,7 @@ from dth.core.stores import Store
 from dth.hub.model import AuditEntry, Progress, ScheduleType, Task
 from dth.hub.ports import ComparisonJob, TaskQuery
 from dth.platforms.local import comparisons, hub_migrations
-from dth.platforms.local.agenda import Agenda, Rest
+from dth.platforms.local.due_tasks import DueTasks, Rest
 from dth.platforms.local.grants import Grant, Kind, LocalGrants
 from dth.platforms.local.metrics import EVERYTHING, LocalMetrics
 from dth.platforms.local.stores import LocalStores
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dth.platforms.local.nursery import Nursery
+    from dth.platforms.local.fork_server import ForkServer
 
 
 @pytest.fixture
@@ -145,26 +145,26 @@ async def test_who_waits_to_write_holds_up_no_reader(
 async def test_what_is_due_comes_in_the_order_in_which_it_was_added(
     database: PostgresHubDatabase,
 ) -> None:
-    agenda, tasks, now = Agenda(database), LocalTasks(database), time.time()
+    due_tasks, tasks, now = DueTasks(database), LocalTasks(database), time.time()
     for number, name in enumerate(("z", "a", "m")):
         await tasks.add(task(name, progress=Progress.IN_PROGRESS, created=float(number)))
-    assert await agenda.due(now) == ["z", "a", "m"]
-    assert await agenda.rest("z", Rest((await tasks.get("z")).version))
-    assert await agenda.due(now) == ["a", "m"]
-    await agenda.mark("z")
-    assert await agenda.due(now) == ["z", "a", "m"]
-    assert [each.id for each in await agenda.scheduled("a", 1)] == ["m"]
+    assert await due_tasks.due(now) == ["z", "a", "m"]
+    assert await due_tasks.rest("z", Rest((await tasks.get("z")).version))
+    assert await due_tasks.due(now) == ["a", "m"]
+    await due_tasks.mark("z")
+    assert await due_tasks.due(now) == ["z", "a", "m"]
+    assert [each.id for each in await due_tasks.scheduled("a", 1)] == ["m"]
 
 
 async def test_a_hold_ends_when_the_clock_was_ahead(database: PostgresHubDatabase) -> None:
-    agenda, tasks, now = Agenda(database), LocalTasks(database), time.time()
+    due_tasks, tasks, now = DueTasks(database), LocalTasks(database), time.time()
     for name, ahead in (("right", 3600.0), ("ahead", 1e6)):
         await tasks.add(task(name, progress=Progress.IN_PROGRESS))
         version = (await tasks.get(name)).version
-        await agenda.rest(name, Rest(version, now + ahead, held=True))
-    assert await agenda.next(now) == now + 3600.0
-    await agenda.set_back()
-    assert await agenda.due(now) == ["ahead"]
+        await due_tasks.rest(name, Rest(version, now + ahead, held=True))
+    assert await due_tasks.next(now) == now + 3600.0
+    await due_tasks.set_back()
+    assert await due_tasks.due(now) == ["ahead"]
 
 
 async def test_old_samples_go_and_others_stay(database: PostgresHubDatabase) -> None:
@@ -184,7 +184,7 @@ async def test_comparisons_are_kept_until_there_are_too_many(
     database: PostgresHubDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparisons, "MOST_KEPT", 1)
-    found = comparisons.LocalComparisons(database, tmp_path, cast("Nursery", None))
+    found = comparisons.LocalComparisons(database, tmp_path, cast("ForkServer", None))
     for number, name in enumerate(("old", "new")):
         made = ComparisonJob(name, "S3EC2", "a", "b", {}, {}, "t", started=time.time() + number)
         await database.write(comparisons._add, made)
@@ -198,7 +198,7 @@ async def test_comparisons_are_kept_until_there_are_too_many(
 async def test_what_a_comparison_found_elsewhere_is_missed_and_not_empty(
     database: PostgresHubDatabase, tmp_path: Path
 ) -> None:
-    found = comparisons.LocalComparisons(database, tmp_path, cast("Nursery", None))
+    found = comparisons.LocalComparisons(database, tmp_path, cast("ForkServer", None))
     done = ComparisonJob("c", "S3EC2", "a", "b", {}, {}, started=1.0, state="DONE")
     await database.write(comparisons._add, done)
     with pytest.raises(NotFound, match="another machine may have it"):

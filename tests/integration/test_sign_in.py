@@ -10,7 +10,7 @@ import pytest
 from dth.core.checks import CheckState
 from dth.core.errors import HubError
 from dth.core.network import Network
-from dth.hub.auth import IssuerConfig
+from dth.hub.auth import IssuerConfig, page_origins
 from dth.hub.issuer_check import check_issuer
 from dth.hub.model import Role
 from tests.hub import Hub
@@ -52,12 +52,46 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "no JWKS": ("KEYS", {"jwks_uri": None}, "names no keys (jwks_uri)"),
     "a JWKS elsewhere": ("KEYS", {"jwks_uri": "http://other.example/keys"}, "is not safe"),
     "no token endpoint": ("ENDPOINTS", {"token_endpoint": None}, "no safe address as token_"),
-    "tokens elsewhere": (
+    "tokens in the clear": (
         "ENDPOINTS",
-        {"token_endpoint": "https://other.example/token"},
-        "a browser with the console sends requests only to",
+        {"token_endpoint": "http://other.example/token"},
+        "no safe address as token_",
+    ),
+    "a host that is none": (
+        "ENDPOINTS",
+        {"token_endpoint": "https://a;script-src *.example/token"},
+        "no safe address as token_",
+    ),
+    "tokens where nothing may connect": (
+        "ENDPOINTS",
+        {"token_endpoint": "https://169.254.169.254/token"},
+        "token_endpoint is at https://169.254.169.254: its host is a link-local address",
     ),
 }
+
+
+def test_endpoints_may_be_on_other_hosts(issuer: IssuerServer) -> None:
+    """As those of Google: the issuer is accounts.google.com, its tokens come from elsewhere."""
+    issuer.discovery["token_endpoint"] = "https://oauth2.example/token"
+    state, found = checked(issuer)["ENDPOINTS"]
+    assert state is CheckState.OK
+    assert found.endswith(", https://oauth2.example")
+
+
+def test_pages_may_call_only_safe_endpoints_in_reach() -> None:
+    document = {
+        "authorization_endpoint": "https://accounts.example/auth?x=1",
+        "token_endpoint": "https://oauth2.example:8443/token",
+        "userinfo_endpoint": "http://plain.example/me",
+        "revocation_endpoint": "https://169.254.169.254/revoke",
+        "end_session_endpoint": "https://left.example/",
+    }
+    assert page_origins(document, OPEN) == [
+        "https://accounts.example",
+        "https://oauth2.example:8443",
+    ]
+    for odd in ("https://a;b/", "https://a b/", "https://a'/", "https://*/", 7, None):
+        assert page_origins({"token_endpoint": odd}) == []
 
 
 @pytest.mark.parametrize("case", WRONG)

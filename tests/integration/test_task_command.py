@@ -96,6 +96,10 @@ def test_a_task_from_creation_to_deletion(hub: Hub, beside: Dth, source: Side, d
     assert [line.split(",")[:2] for line in report.read_text().splitlines()[1:]] == [["d", "DONE"]]
     logged = beside.here("task", "logs", task, "-n", "5")
     assert (logged.code, len(logged.out.splitlines())) == (0, 5)
+    (line,) = map(
+        json.loads, beside.here("task", "logs", task, "-n", "1", "--json").out.splitlines()
+    )
+    assert line.keys() == {"time", "process", "message"}
     assert dest.listed() == ["a", "b", "c", "d"]
     assert beside.here("task", "delete", task).code == 0
     gone = beside.here("task", "show", task)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from dth.core import retries
+from dth.core import redrive
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.limits import Lease
 from dth.core.ports.queue import Outgoing
@@ -207,7 +207,7 @@ class Child:
         self.returncode = -9
 
 
-class Nursery:
+class ForkServer:
     """Has started these, by name, the newest of a name last."""
 
     def __init__(self) -> None:
@@ -221,7 +221,7 @@ class Nursery:
 @asynccontextmanager
 async def supervised(
     state: Path, most: int = 1
-) -> AsyncIterator[tuple[LocalPlatform, Nursery, Supervisor]]:
+) -> AsyncIterator[tuple[LocalPlatform, ForkServer, Supervisor]]:
     """A task with one object in its queue, and processes that do nothing."""
     with open_platform(state, "supervisor") as platform:
         run, _ = await platform.records.begin_run(RunKind.SYNC)
@@ -229,13 +229,13 @@ async def supervised(
         page.messages.append(Outgoing("m", "{}"))
         page.enqueued.append(Enqueued("k", 1, "e", "m"))
         await platform.records.commit(run.id, page)
-        nursery, lock = Nursery(), (state / "lock").open("w")
+        fork_server, lock = ForkServer(), (state / "lock").open("w")
         with lock:
             yield (
                 platform,
-                nursery,
+                fork_server,
                 Supervisor(
-                    state, platform, cast("Any", lock), cast("Any", nursery), one_by_one(most)
+                    state, platform, cast("Any", lock), cast("Any", fork_server), one_by_one(most)
                 ),
             )
 
@@ -248,14 +248,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 async def test_a_worker_that_says_nothing_any_more_is_killed_and_begun_anew(tmp_path: Path) -> None:
-    async with supervised(tmp_path) as (platform, nursery, tested):
+    async with supervised(tmp_path) as (platform, fork_server, tested):
         await platform.gauges.report(Gauge("worker-1", "worker", 1.0))
         async with asyncio.timeout(60):
             async for _ in tested.watch():
-                if len(nursery.children) == 2:
+                if len(fork_server.children) == 2:
                     break
-        assert [name for name, _ in nursery.children] == ["worker-1", "worker-1"]
-        assert nursery.children[0][1].returncode == -9
+        assert [name for name, _ in fork_server.children] == ["worker-1", "worker-1"]
+        assert fork_server.children[0][1].returncode == -9
 
 
 @pytest.mark.usefixtures("quick")
@@ -269,29 +269,31 @@ async def test_a_second_worker_is_started_where_the_first_one_is_busy_computing(
     clock = SimpleNamespace(monotonic=lambda: now, time=time.time)
     monkeypatch.setattr(supervisor, "time", clock)
     monkeypatch.setattr(supervisor, "BACKLOG_A_WORKER", 0)
-    async with supervised(tmp_path, most=2) as (_, nursery, tested):
+    async with supervised(tmp_path, most=2) as (_, fork_server, tested):
         looks = 0
         async for _ in tested.watch():
             now += 1.0
-            for _, child in nursery.children:
+            for _, child in fork_server.children:
                 child.used = None if each_look is None else (child.used or 0.0) + each_look
             looks += 1
             if looks == 20:
                 break
-        assert {name for name, _ in nursery.children} == {f"worker-{n + 1}" for n in range(workers)}
+        assert {name for name, _ in fork_server.children} == {
+            f"worker-{n + 1}" for n in range(workers)
+        }
 
 
 @pytest.mark.usefixtures("quick")
 async def test_a_worker_that_reports_is_left_alone(tmp_path: Path) -> None:
     looks = 0
-    async with supervised(tmp_path) as (platform, nursery, tested):
+    async with supervised(tmp_path) as (platform, fork_server, tested):
         async for _ in tested.watch():
             looks += 1
             if looks % 10 == 0:
                 await platform.gauges.report(Gauge("worker-1", "worker", float(looks)))
             if looks == 100:
                 break
-        assert len(nursery.children) == 1
+        assert len(fork_server.children) == 1
 
 
 @pytest.mark.usefixtures("quick")
@@ -305,13 +307,13 @@ async def test_a_retry_that_is_not_all_sent_is_not_over(tmp_path: Path) -> None:
         records = platform.records
         await records.settle([Outcome("k", 1, Status.FAILED, reason="DENIED")])
         await records.set_run(1, RunState.DONE)
-        await retries.begin(records)
+        await redrive.begin(records)
         looks = 0
         async with asyncio.timeout(60):
             async for snapshot in tested.watch():
                 looks += 1
                 assert looks > 3 or not snapshot.finished
                 if looks == 3:
-                    await retries.go_on(records, again)
+                    await redrive.go_on(records, again)
         (run, _) = await records.list_runs()
         assert (run.kind, run.state, run.counts.listed) == (RunKind.REDRIVE, RunState.DONE, 1)

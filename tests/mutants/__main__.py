@@ -52,7 +52,7 @@ TARGETS = {
     "platforms/local/queue.py": "tests/contract/test_queue.py tests/unit/test_local_queue.py",
     "hub/lifecycle.py": "tests/unit/test_lifecycle.py",
     "hub/steward.py": "tests/unit/test_steward.py",
-    "core/retry.py": "tests/unit/test_retry.py",
+    "core/retry_policy.py": "tests/unit/test_retry.py",
 }
 COMPARED = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
 ast.GtE: ast.Gt,

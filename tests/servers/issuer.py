@@ -22,14 +22,16 @@ CLIENT = "hub"
 
 
 class IssuerServer(Issuer):
-    """`groups`: those of whoever signs in next. `discovery` is what it publishes of itself."""
+    """`groups`: those of whoever signs in next. `discovery` is what it publishes of itself.
+    `token_host`: of the token endpoint, if it is not that of the issuer."""
 
-    def __init__(self, *groups: str) -> None:
+    def __init__(self, *groups: str, token_host: str = "") -> None:
         super().__init__()
         self.groups = list(groups)
+        self.token_url = self.url.replace("127.0.0.1", token_host or "127.0.0.1")
         self.discovery |= {
             "authorization_endpoint": f"{self.url}/authorize",
-            "token_endpoint": f"{self.url}/token",
+            "token_endpoint": f"{self.token_url}/token",
             "code_challenge_methods_supported": ["S256"],
         }
         app = self.app()

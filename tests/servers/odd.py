@@ -105,6 +105,11 @@ QUIRKS = {
     "lies": "Stores a damaged body, and answers and states the ETag and checksum of what was sent.",
     "join-503": "Answers 503 SlowDown to the completion of an upload.",
     "join-late-error": "Joins the parts, and answers 200 with an <Error> document.",
+    "join-hollow": (
+        "ETags of joined objects are the MD5 of nothing and the number of parts (as s3gw)."
+    ),
+    "join-random": "ETags of joined objects are random, of the usual form (as lakeFS).",
+    "join-short": "Joins all parts but the last, and answers with the ETag of what it joined.",
     "join-stale": "Joins nothing, and answers with the ETag of the object that was there before.",
     "parts-limit": "Takes part numbers up to 10 only.",
     "acl-refused": "Answers 400 to x-amz-acl.",
@@ -173,6 +178,7 @@ QUIRKS = {
     "enc-plus-raw": 'Leaves "+" as it is in encoded keys, and writes spaces as %20.',
     "enc-raw": "Says that keys are URL-encoded, and does not encode them.",
     "unordered": "Lists keys in no order.",
+    "ignores-prefix": "Lists all keys, whatever the prefix is.",
     "repeats-markers": "ListMultipartUploads is truncated for ever, at the same marker.",
     "endless-markers": "ListMultipartUploads is truncated for ever, each time at another marker.",
     "html-listing": "Answers a listing with 200 and an HTML page.",
@@ -638,6 +644,7 @@ class OddStore(S3Server):
             return Reply(body=_HTML, content_type="text/html")
         query, objects = request.query, self.buckets[request.bucket].objects
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        prefix = "" if self.has("ignores-prefix") else prefix
         version_2 = query.get("list-type") == "2" and not self.has("v1-only")
         limit = min(int(query.get("max-keys", 1000)), self.page)
         if version_2:
@@ -1114,7 +1121,7 @@ class OddStore(S3Server):
             before = self.buckets[request.bucket].objects.get(request.key)
             fields = f"<ETag>&quot;{before.etag if before else '5f3a-2'}&quot;</ETag>"
             return _document("CompleteMultipartUploadResult", fields)
-        stored = self._joined(upload, parts)
+        stored = self._joined(upload, parts[:-1] if self.has("join-short") else parts)
         for name, value in request.checksums.items():
             if stored.checksums.get(name, value) != value and not self.has("no-checksums"):
                 raise _Refused(400, "BadDigest", f"The {name.upper()} you specified did not match.")
@@ -1135,6 +1142,10 @@ class OddStore(S3Server):
     def _joined(self, upload: Upload, parts: list[Stored]) -> Stored:
         digests = b"".join(_digest(part.etag) for part in parts)
         etag = f"{self._etag(digests)}-{len(parts)}"
+        if self.has("join-hollow"):
+            etag = f"{hashlib.md5(b'', usedforsecurity=False).hexdigest()}-{len(parts)}"
+        if self.has("join-random"):
+            etag = f"{os.urandom(16).hex()}-{len(parts)}"
         if flipped := self.has("flip-on-join"):
             etag = damaged(etag.encode()).hex()[:32] + f"-{len(parts)}"
         stored = replace(upload.template, body=b"".join(part.body for part in parts), etag=etag)

@@ -106,6 +106,11 @@ QUIRKS = {
     "mounts-never": "Mounts nothing: it wants the bytes instead.",
     "mounts-405": "Answers 405 to mounts.",
     "put-404": "Answers 404 NAME_UNKNOWN to all that is sent.",
+    "put-page": "Answers 200 and a web page to manifests, and stores none.",
+    "put-empty": "Answers 201 and nothing to manifests, and stores none.",
+    "put-bare": "Tells no digest of the manifests that it stored.",
+    "blobs-page": "Answers 200 and a web page to blobs, and stores none.",
+    "has-page": "Answers 200 and a web page to a HEAD of a blob.",
     "put-other-digest": "Stores manifests under another digest than theirs.",
     # The referrers API
     "referrers-400": "Answers 400 (as older Quay).",
@@ -272,6 +277,7 @@ class OddRegistry(Server):
             or self._throttle(target.path)
             or self._challenge(handler, target.path)
             or self._head(handler, target.path)
+            or self._instead(handler, target.path)
             or self._sent(handler, target.path)
             or self._list(handler)
             or self._referrers(handler.path)
@@ -291,6 +297,12 @@ class OddRegistry(Server):
         ):
             headers = [each for each in headers if each[0].lower() != "docker-content-digest"]
             headers.append(("Docker-Content-Digest", f"sha256:{'0' * 64}"))
+        if (
+            self.has("put-bare")
+            and handler.command in ("PUT", "HEAD", "GET")
+            and "/manifests/" in handler.path
+        ):
+            headers = [each for each in headers if each[0].lower() != "docker-content-digest"]
         if "/blobs/uploads/" in handler.path and handler.command == "POST":
             if self.has("upload-nowhere"):
                 headers = [each for each in headers if each[0].lower() != "location"]
@@ -441,6 +453,21 @@ class OddRegistry(Server):
         return None
 
     # --------------------------------------------------------------------------- what is sent to it
+
+    def _instead(self, handler: BaseHTTPRequestHandler, path: str) -> _Answer | None:
+        """What something before the registry answers."""
+        page = 200, [("Content-Type", "text/html; charset=utf-8")], b"<html>Sign in</html>"
+        quirks = {
+            ("HEAD", "/blobs/sha256:"): ("has-page", page),
+            ("PUT", "/blobs/uploads/"): ("blobs-page", page),
+            ("PUT", "/manifests/"): ("put-page", page),
+        }
+        for (method, part), (quirk, answer) in quirks.items():
+            if handler.command == method and part in path and self.has(quirk):
+                return answer
+        if handler.command == "PUT" and "/manifests/" in path and self.has("put-empty"):
+            return 201, [], b""
+        return None
 
     def _sent(self, handler: BaseHTTPRequestHandler, path: str) -> _Answer | None:
         if handler.command not in ("POST", "PUT", "PATCH"):

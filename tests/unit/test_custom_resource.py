@@ -13,7 +13,7 @@ import pytest
 
 from dth.compose.aws.functions import custom, objects
 from dth.core.errors import UsageError
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.platforms.aws.client import Refused
 
 if TYPE_CHECKING:

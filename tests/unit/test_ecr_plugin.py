@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.core import retries
+from dth.core import redrive
 from dth.core.errors import UsageError
 from dth.core.plugins import plugin as find
 from dth.core.ports.images import ImageRecord
@@ -23,7 +23,7 @@ from dth.images.plugin import PLUGIN
 from dth.images.preview import shown
 from dth.images.registry.reference import Reference
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from tests.retries import redrive
+from tests.redriving import redrive_failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,12 +158,12 @@ async def fail(platform: LocalPlatform, *keys: str, reason: str = "DENIED") -> i
 async def test_what_failed_is_sent_again_once(
     platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "BATCH", 2)
+    monkeypatch.setattr(redrive, "BATCH", 2)
     keys = [f"mirror/team/app:v{number}" for number in range(5)]
     await fail(platform, *keys)
     parameters = task(**REGISTRIES, destPrefix="mirror")
-    assert await redrive(PLUGIN, platform, parameters) == 5
-    assert await redrive(PLUGIN, platform, parameters) == 0
+    assert await redrive_failed(PLUGIN, platform, parameters) == 5
+    assert await redrive_failed(PLUGIN, platform, parameters) == 0
     (again, _) = await platform.records.list_runs()
     assert (again.kind, again.state) == (RunKind.REDRIVE, RunState.TRANSFERRING)
     assert (again.counts.listed, again.counts.enqueued) == (5, 5)
@@ -180,17 +180,17 @@ async def test_only_what_is_named_or_of_one_reason(platform: LocalPlatform) -> N
     await fail(platform, "m/a:v1", "m/b:v1")
     await fail(platform, "m/c:v1", reason="IMMUTABLE")
     parameters = task(**REGISTRIES)
-    assert await redrive(PLUGIN, platform, parameters, reason="none") == 0
+    assert await redrive_failed(PLUGIN, platform, parameters, reason="none") == 0
     assert len(await platform.records.list_runs()) == 2  # for nothing no run is begun
-    assert await redrive(PLUGIN, platform, parameters, keys=["m/b:v1", "m/none:v1"]) == 1
-    assert await redrive(PLUGIN, platform, parameters, reason="IMMUTABLE") == 1
-    assert await redrive(PLUGIN, platform, parameters, reason="DENIED") == 1
+    assert await redrive_failed(PLUGIN, platform, parameters, keys=["m/b:v1", "m/none:v1"]) == 1
+    assert await redrive_failed(PLUGIN, platform, parameters, reason="IMMUTABLE") == 1
+    assert await redrive_failed(PLUGIN, platform, parameters, reason="DENIED") == 1
 
 
 async def test_a_hub_that_dies_while_it_sends_again_loses_nothing(
     platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "BATCH", 2)
+    monkeypatch.setattr(redrive, "BATCH", 2)
     await fail(platform, *(f"m/app:v{number}" for number in range(5)))
     parameters = task(**REGISTRIES)
     commit, done = platform.records.commit, 0
@@ -205,8 +205,8 @@ async def test_a_hub_that_dies_while_it_sends_again_loses_nothing(
 
     monkeypatch.setattr(type(platform.records), "commit", lambda _, run, page: die(run, page))
     with pytest.raises(KeyboardInterrupt):
-        await redrive(PLUGIN, platform, parameters)
-    assert await redrive(PLUGIN, platform, parameters) == 3
+        await redrive_failed(PLUGIN, platform, parameters)
+    assert await redrive_failed(PLUGIN, platform, parameters) == 3
     (again, _) = await platform.records.list_runs()
     assert (again.counts.listed, again.counts.enqueued) == (5, 5)
     assert len(await platform.queue.receive(10, 1.0, 0.0)) == 5

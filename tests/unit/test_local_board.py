@@ -1,4 +1,4 @@
-"""What processes tell each other of registries: real processes, forked as the nursery forks
+"""What processes tell each other of registries: real processes, forked as the fork server forks
 them."""
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dth.platforms.local.jobs import AT_ONCE, LocalJobs
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dth.platforms.local.nursery import Nursery
+    from dth.platforms.local.fork_server import ForkServer
 
 
 async def test_jobs_that_start_at_the_same_moment_are_bounded_too(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ async def test_jobs_that_start_at_the_same_moment_are_bounded_too(tmp_path: Path
         return {}
 
     with HubDatabase.open(tmp_path / "hub.db") as database:
-        jobs = LocalJobs(database, tmp_path / "jobs", cast("Nursery", None))
+        jobs = LocalJobs(database, tmp_path / "jobs", cast("ForkServer", None))
         begun = (jobs.certify("task", 1, work) for _ in range(AT_ONCE + 3))
         found = await asyncio.gather(*begun, return_exceptions=True)
         assert sum(isinstance(each, Conflict) for each in found) == 3

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dth.core.errors import NotFound, UsageError
-from dth.hub.ports import LogEvent
+from dth.hub.ports import LogEvent, LogLevel, LogPage
 from dth.platforms.local import journal as journal_module
 from dth.platforms.local import logs as logs_module
 from dth.platforms.local.journal import (
@@ -372,14 +373,12 @@ def test_pages_from_either_end_show_each_line_once(
         with log:
             place = log.begin if forward else log.end
             while True:
-                wanted = logs_module._Wanted(limit, "", 0.0, 0.0)
-                page = logs_module._page(log, place, wanted, forward=forward)
+                wanted = logs_module._Wanted(limit)
+                page = logs_module._page({"x": log}, {"x": place}, wanted, forward=forward)
                 if not page.events:
                     return found
                 found = [*found, *page.events] if forward else [*page.events, *found]
-                _, _, rest = (page.forward if forward else page.backward).partition("/")
-                file, _, offset = rest.partition(".")
-                place = logs_module.LogPosition(int(file), int(offset))
+                place = (page.end if forward else page.begin)["x"]
 
     if not path.exists():
         return
@@ -410,10 +409,12 @@ async def test_plain_text_has_the_time_of_the_line_before(logs: LocalLogs, folde
     with path.open("ab") as file:
         file.write(b"Traceback:\n  \x1b[31mred\x1b[0m \xff \xe2\x80\xae\n")
     page = await logs.events(TASK, "worker-1", 1)
-    assert page.events == [LogEvent(1000.0, "  \\x1b[31mred\\x1b[0m \\xff \\u202e")]
+    red = "  \\x1b[31mred\\x1b[0m \\xff \\u202e"
+    assert page.events == [LogEvent(1000.0, red, "worker-1")]
     path.rename(folder / "worker-1.log.1")
     path.write_bytes(b"and on\n")
-    assert (await logs.events(TASK, "worker-1", 1)).events == [LogEvent(1000.0, "and on")]
+    [event] = (await logs.events(TASK, "worker-1", 1)).events
+    assert event == LogEvent(1000.0, "and on", "worker-1")
 
 
 async def test_messages_can_be_printed_and_sent(logs: LocalLogs, folder: Path) -> None:
@@ -432,6 +433,88 @@ async def test_search_and_times(logs: LocalLogs, folder: Path) -> None:
     both = await logs.events(TASK, "w", search="9", start=1010.0, end=1030.0, token="f/1.0")
     assert messages(both.events) == ["INFO line 19", "INFO line 29"]
     assert (await logs.events(TASK, "w", search="%")).events == []
+
+
+def write_at(path: Path, level: str, *times: float) -> None:
+    with path.open("ab") as file:
+        for at in times:
+            file.write(encode_line(at, level, f"{path.stem} {at:.0f}", {}))
+
+
+async def test_the_logs_of_all_processes_are_one_list_in_the_order_of_time(
+    logs: LocalLogs, folder: Path
+) -> None:
+    assert await logs.events("unknown", None) == LogPage([], "f/", "b/")
+    write_at(folder / "finder.log.1", "info", 1000, 1003)
+    write_at(folder / "finder.log", "info", 1006)
+    write_at(folder / "worker-1.log", "error", 1001, 1002, 1007)
+    write_at(folder / "worker-2.log", "warning", 1004, 1005)
+    page = await logs.events(TASK, None, 3)
+    assert [(event.at, event.stream, event.level) for event in page.events] == [
+        (1005.0, "worker-2", LogLevel.WARNING),
+        (1006.0, "finder", LogLevel.INFO),
+        (1007.0, "worker-1", LogLevel.ERROR),
+    ]
+    before = await logs.events(TASK, None, 3, page.backward)
+    assert [event.at for event in before.events] == [1002.0, 1003.0, 1004.0]
+    first = await logs.events(TASK, None, 3, before.backward)
+    assert [event.at for event in first.events] == [1000.0, 1001.0]
+    start = await logs.events(TASK, None, 3, first.backward)
+    assert (start.events, start.backward) == ([], first.backward)
+    again = await logs.events(TASK, None, 3, first.forward)
+    assert [event.at for event in again.events] == [1002.0, 1003.0, 1004.0]
+
+    nothing = await logs.events(TASK, None, token=page.forward)
+    assert (nothing.events, nothing.forward) == ([], page.forward)
+    write_at(folder / "finder.log", "info", 1008)
+    # A process that has begun since then is read from its beginning, and only forward.
+    write_at(folder / "worker-3.log", "info", 1009)
+    newer = await logs.events(TASK, None, token=page.forward)
+    assert [event.at for event in newer.events] == [1008.0, 1009.0]
+    older = await logs.events(TASK, None, token=page.backward)
+    assert [event.at for event in older.events] == [1000.0, 1001.0, 1002.0, 1003.0, 1004.0]
+
+
+async def test_merged_logs_are_searched_by_text_level_process_and_time(
+    logs: LocalLogs, folder: Path
+) -> None:
+    write_at(folder / "finder.log", "info", *range(1000, 1100))
+    write_at(folder / "worker-1.log", "warning", 1050.5)
+    write_at(folder / "worker-2.log", "error", 1051.5)
+    with (folder / "worker-2.log").open("ab") as file:
+        file.write(b"Traceback: oh\n")
+
+    async def found(**wanted: Any) -> list[str]:
+        return messages((await logs.events(TASK, None, **wanted)).events)
+
+    # What a process printed has no level, and may be what somebody is looking for.
+    assert await found(level=LogLevel.ERROR) == ["ERROR worker-2 1052", "Traceback: oh"]
+    assert await found(level=LogLevel.WARNING, prefix="worker-1") == ["WARNING worker-1 1050"]
+    assert await found(search="WORKER", prefix="worker") == [
+        "WARNING worker-1 1050",
+        "ERROR worker-2 1052",
+    ]
+    assert await found(start=1050.0, end=1051.0) == ["INFO finder 1050", "WARNING worker-1 1050"]
+    assert await found(prefix="nobody") == []
+
+
+async def test_what_is_older_than_asked_for_is_not_read(
+    logs: LocalLogs, folder: Path, bytes_read: Iterator[list[int]]
+) -> None:
+    sizes = next(bytes_read)
+    write_lines(folder / "finder.log", 0, 50_000)
+    write_lines(folder / "worker-1.log", 0, 50_000)
+    page = await logs.events(TASK, None, start=50_990.0)
+    assert len(page.events) == 20
+    assert sum(sizes) < 500_000
+    end = await logs.events(TASK, None, token=page.backward, start=50_990.0)
+    assert (end.events, end.backward) == ([], page.backward)
+
+
+@pytest.mark.parametrize("token", ["f/1.1", "f/x", "f/x:1", "f/../x:1.1", "f/x:1.1,", "g/x:1.1"])
+async def test_a_token_of_one_log_is_none_of_several(logs: LocalLogs, token: str) -> None:
+    with pytest.raises(UsageError, match="nextToken"):
+        await logs.events(TASK, None, token=token)
 
 
 async def test_streams_are_the_newest_first_with_their_rotated_files(

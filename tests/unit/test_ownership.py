@@ -34,7 +34,7 @@ from dth.objects.controller import Controller
 from dth.objects.listing.pages import KeyMap
 from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import PLUGIN
-from dth.objects.store import pace, retry
+from dth.objects.store import immediate_retry, pace
 from dth.objects.store.capabilities import Capabilities
 from dth.objects.store.checksums import Checksum
 from dth.objects.store.endpoints import ChecksumMode, EtagKind, resolve_endpoint
@@ -43,7 +43,7 @@ from dth.objects.transfer.messages import EventMessage, ObjectItem, encode, pack
 from dth.objects.transfer.relay import ObjectRoute
 from dth.objects.transfer.worker import ObjectWorker
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from tests.retries import redrive
+from tests.redriving import redrive_failed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -341,8 +341,8 @@ class Machine(RuleBasedStateMachine):
         self.clock = Clock()
         for name in CLOCKS:
             self.exits.enter_context(mock.patch(f"{name}.time", self.clock.module()))
-        at_once = replace(retry.POLICY, first=0.0)
-        self.exits.enter_context(mock.patch("dth.objects.store.retry.POLICY", at_once))
+        at_once = replace(immediate_retry.POLICY, first=0.0)
+        self.exits.enter_context(mock.patch("dth.objects.store.immediate_retry.POLICY", at_once))
         # What is left behind must not be mended before it is noticed.
         self.exits.enter_context(mock.patch("dth.objects.controller.MENDED", 0))
         self.loop = asyncio.new_event_loop()
@@ -476,7 +476,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def redrive(self) -> None:
-        self.do(redrive(PLUGIN, self.others, None))  # type: ignore[arg-type]
+        self.do(redrive_failed(PLUGIN, self.others, None))  # type: ignore[arg-type]
 
     # -------------------------------------------------------------------------------------- workers
 

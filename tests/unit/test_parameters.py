@@ -268,6 +268,11 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
             {"src_anonymous": True, "src_role_arn": "r"},
             "the source is anonymous, yet it has credentials",
         ),
+        (
+            {"src_role_arn": "bad"},
+            "source: 'bad' is not the ARN of a role; write arn:aws:iam::ACCOUNT:role/NAME",
+        ),
+        ({"dest_role_arn": "bad"}, "destination: 'bad' is not the ARN of a role"),
         ({"dest_put_object_sse_kms_key_id": "k"}, "a KMS key needs encryption AWS_KMS"),
         ({"delete_mode": "Mirror", "src_manifest": "m"}, "mirror deletes need "),
         ({"delete_mode": "Mirror", "src_skip_compare": True}, "mirror deletes need "),

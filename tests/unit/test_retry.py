@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from dth.compose.aws.functions import custom
 from dth.core.errors import ObjectRefused, Transient
-from dth.core.retry import FULL_JITTER, RetryPolicy
+from dth.core.retry_policy import FULL_JITTER, RetryPolicy
 from dth.images import worker
-from dth.objects.store import retry
+from dth.objects.store import immediate_retry
 from tests.servers.process import REPOSITORY
 
 PLAIN = RetryPolicy(first=1.0, last=10.0)
@@ -103,8 +103,8 @@ async def test_a_temporary_error_is_tried_again_until_the_attempts_are_spent(
         raise Transient(f"call {calls}")
 
     with pytest.raises(Transient, match="call 5"):
-        await retry.retry(fail)
-    assert (calls, len(slept)) == (retry.ATTEMPTS, retry.ATTEMPTS - 1)
+        await immediate_retry.retry(fail)
+    assert (calls, len(slept)) == (immediate_retry.ATTEMPTS, immediate_retry.ATTEMPTS - 1)
     assert all(pause <= most for pause, most in zip(slept, (0.2, 0.4, 0.8, 1.6), strict=True))
 
 
@@ -113,7 +113,7 @@ async def test_a_refusal_is_not_tried_again(slept: list[float]) -> None:
         raise ObjectRefused("no")
 
     with pytest.raises(ObjectRefused):
-        await retry.retry(refuse)
+        await immediate_retry.retry(refuse)
     assert slept == []
 
 
@@ -122,7 +122,7 @@ async def test_a_store_that_asks_for_a_long_wait_is_left_to_the_queue(slept: lis
         raise Transient("busy", retry_after=61.0)
 
     with pytest.raises(Transient):
-        await retry.retry(busy)
+        await immediate_retry.retry(busy)
     assert slept == []
 
 
@@ -144,9 +144,9 @@ def doublings(path: Path) -> list[str]:
 def test_nothing_else_computes_growing_pauses() -> None:
     # The pace of a store; how long one who guesses is locked out; the cost of a password.
     own = {
-        "core/retry.py",
+        "core/retry_policy.py",
         "objects/store/rate.py",
-        "platforms/local/guessing.py",
+        "platforms/local/attempt_limits.py",
         "platforms/local/users.py",
     }
     source = REPOSITORY / "src/dth"

@@ -12,18 +12,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dth.core.errors import UsageError
-from dth.hub import schedule as schedules
+from dth.hub import time_zones
 from dth.hub.schedule import (
     Cron,
     FixedRate,
     Schedule,
-    Timetable,
-    Window,
     describe,
     normalised,
     read_schedule,
-    read_zone,
 )
+from dth.hub.time_zones import read_zone
+from dth.hub.windows import Timetable, Window
 
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
@@ -363,8 +362,8 @@ def test_a_zone_that_cannot_be_is_told_in_one_line(monkeypatch: pytest.MonkeyPat
             f"scheduleTimeZone: {name!r} is not a time zone of this machine; write one such as "
             "Europe/Berlin"
         )
-    monkeypatch.setattr(schedules, "available_timezones", set)
-    monkeypatch.setattr(schedules, "ZoneInfo", {}.__getitem__)
+    monkeypatch.setattr(time_zones, "available_timezones", set)
+    monkeypatch.setattr(time_zones, "ZoneInfo", {}.__getitem__)
     assert refusal(read_zone, "Europe/Berlin") == (
         "scheduleTimeZone: 'Europe/Berlin' cannot be looked up, because this machine has no time "
         "zones; install the package tzdata"

@@ -154,6 +154,27 @@ async def test_a_plain_list_of_keys_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["bucket,key\nb,a\nb,with,comma\n", "b,a,v1\nb,with,comma,v2\n"],
+)
+async def test_a_comma_in_a_key_does_not_make_it_another_one(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match=r"line [23]: there are more cells than columns"):
+        await read_manifest(chunks(text.encode()), tmp_path, name="list", bucket="b")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+async def test_a_list_in_utf_16_is_refused(tmp_path: Path, encoding: str) -> None:
+    """The shell of Windows writes such files."""
+    data = "\ufeffa\nb\n".encode(encoding)
+    for reading in (
+        read_manifest(chunks(data), tmp_path, name="list", bucket="b"),
+        read_prefixes(chunks(data), tmp_path, name="list"),
+    ):
+        with pytest.raises(UsageError, match="list is in UTF-16; save it in UTF-8"):
+            await reading
+
+
+@pytest.mark.parametrize(
     "text", ["other,key\n", "a,b,c,d\n", "key,bucket\nk,other\n", 'b,k\n"b"\n']
 )
 async def test_manifests_that_make_no_sense_are_refused(tmp_path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.core import retries
+from dth.core import redrive
 from dth.core.errors import UsageError
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
@@ -22,7 +22,7 @@ from dth.hub.lifecycle import TaskEvent as Change
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.notifications import NotifiedEvent
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
-from dth.hub.schedule import Schedule, Window
+from dth.hub.schedule import Schedule
 from dth.hub.steward import (
     CANNOT_BEGIN,
     LATE,
@@ -53,6 +53,7 @@ from dth.hub.steward import (
     terms_of,
     timetable_of,
 )
+from dth.hub.windows import Window
 
 DAY = 86_400.0
 BUCKETS = {"srcBucket": "a", "destBucket": "b"}
@@ -641,7 +642,7 @@ class World:
                 seen = replace(seen, paused="")
             case RetryFailed() if seen.runs:
                 sent = [
-                    replace(each, state=RunState.TRANSFERRING) if retries.are_left([each]) else each
+                    replace(each, state=RunState.TRANSFERRING) if redrive.are_left([each]) else each
                     for each in seen.runs
                 ]
                 seen = replace(seen, runs=sent)

@@ -13,7 +13,7 @@ from dth.hub.model import Role
 from dth.hub.names import canonical, is_name
 from dth.hub.ports import User
 from dth.platforms.local import users as users_module
-from dth.platforms.local.guessing import ADDRESS_TRIES, FORGET_AFTER, USER_TRIES
+from dth.platforms.local.attempt_limits import ADDRESS_TRIES, FORGET_AFTER, USER_TRIES
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.users import (
     MAX_PASSWORD,

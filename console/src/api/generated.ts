@@ -121,6 +121,12 @@ export type Side =
   | 'SOURCE'
   | 'DESTINATION';
 
+export type LogLevel =
+  | 'DEBUG'
+  | 'INFO'
+  | 'WARNING'
+  | 'ERROR';
+
 export type StoreInput = {
   kind?: string | null | undefined;
   endpoint?: string | null | undefined;
@@ -678,12 +684,10 @@ export type TaskGraphsQuery = { Network: { series: Array<{ name: string | null, 
 
 export type TaskLogStreamsQueryVariables = Exact<{
   logGroupName?: string | null | undefined;
-  page?: number | null | undefined;
-  count?: number | null | undefined;
 }>;
 
 
-export type TaskLogStreamsQuery = { listLogStreams: { total: number | null, logStreams: Array<{ logStreamName: string | null, firstEventTimestamp: string | null, lastEventTimestamp: string | null, storedBytes: number | null } | null> | null } | null };
+export type TaskLogStreamsQuery = { listLogStreams: { logStreams: Array<{ logStreamName: string | null, lastEventTimestamp: string | null, storedBytes: number | null } | null> | null } | null };
 
 export type TaskLogEventsQueryVariables = Exact<{
   logGroupName?: string | null | undefined;
@@ -693,10 +697,12 @@ export type TaskLogEventsQueryVariables = Exact<{
   search?: string | null | undefined;
   startTime?: string | null | undefined;
   endTime?: string | null | undefined;
+  level?: LogLevel | null | undefined;
+  logStreamNamePrefix?: string | null | undefined;
 }>;
 
 
-export type TaskLogEventsQuery = { getLogEvents: { nextForwardToken: string | null, nextBackwardToken: string | null, logEvents: Array<{ timestamp: string | null, message: string | null } | null> | null } | null };
+export type TaskLogEventsQuery = { getLogEvents: { nextForwardToken: string | null, nextBackwardToken: string | null, logEvents: Array<{ timestamp: string | null, message: string | null, logStreamName: string | null } | null> | null } | null };
 
 export type TaskWebhookQueryVariables = Exact<{
   id: string | number;
@@ -721,7 +727,7 @@ export type TaskMarkersQueryVariables = Exact<{
 }>;
 
 
-export type TaskMarkersQuery = { listAudit: { items: Array<{ id: number, at: string | null, who: string, what: string, outcome: string }> } };
+export type TaskMarkersQuery = { listAudit: { items: Array<{ id: number, at: string | null, who: string, what: string, detail: string, outcome: string }> } };
 
 export type TaskImagesQueryVariables = Exact<{
   id: string | number;
@@ -1940,12 +1946,10 @@ export const TaskGraphsDocument = new TypedDocumentString(`
   }
 }`) as unknown as TypedDocumentString<TaskGraphsQuery, TaskGraphsQueryVariables>;
 export const TaskLogStreamsDocument = new TypedDocumentString(`
-    query TaskLogStreams($logGroupName: String, $page: Int, $count: Int) {
-  listLogStreams(logGroupName: $logGroupName, page: $page, count: $count) {
-    total
+    query TaskLogStreams($logGroupName: String) {
+  listLogStreams(logGroupName: $logGroupName, count: 100) {
     logStreams {
       logStreamName
-      firstEventTimestamp
       lastEventTimestamp
       storedBytes
     }
@@ -1953,7 +1957,7 @@ export const TaskLogStreamsDocument = new TypedDocumentString(`
 }
     `) as unknown as TypedDocumentString<TaskLogStreamsQuery, TaskLogStreamsQueryVariables>;
 export const TaskLogEventsDocument = new TypedDocumentString(`
-    query TaskLogEvents($logGroupName: String, $logStreamName: String, $limit: Int, $nextToken: String, $search: String, $startTime: String, $endTime: String) {
+    query TaskLogEvents($logGroupName: String, $logStreamName: String, $limit: Int, $nextToken: String, $search: String, $startTime: String, $endTime: String, $level: LogLevel, $logStreamNamePrefix: String) {
   getLogEvents(
     logGroupName: $logGroupName
     logStreamName: $logStreamName
@@ -1962,12 +1966,15 @@ export const TaskLogEventsDocument = new TypedDocumentString(`
     search: $search
     startTime: $startTime
     endTime: $endTime
+    level: $level
+    logStreamNamePrefix: $logStreamNamePrefix
   ) {
     nextForwardToken
     nextBackwardToken
     logEvents {
       timestamp
       message
+      logStreamName
     }
   }
 }
@@ -2004,6 +2011,7 @@ export const TaskMarkersDocument = new TypedDocumentString(`
       at
       who
       what
+      detail
       outcome
     }
   }

@@ -68,7 +68,7 @@ function SignedIn({ manager, children }: { manager: UserManager; children: React
     <main className="dth-sign-in">
       <Container header={<Header variant="h1">{t('common.title')}</Header>}>
         <SpaceBetween size="l">
-          {problem && (
+          {Boolean(problem) && (
             <Alert type="error" header={t('signIn.failed')}>
               {problem}
             </Alert>

@@ -15,7 +15,7 @@ export function Empty(props: {
     <Box textAlign="center" padding={{ vertical: 'l' }}>
       <SpaceBetween size="xs">
         <Box variant={heading ? 'h1' : 'strong'}>{title}</Box>
-        {hint && (
+        {Boolean(hint) && (
           <Box variant="p" color="text-body-secondary">
             {hint}
           </Box>

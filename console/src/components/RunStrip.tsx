@@ -1,9 +1,5 @@
-import {
-  colorTextStatusError,
-  colorTextStatusSuccess,
-  colorTextStatusWarning,
-} from '@cloudscape-design/design-tokens';
 import { useTranslation } from 'react-i18next';
+import { colorTextStatusError, colorTextStatusSuccess, colorTextStatusWarning } from '../app/colors';
 import type { RunResult, TaskRowFragment } from '../api/generated';
 import { useFormat } from '../format';
 

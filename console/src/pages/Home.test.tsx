@@ -1,6 +1,6 @@
-import { screen, within } from '@testing-library/react';
+import { act, screen, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import type { HomeQuery } from '../api/generated';
 import { type Answers, renderPage } from '../test/render';
 import { Home } from './Home';
@@ -191,4 +191,19 @@ test('an hour begins when the hub says', async () => {
   const recent = { total: 1, items: [task('a')] };
   render({ ...EMPTY, recent, hubInfo: { tasks: '{"DONE":1}' }, day: { ...EMPTY.day, points } });
   expect(await screen.findByText(/The busiest hour began at \d+:50/)).toBeInTheDocument();
+});
+
+afterEach(() => vi.useRealTimers());
+
+test('a hub that does nothing is asked at most 15 times a minute', async () => {
+  vi.useFakeTimers({ shouldAdvanceTime: true });
+  const idle = { ...BUSY, day: { ...BUSY.day, active: 0 }, recent: { total: 0, items: [] } };
+  const { calls } = renderPage({ path: '/', element: <Home /> }, '/', {
+    Home: () => idle,
+    AdminAudit: () => ({ listAudit: { total: 0, items: [] } }),
+  });
+  await screen.findByRole('heading', { level: 1 });
+  const before = calls.length;
+  await act(() => vi.advanceTimersByTimeAsync(60_000));
+  expect(calls.length - before).toBeLessThanOrEqual(15);
 });

@@ -18,6 +18,9 @@ import { QuickStart } from './home/QuickStart';
 import { RecentChanges } from './home/RecentChanges';
 import { RecentTasks } from './home/RecentTasks';
 
+const BUSY = 5_000; // milliseconds between looks while a task works
+const IDLE = 15_000;
+
 /** What the hub does now, what wants somebody, and what to do first in a hub that has no task yet. */
 export function Home() {
   const { t } = useTranslation();
@@ -26,7 +29,7 @@ export function Home() {
   const { data, error, refetch } = useData(
     HomeDocument,
     { today: startOfToday() },
-    { refetchInterval: 5_000 },
+    { refetchInterval: ({ state }) => (state.data?.day.active ? BUSY : IDLE) },
   );
   const counts = data ? (JSON.parse(data.hubInfo.tasks) as Partial<Record<TaskProgress, number>>) : {};
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0);

@@ -71,8 +71,8 @@ export function Verdict({
   return (
     <Alert type={found.ok ? 'success' : 'error'} header={<span className="dth-break">{found.message}</span>}>
       <SpaceBetween size="xxs">
-        {found.advice && <span className="dth-break">{found.advice}</span>}
-        {found.detail && (
+        {Boolean(found.advice) && <span className="dth-break">{found.advice}</span>}
+        {Boolean(found.detail) && (
           <Box variant="small">
             <span className="dth-break">{found.detail}</span>
           </Box>

@@ -21,6 +21,13 @@ globalThis.ResizeObserver ??= class {
 
 // A busy machine draws a first page in more than the second that is usual here.
 configure({ asyncUtilTimeout: 10_000 });
+// React only says so. An empty text in a list of the design system has no key, and takes up room.
+const { error: complain } = console;
+const error = (...said: unknown[]) => {
+  if (String(said[0]).includes('unique "key"')) throw new Error(said.join(' '));
+  complain(...said);
+};
+Object.assign(console, { error });
 beforeAll(() => initI18n('en'));
 beforeEach(() => {
   localStorage.clear();

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from dth.cli.display import amount
+from dth.cli.output import Output, output_format
 from dth.core.errors import NotFound, StateError, UsageError
 from dth.hub.schedule import normalised
 from dth.infra import MAX_HUB_NAME
@@ -185,12 +186,17 @@ def diff(
 
 @aws.command()
 @click.argument("stack")
+@output_format
 @_account
-def status(stack: str, region: str | None, profile: str | None) -> int:
+def status(stack: str, output: Output, region: str | None, profile: str | None) -> int:
     """Show the state of the task of STACK. Exit code 1 if something failed, or it is paused."""
     with _told():
         session = _session(region, profile)
-        return _show(stack, _invoke(session, _output(session, stack, "TickFunction"), {}))
+        found = _invoke(session, _output(session, stack, "TickFunction"), {})
+    if not output.for_people:
+        output.print(found)
+        return _code(found)
+    return _show(stack, found)
 
 
 @aws.command()
@@ -247,7 +253,13 @@ def _show(stack: str, found: dict[str, Any]) -> int:
     )
     if found["paused"]:
         click.echo(f"paused: {found['paused']} (resume: dth aws run {stack})")
-    return 1 if found["paused"] or run["failed"] or run["error"] else 0
+    return _code(found)
+
+
+def _code(found: dict[str, Any]) -> int:
+    """The exit code for how a task stands."""
+    run = found["run"]
+    return 1 if run and (found["paused"] or run["failed"] or run["error"]) else 0
 
 
 @aws.command()

@@ -10,6 +10,7 @@ import click
 
 from dth.cli.compared import VERDICTS, WORDS
 from dth.cli.display import INCOMPLETE, amount, counted, shown, table, verified_words
+from dth.cli.output import Output, output_format
 from dth.cli.report import text_of_cell
 from dth.core.errors import UsageError
 from dth.core.plugins import verifies
@@ -29,7 +30,10 @@ PUBLIC_KEY_HELP = "The hub's public key, as you know it from elsewhere (base64).
     metavar="REPORT.csv",
     help="A report of the run's objects, to be held against the certificate.",
 )
-def verify_certificate(file: Path, public_key: str | None, report: Path | None) -> int:
+@output_format
+def verify_certificate(
+    file: Path, public_key: str | None, report: Path | None, output: Output
+) -> int:
     """Check the signature of a certificate of completion.
 
     Exit code 0: it holds; 1: it does not; 2: it cannot be read.
@@ -41,9 +45,13 @@ def verify_certificate(file: Path, public_key: str | None, report: Path | None) 
         raise UsageError("--report: this is the certificate of a comparison, which has no digest")
     if not problem and report:
         problem = _compare(document, report)
+    if not output.for_people:
+        output.print({"holds": not problem, "problem": problem, "certificate": document})
     if problem:
         click.echo(f"dth: {shown(str(file))} does not hold: {shown(problem)}", err=True)
         return 1
+    if not output.for_people:
+        return 0
     click.echo("The certificate holds.")
     pinned = public_key is not None
     if compares:

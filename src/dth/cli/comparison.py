@@ -16,7 +16,7 @@ from dth.cli.hub import hub_options
 from dth.cli.output import Output, output_format
 from dth.cli.report import COMPARISON_COLUMNS, Row, check_report, write_report
 from dth.cli.s3_options import sample_option
-from dth.cli.task import as_text, follow
+from dth.cli.task import as_text, follow, watch_option
 from dth.cli.task_ids import find
 from dth.core.errors import NotFound, UsageError
 from dth.core.parameters import TaskParameters
@@ -268,7 +268,7 @@ def delete(id: str, hub: Connect) -> int:
     help="Only these; several times for several. [default: all of them]",
 )
 @click.option("--prefix", default="", help="Only keys that begin with this.")
-@click.option("--watch", "watch_it", is_flag=True, help="Wait for the end of the task's run.")
+@watch_option
 @hub_options
 def copy(id: str, states: tuple[str, ...], prefix: str, watch_it: bool, hub: Connect) -> int:
     """Copy what a comparison found, in a run of its task, or in a new task that runs once."""

@@ -40,7 +40,7 @@ from dth.images.registry.pace import LONG_PATIENCE, paces_of
 from dth.images.task import open_route
 from dth.objects.store.credentials import FileSecrets
 from dth.platforms.local.foreground import Foreground, open_foreground
-from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.fork_server import ForkServer
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.supervisor import Snapshot
 
@@ -245,12 +245,12 @@ def _start(
             ec2CronExpression="",
         )
     process.load(PLUGIN)
-    with Nursery(partial(process.run, find=process.only(PLUGIN))) as nursery:
+    with ForkServer(partial(process.run, find=process.only(PLUGIN))) as fork_server:
         directory = state or default_state(PLUGIN.type, parameters, given)
         return run_work(
             _run(
                 parameters,
-                nursery,
+                fork_server,
                 directory,
                 report,
                 output=output,
@@ -263,7 +263,7 @@ def _start(
 
 async def _run(
     parameters: EcrParameters,
-    nursery: Nursery,
+    fork_server: ForkServer,
     state: Path,
     report: Path | None,
     *,
@@ -278,7 +278,7 @@ async def _run(
     identity = {name: task[name] for name in IDENTITY}
     try:
         async with open_foreground(
-            task, identity, state, 1, nursery, {}, asked_for=asked_for
+            task, identity, state, 1, fork_server, {}, asked_for=asked_for
         ) as foreground:
             if foreground.resumed and not telling.quiet:
                 click.echo(f"resuming run {foreground.run} ({state})", err=True)

@@ -12,7 +12,14 @@ import click
 from dth.cli.lazy import LazyGroup
 from dth.cli.streams import open_standard, use_utf8
 from dth.core import interrupts
-from dth.core.errors import HubError, UsageError, full_disk, with_side
+from dth.core.errors import (
+    Forbidden,
+    HubError,
+    Unauthenticated,
+    UsageError,
+    full_disk,
+    with_side,
+)
 
 GROUPS = {
     "aws": "dth.cli.aws:aws",
@@ -36,6 +43,9 @@ GROUPS = {
     "verify-certificate": "dth.cli.certificate:verify_certificate",
     "worker": "dth.cli.worker:worker",
 }
+
+# Only a change of what is given, or of the caller's rights, can make these commands work.
+AS_GIVEN = (UsageError, Unauthenticated, Forbidden)
 
 # What they do is on an event loop (`run_work`); before it runs there is nothing to clean up.
 WORKING = ("ecr", "s3", "store", "up", "worker")
@@ -93,7 +103,7 @@ def _run() -> int:
         return 2
     except HubError as error:
         click.echo(f"dth: {with_side(error)}", err=True)
-        return 2 if isinstance(error, UsageError) else 1
+        return 2 if isinstance(error, AS_GIVEN) else 1
     except BrokenPipeError:
         sys.stderr.close()
         return 1

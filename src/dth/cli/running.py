@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import uvloop
@@ -17,10 +17,15 @@ from dth.cli.display import ProgressView
 from dth.cli.options import Number
 from dth.cli.output import Output, output_format
 from dth.core import interrupts
+from dth.core.errors import UsageError
 from dth.core.parameters import TaskParameters
+from dth.core.plugins import plugin
 from dth.hub.progress import Meter
 from dth.platforms.local.foreground import Foreground
 from dth.platforms.local.supervisor import Snapshot
+
+if TYPE_CHECKING:
+    from dth.hub.client import HubClient
 
 
 def output_options(command: Any) -> Any:
@@ -186,6 +191,7 @@ def run_on_hub(
     from dth.cli.hub import connect
 
     client = connect(url, None)
+    _check_secrets(client, url, kind, parameters)
     given = task.of_command(parameters, **more)
     made = task.create_task(client, given, once=True, kind=kind, description=command)
     click.echo(f"task {made}", err=True)
@@ -196,6 +202,20 @@ def run_on_hub(
         task_look.save_report(report, task_look.read_records(client, made, {}))
     if not output.for_people:
         output.print(task.get(client, made))
-    else:
-        click.echo(task.last_run(client, made))
+    elif line := task.last_run(client, made):
+        click.echo(line)
     return code
+
+
+def _check_secrets(client: "HubClient", url: str, kind: str, parameters: TaskParameters) -> None:
+    """Raises UsageError for a secret that the hub does not have: its task could only fail."""
+    uses = plugin(kind).secret_uses(parameters)
+    if not uses:
+        return
+    known = {each["name"] for each in client.call("{ listSecrets { name } }")["listSecrets"]}
+    for use in uses:
+        if use.name not in known:
+            raise UsageError(
+                f"{use.side}: there is no secret {use.name!r} in the hub; run: dth secret create "
+                f"{use.name} --hub {url}, or name another one"
+            )

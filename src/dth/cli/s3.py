@@ -16,7 +16,16 @@ import click
 
 from dth.cli import start
 from dth.cli.database import database_option
-from dth.cli.display import INCOMPLETE, amount, failure_lines, result, shown, table, verified_words
+from dth.cli.display import (
+    INCOMPLETE,
+    amount,
+    counted,
+    failure_lines,
+    result,
+    shown,
+    table,
+    verified_words,
+)
 from dth.cli.filter_rules import OrderedPatterns, filter_rules_option, read_filters
 from dth.cli.lazy import LazyGroup
 from dth.cli.manifest import STDIN, keep_stdin
@@ -55,7 +64,7 @@ from dth.objects.store.folders.paths import is_folder
 from dth.objects.task import object_filter, shared_rates
 from dth.objects.transfer.relay import ObjectRoute
 from dth.platforms.local.foreground import Foreground, open_foreground
-from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.fork_server import ForkServer
 from dth.platforms.local.supervisor import Snapshot
 
 SHOWN_FAILURES = 100
@@ -185,7 +194,7 @@ class _SyncSide:
 
 
 def _in_directory(stack: contextlib.ExitStack, state: Path, *, asked_for: bool) -> _SyncSide:
-    nursery = stack.enter_context(Nursery(partial(process.run, find=process.only(PLUGIN))))
+    fork_server = stack.enter_context(ForkServer(partial(process.run, find=process.only(PLUGIN))))
 
     def opening(parameters: S3Parameters) -> AbstractAsyncContextManager[Foreground]:
         task = _as_task(parameters)
@@ -194,7 +203,7 @@ def _in_directory(stack: contextlib.ExitStack, state: Path, *, asked_for: bool) 
             {name: task[name] for name in IDENTITY},
             state,
             parameters.max_capacity,
-            nursery,
+            fork_server,
             shared_rates(parameters),
             asked_for=asked_for,
         )
@@ -203,13 +212,13 @@ def _in_directory(stack: contextlib.ExitStack, state: Path, *, asked_for: bool) 
 
 
 def _in_database(stack: contextlib.ExitStack, address: str, task: str) -> _SyncSide:
-    from dth.compose.postgres import start_nursery
+    from dth.compose.postgres import start_fork_server
     from dth.compose.postgres.foreground import Place, open_shared
     from dth.platforms.postgres.address import shown as shown_address
     from dth.platforms.postgres.machines import new_name
 
     machine, where = new_name(), shown_address(address)
-    nursery = stack.enter_context(start_nursery(address, machine, process.only(PLUGIN)))
+    fork_server = stack.enter_context(start_fork_server(address, machine, process.only(PLUGIN)))
 
     def opening(parameters: S3Parameters) -> AbstractAsyncContextManager[Foreground]:
         return open_shared(
@@ -217,7 +226,7 @@ def _in_database(stack: contextlib.ExitStack, address: str, task: str) -> _SyncS
             PLUGIN.type,
             _as_task(parameters),
             parameters.max_capacity,
-            nursery,
+            fork_server,
             shared_rates(parameters),
         )
 
@@ -457,6 +466,8 @@ async def _dry_run(parameters: S3Parameters, src: str, output: Output) -> int:
         )
     seconds = time.monotonic() - started
     error = _nothing(counts.listed, not_found, notes)
+    if counts.failed and not error:
+        error = f"{counted(counts.failed, 'object')} cannot be copied; a run would fail with them"
     if not output.for_people:
         more = {
             "dry_run": True,

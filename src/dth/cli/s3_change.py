@@ -53,10 +53,13 @@ def remove(
 ) -> int:
     """Delete the object s3://bucket/key, or with --recursive all objects below s3://bucket/prefix/.
 
+    Without --recursive, s3://bucket/folder/ is the marker of the folder, an object with that key.
+    What is below it stays.
+
     In a bucket with versions, the objects get delete markers, and their versions stay.
     """
     parameters = named(url, given, verbose=verbose, folder=recursive, stores_only=True)
-    if not recursive and (not parameters.src_prefix or parameters.src_prefix.endswith("/")):
+    if not recursive and not parameters.src_prefix:
         raise UsageError(f"URL {url!r} names no object; --recursive deletes everything below it")
     if recursive and not (yes or dry_run) and not sys.stdin.isatty():
         raise UsageError(
@@ -86,6 +89,8 @@ async def _remove(
             return 1
         failures = await _delete(store, found)
     click.echo(f"{counted(len(found) - len(failures), 'object')} deleted, {len(failures)} failed")
+    if key.endswith("/") and not recursive and not failures:
+        click.echo("  note: this was the marker of a folder; what is below it stays")
     for name, error in failures[:SHOWN_FAILURES]:
         click.echo(f"  failed: {shown(name)}: {shown(str(error))}")
     return 1 if failures else 0
@@ -95,7 +100,7 @@ async def _one(store: S3Client, key: str) -> list[ListedObject]:
     try:
         headers = (await store.head(key)).headers
     except SourceGone:
-        raise HubError(await no_object(store, key)) from None
+        raise HubError(await no_object(store, key, "--recursive deletes")) from None
     return [ListedObject(key, int(headers["content-length"]))]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import stat
 import sys
 import tempfile
 import time
@@ -19,7 +20,14 @@ from dth.cli.options import task_options
 from dth.cli.output import Output, output_format
 from dth.cli.running import interrupted, run_work, verbose_option
 from dth.cli.s3_look import no_object
-from dth.cli.s3_options import PLACE, build_parameters, key_file_options, parse_url
+from dth.cli.s3_options import (
+    NAMED,
+    PLACE,
+    build_parameters,
+    key_file_options,
+    parse_url,
+    written,
+)
 from dth.cli.state import default_state
 from dth.core.config import secrets_directory
 from dth.core.errors import HubError, SourceGone, UsageError, full_disk
@@ -40,6 +48,7 @@ from dth.platforms.local.foreground import ELSEWHERE, TASK_FILE
 from dth.platforms.local.platform import LocalPlatform, open_platform
 
 STREAM = "-"
+BELOW = "everything below it is copied by dth s3 sync SRC DST"
 STEP = 1024 * 1024  # bytes read from standard input at once
 TICK = 1.0  # seconds
 # Bytes of an object: 10,000 parts of 5 GiB.
@@ -81,7 +90,8 @@ def cp(
 ) -> int:
     """Copy one object: s3://bucket/key to s3://bucket/key.
 
-    A DST that ends with a slash, and a bucket alone, keep the object's name. In place of either
+    A DST that ends with a slash, and a bucket alone, keep the object's name. A SRC that ends with a
+    slash is the marker of a folder, and DST is where it goes. In place of either
     there may be a file. The name - stands for standard input or output. When a copy in parts
     between two stores was interrupted, the same command continues it. For everything below a
     prefix there is dth s3 sync.
@@ -150,9 +160,11 @@ def _named(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
     name = ""
     if not _is_here(src):
         bucket, key = parse_url(src, "SRC", folder=False)
-        if not key or key.endswith("/"):
+        if not key:
+            raise UsageError(f"SRC {src!r} names no object; {BELOW}")
+        if key.endswith("/") and _is_here(dst) and dst != STREAM:
             raise UsageError(
-                f"SRC {src!r} names no object; everything below it is copied by dth s3 sync SRC DST"
+                f"SRC {src!r} is the marker of a folder, for which there is no file; {BELOW}"
             )
         name = key.rpartition("/")[2]
         fixed |= {"src_bucket": bucket, "src_prefix": key}
@@ -165,7 +177,10 @@ def _named(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
         name = path.name
     if not _is_here(dst):
         bucket, key = parse_url(dst, "DST", folder=False)
-        if not key or key.endswith("/"):
+        # The key of a folder marker has no last name: a DST that ends with a slash is its new key.
+        if not name and "src_prefix" in fixed:
+            key = key or fixed["src_prefix"]
+        elif not key or key.endswith("/"):
             if not name:
                 raise UsageError(f"DST {dst!r} names no object; write s3://bucket/key")
             key += name
@@ -178,8 +193,27 @@ class _Said:
 
     def __init__(self, src: str, dst: str, *, quiet: bool, output: Output) -> None:
         self.src, self.dst = src, dst
+        # Between two stores, where each is, unless its name says so.
+        self._at = ("", "")
         self.quiet, self.output = quiet, output
         self._began = time.monotonic()
+
+    def lands(self, parameters: S3Parameters) -> None:
+        """DST was a folder or a bucket, and is the whole place from now on."""
+        named = None if self.dst.startswith("s3://") else NAMED.fullmatch(self.dst)
+        store = f"{named[1]}:" if named else ""
+        self.dst = written(f"{store}{parameters.dest_bucket}", parameters.dest_prefix)
+
+    def between(self, route: ObjectRoute) -> None:
+        """Both sides are stores. Buckets of two stores may have one name."""
+        one, other = route.source.endpoint, route.dest.endpoint
+        if one.store != other.store:
+            self._at = (_at(self.src, one.url), _at(self.dst, other.url))
+
+    @property
+    def _both(self) -> str:
+        here, there = self._at
+        return f"{shown(self.src)}{here} -> {shown(self.dst)}{there}"
 
     def result(self, size: int, etag: str, proof: str, verified: Verified, lacks: str = "") -> None:
         seconds = time.monotonic() - self._began
@@ -198,8 +232,7 @@ class _Said:
         elif not self.quiet:
             rate = f"{amount(size / seconds)}/s" if seconds else ""
             click.echo(
-                f"{shown(self.src)} -> {shown(self.dst)}: "
-                f"{amount(size)} in {seconds:.1f} s ({rate}), {WORDS[verified]}",
+                f"{self._both}: {amount(size)} in {seconds:.1f} s ({rate}), {WORDS[verified]}",
                 err=self.dst == STREAM,
             )
             if lacks:
@@ -207,16 +240,20 @@ class _Said:
 
     def would(self, item: ObjectItem) -> None:
         click.echo(
-            f"copy    {shown(self.src)} -> {shown(self.dst)}  ({amount(item.size)})",
+            f"copy    {self._both}  ({amount(item.size)})",
             err=self.dst == STREAM,
         )
+
+
+def _at(url: str, endpoint: str) -> str:
+    return f" at {endpoint}" if url.startswith("s3://") else ""
 
 
 async def _looked(source: S3Client, key: str) -> ObjectItem:
     try:
         return await single.look(source, key)
     except SourceGone:
-        raise HubError(await no_object(source, key)) from None
+        raise HubError(await no_object(source, key, "dth s3 sync copies")) from None
 
 
 # ----------------------------------------------------------------------------------- store to store
@@ -226,7 +263,8 @@ async def _copy(parameters: S3Parameters, said: _Said, state: Path, *, dry_run: 
     with Transport() as transport:
         secrets = FileSecrets(secrets_directory())
         route = await start.open_route(parameters, transport, secrets, one_object=True)
-        said.dst = f"s3://{parameters.dest_bucket}/{parameters.dest_prefix}"
+        said.lands(parameters)
+        said.between(route)
         item = await _looked(route.source, parameters.src_prefix)
         if dry_run:
             said.would(item)
@@ -407,7 +445,7 @@ def _take(
 ) -> int:
     """Write a file or a stream as an object."""
     headers = {"content-type": content_type} if content_type else {}
-    said.dst = f"s3://{parameters.dest_bucket}/{parameters.dest_prefix}"
+    said.lands(parameters)
     if src == STREAM:
         if sys.stdin.isatty():
             raise UsageError("- reads standard input: write COMMAND | dth s3 cp - DST, or < FILE")
@@ -448,6 +486,15 @@ async def _put(
 
 
 async def _read(file: int) -> AsyncIterator[bytes]:
-    """The bytes of a file or stream in pieces, until its end."""
+    """The bytes of a file or stream in pieces, until its end. Raises HubError if a file has changed
+    meanwhile."""
+    before = os.fstat(file)
     while chunk := await asyncio.to_thread(os.read, file, STEP):
         yield chunk
+    now = os.fstat(file)
+    if stat.S_ISREG(now.st_mode) and (before.st_mtime_ns, before.st_ctime_ns, before.st_size) != (
+        now.st_mtime_ns,
+        now.st_ctime_ns,
+        now.st_size,
+    ):
+        raise HubError("source: the file has changed while it was read; copy it again")

@@ -317,15 +317,15 @@ def _text(value: Any) -> str:
     )
 
 
-async def no_object(client: S3Client, key: str) -> str:
-    """There is no such object: one line with what may have been meant."""
+async def no_object(client: S3Client, key: str, below: str = "") -> str:
+    """There is no such object: one line with what may have been meant. `below`: what does something
+    with all objects that are below the key, as the end of a sentence about them."""
     text = f"there is no object {client.place}/{key}"
-    if key.endswith("/"):
-        return text
+    folder = key if key.endswith("/") else f"{key}/"
     try:
-        below = await listing(client, f"{key}/").page(limit=1)
-        if below.entries:
-            return f"{text}; there are objects below {client.place}/{key}/"
+        if (await listing(client, folder).page(limit=1)).entries:
+            which = f", which {below}" if below else ""
+            return f"{text}; there are objects below {client.place}/{folder}{which}"
         found = (await nothing_below(client, key)).partition("; ")[2]
     except HubError:
         # The lookup is only a help, and may be forbidden.

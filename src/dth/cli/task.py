@@ -1,9 +1,10 @@
 """`dth task`: create, watch and manage tasks of a hub; task files."""
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from dth.cli.hub import hub_options
 from dth.cli.lazy import LazyGroup
 from dth.cli.output import Output, output_format
 from dth.cli.task_ids import find
-from dth.core.errors import HubError, UsageError
+from dth.core.errors import HubError, NotFound, UsageError
 from dth.core.parameters import TaskParameters
 from dth.core.plugins import verifies
 from dth.core.ports.runs import Counts
@@ -74,7 +75,13 @@ def task() -> None:
 @click.option("--type", "kind", default="S3EC2", show_default=True, help=KINDS)
 @click.option("--description", default="", help="What it is for.")
 @click.option("--once", is_flag=True, help="Run once instead of on a schedule.")
-@click.option("--watch", "watch_it", is_flag=True, help="Wait for its end (a one-time task).")
+@click.option(
+    "--watch",
+    "--wait",
+    "watch_it",
+    is_flag=True,
+    help="Wait for its end, or that of its first run.",
+)
 @hub_options
 def create(
     parameters: tuple[str, ...],
@@ -96,7 +103,7 @@ def create(
         )
     made = create_task(client, _given(parameters), kind=kind, once=once, description=description)
     click.echo(made)
-    return follow(client, made) if watch_it else 0
+    return follow(client, made, before=None if once else []) if watch_it else 0
 
 
 def create_task(
@@ -296,10 +303,11 @@ def follow(
     tick = TICK if sys.stderr.isatty() else PLAIN_TICK
     said_at, said = 0.0, ""
     while True:
-        found = get(client, id)
-        ended = _ended(runs_of(client, id), before) if before is not None else []
+        with meanwhile(id):
+            found = get(client, id)
+            ended = _ended(runs_of(client, id), before) if before is not None else []
         over = found["progress"] in OVER or bool(ended)
-        line = _line(found)
+        line = _line(found, over=over)
         if quiet:
             pass
         elif sys.stderr.isatty():
@@ -314,21 +322,35 @@ def follow(
         time.sleep(TICK)
 
 
+@contextlib.contextmanager
+def meanwhile(id: str) -> Iterator[None]:
+    """Where a command waits for a task: an error ends the wait, and the task may continue without
+    the command."""
+    try:
+        yield
+    except NotFound:
+        raise HubError(f"task {id} was deleted meanwhile") from None
+    except HubError as error:
+        raise HubError(f"{error}; to continue watching: dth task watch {id}") from None
+
+
 def get(client: HubClient, id: str) -> dict[str, Any]:
     answer = client.call(f"query ($id: ID!) {{ getTask(id: $id) {{ {FIELDS} }} }}", {"id": id})
     return dict(answer["getTask"])
 
 
 def last_run(client: HubClient, id: str) -> str:
-    """What the last run did."""
+    """What the last run did; "" for a run that did nothing, because it failed before."""
     found = client.call(
         f"""query ($id: ID!) {{ getTask(id: $id) {{ type }} listRuns(id: $id, count: 1) {{
-        notes counts {{ listed same done done_bytes failed {VERIFIED} }} }} }}""",
+        error notes counts {{ listed same done done_bytes failed {VERIFIED} }} }} }}""",
         {"id": id},
     )
     if not found["listRuns"]:
         return "no run"
     counts = found["listRuns"][0]["counts"]
+    if found["listRuns"][0]["error"] and not counts["listed"]:
+        return ""
     line = (
         f"{counts['listed']:.0f} listed, {counts['same']:.0f} same, {counts['done']:.0f} "
         f"transferred ({amount(counts['done_bytes'])}), {counts['failed']:.0f} failed"
@@ -387,17 +409,19 @@ def _conclude_run(found: dict[str, Any], run: dict[str, Any]) -> int:
 
 def conclude(found: dict[str, Any]) -> int:
     """Say why a task that is over did not end well; its exit code."""
-    info = found["progressInfo"]
-    if found["reason"]:
-        click.echo(f"dth: {found['progress']}: {shown(found['reason'])}", err=True)
+    info, progress = found["progressInfo"], found["progress"]
+    if found["reason"] or progress in ("PAUSED", "STOPPED"):
+        why = f": {shown(found['reason'])}" if found["reason"] else ""
+        then = f"; then: dth task resume {found['id']}" if progress != "ERROR" else ""
+        click.echo(f"dth: {progress}{why}{then}", err=True)
     elif info["failed"]:
         many = counted(info["failed"], found["things"].removesuffix("s"))
         click.echo(f"dth: {many} failed; dth task failures {found['id']} says why", err=True)
-    elif info["state"] == RunActivity.EMPTY and _starts(found) and found["progress"] == "DONE":
+    elif info["state"] == RunActivity.EMPTY and _starts(found) and progress == "DONE":
         # An empty bucket is not a mistake. A prefix without keys is one, as for a local sync.
         click.echo(f"dth: {NOTHING_FOUND} below the prefix", err=True)
         return 1
-    return 0 if found["progress"] == "DONE" and not info["failed"] else 1
+    return 0 if progress == "DONE" and not info["failed"] else 1
 
 
 def _starts(found: dict[str, Any]) -> bool:
@@ -408,7 +432,8 @@ def _starts(found: dict[str, Any]) -> bool:
     )
 
 
-def _line(found: dict[str, Any]) -> str:
+def _line(found: dict[str, Any], *, over: bool) -> str:
+    """How the task stands. Why it is `over` is said after it."""
     info = found["progressInfo"]
     words = [
         found["phase"].lower(),
@@ -423,7 +448,7 @@ def _line(found: dict[str, Any]) -> str:
     if info["eta"] is not None:
         words.append(f"ETA {clock(info['eta'])}")
     why = [each for each in (found["waitsFor"] or info["note"], found["reason"]) if each]
-    words += [shown(each) for each in dict.fromkeys(why)]
+    words += [shown(each) for each in dict.fromkeys(why) if not over]
     return ", ".join(words)
 
 
@@ -454,9 +479,9 @@ def _simple(name: str, operation: str, help: str, *, watched: bool = False) -> N
 
 
 def watch_option(command: Any) -> Any:
-    return click.option("--watch", "watch_it", is_flag=True, help="Wait for the end of the run.")(
-        command
-    )
+    return click.option(
+        "--watch", "--wait", "watch_it", is_flag=True, help="Wait for the end of the run."
+    )(command)
 
 
 def change(client: HubClient, operation: str, id: str) -> None:
@@ -504,10 +529,13 @@ def _stop(client: HubClient, id: str, *, wait: bool) -> None:
     progress = client.call("mutation ($id: String) { stopTask(id: $id) { progress } }", {"id": id})[
         "stopTask"
     ]["progress"]
-    while wait and progress not in ENDED:
+    while wait and progress == "STOPPING":
         time.sleep(TICK)
-        progress = get(client, id)["progress"]
+        with meanwhile(id):
+            progress = get(client, id)["progress"]
     click.echo(f"{id} {progress}")
+    if wait and progress not in ENDED:
+        raise HubError(f"task {id} was started again meanwhile")
 
 
 @task.command()
@@ -727,8 +755,6 @@ def as_text(value: Any) -> str:
 
 def _existing(client: HubClient, id: str) -> dict[str, str] | None:
     """The parameters of a task that the hub knows."""
-    from dth.core.errors import NotFound
-
     if not id:
         return None
     try:

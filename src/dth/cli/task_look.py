@@ -12,7 +12,7 @@ import click
 
 from dth.cli.display import amount, clock, columns, how_many, shown, when
 from dth.cli.hub import hub_options
-from dth.cli.output import Output, output_format
+from dth.cli.output import Output, iso, output_format
 from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
 from dth.cli.task_ids import find
 from dth.core.errors import UsageError
@@ -124,11 +124,14 @@ def _last_runs(client: HubClient, count: int, output: Output) -> int:
 )
 @click.option("--process", default="", help="Only this process, such as finder or worker-1.")
 @click.option("--search", default="", help="Only lines with this text.")
+@output_format
 @hub_options
-def logs(id: str, follow: bool, lines: int, process: str, search: str, hub: Connect) -> int:
+def logs(
+    id: str, follow: bool, lines: int, process: str, search: str, output: Output, hub: Connect
+) -> int:
     """Show the last lines of the logs of a task's processes, in the order of time."""
     client = hub()
-    log = _TaskLog(client, find(client, id), process, search)
+    log = _TaskLog(client, find(client, id), process, search, output)
     log.print_last(lines)
     while follow:
         time.sleep(TICK)
@@ -139,8 +142,11 @@ def logs(id: str, follow: bool, lines: int, process: str, search: str, hub: Conn
 class _TaskLog:
     """The logs of all processes of a task, as one."""
 
-    def __init__(self, client: HubClient, task: str, process: str, search: str) -> None:
+    def __init__(
+        self, client: HubClient, task: str, process: str, search: str, output: Output
+    ) -> None:
         self._client = client
+        self._output = output
         self._process = process
         self._search = search
         answer = client.call("query ($id: ID!) { getTask(id: $id) { logGroupName } }", {"id": task})
@@ -188,6 +194,11 @@ class _TaskLog:
 
     def _print(self, events: list[tuple[int, str, str]]) -> None:
         for at, stream, message in events:
+            if not self._output.for_people:
+                self._output.print_item(
+                    {"time": iso(at / 1000), "process": stream, "message": message}
+                )
+                continue
             moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at / 1000))
             click.echo(f"{moment}  {shown(stream):<12}  {shown(message)}")
 

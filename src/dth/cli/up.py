@@ -12,8 +12,8 @@ from dth.cli.database import database_option
 from dth.cli.running import run_work
 from dth.core.config import data_directory
 from dth.core.errors import UsageError
+from dth.platforms.local.fork_server import ForkServer
 from dth.platforms.local.journal import JsonFormatter
-from dth.platforms.local.nursery import Nursery
 
 if TYPE_CHECKING:
     from dth.compose.local.base import HubBase
@@ -132,14 +132,14 @@ def up(
     def say_of_hub(what: str) -> None:
         say(f"Data Transfer Hub {what}")
 
-    async def serve(nursery: Nursery) -> int:
+    async def serve(fork_server: ForkServer) -> int:
         await server.serve(
-            base, listen, nursery, announce, say_of_hub, password, settings, built_in_sign_in
+            base, listen, fork_server, announce, say_of_hub, password, settings, built_in_sign_in
         )
         return 0
 
-    with server.start_nursery(base, settings) as nursery:
-        return run_work(serve(nursery))
+    with server.start_fork_server(base, settings) as fork_server:
+        return run_work(serve(fork_server))
 
 
 def _shared(folder: Path, database: str) -> "HubBase":

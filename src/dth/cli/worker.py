@@ -24,7 +24,7 @@ from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.objects.task import secret_uses
 from dth.platforms.local.filesystem import lock_state_directory
-from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.fork_server import ForkServer
 
 SETTINGS_FILE = "hub.yaml"
 # Where the tasks of a hub may connect from here, unless the settings say it. What listens on this
@@ -60,8 +60,8 @@ def worker(database: str, workers: int | None, data_dir: Path | None) -> int:
     process.load(PLUGIN)
     name, folder = new_name(), data_dir or data_directory()
     guest = Guest(database, name, folder, _confinement(folder), PLUGIN, _reach, _secrets_of)
-    with Nursery(guest.run) as nursery:
-        return run_work(_help(database, name, nursery, most))
+    with ForkServer(guest.run) as fork_server:
+        return run_work(_help(database, name, fork_server, most))
 
 
 def _confinement(folder: Path) -> Confinement:
@@ -85,7 +85,7 @@ def _secrets_of(parameters: S3Parameters) -> list[str]:
     return [use.name for use in secret_uses(parameters)]
 
 
-async def _help(database: str, name: str, nursery: Nursery, most: int) -> int:
+async def _help(database: str, name: str, fork_server: ForkServer, most: int) -> int:
     from dth.compose.postgres.worker import Helper
     from dth.platforms.postgres.address import shown
     from dth.platforms.postgres.machines import OpenTask, join
@@ -106,7 +106,7 @@ async def _help(database: str, name: str, nursery: Nursery, most: int) -> int:
         lock = stack.enter_context(lock_state_directory(folder))
         machine = await stack.enter_async_context(join(database, name))
         helper = Helper(
-            machine, nursery, lock, folder, most, type=PLUGIN.type, show=show, tell=tell
+            machine, fork_server, lock, folder, most, type=PLUGIN.type, show=show, tell=tell
         )
         tell(f"{name} waits for transfers in {shown(database)}, with up to {most} workers")
         try:

@@ -157,7 +157,7 @@ class Plugin(ABC):
     async def again(
         self, platform: Platform, parameters: Any, run: int, failed: Sequence[Record]
     ) -> Page:
-        """The page that sends these failed items again in this run (`core.retries`), without those
+        """The page that sends these failed items again in this run (`core.redrive`), without those
         that something else takes care of."""
 
     # ------------------------------------------------------------------------------------ abilities

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from dth.core.checks import Check, CheckState
 from dth.core.errors import UsageError
-from dth.core.hosts import ANY, covers, first_bindings
+from dth.core.secret_bindings import ANY, covers, first_bindings
 
 
 @dataclass(frozen=True, slots=True)

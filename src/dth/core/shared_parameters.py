@@ -37,6 +37,14 @@ def role_arn(side: str) -> Any:
     )
 
 
+def check_role(side: str, arn: str) -> None:
+    """Raises ValueError for the name of a role that is not its ARN."""
+    if arn and not arn.startswith("arn:"):
+        raise ValueError(
+            f"{side}: {arn!r} is not the ARN of a role; write arn:aws:iam::ACCOUNT:role/NAME"
+        )
+
+
 def external_id(side: str) -> Any:
     """The external id with which the role of a side is assumed."""
     return parameter(

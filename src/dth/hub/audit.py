@@ -19,6 +19,12 @@ ACCEPT_INVITATION = "acceptInvitation"
 BUILT_IN_SIGN_IN = "startBuiltInSignIn"
 BACKUP, RESTORE, ROTATE_KEY = "backup", "restore", "rotateKey"
 
+# What the hub itself did to a task: who and via are HUB.
+HUB = "hub"
+PAUSED_BY_HUB, FAILED_BY_HUB = "pausedByHub", "failedByHub"
+WINDOW_CLOSED, WINDOW_OPENED = "windowClosed", "windowOpened"
+CONTINUED_AFTER_RESTART = "continuedAfterRestart"
+
 OF_TASKS = (
     "createTask",
     "cloneTask",
@@ -33,6 +39,11 @@ OF_TASKS = (
     "acknowledgeTask",
     "withdrawAcknowledgement",
     "copyFindings",
+    PAUSED_BY_HUB,
+    FAILED_BY_HUB,
+    WINDOW_CLOSED,
+    WINDOW_OPENED,
+    CONTINUED_AFTER_RESTART,
 )
 
 OF_USERS = ("createUser", "setUserPassword", "setUserRole", "deleteUser")
@@ -56,6 +67,11 @@ async def note(
 ) -> None:
     """Record an event that has happened."""
     await audit.begin(entry(what, who, via, target=target, outcome=outcome, detail=detail))
+
+
+async def note_of_hub(audit: Audit, what: str, task: str, **detail: Any) -> None:
+    """Record what the hub itself did to a task."""
+    await note(audit, what, HUB, HUB, target=task, **detail)
 
 
 def entry(

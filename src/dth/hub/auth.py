@@ -8,8 +8,10 @@ that point elsewhere (`jku`, `x5u`, `jwk`) are ignored.
 
 import asyncio
 import base64
+import contextlib
 import json
 import logging
+import re
 import socket
 import ssl
 import time
@@ -58,6 +60,15 @@ NO_ROLE = "none"  # the value in settings
 # Accepted types in the header of an access token.
 TOKEN_KINDS = ("", "jwt", "at+jwt")
 NAME_CLAIMS = ("preferred_username", "cognito:username", "username", "email", "name", "sub")
+
+# What a page of the console calls, or shows in a frame, when somebody signs in.
+PAGE_ENDPOINTS = (
+    "authorization_endpoint",
+    "token_endpoint",
+    "userinfo_endpoint",
+    "revocation_endpoint",
+)
+ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
 
 Claims = Mapping[str, Any]
 
@@ -246,6 +257,64 @@ def fetch_discovery(
     require_secure(issuer)
     address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
     return fetch_json(address, ca_bundle=ca_bundle, network=network)
+
+
+def origin_of(url: str) -> str:
+    """The origin of a URL, as browsers name it. Raises UsageError for an address that is not safe,
+    or that a browser would read in another way."""
+    require_secure(url)
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if not ORIGIN.fullmatch(origin):
+        raise UsageError(f"{url!r} has no name of a host that a browser can use")
+    return origin
+
+
+def page_origins(document: Mapping[str, Any], network: Network | None = None) -> list[str]:
+    """Where pages of the console send requests when somebody signs in, by a discovery document.
+    The endpoints may be on other hosts than the issuer, as those of Google are. Leaves out what is
+    not safe, or where the rules allow nothing."""
+    found: dict[str, None] = {}
+    for name in PAGE_ENDPOINTS:
+        if isinstance(url := document.get(name), str):
+            with contextlib.suppress(UsageError):
+                origin = origin_of(url)
+                host = urlsplit(origin).hostname or ""
+                if not (network and network.refusal_of_host(host)):
+                    found[origin] = None
+    return list(found)
+
+
+class IssuerOrigins:
+    """The issuer's own origin and those of its endpoints. While the issuer is unreachable, those
+    known before."""
+
+    def __init__(self, config: IssuerConfig, network: Network | None = None) -> None:
+        self._config = config
+        self._network = network
+        self._found: list[str] = []
+        self._due = 0.0  # of time.monotonic()
+        self._lock = asyncio.Lock()
+
+    async def find(self) -> list[str]:
+        """All origins, the issuer's first."""
+        async with self._lock:
+            if time.monotonic() >= self._due:
+                await self._refresh()
+        return list(dict.fromkeys([origin_of(self._config.issuer), *self._found]))
+
+    async def _refresh(self) -> None:
+        config = self._config
+        pause = KEYS_KEPT
+        try:
+            document = await asyncio.to_thread(
+                discover, config.issuer, config.ca_bundle, self._network
+            )
+            self._found = page_origins(document, self._network)
+        except HubError as error:
+            log.warning("endpoints of %s: %s", config.issuer, error)
+            pause = REFETCH_PAUSE
+        self._due = time.monotonic() + pause
 
 
 def same_issuer(said: object, expected: str) -> bool:

@@ -83,6 +83,10 @@ class HubClient:
             message = str(told.get("message"))
             if code in AUTHORIZED:
                 message = f"{self.url} refused the call: {message} ({code})"
+            elif code == "UNAUTHENTICATED":
+                message += (
+                    f"; sign in (dth login --hub {self.url}), or put a valid token in DTH_TOKEN"
+                )
             raise ERRORS.get(AUTHORIZED.get(code, code), HubError)(message)
         return dict(answer["data"])
 

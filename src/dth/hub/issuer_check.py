@@ -1,7 +1,8 @@
 """What is right and wrong with an issuer, before a hub depends on it.
 
-The console and the command line sign in as public clients: with PKCE, without a secret. The console
-runs in a browser, which may send requests only to the host of the issuer.
+The console and the command line sign in as public clients: with PKCE, without a secret. The
+document comes from the issuer over TLS, so its endpoints may be on any host that the hub's settings
+allow.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from dth.core.checks import CheckState
 from dth.core.errors import HubError
 from dth.core.network import Network
-from dth.hub.auth import IssuerConfig, fetch_discovery, fetch_keys, require_secure, same_issuer
+from dth.hub.auth import IssuerConfig, fetch_discovery, fetch_keys, origin_of, same_issuer
 
 ENDPOINTS = ("authorization_endpoint", "token_endpoint")
 CHALLENGE = "S256"
@@ -49,7 +50,7 @@ def check_issuer(config: IssuerConfig, network: Network | None) -> list[IssuerCh
     return [
         _ok(name.REACHABLE, "the discovery document is there"),
         _names_itself(document, config.issuer),
-        _endpoints(document, config.issuer),
+        _endpoints(document, network),
         _pkce(document),
         _keys(document, config.ca_bundle, network),
     ]
@@ -67,26 +68,19 @@ def _names_itself(document: Mapping[str, Any], issuer: str) -> IssuerCheck:
     )
 
 
-def _endpoints(document: Mapping[str, Any], issuer: str) -> IssuerCheck:
+def _endpoints(document: Mapping[str, Any], network: Network | None) -> IssuerCheck:
     name = IssuerCheckName.ENDPOINTS
+    origins = {}
     for each in ENDPOINTS:
         try:
-            require_secure(str(document.get(each) or ""))
+            origins[origin_of(str(document.get(each) or ""))] = each
         except HubError:
             return _failed(name, f"the discovery document names no safe address as {each}")
-    host, token_host = _origin(issuer), _origin(str(document["token_endpoint"]))
-    if token_host != host:
-        return _failed(
-            name,
-            f"the token endpoint is at {token_host}; a browser with the console sends requests "
-            f"only to {host}",
-        )
-    return _ok(name, host)
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    for origin, each in origins.items():
+        why = network.refusal_of_host(urlsplit(origin).hostname or "") if network else ""
+        if why:
+            return _failed(name, f"{each} is at {origin}: its host {why}")
+    return _ok(name, ", ".join(origins))
 
 
 def _pkce(document: Mapping[str, Any]) -> IssuerCheck:

@@ -37,7 +37,7 @@ def phase(task: Task) -> Phase:
         return Phase(task.progress)
     if task.reason in HELD:
         return Phase.WAITING
-    if _is_between_runs(task):
+    if is_between_runs(task):
         if task.run_requested or not task.summary.run:
             return Phase.STARTING
         # A one-time task ends in a moment.
@@ -51,12 +51,13 @@ def waits_for(task: Task) -> str:
         return ""
     if task.reason in HELD:
         return task.reason
-    if not _is_between_runs(task):
+    if not is_between_runs(task):
         return task.summary.note
     if plugin(task.type).follows_events(task.model):
         return "event notifications of the source"
     return "the next run" if task.next_run else "somebody who starts a run"
 
 
-def _is_between_runs(task: Task) -> bool:
+def is_between_runs(task: Task) -> bool:
+    """Whether no run is in progress, as far as the summary knows."""
     return task.summary.state in ("", RunActivity.ENDED, RunActivity.EMPTY)

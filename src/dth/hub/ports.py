@@ -132,8 +132,8 @@ class SecretInfo:
     name: str
     description: str = ""
     updated: float = 0.0
-    # The hosts that it may be used with, in the form of `dth.core.hosts`. Empty: the first use sets
-    # them.
+    # The hosts that it may be used with, in the form of `dth.core.secret_bindings`. Empty: the
+    # first use sets them.
     hosts: tuple[str, ...] = ()
 
 
@@ -441,21 +441,52 @@ class LogStream:
     bytes: int
 
 
+class LogLevel(StrEnum):
+    """How serious a line of a log is."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+LEVELS = tuple(LogLevel)
+
+
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One line of a log. `at`: epoch seconds."""
+    """One line of a log. `at`: epoch seconds. `level`: None if the line names none, because a
+    process printed it."""
 
     at: float
     message: str
+    stream: str = ""
+    level: LogLevel | None = None
+
+    def is_at_least(self, level: LogLevel | None) -> bool:
+        """Whether it is this serious. Nobody knows how serious a line without a level is: it may
+        be part of a traceback, so it always counts."""
+        if level is None or self.level is None:
+            return True
+        return LEVELS.index(self.level) >= LEVELS.index(level)
+
+
+def level_of(word: object) -> LogLevel | None:
+    """The level of a word such as "warning", as the libraries for logging name them."""
+    name = str(word).upper()
+    name = {"WARN": "WARNING", "CRITICAL": "ERROR", "FATAL": "ERROR"}.get(name, name)
+    return LogLevel(name) if name in LEVELS else None
 
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """One page of events."""
+    """One page of events, in the order of time."""
 
     events: list[LogEvent]
     # Token of the next page; the same token while there is nothing newer.
     forward: str
+    # Token of the page before; the same token while there is nothing older, and "" if this
+    # platform does not read backwards here.
     backward: str
 
 
@@ -469,15 +500,18 @@ class Logs(Protocol):
     async def events(
         self,
         task: str,
-        stream: str,
+        stream: str | None,
         limit: int = 100,
         token: str = "",
         search: str = "",
         start: float = 0.0,
         end: float = 0.0,
+        level: LogLevel | None = None,
+        prefix: str = "",
     ) -> LogPage:
         """One page; without a token, the newest. `search`: only messages that contain this text,
-        ignoring case."""
+        ignoring case. `level`: only messages that are at least so serious. Without a `stream`,
+        the events of all streams, or of all whose names begin with `prefix`."""
         ...  # fmt: skip
 
 

@@ -10,7 +10,7 @@ which that action is no longer due.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dth.core import retries
+from dth.core import redrive
 from dth.core.plugins import plugin
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
@@ -18,15 +18,9 @@ from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.notifications import NotifiedEvent
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.reading import with_retries
-from dth.hub.schedule import (
-    HORIZON,
-    FixedRate,
-    Schedule,
-    Timetable,
-    Window,
-    read_schedule,
-    read_zone,
-)
+from dth.hub.schedule import FixedRate, Schedule, read_schedule
+from dth.hub.time_zones import read_zone
+from dth.hub.windows import HORIZON, Timetable, Window
 
 # The most seconds by which a scheduled run may be late before it counts as missed.
 LATE = 300.0
@@ -345,7 +339,7 @@ def _set_next_run(view: View) -> list[Action]:
 def _what_is_due(view: View) -> list[Action]:
     """Runs and retries that a user or the schedule requested."""
     task = view.task
-    retry = task.redrive_requested or retries.are_left(view.runs or ())
+    retry = task.redrive_requested or redrive.are_left(view.runs or ())
     actions: list[Action] = [RetryFailed()] if retry else []
     due, asked = is_due(task, view.now), task.run_requested
     if due and view.by_stack and _has_begun(view):

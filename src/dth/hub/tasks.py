@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dth.core import retries
+from dth.core import redrive
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.core.parameters import check_confined
 from dth.core.plugins import plugin
@@ -20,6 +20,13 @@ from dth.core.ports.platform import Platform
 from dth.core.secrets import unbound_warning
 from dth.core.stores import Store
 from dth.hub import budget, lifecycle, stores
+from dth.hub.audit import (
+    FAILED_BY_HUB,
+    PAUSED_BY_HUB,
+    WINDOW_CLOSED,
+    WINDOW_OPENED,
+    note_of_hub,
+)
 from dth.hub.lifecycle import TaskEvent
 from dth.hub.model import (
     NEED_A_PERSON,
@@ -30,9 +37,10 @@ from dth.hub.model import (
     Summary,
     Task,
 )
+from dth.hub.phase import OUTSIDE_WINDOW, is_between_runs
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.roles import check_roles
-from dth.hub.schedule import SCHEDULES, TIME_ZONE, normalised
+from dth.hub.schedule import SCHEDULES, normalised
 from dth.hub.steward import (
     Action,
     Fail,
@@ -45,6 +53,7 @@ from dth.hub.steward import (
     terms_of,
     timetable_of,
 )
+from dth.hub.time_zones import TIME_ZONE
 
 MAX_PARAMETERS = 200
 MAX_VALUE = 16_384  # characters per parameter
@@ -151,9 +160,9 @@ async def retry_failed(
             await ports.engine.changed(id)
             if keys:
                 again = partial(plugin(task.type).again, platform, parameters)
-                await retries.send(platform.records, again, keys)
+                await redrive.send(platform.records, again, keys)
             else:
-                await retries.begin(platform.records, reason)
+                await redrive.begin(platform.records, reason)
 
     def change(task: Task) -> None:
         _begin(task, TaskEvent.START)
@@ -400,25 +409,31 @@ async def note(ports: HubPorts, id: str, **fields: Any) -> Task:
 async def go_on_retrying(ports: HubPorts, task: Task, platform: Platform) -> Task:
     """Send the next failed items again (`RetryFailed`)."""
     if task.redrive_requested:
-        await retries.begin(platform.records)
+        await redrive.begin(platform.records)
         task = await note(ports, task.id, redrive_requested=False)
     again = partial(plugin(task.type).again, platform, task.model)
-    await retries.go_on(platform.records, again)
+    await redrive.go_on(platform.records, again)
     return task
 
 
 async def carry_out(ports: HubPorts, task: Task, action: Action) -> None:
     """Carry out an action of the steward that concerns only the hub's own data. The platform
-    carries out the others."""
+    carries out the others. The audit log tells what interrupted a run, and when it went on."""
     match action:
         case SetNextRun(at):
             await note(ports, task.id, next_run=at)
         case Say(reason):
-            await say(ports, task.id, reason)
+            said = await say(ports, task.id, reason)
+            # Most windows close and open while there is nothing to do.
+            if OUTSIDE_WINDOW in (reason, task.reason) and not is_between_runs(said):
+                what = WINDOW_CLOSED if reason == OUTSIDE_WINDOW else WINDOW_OPENED
+                await note_of_hub(ports.audit, what, task.id)
         case Pause(reason):
             await pause(ports, task.id, reason)
+            await note_of_hub(ports.audit, PAUSED_BY_HUB, task.id, reason=reason)
         case Fail(reason, code):
             await fail(ports, task.id, reason, code)
+            await note_of_hub(ports.audit, FAILED_BY_HUB, task.id, reason=reason)
         case Finish():
             await finished(ports, task.id)
         case Notify(event, text):

@@ -483,6 +483,8 @@ class EcrParameters(TaskParameters):
                 if excluding
                 else "destMutabilityExclusions needs a destTagMutability with exclusions"
             )
+        shared.check_role("source", self.src_role_arn)
+        shared.check_role("destination", self.dest_role_arn)
         return self
 
     @property

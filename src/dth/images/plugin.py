@@ -6,13 +6,13 @@ from urllib.parse import urlsplit
 
 from dth.core import confinement
 from dth.core.errors import UsageError
-from dth.core.hosts import PORTS
 from dth.core.plugin import SIDES, AwsTask, Ends, Plugin
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.platform import Platform
 from dth.core.ports.records import Enqueued, Page, Record
 from dth.core.ports.runs import Counts
 from dth.core.prices import Prices
+from dth.core.secret_bindings import PORTS
 from dth.core.secrets import SecretUse
 from dth.images.messages import CopyOrder, encode, has_place
 from dth.images.parameters import DestType, EcrParameters, SourceType, missing

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from dth.core import confinement
 from dth.core.errors import UsageError
-from dth.core.hosts import aws_domain, aws_family, host_of
 from dth.core.parameters import check_confined
+from dth.core.secret_bindings import aws_domain, aws_family, host_of
 from dth.core.secrets import SecretStore, SecretUse, for_hosts
 from dth.core.transport import Transport
 from dth.images.destination import Destination, EcrDestination, OciDestination

@@ -14,6 +14,7 @@ from dth.core.errors import (
     HubError,
     ListingFailed,
     TransferError,
+    Unreachable,
     UsageError,
 )
 from dth.images.registry.client import Registry
@@ -75,6 +76,20 @@ class Judge:
             except TransferError:
                 return None
         return None
+
+
+def remedy(error: TransferError) -> str:
+    """What to do about a registry that is unavailable as a whole."""
+    match error:
+        case Unreachable(code="NoTls"):
+            return "set plain HTTP for it if that is meant, or correct its name"
+        case EndpointRefused(code="AddressRefused"):
+            return "name another registry, or ask the administrator of the hub"
+        case Unreachable():
+            return "give its authority in a CA bundle, or correct its name"
+        case ConnectionFailed():
+            return "see that its name is right and that it can be reached from here"
+    return "correct the credentials, and see that they may use this registry"
 
 
 def reason_of(error: HubError) -> str:

@@ -20,14 +20,14 @@ from dth.core.ports.platform import Platform
 from dth.core.ports.queue import BadMessage, Delivery
 from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.images.copier import CopiedImage, Copier
 from dth.images.messages import CopyOrder, decode
 from dth.images.registry.client import RefusedAlone
 from dth.images.registry.pace import paces_of
 from dth.images.skopeo.error_texts import CORRUPTED, UNKNOWN, same_words
 from dth.images.task import Front, ImageRoute
-from dth.images.trouble import Judge
+from dth.images.trouble import Judge, remedy
 
 LEASE = 300.0  # seconds; extended during the work
 BATCH = 100  # messages per receive
@@ -267,7 +267,7 @@ class ImageWorker:
         front = self._front(order, error.host)
         if whole := await self._judge.whole(front.registry, error):
             _log("paused, because nothing can pass", order, whole)
-            await self._platform.records.pause(str(whole))
+            await self._platform.records.pause(f"{whole}; {remedy(whole)}")
             self.stop()
             await asyncio.Event().wait()  # messages in progress are released
 

@@ -848,6 +848,8 @@ class S3Parameters(TaskParameters):
             raise ValueError("the smallest size is above the largest")
         if self.min_capacity > self.max_capacity:
             raise ValueError("the fewest workers are more than the most")
+        shared.check_role("source", self.src_role_arn)
+        shared.check_role("destination", self.dest_role_arn)
         return self
 
 

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from dth.core.errors import UsageError
-from dth.core.hosts import host_of
 from dth.core.plugin import SIDES, AwsTask, Capacity, Ends, Notification, Plugin
 from dth.core.ports.findings import Finding
 from dth.core.ports.platform import Platform
 from dth.core.ports.records import Enqueued, Page, Record, Records
 from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.prices import Prices
+from dth.core.secret_bindings import host_of
 from dth.core.secrets import SecretUse
 from dth.core.stores import Store
 from dth.objects.compare.merge import ObjectsPlace, overlaps

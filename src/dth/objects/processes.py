@@ -4,21 +4,23 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dth.core.errors import EndpointRefused, HubError, StateError, TransferError, UsageError
 from dth.core.plugin import SIDES, Process
 from dth.core.ports.platform import Platform
-from dth.core.ports.runs import RunKind
+from dth.core.ports.runs import RunKind, RunState
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
+from dth.objects.checks.notes import told_of
 from dth.objects.controller import Controller
 from dth.objects.finder import ObjectFinder
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.credentials import ResolvedCredentials, resolve_credentials
-from dth.objects.task import credential_source, open_route, opened
+from dth.objects.task import bucket_of, credential_source, endpoint_of, open_route, opened
 from dth.objects.transfer.relay import ObjectRoute
 from dth.objects.transfer.worker import ObjectWorker
 
@@ -42,10 +44,7 @@ async def run(process: Process) -> dict[str, Any] | None:
     """Run one process of a task. Returns the result of a job."""
     if process.kind in JOBS:
         return await JOBS[process.kind](process)
-    async with (
-        process.open_platform() as platform,
-        opened(process.parameters, process.secrets, platform.limits) as route,
-    ):
+    async with process.open_platform() as platform, _route(process, platform) as route:
         match process.kind:
             case "finder":
                 await find(route, platform, process.folder, process.run)
@@ -60,6 +59,33 @@ async def run(process: Process) -> dict[str, Any] | None:
             case "aborter":
                 await Controller(route, platform, process.name).abort_all()
     return None
+
+
+@contextlib.asynccontextmanager
+async def _route(process: Process, platform: Platform) -> AsyncIterator[ObjectRoute]:
+    """Both sides of the task. What is in the way of them would be in the way of the same process
+    again: it ends the run, or pauses the task."""
+    async with contextlib.AsyncExitStack() as stack:
+        opening = opened(process.parameters, process.secrets, platform.limits)
+        try:
+            route = await stack.enter_async_context(opening)
+        except StateError:
+            raise
+        except HubError as error:
+            why, records = _told(error, process.parameters), platform.records
+            if process.kind == "finder":
+                await records.set_run(process.run, RunState.FAILED, why)
+            elif isinstance(error, UsageError | EndpointRefused):
+                await records.pause(why)
+            raise
+        yield route
+
+
+def _told(error: HubError, parameters: S3Parameters) -> str:
+    side = error.side if isinstance(error, TransferError) else ""
+    if not side:
+        return str(error)
+    return told_of(error, endpoint_of(parameters, side), bucket_of(parameters, side))
 
 
 async def find(route: ObjectRoute, platform: Platform, workdir: Path, number: int) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from dth.core import confinement
 from dth.core.errors import UsageError
-from dth.core.hosts import hosts_of
 from dth.core.parameters import OPTION, START
+from dth.core.secret_bindings import hosts_of
 from dth.core.transport import ConnectOptions
 from dth.objects.parameters import Links, S3Parameters
 from dth.objects.store.aws_config import UNSET, AwsConfig, Setting, read_config

@@ -29,9 +29,9 @@ from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import CredentialSource, read_customer_key, resolve_credentials
 from dth.objects.store.endpoints import Endpoint, EtagKind, in_region
 from dth.objects.store.folders.paths import place_of
+from dth.objects.store.immediate_retry import ATTEMPTS
 from dth.objects.store.pace import Budget, Cap, Gate, follow
 from dth.objects.store.rate import store_rates
-from dth.objects.store.retry import ATTEMPTS
 from dth.objects.store.signing import AccessKeys
 from dth.objects.transfer.relay import ObjectRoute, requests_at_once
 

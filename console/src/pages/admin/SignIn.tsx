@@ -43,7 +43,7 @@ export function SignIn() {
         {t('nav.signIn')}
       </Header>
       <ErrorAlert error={hub.error ?? error} retry={() => void (hub.error ? hub.refetch() : refetch())} />
-      {failure && (
+      {failure !== '' && (
         <Alert type="error" header={t('admin.signIn.failed')}>
           <HubText>{failure}</HubText>
         </Alert>

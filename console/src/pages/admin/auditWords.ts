@@ -16,7 +16,8 @@ export function useOperations(): { value: string; label: string }[] {
 }
 
 const TASK = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-const OF_A_TASK = /Task$|^(?:startRun|retryFailed|redriveDeadLetters|withdrawAcknowledgement)$/;
+const OF_A_TASK =
+  /Task$|^(?:startRun|retryFailed|redriveDeadLetters|withdrawAcknowledgement)$|ByHub$|^window|^continued/;
 
 /** The id of the task that an entry is about; a new one's is in the outcome. Empty where it is about something else. */
 export function taskOf(entry: { what: string; target: string; outcome: string }): string {

@@ -1,5 +1,5 @@
-import { colorTextStatusInfo } from '@cloudscape-design/design-tokens';
 import { useTranslation } from 'react-i18next';
+import { colorTextStatusInfo } from '../../app/colors';
 import { TaskRateDocument } from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { useFormat } from '../../format';

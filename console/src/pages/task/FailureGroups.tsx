@@ -85,6 +85,14 @@ function FailureGroup({ id, group }: { id: string; group: Group }) {
                   {t('detail.failures.show')}
                 </TabLink>
               )}
+              {group.reason !== '' && (
+                <TabLink
+                  to={path('logs', { search: group.reason })}
+                  label={t('detail.failures.logsOf', { reason })}
+                >
+                  {t('detail.failures.logs')}
+                </TabLink>
+              )}
               {may('operator') && group.reason !== '' && (
                 <Button
                   loading={retry.busy}

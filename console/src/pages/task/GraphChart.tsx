@@ -1,12 +1,12 @@
 import Box from '@cloudscape-design/components/box';
 import LineChart from '@cloudscape-design/components/line-chart';
 import SpaceBetween from '@cloudscape-design/components/space-between';
+import { useTranslation } from 'react-i18next';
 import {
   colorChartsPaletteCategorical1,
   colorChartsPaletteCategorical2,
   colorChartsPaletteCategorical3,
-} from '@cloudscape-design/design-tokens';
-import { useTranslation } from 'react-i18next';
+} from '../../app/colors';
 import { Empty } from '../../components/Empty';
 import { useFormat } from '../../format';
 import { type GraphId, type Point, type Series, useGraphTexts } from './graphs';

@@ -5,15 +5,10 @@ import ButtonDropdown from '@cloudscape-design/components/button-dropdown';
 import Container from '@cloudscape-design/components/container';
 import Header from '@cloudscape-design/components/header';
 import SpaceBetween from '@cloudscape-design/components/space-between';
-import TextFilter from '@cloudscape-design/components/text-filter';
 import Toggle from '@cloudscape-design/components/toggle';
-import {
-  colorTextBodySecondary,
-  colorTextStatusError,
-  colorTextStatusWarning,
-} from '@cloudscape-design/design-tokens';
 import { memo, useLayoutEffect, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { colorTextBodySecondary, colorTextStatusError, colorTextStatusWarning } from '../../app/colors';
 import { useApi } from '../../api/hooks';
 import { useFlash } from '../../app/flash';
 import { Empty } from '../../components/Empty';
@@ -22,49 +17,16 @@ import { useErrorText } from '../../components/errorText';
 import { useFormat } from '../../format';
 import { type Level, parseLine } from './logLine';
 import { saveFile } from '../../components/saveFile';
-import { SpanForm } from '../../components/SpanForm';
-import { useShown, useTabPath } from './tab';
-import { TabLink } from './TabLink';
 import { printable } from '../../components/visible';
 import { type LogEvent, MOST, useLog, type Wanted, wholeLog } from './useLog';
 
 const TAIL = 2_000; // milliseconds between looks for newer events
 
-/** The events of one stream, as the address says which. */
-export function LogViewer({ group, stream }: { group: string; stream: string }) {
+/** The events that are wanted. For others, mount it again. `name`: of the file to download. */
+export function LogViewer({ wanted, name }: { wanted: Wanted; name: string }) {
   const { t } = useTranslation();
-  const path = useTabPath();
-  const [shown, change] = useShown();
   const [tails, setTails] = useState(false);
-  const given = (name: string) => shown.get(name) || null;
-  const wanted: Wanted = {
-    logGroupName: group,
-    logStreamName: stream,
-    search: given('search'),
-    startTime: given('from'),
-    endTime: given('to'),
-  };
-  return (
-    <SpaceBetween size="m">
-      <TabLink to={path('logs')}>{t('detail.logs.back')}</TabLink>
-      <Search shown={shown} onChange={change} />
-      <Events key={JSON.stringify(wanted)} wanted={wanted} tails={tails} onTails={setTails} />
-    </SpaceBetween>
-  );
-}
-
-function Events({
-  wanted,
-  tails,
-  onTails,
-}: {
-  wanted: Wanted;
-  tails: boolean;
-  onTails: (on: boolean) => void;
-}) {
-  const { t } = useTranslation();
   const log = useLog(wanted, tails ? TAIL : null);
-  const stream = wanted.logStreamName ?? '';
   const waits = log.busy && !tails; // a button that spins every two seconds would only disturb
   return (
     <Container
@@ -74,7 +36,7 @@ function Events({
           description={t('detail.logs.loaded', { count: log.events.length })}
           actions={
             <SpaceBetween direction="horizontal" size="xs" alignItems="center">
-              <Toggle checked={tails} onChange={({ detail }) => onTails(detail.checked)}>
+              <Toggle checked={tails} onChange={({ detail }) => setTails(detail.checked)}>
                 {t('detail.logs.tail')}
               </Toggle>
               <Button
@@ -83,11 +45,11 @@ function Events({
                 loading={waits}
                 onClick={() => void log.load()}
               />
-              <Download stream={stream} events={log.events} wanted={wanted} />
+              <Download name={name} events={log.events} wanted={wanted} />
             </SpaceBetween>
           }
         >
-          <span className="dth-break">{stream}</span>
+          {t('detail.logs.title')}
         </Header>
       }
     >
@@ -95,14 +57,16 @@ function Events({
         <ErrorAlert error={log.error} retry={() => void log.load()} />
         {log.cut ? (
           <Alert>{t('detail.logs.cut')}</Alert>
-        ) : log.atBeginning ? (
-          <Box color="text-body-secondary">{t('detail.logs.oldest')}</Box>
+        ) : log.atBeginning || log.onlyForward ? (
+          <Box color="text-body-secondary">
+            {log.atBeginning ? t('detail.logs.oldest') : t('detail.logs.onlyForward')}
+          </Box>
         ) : (
           <Button disabled={!log.loaded} loading={waits} onClick={() => void log.older()}>
             {t('detail.logs.older')}
           </Button>
         )}
-        <Lines label={t('detail.logs.lines', { stream })} log={log} tails={tails} />
+        <Lines log={log} tails={tails} named={wanted.logStreamName === null} />
         {!tails && (
           <Button disabled={!log.loaded} loading={waits} onClick={() => void log.newer()}>
             {t('detail.logs.newer')}
@@ -113,43 +77,15 @@ function Events({
   );
 }
 
-function Search({
-  shown,
-  onChange,
-}: {
-  shown: URLSearchParams;
-  onChange: (changes: Record<string, string>) => void;
-}) {
-  const { t } = useTranslation();
-  const [text, setText] = useState(shown.get('search') ?? '');
-  const [from, to] = [Number(shown.get('from')), Number(shown.get('to'))];
-  return (
-    <SpaceBetween direction="horizontal" size="xs">
-      <TextFilter
-        filteringText={text}
-        filteringAriaLabel={t('detail.logs.search')}
-        filteringPlaceholder={t('detail.logs.search')}
-        onChange={({ detail }) => setText(detail.filteringText)}
-        onDelayedChange={({ detail }) => onChange({ search: detail.filteringText })}
-      />
-      <SpanForm
-        label={t('detail.logs.anyTime')}
-        span={from > 0 && to > 0 ? { from: from / 1000, to: to / 1000 } : null}
-        onChange={(span) => onChange({ from: String(span.from * 1000), to: String(span.to * 1000) })}
-        onClear={() => onChange({ from: '', to: '' })}
-      />
-    </SpaceBetween>
-  );
-}
-
 function Lines({
-  label,
   log: { events, loaded },
   tails,
+  named,
 }: {
-  label: string;
   log: { events: LogEvent[]; loaded: boolean };
   tails: boolean;
+  /** Whether each line says which process wrote it. */
+  named: boolean;
 }) {
   const { t } = useTranslation();
   const box = useRef<HTMLDivElement>(null);
@@ -167,12 +103,12 @@ function Lines({
       style={{ maxHeight: '60vh' }}
       role="log"
       aria-live={tails ? 'polite' : 'off'}
-      aria-label={label}
+      aria-label={t('detail.logs.lines')}
       // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex
       tabIndex={0}
     >
       {events.map((event) => (
-        <Line key={event.id} event={event} />
+        <Line key={event.id} event={event} named={named} />
       ))}
     </div>
   );
@@ -184,13 +120,14 @@ const COLOR: Partial<Record<Level, string>> = {
   error: colorTextStatusError,
 };
 
-const Line = memo(function Line({ event }: { event: LogEvent }) {
+const Line = memo(function Line({ event, named }: { event: LogEvent; named: boolean }) {
   const { t } = useTranslation();
   const { when } = useFormat();
   const { level, text, fields } = parseLine(event.message);
   return (
     <div>
       <span style={{ color: colorTextBodySecondary }}>{when(event.at)}</span>{' '}
+      {named && <span style={{ color: colorTextBodySecondary }}>{event.stream} </span>}
       {level && <strong style={{ color: COLOR[level] }}>{t(`detail.logs.levels.${level}`)} </strong>}
       {printable(text)}
       {fields.map(([name, value]) => (
@@ -204,7 +141,7 @@ const Line = memo(function Line({ event }: { event: LogEvent }) {
   );
 });
 
-function Download({ stream, events, wanted }: { stream: string; events: LogEvent[]; wanted: Wanted }) {
+function Download({ name, events, wanted }: { name: string; events: LogEvent[]; wanted: Wanted }) {
   const { t } = useTranslation();
   const { number } = useFormat();
   const api = useApi();
@@ -216,8 +153,10 @@ function Download({ stream, events, wanted }: { stream: string; events: LogEvent
     setBusy(true);
     try {
       const { events: found, cut } = all ? await wholeLog(api, wanted) : { events, cut: false };
-      const lines = found.map(({ at, message }) => `${new Date(at).toISOString()} ${message}\n`);
-      saveFile(`${stream}.log`, lines.join(''), 'text/plain');
+      const lines = found.map(
+        ({ at, stream, message }) => `${new Date(at).toISOString()} ${stream} ${message}\n`,
+      );
+      saveFile(`${name.replaceAll(/[^\w.-]/g, '_')}.log`, lines.join(''), 'text/plain');
       if (cut) flash({ type: 'warning', content: t('detail.logs.downloadCut', { shown: number(MOST) }) });
     } catch (error) {
       flash({ type: 'error', content: textOf(error) });

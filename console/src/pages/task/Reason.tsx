@@ -4,7 +4,12 @@ import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
-import { PreflightDocument, TaskErrorDocument, type CreateTaskInput } from '../../api/generated';
+import {
+  PreflightDocument,
+  TaskErrorDocument,
+  TaskMarkersDocument,
+  type CreateTaskInput,
+} from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { useSession } from '../../app/session';
 import { ErrorAlert } from '../../components/ErrorAlert';
@@ -17,6 +22,8 @@ import { Preflight, type PreflightReport } from '../create/Preflight';
 import { useTabPath } from './tab';
 import { TabLink } from './TabLink';
 
+/** How much of the logs is shown around a failure: milliseconds before and after it. */
+const AROUND = [300_000, 60_000] as const;
 const LOGIN = /\/\/[^/@\s]*@/g;
 
 /** Why the task does not go on, and what to do about it. */
@@ -34,6 +41,7 @@ export function Reason({ task, plugin, reason }: { task: Task; plugin: TaskPlugi
     task.progress === 'ERROR' || task.progress === 'PAUSED' || task.progress === 'IN_PROGRESS'
       ? task.progress
       : 'other';
+  const around = useAround(task, code === 'FINDER_ERROR');
   const preflight = useJob(PreflightDocument, { input: inputOf(task) });
   const report = preflight.result ? (JSON.parse(preflight.result) as PreflightReport) : undefined;
   const advice = {
@@ -60,7 +68,9 @@ export function Reason({ task, plugin, reason }: { task: Task; plugin: TaskPlugi
           <strong>{reason}</strong>
         </HubText>
         {advice ? <span>{advice}</span> : null}
-        {failed && <TabLink to={path('logs')}>{t('detail.todo.logs')}</TabLink>}
+        {(failed || state === 'PAUSED' || task.lastRun?.result === 'FAILED') && (
+          <TabLink to={path('logs', around)}>{t('detail.todo.logs')}</TabLink>
+        )}
         <SpaceBetween direction="horizontal" size="xs">
           {may('operator') && (
             <Button loading={preflight.running} onClick={preflight.run}>
@@ -89,6 +99,21 @@ export function Reason({ task, plugin, reason }: { task: Task; plugin: TaskPlugi
       </SpaceBetween>
     </Alert>
   );
+}
+
+/** The logs around the moment at which the task failed, or its last run did. */
+function useAround(task: Task, listed: boolean): Record<string, string> {
+  const ended = task.progress === 'ERROR' || task.progress === 'PAUSED';
+  const what = ['pausedByHub', 'failedByHub'];
+  const markers = useData(TaskMarkersDocument, { id: task.id, what }, { enabled: ended });
+  const marked = ended ? markers.data?.listAudit.items[0]?.at : null;
+  const at = Date.parse(marked ?? task.lastRun?.endedAt ?? task.updatedAt ?? '');
+  const [before, after] = AROUND;
+  return {
+    from: String(at - before),
+    to: String(at + after),
+    ...(listed ? { stream: 'finder*' } : {}),
+  };
 }
 
 /** The task as it would be created again. */

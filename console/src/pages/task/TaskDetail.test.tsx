@@ -339,7 +339,7 @@ test('a log: older events, then its tail followed', async () => {
     return { getLogEvents: answers[nextToken ?? ''] };
   });
   open('logs&stream=worker-1&search=x', { TaskLogEvents: asked });
-  const log = within(await screen.findByRole('log', { name: 'Log events of worker-1' }));
+  const log = within(await screen.findByRole('log', { name: 'Log lines' }));
   expect(log.getByText(/begun/)).toHaveTextContent('Jan 2, 2026, 3:04:05 AM Info begun role=worker');
   expect(asked).toHaveBeenLastCalledWith(
     expect.objectContaining({ logGroupName: `/dth/tasks/${ID}`, logStreamName: 'worker-1', search: 'x' }),
@@ -355,6 +355,92 @@ test('a log: older events, then its tail followed', async () => {
   expect(log.getByText(/<i>bad<\/i>/)).toHaveTextContent('Error <i>bad</i> code=3');
   expect(screen.getByText('3 events loaded')).toBeVisible();
   expect(asked.mock.lastCall?.[0]).toMatchObject({ nextToken: 'f/2' });
+});
+
+const someLogs = (answer: (variables: Record<string, unknown>) => object) =>
+  vi.fn((asked) => ({ getLogEvents: answer(asked) }));
+const line = (logStreamName: string, message: string) => ({ ...event(message), logStreamName });
+
+test('the logs of all processes are one list, searched by process and level', async () => {
+  const asked = someLogs(() => ({
+    logEvents: [line('finder', 'INFO listed'), line('worker-2', 'ERROR refused')],
+    nextForwardToken: 'f/1',
+    nextBackwardToken: 'b/1',
+  }));
+  const { router } = open('logs', { TaskLogEvents: asked });
+  const log = within(await screen.findByRole('log', { name: 'Log lines' }));
+  expect(log.getByText(/refused/)).toHaveTextContent('worker-2 Error refused');
+  expect(asked.mock.lastCall?.[0]).toMatchObject({ logStreamName: null, logStreamNamePrefix: null });
+
+  const [process, level] = createWrapper().findAllSelects();
+  process!.openDropdown();
+  const options = process!.findDropdown({ expandToViewport: true });
+  await screen.findByText('worker-*');
+  expect(options.findOptions().map((each) => each.findLabel().getElement().textContent)).toEqual([
+    'All processes',
+    'worker-*',
+    'worker-1',
+    'worker-2',
+    'finder',
+  ]);
+  process!.selectOptionByValue('worker-*', { expandToViewport: true });
+  level!.openDropdown();
+  level!.selectOptionByValue('ERROR');
+  expect(router.state.location.search).toBe('?tab=logs&stream=worker-*&level=ERROR');
+  await waitFor(() =>
+    expect(asked.mock.lastCall?.[0]).toMatchObject({
+      logStreamName: null,
+      logStreamNamePrefix: 'worker-',
+      level: 'ERROR',
+    }),
+  );
+});
+
+test('a search goes on where a part of the logs has nothing', async () => {
+  const asked = someLogs(({ nextToken = '' }) =>
+    nextToken === 'b/3'
+      ? { logEvents: [line('finder', 'found')], nextForwardToken: 'f/0', nextBackwardToken: 'b/2' }
+      : {
+          logEvents: [],
+          nextForwardToken: 'f/9',
+          nextBackwardToken: { '': 'b/4', 'b/4': 'b/3' }[String(nextToken)] ?? nextToken,
+        },
+  );
+  open('logs&search=found', { TaskLogEvents: asked });
+  expect(await screen.findByRole('log')).toHaveTextContent('finder found');
+  await userEvent.click(screen.getByRole('button', { name: 'Load newer' }));
+  expect(asked.mock.lastCall?.[0]).toMatchObject({ nextToken: 'f/9' });
+  await userEvent.click(screen.getByRole('button', { name: 'Load older' }));
+  expect(await screen.findByText('This is the beginning of the log.')).toBeVisible();
+});
+
+test('where a platform only reads forward, the way back is by time', async () => {
+  const asked = someLogs(({ nextToken }) => ({
+    logEvents: nextToken ? [] : [line('worker/i-1', 'one')],
+    nextForwardToken: 's/end',
+    nextBackwardToken: '',
+  }));
+  open('logs', { TaskLogEvents: asked });
+  expect(await screen.findByText(/Choose a time to see them/)).toBeVisible();
+  expect(screen.queryByRole('button', { name: 'Load older' })).toBeNull();
+});
+
+test('an error leads to the log lines around it', async () => {
+  const at = '2026-01-02T03:04:05.000Z';
+  open('overview', {
+    TaskDetail: () => ({ getTask: task({ progress: 'ERROR', reason: 'no such bucket' }) }),
+    TaskError: () => ({ getErrorMessage: { errCode: 'FINDER_ERROR' } }),
+    TaskMarkers: () => ({
+      listAudit: { items: [{ id: 1, at, who: 'hub', what: 'failedByHub', detail: '{}', outcome: 'ok' }] },
+    }),
+  });
+  const from = Date.parse(at) - 300_000;
+  await waitFor(() =>
+    expect(screen.getByRole('link', { name: 'See the log lines around it' })).toHaveAttribute(
+      'href',
+      `/tasks/${ID}?tab=logs&from=${from}&to=${from + 360_000}&stream=finder*`,
+    ),
+  );
 });
 
 test('events that are not followed: what they are, and how to', async () => {
@@ -411,6 +497,7 @@ test('the timeline of the runs has what users did, and not what was refused', as
     who: 'ann',
     what,
     outcome,
+    detail: '{"reason":"the budget is reached"}',
   });
   open('runs', {
     TaskRuns: () => ({
@@ -420,7 +507,13 @@ test('the timeline of the runs has what users did, and not what was refused', as
       ],
     }),
     TaskMarkers: () => ({
-      listAudit: { items: [entry(1, 'pauseTask', 'ok x'), entry(2, 'editTask', 'FORBIDDEN')] },
+      listAudit: {
+        items: [
+          entry(1, 'pauseTask', 'ok x'),
+          entry(2, 'editTask', 'FORBIDDEN'),
+          entry(3, 'pausedByHub', 'ok'),
+        ],
+      },
     }),
   });
   const bars = await screen.findByRole('list', { name: 'Runs on the timeline' });
@@ -429,8 +522,10 @@ test('the timeline of the runs has what users did, and not what was refused', as
       .getAllByRole('listitem')
       .map((bar) => bar.title.slice(0, 6)),
   ).toEqual(['Run 1,', 'Run 2,']);
-  const markers = await screen.findByRole('list', { name: 'What users did' });
-  expect(within(markers).getByRole('listitem')).toHaveTextContent('Pause task by ann');
+  const markers = await screen.findByRole('list', { name: 'What users and the hub did' });
+  const [byUser, byHub] = within(markers).getAllByRole('listitem');
+  expect(byUser).toHaveTextContent('❚❚Pause task by ann');
+  expect(byHub).toHaveTextContent(/❚❚Paused by the hub, .*: the budget is reached$/);
   await userEvent.click(screen.getByRole('button', { name: 'All' }));
   expect(within(bars).getAllByRole('listitem')[0]?.style.left).toBe('0%');
 });

@@ -2,24 +2,42 @@ import Box from '@cloudscape-design/components/box';
 import Container from '@cloudscape-design/components/container';
 import Header from '@cloudscape-design/components/header';
 import SegmentedControl from '@cloudscape-design/components/segmented-control';
+import { useState } from 'react';
+import { useTranslation } from 'react-i18next';
 import {
   colorTextStatusError,
   colorTextStatusInfo,
   colorTextStatusSuccess,
   colorTextStatusWarning,
-} from '@cloudscape-design/design-tokens';
-import { useState } from 'react';
-import { useTranslation } from 'react-i18next';
+} from '../../app/colors';
 import { TaskMarkersDocument } from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { useFormat } from '../../format';
 import { useOperationName } from '../admin/auditWords';
 import type { Run } from './ledger';
 import { useTextOr } from './textOr';
-import { HOUR, lanesOf, type Marker, MARKERS, type Range, RANGES, spansOf, usualRange } from './timeline';
+import {
+  BY_HUB,
+  HOUR,
+  lanesOf,
+  type Marker,
+  MARKERS,
+  type Range,
+  RANGES,
+  reasonOf,
+  spansOf,
+  usualRange,
+} from './timeline';
 
-const SIGNS: Record<Marker, string> = { pause: '❚❚', restart: '▶', retry: '↻', edit: '✎', stop: '■' };
-const WAIT = 15_000; // milliseconds between looks at what users did, at least
+const SIGNS: Record<Marker, string> = {
+  pause: '❚❚',
+  restart: '▶',
+  retry: '↻',
+  edit: '✎',
+  stop: '■',
+  fail: '✖',
+};
+const WAIT = 15_000; // milliseconds between looks at what happened, at least
 
 function colorOf({ state, counts }: Run): string {
   if (state === 'FAILED') return colorTextStatusError;
@@ -27,7 +45,7 @@ function colorOf({ state, counts }: Run): string {
   return counts.failed + counts.delete_failed > 0 ? colorTextStatusWarning : colorTextStatusSuccess;
 }
 
-/** When the runs were, and what users did in between. The table of runs tells the same in words. */
+/** When the runs were, and what users and the hub did in between. The table of runs tells the same in words. */
 export function Timeline({
   id,
   runs,
@@ -134,7 +152,15 @@ function Markers(props: {
       {done.map((entry) => {
         const time = Math.min(Date.parse(entry.at ?? ''), props.end);
         const what = nameOf(entry.what);
-        const text = t('detail.timeline.marker', { what, who: entry.who, when: when(time) });
+        const reason = reasonOf(entry);
+        const text =
+          entry.what in BY_HUB
+            ? t(`detail.timeline.${reason ? 'markerWithReason' : 'markerOfHub'}`, {
+                what,
+                when: when(time),
+                reason,
+              })
+            : t('detail.timeline.marker', { what, who: entry.who, when: when(time) });
         return (
           <li key={entry.id} className="dth-marker" style={{ left: props.at(time) }} title={text}>
             <span aria-hidden="true">{SIGNS[MARKERS[entry.what as keyof typeof MARKERS]]}</span>

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseLine } from './logLine';
+import { kindsOf, parseLine } from './logLine';
 
 test('a line as the hub tells it: level, message, fields', () => {
   expect(parseLine('INFO started role="worker" pid=12')).toEqual({
@@ -44,4 +44,9 @@ test('whatever a process printed stays as it is', () => {
     expect(parseLine(text)).toEqual({ level: '', text, fields: [] });
   const many = `INFO x${' a=1'.repeat(2000)}`;
   expect(parseLine(many)).toEqual({ level: 'info', text: many.slice(5), fields: [] });
+});
+
+test('kinds of processes are those of which there are several', () => {
+  expect(kindsOf(['worker-1', 'finder', 'worker-2', 'worker-3', 'controller'])).toEqual(['worker-*']);
+  expect(kindsOf(['machine/i-1', 'worker/a', 'worker/b', '2026/12/03/[$LATEST]f'])).toEqual(['worker/*']);
 });

@@ -78,4 +78,11 @@ function parsed(json: string): unknown {
   }
 }
 
+/** The kinds of which there are several processes, as "worker-*" for worker-1 and worker-2. */
+export function kindsOf(streams: readonly string[]): string[] {
+  const kinds = streams.flatMap((name) => /^[a-z]+[-/]/.exec(name) ?? []);
+  const several = kinds.filter((kind, index) => kinds.indexOf(kind) < index);
+  return [...new Set(several)].toSorted().map((kind) => `${kind}*`);
+}
+
 const written = (value: unknown) => (typeof value === 'string' ? value : JSON.stringify(value));

@@ -127,5 +127,14 @@ export const ANSWERS: Answers = {
   TaskDetail: () => ({ getTask: task() }),
   TaskRuns: () => ({ listRuns: [run()] }),
   TaskMarkers: () => ({ listAudit: { items: [] } }),
+  TaskLogStreams: () => ({
+    listLogStreams: {
+      logStreams: ['worker-1', 'worker-2', 'finder'].map((logStreamName) => ({
+        logStreamName,
+        lastEventTimestamp: '1767323045000',
+        storedBytes: 10,
+      })),
+    },
+  }),
   TaskFailures: () => ({ failureGroups: [] }),
 };

@@ -1,7 +1,17 @@
 import type { Run } from './ledger';
 
-/** What a user did to a task, by the operation of the audit log. */
+/** What the hub itself did to a task, by the name in the audit log (`dth.hub.audit`). */
+export const BY_HUB = {
+  pausedByHub: 'pause',
+  windowClosed: 'pause',
+  windowOpened: 'restart',
+  continuedAfterRestart: 'restart',
+  failedByHub: 'fail',
+} as const;
+
+/** What happened to a task: what users did, and what the hub did. */
 export const MARKERS = {
+  ...BY_HUB,
   pauseTask: 'pause',
   resumeTask: 'restart',
   startRun: 'restart',
@@ -11,6 +21,13 @@ export const MARKERS = {
   stopTask: 'stop',
 } as const;
 export type Marker = (typeof MARKERS)[keyof typeof MARKERS];
+
+/** Why the hub did it; "" where it said nothing, or a user did it. */
+export function reasonOf({ what, detail }: { what: string; detail: string }): string {
+  if (!(what in BY_HUB)) return '';
+  const { reason } = JSON.parse(detail) as { reason?: string };
+  return reason ?? '';
+}
 
 export const HOUR = 3_600_000; // milliseconds
 export const RANGES = {

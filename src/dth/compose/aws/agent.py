@@ -28,7 +28,7 @@ from dth.compose.aws.metadata import InstanceMetadata
 from dth.core.errors import HubError, StateError
 from dth.core.memory import keep_memory
 from dth.core.ports.runs import RunKind, RunState
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.hub.parameters import read_parameters as as_model
 from dth.objects import processes
 from dth.objects.task import opened
@@ -204,7 +204,10 @@ class Machine:
         records = self.platform.records
         with contextlib.suppress(StateError):
             if self.kind == "worker":
-                await records.pause(f"a worker keeps failing: {words}")
+                await records.pause(
+                    f"a worker keeps failing: {words}; see its log, correct the cause, then resume "
+                    "the task"
+                )
                 return
             for run in await _listing(self.platform):
                 await records.set_run(run, RunState.FAILED, f"the finder keeps failing: {words}")

@@ -76,14 +76,14 @@ class Ground:
 
 
 class HubBase(Protocol):
-    """Used in two processes: in the nursery `run`, in the hub `open`."""
+    """Used in two processes: in the fork server `run`, in the hub `open`."""
 
     data_dir: Path
     # Where everything is, for people.
     shown: str
 
     def run(self, arguments: Sequence[str]) -> int:
-        """Run one process of a task, in a fork of the nursery."""
+        """Run one process of a task, in a fork of the fork server."""
         ...
 
     def open(self, door: Door) -> AbstractAsyncContextManager[Ground]:

@@ -1,4 +1,4 @@
-"""The processes of a task on one machine, as the nursery forks them.
+"""The processes of a task on one machine, as the fork server forks them.
 
 The plugin defines what a process does (`Plugin.processes`). A process drains on SIGTERM. If it
 fails, it reports the reason in one line on standard error.
@@ -145,7 +145,7 @@ DEFAULT_TYPE = "S3EC2"
 
 
 def load(chosen: Plugin) -> ModuleType:
-    """Import the processes of a plugin. Called before a nursery forks: once instead of in each
+    """Import the processes of a plugin. Called before a fork server forks: once instead of in each
     process.
     """
     return importlib.import_module(chosen.processes)

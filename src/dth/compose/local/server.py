@@ -1,7 +1,7 @@
 """The hub on one machine: how its parts are assembled, and what it serves.
 
-One process with one event loop answers requests and keeps the tasks. The nursery, which is forked
-before any event loop exists, starts the processes of tasks.
+One process with one event loop answers requests and keeps the tasks. The fork server, which
+is forked before any event loop exists, starts the processes of tasks.
 """
 
 import asyncio
@@ -63,15 +63,16 @@ from dth.hub.auth import Authenticator, IssuerConfig
 from dth.hub.model import Identity, Progress, Role, Task
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
-from dth.platforms.local import graphql, vitals
-from dth.platforms.local.agenda import Agenda
+from dth.platforms.local import graphql, process_metrics
 from dth.platforms.local.audited import LOCAL, who
 from dth.platforms.local.backups import LocalBackups
 from dth.platforms.local.budget import Budgets, TooMuch
 from dth.platforms.local.comparisons import LocalComparisons
 from dth.platforms.local.connections import ConnectionLimits, Connections, Server
 from dth.platforms.local.console import Console
+from dth.platforms.local.due_tasks import DueTasks
 from dth.platforms.local.filesystem import lock_state_directory
+from dth.platforms.local.fork_server import LOST, ForkServer
 from dth.platforms.local.invitation_pages import PATH, InvitationPages
 from dth.platforms.local.invitations import LocalInvitations
 from dth.platforms.local.jobs import LocalJobs
@@ -79,7 +80,6 @@ from dth.platforms.local.keeper import Bounds, Keeper
 from dth.platforms.local.logs import LocalLogs
 from dth.platforms.local.metrics import LocalMetrics
 from dth.platforms.local.notifier import Notifier, SmtpConfig
-from dth.platforms.local.nursery import LOST, Nursery
 from dth.platforms.local.oidc import COMMAND, Provider
 from dth.platforms.local.restore import take_restore
 from dth.platforms.local.secrets import LocalSecrets
@@ -269,13 +269,14 @@ class Hub:
 
     url: str
     data_dir: Path
-    nursery: Nursery
+    fork_server: ForkServer
     ports: HubPorts
     keeper: Keeper
     metrics: LocalMetrics
     authenticator: Authenticator
     provider: Provider
     invitations: LocalInvitations
+    sign_in: LocalSignIn
     # Whether users sign in at the hub itself.
     built_in: bool
     backups: LocalBackups | None
@@ -285,21 +286,21 @@ class Hub:
     ready: bool = False
 
 
-def start_nursery(base: HubBase, settings_file: Path | None = None) -> Nursery:
-    """Start the nursery, before any event loop.
+def start_fork_server(base: HubBase, settings_file: Path | None = None) -> ForkServer:
+    """Start the fork server, before any event loop.
 
     Confines this process and its descendants to what the settings allow.
     """
     confine(_settings(base.data_dir, settings_file).confinement)
     for each in plugins().values():
         process.load(each)
-    return Nursery(base.run)
+    return ForkServer(base.run)
 
 
 async def serve(
     base: HubBase,
     listen: Listen,
-    nursery: Nursery,
+    fork_server: ForkServer,
     announce: Callable[[Hub], None],
     say: Callable[[str], None],
     admin_password: str = "",
@@ -312,8 +313,8 @@ async def serve(
     `admin_password`: the first user's; "" = generate one. `settings_file`: if it is not in the data
     directory. `built_in_sign_in`: users sign in at the hub itself, whatever is set.
 
-    Without its nursery the hub cannot work, and a process with threads cannot safely fork another
-    one. It then raises StateError, so the service manager restarts it.
+    Without its fork server the hub cannot work, and a process with threads cannot safely fork
+    another one. It then raises StateError, so the service manager restarts it.
     """
     listen.check()
     data_dir = base.data_dir
@@ -336,8 +337,10 @@ async def serve(
                 url, listen.advertised(port), listen.certificate(), _headers(url), open_door, say
             )
             server = _server(door, listen)
-            opened = open_hub(base, door, nursery, admin_password, settings_file, built_in_sign_in)
-            hub = await _enter(stack, opened, door, nursery)
+            opened = open_hub(
+                base, door, fork_server, admin_password, settings_file, built_in_sign_in
+            )
+            hub = await _enter(stack, opened, door, fork_server)
             if hub:
                 if restored:
                     contents, kept_in = restored
@@ -353,7 +356,7 @@ async def serve(
                 announce(hub)
                 ends: list[asyncio.Future[Any]] = [
                     asyncio.ensure_future(each)
-                    for each in (stopping.wait(), nursery.lost(), hub.ground.replaced())
+                    for each in (stopping.wait(), fork_server.lost(), hub.ground.replaced())
                 ]
                 await asyncio.wait({*ends, serving}, return_when=asyncio.FIRST_COMPLETED)
                 was_replaced = ends[-1].done()
@@ -361,7 +364,7 @@ async def serve(
                     each.cancel()
                 hub.ready = False
                 await _close(server, serving)
-    if not nursery.lives:
+    if not fork_server.lives:
         raise StateError(LOST)
     if was_replaced:
         ends[-1].result()  # raises a defect, which must not be taken for another hub
@@ -369,17 +372,20 @@ async def serve(
 
 
 async def _enter(
-    stack: AsyncExitStack, opening: AbstractAsyncContextManager[Hub], door: Door, nursery: Nursery
+    stack: AsyncExitStack,
+    opening: AbstractAsyncContextManager[Hub],
+    door: Door,
+    fork_server: ForkServer,
 ) -> Hub | None:
-    """Enter the hub. None: it stood by, and was told to end, or has lost its nursery."""
+    """Enter the hub. None: it stood by, and was told to end, or has lost its fork server."""
     this = asyncio.current_task()
     assert this
-    losing = asyncio.create_task(nursery.lost())
+    losing = asyncio.create_task(fork_server.lost())
     losing.add_done_callback(lambda lost: lost.cancelled() or this.cancel())
     try:
         return await stack.enter_async_context(opening)
     except asyncio.CancelledError:
-        if nursery.lives and not door.stands_by:
+        if fork_server.lives and not door.stands_by:
             raise
         return None
     finally:
@@ -435,7 +441,7 @@ def _listening(listen: Listen) -> Any:
 async def open_hub(
     base: HubBase,
     door: Door,
-    nursery: Nursery,
+    fork_server: ForkServer,
     admin_password: str = "",
     settings_file: Path | None = None,
     built_in_sign_in: bool = False,
@@ -448,7 +454,7 @@ async def open_hub(
     url = door.url
     async with base.open(door) as ground:
         database, vault = ground.database, ground.vault
-        keeper = Keeper(data_dir / TASKS, nursery, settings.bounds, ground.storage)
+        keeper = Keeper(data_dir / TASKS, fork_server, settings.bounds, ground.storage)
         users, tokens = LocalUsers(database), LocalTokens(database)
         smtp = settings.smtp
         stored = LocalSecrets(database, vault, {smtp.password_secret: smtp.hosts} if smtp else None)
@@ -458,9 +464,9 @@ async def open_hub(
                 await stored.use([SecretUse("mail server", smtp.password_secret, smtp.hosts)])
         transport = Transport()
         notifier = Notifier(database, vault, settings.smtp, partial(post_over, transport))
-        jobs = LocalJobs(database, data_dir / "jobs", nursery, settings.prices)
+        jobs = LocalJobs(database, data_dir / "jobs", fork_server, settings.prices)
         await jobs.fail_unfinished()
-        comparisons = LocalComparisons(database, data_dir / "comparisons", nursery)
+        comparisons = LocalComparisons(database, data_dir / "comparisons", fork_server)
         await comparisons.end_unfinished()
         backups = LocalBackups(data_dir, f"{url}/backup") if ground.in_data_dir else None
         provider = await Provider.open(database, vault, users, f"{url}/oidc", [url])
@@ -497,17 +503,18 @@ async def open_hub(
             sign_in=sign_in,
             info={"platform": "local", "limits": asdict(settings.bounds)},
         )
-        keeper.agenda = Agenda(database)
+        keeper.due_tasks = DueTasks(database)
         hub = Hub(
             url=url,
             data_dir=data_dir,
-            nursery=nursery,
+            fork_server=fork_server,
             ports=ports,
             keeper=keeper,
             metrics=metrics,
             authenticator=Authenticator(provider.verifier, tokens),
             provider=provider,
             invitations=invitations,
+            sign_in=sign_in,
             built_in=True,
             backups=backups,
             webhook_key=webhook_key,
@@ -628,7 +635,7 @@ def application(hub: Hub) -> Starlette:
         return await _take_events(hub, request)
 
     async def health(_: Request) -> Response:
-        if not hub.nursery.lives:
+        if not hub.fork_server.lives:
             return PlainTextResponse(f"{LOST}\n", 503)
         return PlainTextResponse("ok\n")
 
@@ -638,7 +645,7 @@ def application(hub: Hub) -> Starlette:
                 await hub.ports.tasks.count()
         except TimeoutError:
             raise StateError("the database does not answer") from None
-        good = hub.ready and hub.nursery.lives
+        good = hub.ready and hub.fork_server.lives
         return PlainTextResponse("ready\n" if good else "stopping\n", 200 if good else 503)
 
     async def metrics(request: Request) -> Response:
@@ -646,7 +653,7 @@ def application(hub: Hub) -> Starlette:
         counts = await hub.ports.tasks.count()
         now = await hub.metrics.latest()
         text = monitoring.prometheus(counts, hub.keeper.totals, now)
-        text += vitals.exposition(hub.data_dir)
+        text += process_metrics.exposition(hub.data_dir)
         return PlainTextResponse(text, headers={"content-type": monitoring.EXPOSITION})
 
     async def config(_: Request) -> Response:
@@ -691,11 +698,8 @@ async def _own_sign_in(hub: Hub, own: Router, scope: Scope, receive: Receive, se
 
 
 async def _issuers(hub: Hub) -> list[str]:
-    """Where pages of the console send requests besides the hub: to the issuer, and to one that
-    waits for an administrator to sign in there."""
-    state = await hub.ports.sign_in.state() if hub.ports.sign_in else None
-    waiting = [state.waiting.issuer] if state and state.waiting else []
-    return [hub.ports.info["issuer"], *waiting]
+    """Where pages of the console send requests when users sign in."""
+    return [hub.ports.info["issuer"], *await hub.sign_in.origins(hub.built_in)]
 
 
 def _headers(url: str) -> dict[str, str]:

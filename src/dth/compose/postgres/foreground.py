@@ -10,7 +10,7 @@ from typing import Any
 
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.foreground import Foreground, begin, has_begun, write_task
-from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.fork_server import ForkServer
 from dth.platforms.local.supervisor import Supervisor, one_by_one
 from dth.platforms.postgres.database import drop_task
 from dth.platforms.postgres.machines import JoinedMachine, join
@@ -32,7 +32,7 @@ async def open_shared(
     type: str,
     task: Mapping[str, Any],
     max_workers: int,
-    nursery: Nursery,
+    fork_server: ForkServer,
     rates: Mapping[str, float],
 ) -> AsyncIterator[Foreground]:
     """Become the one command that runs the task, and begin its run or resume the interrupted one.
@@ -52,7 +52,7 @@ async def open_shared(
                     state,
                     platform,
                     lock,
-                    nursery,
+                    fork_server,
                     one_by_one(max_workers),
                     # A machine is done with an object only when its message is gone.
                     to_the_last_message=True,

@@ -53,8 +53,9 @@ class Guest:
     secrets_of: Callable[[Any], Sequence[str]]
 
     def run(self, arguments: Sequence[str]) -> int:
-        """Run one process: KIND FOLDER NAME ALLOW, in a fork of the nursery. ALLOW: for a task of a
-        hub, where its rules let connections go, in JSON. Empty: the task is that of a command."""
+        """Run one process: KIND FOLDER NAME ALLOW, in a fork of the fork server. ALLOW: for a task
+        of a hub, where its rules let connections go, in JSON. Empty: the task is that of a
+        command."""
         *known, allow = arguments
         secrets: SecretStore = FileSecrets(secrets_directory())
         if allow:

@@ -12,8 +12,8 @@ from dth.compose.postgres.guest import CHECK
 from dth.core.errors import StateError
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.foreground import write_task
+from dth.platforms.local.fork_server import Child, ForkServer
 from dth.platforms.local.journal import last_words
-from dth.platforms.local.nursery import Child, Nursery
 from dth.platforms.local.supervisor import BACKLOG_A_WORKER, DRAIN
 from dth.platforms.postgres.machines import JoinedMachine, OpenTask
 
@@ -64,7 +64,7 @@ class Helper:
     def __init__(
         self,
         machine: JoinedMachine,
-        nursery: Nursery,
+        fork_server: ForkServer,
         lock: StateLock,
         folder: Path,
         most: int,
@@ -75,7 +75,7 @@ class Helper:
     ) -> None:
         """`folder`: for the files of its processes, which keep `lock` open. `most`: workers.
         `type`: of the tasks that it can help with."""
-        self._machine, self._nursery, self._lock = machine, nursery, lock
+        self._machine, self._fork_server, self._lock = machine, fork_server, lock
         self._folder, self._most = folder, most
         self._type, self._show, self._tell = type, show, tell
         self._workers: dict[str, _Worker] = {}
@@ -90,7 +90,7 @@ class Helper:
                     await self._look()
                     self._reached()
                 except StateError as error:
-                    if not self._nursery.lives:
+                    if not self._fork_server.lives:
                         raise
                     self._not_reached(error)
                 await asyncio.sleep(LOOK)
@@ -166,7 +166,7 @@ class Helper:
         terms = known.task.terms
         allow = json.dumps(list(terms.allow)) if terms else ""
         arguments = [kind, str(known.folder), name, allow]
-        return await self._nursery.spawn(arguments, (self._lock.fileno(), errors))
+        return await self._fork_server.spawn(arguments, (self._lock.fileno(), errors))
 
     async def _take_leave(self, tasks: dict[str, OpenTask]) -> None:
         """Free what ended workers had taken, and say so if one failed."""

@@ -6,7 +6,7 @@ from dth.hub.api.answers import answers
 from dth.hub.api.resolve import Call, query
 from dth.hub.api.tasks import LOG_GROUP
 from dth.hub.api.text import MAX_INT, at_least_one, milliseconds, seconds, within
-from dth.hub.ports import LogEvent, LogStream
+from dth.hub.ports import LogEvent, LogLevel, LogStream
 
 MAX_STREAMS = 100
 MAX_EVENTS = 10_000
@@ -49,10 +49,12 @@ class LogEventAnswer:
     timestamp: str | None
     message: str
     ingestion_time: str | None
+    log_stream_name: str
 
     @classmethod
     def of(cls, event: LogEvent) -> Self:
-        return cls(milliseconds(event.at), event.message, milliseconds(event.at))
+        at = milliseconds(event.at)
+        return cls(at, event.message, at, event.stream)
 
 
 @answers("GetLogEventsResponse")
@@ -80,17 +82,20 @@ async def get_log_events(
     call: Call, *, limit: int = 100, log_group_name: str | None = None,
     log_stream_name: str | None = None,
     next_token: str | None = None, search: str | None = None, start_time: str | None = None,
-    end_time: str | None = None,
+    end_time: str | None = None, level: str | None = None,
+    log_stream_name_prefix: str | None = None,
 ) -> LogEventPage:  # fmt: skip
     task = await _task_of_group(call, log_group_name)
     found = await call.ports.logs.events(
         task,
-        log_stream_name or "",
+        log_stream_name,
         within("limit", limit, MAX_EVENTS),
         next_token or "",
         search or "",
         seconds("startTime", start_time),
         seconds("endTime", end_time),
+        LogLevel(level) if level else None,
+        log_stream_name_prefix or "",
     )
     return LogEventPage(
         [LogEventAnswer.of(event) for event in found.events], found.forward, found.backward

@@ -31,7 +31,7 @@ from dth.core.errors import (
     TransferError,
     Transient,
 )
-from dth.core.retry import FULL_JITTER, RetryPolicy
+from dth.core.retry_policy import FULL_JITTER, RetryPolicy
 from dth.core.transport import Body, Pipe, Response, Transport
 from dth.images.registry.address import RegistryAddress
 from dth.images.registry.answers import colon, json_in, other_host, refusal
@@ -71,6 +71,7 @@ PAGES = (
 )
 # Tags per request when only those of one image are needed.
 FEW = 100
+CREATED = 201  # the status of a registry that has stored something
 MOST_NAMES = 1_000_000  # names per listing
 MOST_PAGES = 100_000
 MOST_EMPTY = 1000  # consecutive pages without any names
@@ -278,12 +279,34 @@ class Registry:
         answer = await self._write(
             _Request("PUT", path, scope, headers, manifest.body), "manifests"
         )
-        stored = answer.headers.get("docker-content-digest", manifest.digest)
+        stored = answer.headers.get("docker-content-digest", "")
+        if not stored:
+            # Something before the registry may have answered.
+            stored = await self._digest_there(repository, reference, manifest)
         if stored != manifest.digest:
             raise Corrupted(
                 f"{self.host} stored {foreign(stored) or 'another one'}, not {manifest.digest}",
                 code="DIGEST_INVALID",
             )
+
+    async def _digest_there(self, repository: str, reference: str, sent: Manifest) -> str:
+        """Return the digest of what the registry has there after a manifest was sent. Raises
+        Transient if it has nothing."""
+        try:
+            found = await self.manifest(repository, reference)
+        except TransferError as error:
+            if error.status not in (401, 403):
+                raise
+            # Whoever may push may not always pull.
+            return sent.digest
+        if found is None:
+            raise self._not_stored(f"{repository}:{reference}")
+        return found.digest
+
+    def _not_stored(self, what: str) -> Transient:
+        return Transient(
+            f"{self.host} answered that it stored {what}, but does not have it", code="NotStored"
+        )
 
     async def try_push(self, repository: str) -> None:
         """Check for push permission: begin an upload and cancel it. Raises TransferError if
@@ -357,9 +380,9 @@ class Registry:
     # ---------------------------------------------------------------------------------------- blobs
 
     async def has_blob(self, repository: str, digest: str) -> bool:
-        """Whether the repository has the blob."""
+        """Whether the repository has the blob, and not something before it a web page."""
         try:
-            await self._request(
+            answer = await self._request(
                 "HEAD", f"/v2/{repository}/blobs/{digest}", self._pull(repository), "blobs"
             )
         except SourceGone:
@@ -368,7 +391,8 @@ class Registry:
             if self._absent(error, repository):
                 return False
             raise
-        return True
+        page = answer.headers.get("content-type", "").lower().startswith("text/html")
+        return answer.headers.get("docker-content-digest", "" if page else digest) == digest
 
     async def begin_upload(
         self, repository: str, mount: tuple[str, str] | None = None
@@ -419,7 +443,11 @@ class Registry:
         scope = self._push(upload.repository)
         request = _Request("PUT", path, scope, headers, body, elsewhere=upload.elsewhere)
         answer = await self._write(request, "blobs")
-        stored = answer.headers.get("docker-content-digest", digest)
+        stored = answer.headers.get("docker-content-digest", "")
+        if not stored:
+            if answer.status != CREATED and not await self.has_blob(upload.repository, digest):
+                raise self._not_stored(digest)
+            stored = digest
         if stored != digest:
             raise Corrupted(
                 f"{self.host} stored {foreign(stored) or 'another blob'}, not {digest}",

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from dth.core.errors import Throttled
 from dth.core.plugin import Board
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.core.transport import Transport
 from dth.images.registry.registries import known_registry
 

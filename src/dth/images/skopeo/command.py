@@ -29,8 +29,8 @@ from urllib.parse import urlsplit
 from dth.core import confinement
 from dth.core.confinement import foreign
 from dth.core.errors import EndpointRefused, NotSupported, TransferError, Transient, UsageError
-from dth.core.hosts import PORTS
 from dth.core.network import Network, is_loopback, real_address
+from dth.core.secret_bindings import PORTS
 from dth.core.transport import ADDRESS_REFUSED
 from dth.images.registry.address import RegistryAddress
 from dth.images.registry.login import UserPassword

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from dth.core.hosts import PORTS, PROXY_PORT
 from dth.core.network import Network
+from dth.core.secret_bindings import PORTS, PROXY_PORT
 
 HEAD_LIMIT = 64 * 1024  # bytes per head
 HEAD_SECONDS = 60.0  # seconds in which a head must arrive

@@ -18,6 +18,7 @@ from dth.core.errors import (
     ListingFailed,
     ObjectRefused,
     TransferError,
+    Unreachable,
     with_side,
 )
 from dth.core.transport import NO_TLS
@@ -26,7 +27,7 @@ from dth.objects.listing.pages import NO_LISTING, ListedObject, ListPage, Prefix
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import Endpoint
-from dth.objects.store.retry import POLICY, retry
+from dth.objects.store.immediate_retry import POLICY, retry
 from dth.objects.transfer.relay import ObjectRoute
 
 T = TypeVar("T")
@@ -258,18 +259,41 @@ class SideTrouble:
 
 
 def told(error: HubError, route: ObjectRoute) -> str:
-    """What ended a run: the side, what is wrong there, and what to do about it."""
-    client = {"source": route.source, "destination": route.dest}.get(getattr(error, "side", ""))
-    if not isinstance(error, TransferError) or client is None or client.endpoint.is_folder:
+    """What ended a run or paused a task: the side, what is wrong there, and what to do about it."""
+    cause = _cause(error)
+    client = {"source": route.source, "destination": route.dest}.get(getattr(cause, "side", ""))
+    if client is None:
         return with_side(error)
-    known = error.code in ENDING or isinstance(error, ConnectionFailed)
-    if not known or not (error.status or isinstance(error, ConnectionFailed)):
+    return told_of(error, client.endpoint, client.bucket, client.clock_offset)
+
+
+def told_of(error: HubError, endpoint: Endpoint, bucket: str, clock_offset: float = 0.0) -> str:
+    """As `told`, of one side."""
+    cause = _cause(error)
+    if not isinstance(cause, TransferError) or not _is_of_a_side(cause) or endpoint.is_folder:
         return with_side(error)
-    url = client.endpoint.url
-    trouble = SideTrouble.of(
-        error, error.side, client.endpoint, client.bucket, client.clock_offset, IN_WORDS, url
-    )
-    return f"{error.side}: {trouble.line(error, url)}"
+    url = endpoint.url
+    trouble = SideTrouble.of(cause, cause.side, endpoint, bucket, clock_offset, IN_WORDS, url)
+    return f"{cause.side}: {trouble.line(cause, url)}"
+
+
+def _cause(error: HubError) -> BaseException:
+    """Where in a listing no answer came says nothing; any other error says it itself."""
+    cause = error.__cause__
+    return cause if isinstance(error, ListingFailed) and cause and _is_silence(cause) else error
+
+
+def _is_silence(error: BaseException | None) -> bool:
+    """Whether there was no answer."""
+    return isinstance(error, ConnectionFailed | Unreachable)
+
+
+def _is_of_a_side(error: TransferError) -> bool:
+    """Whether the error is about the whole side, and does not name its remedy itself."""
+    if error.code == "NoCredentials":
+        return False
+    refused = isinstance(error, EndpointRefused) or error.code in ENDING
+    return _is_silence(error) or (refused and error.status > 0)
 
 
 def is_by_another(error: TransferError) -> bool:

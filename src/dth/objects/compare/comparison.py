@@ -6,7 +6,14 @@ The finder commits these pages. `diff` and a dry run only count them.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -36,6 +43,7 @@ from dth.objects.compare.merge import (
     decide,
     decide_with_evidence,
     evidence,
+    says_same,
     why_unjudged,
 )
 from dth.objects.listing.filters import Watch, build, only_key
@@ -84,7 +92,7 @@ class Decided:
     # Policies `checksum` and `content`: objects that they could not judge. They are also counted
     # elsewhere.
     unjudged: list[Unjudged] = field(default_factory=list)
-    # Objects that a HEAD proved the same: source and destination.
+    # Objects that were proven the same, and no record says so: source and destination.
     remembered: list[tuple[ListedObject, ListedObject]] = field(default_factory=list)
     # Objects that a manifest names but the source does not have.
     absent: list[ListedObject] = field(default_factory=list)
@@ -334,7 +342,7 @@ class Comparison:
                 pick for pick in found if keep is None or pick.source.size < 0 or keep(pick.source)
             ]
             decided.counts.filtered += len(found) - len(kept)
-            self._sort(kept, decided, batch)
+            self._sort(kept, decided, batch, {})
         if batch.doubtful:
             keys = [pick.source.key for pick in batch.doubtful]
             records = await self._records.get(keys) if self._records else {}
@@ -343,7 +351,7 @@ class Comparison:
                 batch.doubtful,
                 decided,
             )
-            self._sort(proven, decided, batch)
+            self._sort(proven, decided, batch, records)
         self._listed += decided.counts.listed
         self._filtered += decided.counts.filtered
         return decided
@@ -353,7 +361,13 @@ class Comparison:
         self._absolute_count += sum(entry.key.startswith("/") for entry in absent)
         self._absent += [entry.key for entry in absent[: NAMED - len(self._absent)]]
 
-    def _sort(self, picks: Sequence[Pick], decided: Decided, batch: Batch) -> None:
+    def _sort(
+        self,
+        picks: Sequence[Pick],
+        decided: Decided,
+        batch: Batch,
+        records: Mapping[str, Record],
+    ) -> None:
         for pick in picks:
             if pick.verdict is Verdict.SAME or pick.verdict is Verdict.UNPROVEN:
                 decided.counts.same += 1
@@ -361,8 +375,10 @@ class Comparison:
                 if self._rules.names_same:
                     named = decided.same if pick.verdict is Verdict.SAME else decided.unproven
                     named.append(pick.source)
-                if pick.dest and pick.verdict is Verdict.SAME:
-                    decided.remembered.append((pick.source, pick.dest))
+                proven = pick.dest if pick.verdict is Verdict.SAME else None
+                # A record that already says so also says who verified the copy, and what it lacks.
+                if proven and not says_same(records.get(pick.source.key), pick.source, proven):
+                    decided.remembered.append((pick.source, proven))
             elif pick.verdict is Verdict.ARCHIVED:
                 decided.counts.archived += 1
                 decided.archived.append(pick.source)

@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dth.core.errors import Damaged
+from dth.core.task_group import together
 from dth.objects.compare.merge import Evidence
 from dth.objects.listing.pages import ListedObject
 from dth.objects.store.checksums import Checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import is_md5
-from dth.objects.transfer.group import together
 from dth.objects.transfer.proof import STEP, read_range
 
 if TYPE_CHECKING:

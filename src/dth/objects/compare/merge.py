@@ -16,7 +16,7 @@ from dth.core.ports.records import Record
 from dth.core.ports.runs import Counts, Cursor
 from dth.core.ports.status import Status, Verified
 from dth.objects.listing.pages import MAX_KEY_BYTES, KeyMap, ListedObject, is_archived
-from dth.objects.store.etags import SOURCE_ETAG, is_md5, same_etag
+from dth.objects.store.etags import MAYBE_HOLLOW, SOURCE_ETAG, is_hollow, is_md5, same_etag
 from dth.objects.store.folders.paths import names_of
 
 
@@ -86,7 +86,7 @@ def decide(policy: Policy, source: ListedObject, dest: ListedObject | None) -> V
         verdict = Verdict.SAME
     elif policy is Policy.SIZE_TIME:
         verdict = _by_time(source, dest, Verdict.SAME)
-    elif policy is Policy.ETAG and same_etag(source.etag, dest.etag):
+    elif policy is Policy.ETAG and _etags_prove(source, dest):
         verdict = Verdict.SAME
     else:
         verdict = Verdict.DOUBT
@@ -143,7 +143,7 @@ def decide_with_evidence(
         verdict = _by_checksum(source_head, dest_head)
         if verdict is not Verdict.DOUBT:
             return _readable(source, verdict)
-        if same_etag(source.etag, dest.etag):
+        if _etags_prove(source, dest):
             return Verdict.SAME
         encrypted = source_head.encrypted or dest_head.encrypted
         verdict = _by_etag(source, dest, record, replace(dest_head, encrypted=encrypted))
@@ -153,9 +153,17 @@ def decide_with_evidence(
     return _readable(source, _by_etag(source, dest, record, dest_head))
 
 
+def _etags_prove(source: ListedObject, dest: ListedObject) -> bool:
+    """Whether the ETags alone prove that two objects are equal."""
+    return same_etag(source.etag, dest.etag) and not is_hollow(source.etag)
+
+
 def _by_etag(
     source: ListedObject, dest: ListedObject, record: Record | None, head: Evidence | None
 ) -> Verdict:
+    if is_hollow(source.etag):
+        # Neither a record nor a mark can say which object was copied.
+        return _by_time(source, dest, Verdict.UNPROVEN)
     if record is not None and _is_ours(record, dest):
         # The hub wrote the destination object, so it is compared by the ETag of the source object
         # it was made from.
@@ -176,10 +184,21 @@ def _is_ours(record: Record, dest: ListedObject) -> bool:
         record.status is not Status.DONE
         or record.etag == ""
         or not same_etag(record.dest_etag, dest.etag)
+        or is_hollow(dest.etag)
     ):
         return False
     confirmed = record.verified is not Verified.NOT or same_etag(record.etag, record.dest_etag)
     return confirmed or not (is_md5(record.etag) and is_md5(record.dest_etag))
+
+
+def says_same(record: Record | None, source: ListedObject, dest: ListedObject) -> bool:
+    """Whether a record says that this destination object is a copy of this source object."""
+    return (
+        record is not None
+        and record.status is Status.DONE
+        and same_etag(record.etag, source.etag)
+        and same_etag(record.dest_etag, dest.etag)
+    )
 
 
 def _by_checksum(source: Evidence, dest: Evidence) -> Verdict:
@@ -348,7 +367,13 @@ def compare(rules: Rules, source: list[ListedObject], dest: Iterable[ListedObjec
         twin = take(entry[0], None)
         if keep is not None and entry[1] >= 0 and not keep(entry):
             filtered += 1
-        elif plain and twin is not None and entry[1] == twin[1] and entry[2] == twin[2] != "":
+        elif (
+            plain
+            and twin is not None
+            and entry[1] == twin[1]
+            and entry[2] == twin[2] != ""
+            and entry[2][:8] not in MAYBE_HOLLOW
+        ):
             same += 1
             if names_same:
                 batch.same.append(entry)

@@ -28,7 +28,7 @@ from dth.core.errors import (
     Transient,
 )
 from dth.objects.store.etags import bare_etag
-from dth.objects.store.retry import retry
+from dth.objects.store.immediate_retry import retry
 
 PAGE_SIZE = 1000  # keys; the most that a store returns
 # The error code of an answer that is not a listing.
@@ -269,9 +269,23 @@ class PrefixListing:
             page.token = ("1" if first else "2") + page.token
         if token and page.token == token:
             raise Transient("the listing does not move on: the store repeats a continuation token")
+        if stored:
+            self._leave_out_others(page, stored)
         if self._rename is not None:
             page.entries = _renamed(self._rename, page.entries)
         return page
+
+    def _leave_out_others(self, page: ListPage, prefix: str) -> None:
+        """Leave out what does not begin with the requested prefix. Its keys would be renamed to
+        those of other objects."""
+        entries = [entry for entry in page.entries if entry[0].startswith(prefix)]
+        prefixes = [each for each in page.prefixes if each.startswith(prefix)]
+        if (len(entries), len(prefixes)) == (len(page.entries), len(page.prefixes)):
+            return
+        page.entries, page.prefixes = entries, prefixes
+        note = f"{self.name} lists objects outside of the requested prefix: they were left out"
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _fall_back(self, why: str) -> None:
         if not self._first_version:

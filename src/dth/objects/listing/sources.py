@@ -243,6 +243,11 @@ class _Table:
                     f"{self.name}, line {number}: this is not a row of CSV ({problem}); a line "
                     "break in a key is %0A"
                 )
+            if any(row[len(self.columns) :]):
+                raise UsageError(
+                    f"{self.name}, line {number}: there are more cells than columns "
+                    f"({len(self.columns)}); a comma in a key is %2C"
+                )
             yield number, row
 
 
@@ -295,7 +300,7 @@ def _table(name: str, number: int, first: str, bucket: str, prefix: str) -> tupl
             f"{name}, line {number}: this is JSON; a manifest has one key per line, or is CSV "
             "(the manifest.json of an S3 Inventory goes with --inventory)"
         )
-    _, cells = next(_Table(name, [], "", "").rows([(number, first)]))
+    _, cells = next(_Table(name, [""] * len(first), "", "").rows([(number, first)]))
     names = [_COLUMNS.get(cell.strip().lower(), "") for cell in cells]
     if "key" in names and all(names):
         return _Table(name, names, bucket, prefix), True
@@ -472,15 +477,17 @@ async def _lines(chunks: Chunks, name: str) -> Lines:
                     f"{LINE_BYTES} bytes"
                 )
             if lines:
-                yield _decoded(lines, number)
+                yield _decoded(lines, number, name)
                 number += len(lines)
                 offset += sum(map(len, lines)) + len(lines)
     if rest:
-        yield _decoded([rest], number)
+        yield _decoded([rest], number, name)
 
 
-def _decoded(lines: list[bytes], number: int) -> list[Line]:
+def _decoded(lines: list[bytes], number: int, name: str) -> list[Line]:
     if number == 1:
+        if lines[0].startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise UsageError(f"{name} is in UTF-16; save it in UTF-8")
         lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
     texts = (line.removesuffix(b"\r").decode("utf-8", "surrogateescape") for line in lines)
     return list(enumerate(texts, number))

@@ -15,17 +15,17 @@ from dth.core.errors import (
 )
 from dth.core.transport import Body, Pipe, Response, Transport
 from dth.objects.store.answers import region_of
-from dth.objects.store.capabilities import Adapting, Capabilities, Dress, Feature
+from dth.objects.store.capabilities import Capabilities, CapabilityLayer, Dress, Feature
 from dth.objects.store.credentials import Credentials
 from dth.objects.store.endpoints import Endpoint
 from dth.objects.store.folders.paths import place_of
 from dth.objects.store.folders.store import Folder
 from dth.objects.store.gate import Gated
+from dth.objects.store.immediate_retry import ATTEMPTS
 from dth.objects.store.pace import Cap, Gate
 from dth.objects.store.rate import StoreRate
 from dth.objects.store.request import Request, Sender
-from dth.objects.store.retry import ATTEMPTS
-from dth.objects.store.retrying import Retrying
+from dth.objects.store.retry_layer import RetryLayer
 from dth.objects.store.sign import Signing
 from dth.objects.store.wire import Wire
 
@@ -82,7 +82,9 @@ class Requests:
                 bucket, transport, self.capabilities.note, writes=writes, follow=follows
             )
         self._gated = Gated(below, self.gate, request_cap, byte_cap, self.rates)
-        self._adapting = Adapting(Retrying(self._gated, attempts), self.capabilities, endpoint.host)
+        self._capability_layer = CapabilityLayer(
+            RetryLayer(self._gated, attempts), self.capabilities, endpoint.host
+        )
         self._customer = _customer_headers(endpoint.customer_key)
 
     @property
@@ -129,7 +131,7 @@ class Requests:
     async def send(self, request: Request) -> Response:
         """Send one request through all layers. Raises TransferError."""
         try:
-            return await self._adapting.send(request)
+            return await self._capability_layer.send(request)
         except TransferError as error:
             raise await self._explained(error, request.key) from None
 
@@ -137,7 +139,7 @@ class Requests:
         """As `send`, for a request about an object whose headers depend on what the store
         accepts."""
         try:
-            return await self._adapting.adapted(dress)
+            return await self._capability_layer.adapted(dress)
         except TransferError as error:
             raise await self._explained(error, dress(frozenset()).key) from None
 

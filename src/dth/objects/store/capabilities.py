@@ -108,6 +108,8 @@ class Capabilities:
     # Whether it accepts the checksum of a streamed part after its bytes; None: it should, but has
     # not shown it yet.
     trailers: bool | None = False
+    # Whether the ETags of joined objects are made of those of their parts, as at AWS.
+    joins_etags: bool = True
     # By part size: how often the guess that a source object has parts of this size was right, minus
     # how often not.
     part_sizes: dict[int, int] = field(default_factory=dict)
@@ -218,7 +220,7 @@ class Capabilities:
 Dress = Callable[[AbstractSet[Feature]], Request]
 
 
-class Adapting:
+class CapabilityLayer:
     """Sends a request with as many of its options as the store accepts."""
 
     def __init__(self, below: Sender, known: Capabilities, host: str) -> None:

@@ -209,7 +209,8 @@ class ResolvedCredentials:
                 # The present keys are still valid.
                 return
             raise EndpointRefused(
-                f"credentials are not available: {_line(error)}", code="NoCredentials"
+                f"credentials are not available: {_line(error, self._source)}",
+                code="NoCredentials",
             ) from None
         self._keys = AccessKeys(frozen.access_key, frozen.secret_key, frozen.token or "")
 
@@ -305,7 +306,7 @@ def _find(source: CredentialSource, base: AccessKeys | None) -> Any:
         ) from None
     except botocore.exceptions.BotoCoreError as error:
         raise EndpointRefused(
-            f"credentials are not available: {_line(error)}", code="NoCredentials"
+            f"credentials are not available: {_line(error, source)}", code="NoCredentials"
         ) from None
     if found is None:
         raise EndpointRefused(
@@ -353,15 +354,30 @@ def _sts_region(session: Any, source: CredentialSource) -> str:
     return str(source.region or ours or "us-east-1")
 
 
-def _line(error: Exception) -> str:
+def _line(error: Exception, source: CredentialSource) -> str:
+    """Why there are no keys, and what to do about it."""
+    import botocore.exceptions
+
     if isinstance(error, EOFError):
         return (
             "the profile asks for an MFA code, and there is no terminal to type it on; "
             "use keys of a session (aws sts get-session-token) or a profile without MFA"
         )
-    answer = getattr(error, "response", None)
-    if isinstance(answer, dict) and not confinement.local_files():
+    why = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, botocore.exceptions.ClientError):
         # Do not show the service's own words to users of a hub.
-        code = error_code(str(answer.get("Error", {}).get("Code", "")))
-        return f"{getattr(error, 'operation_name', 'the service')} was refused: {code}"
-    return " ".join(str(error).split()) or type(error).__name__
+        said = error.response.get("Error", {})
+        told = confinement.foreign(" ".join(str(said.get("Message", "")).split()))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+        code = error_code(str(said.get("Code") or "")) or f"HTTP {status}"
+        why = f"{error.operation_name} was refused: {code}" + (f": {told}" if told else "")
+    elif isinstance(
+        error, botocore.exceptions.HTTPClientError | botocore.exceptions.ConnectionError
+    ):
+        why = f"no answer from {error.kwargs.get('endpoint_url') or 'the service that gives them'}"
+    if source.role_arn:
+        return (
+            f"the role {source.role_arn} cannot be assumed: {why}; see that the role is right, and "
+            "that these credentials may assume it"
+        )
+    return f"{why}; correct the configuration, or sign in again (aws sso login)"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from dth.core import confinement
 from dth.core.errors import UsageError
-from dth.core.hosts import ascii_host, aws_domain
+from dth.core.secret_bindings import ascii_host, aws_domain
 from dth.core.transport import ConnectOptions
 from dth.objects.store.bucket_names import DNS_LABEL, access_point, bucket_label, refuse_special
 

@@ -10,7 +10,12 @@ from collections.abc import Mapping
 
 # The hub leaves this header on the objects that it writes.
 SOURCE_ETAG = "x-amz-meta-dth-source-etag"
-MD5 = re.compile(r"[0-9a-fA-F]{32}")
+MD5 = re.compile(r"(?!0{32})[0-9a-fA-F]{32}")
+# What some stores write instead of an ETag, for many objects the same: zeros (MinIO, for files that
+# it did not write itself), or the MD5 of nothing with the number of parts (s3gw).
+HOLLOW = re.compile(r"0{16,}(-\d+)?|d41d8cd98f00b204e9800998ecf8427e-\d+", re.IGNORECASE)
+# How all of them begin.
+MAYBE_HOLLOW = frozenset({"00000000", "d41d8cd9", "D41D8CD9"})
 
 
 def bare_etag(text: str) -> str:
@@ -25,6 +30,11 @@ def bare_etag(text: str) -> str:
 def same_etag(one: str, other: str) -> bool:
     """Whether two ETags are equal. Upper and lower case do not matter."""
     return one != "" and (one == other or (len(one) == len(other) and one.lower() == other.lower()))
+
+
+def is_hollow(etag: str) -> bool:
+    """Whether an ETag says nothing about the object: other objects have the same."""
+    return etag[:8] in MAYBE_HOLLOW and HOLLOW.fullmatch(etag) is not None
 
 
 def is_md5(etag: str) -> bool:

@@ -14,9 +14,10 @@ from dth.core.errors import (
     Throttled,
     TransferError,
 )
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
+from dth.objects.checks.notes import told
 from dth.objects.store.client import S3Client
-from dth.objects.store.retry import ATTEMPTS
+from dth.objects.store.immediate_retry import ATTEMPTS
 from dth.objects.transfer.multipart import Busy, UploadLost
 from dth.objects.transfer.relay import ObjectRoute
 
@@ -74,6 +75,7 @@ class Failures:
     """Decides what to do about failures, from what is known about both endpoints."""
 
     def __init__(self, route: ObjectRoute) -> None:
+        self._route = route
         self._sides = {"source": route.source, "destination": route.dest}
         self._gates = route.source.gate, route.dest.gate
         self._keys = route.keys
@@ -103,10 +105,10 @@ class Failures:
         if isinstance(error, Busy):
             return Decision(Remedy.WAIT, attempts, delay(attempts))
         if isinstance(error, EndpointRefused) or not isinstance(error, TransferError):
-            return Decision(Remedy.PAUSE, attempts, RELEASE_DELAY, _sided(error))
+            return Decision(Remedy.PAUSE, attempts, RELEASE_DELAY, told(error, self._route))
         if isinstance(error, ConnectionFailed):
             if silence := self._silent(error):
-                reason = f"unreachable for {silence:.0f} s: {_sided(error)}"
+                reason = f"unreachable for {silence:.0f} s: {told(error, self._route)}"
                 return Decision(Remedy.PAUSE, attempts, RELEASE_DELAY, reason)
             return Decision(Remedy.WAIT, attempts, delay(attempts))
         if isinstance(error, Throttled) and not await self._is_alone(error, before):
@@ -167,8 +169,3 @@ class Failures:
 def delay(attempts: int) -> float:
     """Seconds to wait before a retry after this many attempts."""
     return LATER.pause(attempts)
-
-
-def _sided(error: HubError) -> str:
-    side = getattr(error, "side", "")
-    return f"{side}: {error}" if side else str(error)

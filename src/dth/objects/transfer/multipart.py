@@ -28,17 +28,25 @@ from dth.core.errors import (
 from dth.core.parameters import MIB
 from dth.core.ports.status import Verified
 from dth.core.ports.uploads import GiantUpload, Part, Uploads, UploadState
+from dth.core.task_group import Group, together
 from dth.core.transport import Pipe
 from dth.objects.compare.contents import check_contents
 from dth.objects.listing.pages import ListedObject
 from dth.objects.store.checksums import Checksum, header_name, join_crc64
 from dth.objects.store.chunked import Trailed
+from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
-from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_encrypted, is_md5, same_etag
+from dth.objects.store.etags import (
+    SOURCE_ETAG,
+    bare_etag,
+    is_encrypted,
+    is_hollow,
+    is_md5,
+    same_etag,
+)
+from dth.objects.store.immediate_retry import retry
 from dth.objects.store.objects import StoreWrite
-from dth.objects.store.retry import retry
 from dth.objects.transfer import source_parts
-from dth.objects.transfer.group import Group, together
 from dth.objects.transfer.messages import ObjectItem, PartMessage, encode, part_message
 from dth.objects.transfer.proof import (
     DigestInOrder,
@@ -488,6 +496,7 @@ class Multipart:
         proof = self._whole_proof(upload, parts)
         lacks = await self._lacking(upload)
         try:
+            await self._check_not_replaced(upload)
             agreed = (
                 agreed
                 or await self._agrees_as_stated(upload, proof)
@@ -511,6 +520,14 @@ class Multipart:
             verified = await self._judge(
                 upload, key, parts, etag, answered, proof, agreed=agreed, read=read
             )
+            if verified is Verified.CONTENT and contradicts(
+                etag, joined_etag([part.etag for part in parts])
+            ):
+                dest.capabilities.joins_etags = False
+                dest.capabilities.note(
+                    f"{dest.endpoint.host} makes the ETags of joined objects in its own way; the "
+                    "first one was read back, and is right"
+                )
         except Damaged as damage:
             # What was joined is not what was sent, so the object starts over.
             await remove_damaged(dest, key, damage)
@@ -519,6 +536,25 @@ class Multipart:
         return CopiedObject(
             upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail
         )
+
+    async def _check_not_replaced(self, upload: GiantUpload) -> None:
+        """If the source's ETag says nothing, see by its time whether the object was written again
+        while its parts were read. Raises Corrupted if so."""
+        source = self._route.source
+        if not is_hollow(upload.etag):
+            return
+        try:
+            headers = (await source.head(upload.key)).headers
+        except TransferError:
+            # What counts is that it was there while it was read.
+            return
+        source.note_clock(headers)
+        date = email.utils.parsedate_tz(headers.get("last-modified", ""))
+        if date and email.utils.mktime_tz(date) >= math.floor(upload.begun + source.clock_offset):
+            raise Corrupted(
+                f"key {upload.key!r}: the source object was written again while it was copied",
+                code="ObjectReplaced",
+            )
 
     async def _agrees_as_stated(self, upload: GiantUpload, proof: str) -> bool:
         """Whether the parts give the CRC64NVME that the source states. Raises Corrupted if they
@@ -598,11 +634,6 @@ class Multipart:
                 code="ChecksumMismatch",
                 etag=etag,
             )
-        joined = (
-            _joined_etag(parts) if all(part.verified is Verified.ETAG for part in parts) else ""
-        )
-        if _contradicts(etag, joined):
-            raise _etag_mismatch(upload, etag, joined)
         if read and not proof:
             # There is no checksum of the bytes that were sent.
             await check_contents(
@@ -647,12 +678,15 @@ class Multipart:
     ) -> tuple[str, bool]:
         """The ETag of the joined object, and whether it is known to be the one. Looks at the
         object, unless the answer shows it: an answer may be about another object, or come from
-        something before the store. Raises Damaged."""
+        something before the store. An ETag that is not the one of the parts means damage, or that
+        this store makes ETags in another way: it is not known then. Raises Damaged."""
         # A store may confirm a framed body and store the frame too.
         dest = self._route.dest
         framed = upload.part_size > STREAM_ABOVE and dest.capabilities.trailing
-        joined = _joined_etag(parts)
-        proven = etag.lower() == joined or (answered and proof == CRC64 + answered)
+        joined = joined_etag([part.etag for part in parts])
+        summed = bool(answered) and proof == CRC64 + answered
+        contradicted = await self._is_contradicted(key, etag, joined)
+        proven = etag.lower() == joined or (summed and not contradicted)
         if proven and not framed:
             return etag, True
         try:
@@ -661,8 +695,10 @@ class Multipart:
             raise await self._not_joined(upload, "no such object") from None
         except TransferError:
             # Whoever may write may not always read.
+            if contradicted and not summed:
+                raise _etag_mismatch(upload, etag, joined) from None
             return etag, True
-        if self._is_older(upload, headers):
+        if is_older(dest, upload.begun, headers):
             raise await self._not_joined(upload, "an older object")
         found, mark = headers.get("content-length", ""), headers.get(SOURCE_ETAG, "")
         if found and found != str(upload.size):
@@ -678,18 +714,18 @@ class Multipart:
         etag = bare_etag(headers.get("etag", "")) or etag
         if is_encrypted(headers):
             dest.capabilities.learn_etags(md5s=False)
-        if _contradicts(etag, joined) and await dest.gives_md5s(key, self._route.asked_for):
-            raise _etag_mismatch(upload, etag, joined)
+        if await self._is_contradicted(key, etag, joined):
+            return etag, False
         # Without the mark, it may be an object that was there before.
         return etag, bool(proven or mark or etag.lower() == joined or self._route.server_side)
 
-    def _is_older(self, upload: GiantUpload, headers: Mapping[str, str]) -> bool:
-        """Whether an object at the destination is older than this upload, by the store's clock."""
+    async def _is_contradicted(self, key: str, etag: str, joined: str) -> bool:
+        """Whether the ETag of the joined object contradicts those of its parts, as far as this
+        store's ETags say anything."""
         dest = self._route.dest
-        dest.note_clock(headers)
-        date = email.utils.parsedate_tz(headers.get("last-modified", ""))
-        begun = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
-        return date is not None and email.utils.mktime_tz(date) < begun
+        if not dest.capabilities.joins_etags or not contradicts(etag, joined):
+            return False
+        return bool(await dest.gives_md5s(key, self._route.asked_for))
 
     async def _not_joined(self, upload: GiantUpload, instead: str) -> UploadLost:
         """The error to raise when a store joined nothing. What is there instead stays: it is not
@@ -776,7 +812,7 @@ class Multipart:
         headers = answer.headers
         same_size = headers.get("content-length") == str(upload.size)
         etag = bare_etag(headers.get("etag", ""))
-        joined = _joined_etag(parts)
+        joined = joined_etag([part.etag for part in parts])
         ours = headers.get(SOURCE_ETAG, "") == upload.etag or same_etag(etag, joined)
         stated = stated_checksums(headers).get(ChecksumMode.CRC64NVME, "")
         contradicts = proof and stated and proof != CRC64 + stated
@@ -798,13 +834,8 @@ class Multipart:
 
     def _whole_proof(self, upload: GiantUpload, parts: list[Part]) -> str:
         """The CRC64NVME of the whole object, if every part has one; else ""."""
-        if not all(part.checksum.startswith(CRC64) for part in parts):
-            return ""
-        lengths = []
-        for part in parts:
-            first, last = part_span(upload.size, upload.part_size, part.number)
-            lengths.append((part.checksum.removeprefix(CRC64), last - first + 1))
-        return CRC64 + join_crc64(lengths)
+        spans = (part_span(upload.size, upload.part_size, part.number) for part in parts)
+        return joined_proof([part.checksum for part in parts], [b - a + 1 for a, b in spans])
 
     def _part_message(self, upload: GiantUpload, number: int) -> PartMessage:
         return part_message(
@@ -826,18 +857,34 @@ def _may_be_about_trailer(error: TransferError) -> bool:
     return bool(answered and error.disposition in dispositions)
 
 
-def _joined_etag(parts: list[Part]) -> str:
+def is_older(dest: S3Client, begun: float, headers: Mapping[str, str]) -> bool:
+    """Whether an object at the destination is older than an upload that began at this local time,
+    by the store's clock. `headers`: of the answer about the object."""
+    dest.note_clock(headers)
+    date = email.utils.parsedate_tz(headers.get("last-modified", ""))
+    return date is not None and email.utils.mktime_tz(date) < (
+        begun + dest.clock_offset - CLOCK_TOLERANCE
+    )
+
+
+def joined_proof(proofs: Sequence[str], lengths: Sequence[int]) -> str:
+    """The CRC64NVME of an object made of parts, if each part has one; else ""."""
+    if not all(proof.startswith(CRC64) for proof in proofs):
+        return ""
+    sums = [proof.removeprefix(CRC64) for proof in proofs]
+    return CRC64 + join_crc64(list(zip(sums, lengths, strict=True)))
+
+
+def joined_etag(etags: Sequence[str]) -> str:
     """The ETag that S3 gives an object made of parts with MD5 ETags; "" if the parts have other
     ETags."""
-    if not all(is_md5(part.etag) for part in parts):
+    if not all(map(is_md5, etags)):
         return ""
-    joined = hashlib.md5(
-        b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False
-    )
-    return f"{joined.hexdigest()}-{len(parts)}"
+    joined = hashlib.md5(b"".join(map(bytes.fromhex, etags)), usedforsecurity=False)
+    return f"{joined.hexdigest()}-{len(etags)}"
 
 
-def _contradicts(etag: str, joined: str) -> bool:
+def contradicts(etag: str, joined: str) -> bool:
     """Whether an ETag looks like one made of parts, and is not the one that these parts make."""
     return joined != "" and MULTIPART_ETAG.fullmatch(etag) is not None and etag.lower() != joined
 

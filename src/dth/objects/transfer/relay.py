@@ -201,7 +201,7 @@ class ObjectRoute:
         if encoding := headers.pop("content-encoding", ""):
             # aws-chunked describes how the object was sent, not the object.
             encodings = [part.strip() for part in encoding.split(",")]
-            if kept := [part for part in encodings if part and part != "aws-chunked"]:
+            if kept := [part for part in encodings if part and part.lower() != "aws-chunked"]:
                 headers["content-encoding"] = ", ".join(kept)
         return headers
 

@@ -2,23 +2,33 @@
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 
-from dth.core.errors import Damaged, TransferError, UsageError
+from dth.core.errors import Damaged, SourceGone, TransferError, Transient, UsageError
 from dth.core.ports.status import Verified
 from dth.core.ports.uploads import Uploads
+from dth.core.task_group import Group
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
-from dth.objects.store.endpoints import EtagKind
+from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import bare_etag, is_md5
+from dth.objects.store.immediate_retry import retry
 from dth.objects.store.objects import StoreWrite
-from dth.objects.store.retry import retry
-from dth.objects.transfer.group import Group
 from dth.objects.transfer.messages import ObjectItem
-from dth.objects.transfer.multipart import MAX_PARTS, Multipart, part_size_for
-from dth.objects.transfer.proof import Stated, confirm, in_order, remove_damaged
+from dth.objects.transfer.multipart import (
+    CRC64,
+    MAX_PARTS,
+    Multipart,
+    contradicts,
+    is_older,
+    joined_etag,
+    joined_proof,
+    part_size_for,
+)
+from dth.objects.transfer.proof import Stated, confirm, in_order, read_back, remove_damaged
 from dth.objects.transfer.relay import (
     COPY_LIMIT,
     CopiedObject,
@@ -172,16 +182,21 @@ class _Upload:
         self._part_size = part_size
         self._headers = headers
         self._id = ""
-        self._size = 0
+        self._lengths: list[int] = []
         self._sent: list[StoreWrite] = []
 
     async def write(self, chunks: Chunks, insist: frozenset[str]) -> CopiedObject:
         """Write all parts and join them. If that fails, nothing is left of the upload."""
+        begun = time.time()
         self._id = await self._dest.create_upload(self._key, self._headers, insist=insist)
         try:
             await self._write_parts(chunks)
             named = [(number, part.etag, part.proof) for number, part in enumerate(self._sent, 1)]
             etag, answered = await self._dest.complete_upload(self._key, self._id, named)
+            await self._check_joined(etag, answered, begun)
+        except Damaged as damage:
+            await remove_damaged(self._dest, self._key, damage)
+            raise
         except BaseException:
             with contextlib.suppress(TransferError):
                 await self._dest.abort_upload(self._key, self._id)
@@ -194,9 +209,37 @@ class _Upload:
             if all(map(_by_etag, self._sent))
             else Verified.NOT
         )
-        return CopiedObject(
-            "", etag, f"crc64nvme:{answered}" if answered else "", self._size, verified
-        )
+        size = sum(self._lengths)
+        return CopiedObject("", etag, CRC64 + answered if answered else "", size, verified)
+
+    async def _check_joined(self, etag: str, answered: str, begun: float) -> None:
+        """Look at the joined object, unless the answer shows that it is made of these parts. Raises
+        Damaged, or Transient if it is another object."""
+        dest, key, size = self._dest, self._key, sum(self._lengths)
+        proof = joined_proof([part.proof for part in self._sent], self._lengths)
+        joined = joined_etag([part.etag for part in self._sent])
+        odd = contradicts(etag, joined) and await dest.gives_md5s(key, self._headers) is not False
+        if etag.lower() == joined or (proof and proof == CRC64 + answered and not odd):
+            return
+        try:
+            headers = (await dest.head(key)).headers
+        except SourceGone:
+            headers = {}
+        except TransferError:
+            # Whoever may write may not always read.
+            return
+        if not headers or is_older(dest, begun, headers):
+            where, there = dest.where("POST", key), "an older object" if headers else "no object"
+            text = f"{where}: the store answered that it joined the parts, but has {there}"
+            raise Transient(text, code="NotStored")
+        stored = ""
+        if headers["content-length"] == str(size) and odd and proof:
+            # The ETag means damage, or that this store makes ETags in another way.
+            stored = CRC64 + await read_back(dest, key, size, etag, ChecksumMode.CRC64NVME)
+        if headers["content-length"] != str(size) or stored not in ("", proof):
+            raise Damaged(
+                f"key {key!r}: the copy is not what was sent", code="ContentMismatch", etag=etag
+            )
 
     async def _write_parts(self, chunks: Chunks) -> None:
         async with Group() as group:
@@ -208,7 +251,7 @@ class _Upload:
                         f"more than {number - 1} parts of {self._part_size // 1024**2} MiB "
                         "came, and a store takes no more; say how much comes: --expected-size"
                     )
-                self._size += sum(map(len, body))
+                self._lengths.append(sum(map(len, body)))
                 if number == 1:
                     # It shows what the store answers.
                     self._sent.append(await self._send(number, body))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dth.core.hosts import ANY
+from dth.core.secret_bindings import ANY
 from dth.platforms.aws.items import Item
 
 # Partition of these items, the only part of the hub's table that tasks may read.

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from dth.core.errors import StateError
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from dth.core.errors import StateError, UsageError
-from dth.core.hosts import ANY
+from dth.core.secret_bindings import ANY
 from dth.core.secrets import SecretStore, check_use, is_unbound
 from dth.platforms.aws.bindings import binding_key, hosts_in
 from dth.platforms.aws.client import Aws, Refused

@@ -19,9 +19,9 @@ from dth.core.ports.findings import Finding, FolderTally, State, StateTally
 from dth.hub.ports import ComparisonJob
 from dth.platforms.local.findings import FINDINGS_FILE, LocalFindings
 from dth.platforms.local.foreground import ASKED
+from dth.platforms.local.fork_server import ForkServer
 from dth.platforms.local.hub_schema import comparison
 from dth.platforms.local.job_process import JobProcess
-from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.sql import SqlDatabase, write_patiently
 
 log = logging.getLogger(__name__)
@@ -37,10 +37,10 @@ INTERRUPTED = "the hub ended while this was running, and it saw only a part; sta
 class LocalComparisons:
     """`hub.ports.Comparisons`. A comparison that runs when the hub ends is INTERRUPTED."""
 
-    def __init__(self, database: SqlDatabase, folder: Path, nursery: Nursery) -> None:
+    def __init__(self, database: SqlDatabase, folder: Path, fork_server: ForkServer) -> None:
         self._database = database
         self._folder = folder
-        self._nursery = nursery
+        self._fork_server = fork_server
         # By id: the process, and what follows when it has ended, which nothing interrupts.
         self._running: dict[str, tuple[asyncio.Task[dict[str, Any]], asyncio.Task[None]]] = {}
         self._closing = False
@@ -56,7 +56,7 @@ class LocalComparisons:
                 )
             await self._prune()
             await self._database.write(_add, started)
-            process = JobProcess(self._nursery, self._folder / started.id, KIND, KIND, {})
+            process = JobProcess(self._fork_server, self._folder / started.id, KIND, KIND, {})
             work = asyncio.create_task(process.result({**parameters, ASKED: started.asked}))
             ending = asyncio.create_task(self._follow(started, work))
             self._running[started.id] = work, ending

@@ -15,7 +15,7 @@ from dth.core.errors import FULL, MAKE_ROOM, StateError, UsageError
 from dth.core.ports.platform import SupervisedPlatform
 from dth.core.ports.runs import KEPT_RUNS, Counts, RunKind
 from dth.platforms.local.filesystem import is_locked, lock_state_directory, remove_state_directory
-from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.fork_server import ForkServer
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.supervisor import Supervisor, one_by_one
 
@@ -48,7 +48,7 @@ async def open_foreground(
     identity: Mapping[str, Any],
     state: Path,
     max_workers: int,
-    nursery: Nursery,
+    fork_server: ForkServer,
     rates: Mapping[str, float],
     *,
     asked_for: bool,
@@ -65,7 +65,7 @@ async def open_foreground(
             _check_identity(state, identity)
             write_task(state, task)
             with open_platform(state, "supervisor") as platform:
-                supervisor = Supervisor(state, platform, lock, nursery, one_by_one(max_workers))
+                supervisor = Supervisor(state, platform, lock, fork_server, one_by_one(max_workers))
                 foreground = await begin(supervisor, rates)
                 keep = True
                 try:

@@ -35,7 +35,7 @@ task = Table(
     Column("next_run", Float, nullable=False),
     Column("spent", Float, nullable=False),
     Column("summary", Json, nullable=False),
-    # Only for the keeper (`agenda`). Null: no look is needed until the task changes.
+    # Only for the keeper (`due_tasks`). Null: no look is needed until the task changes.
     Column("look_at", Float, server_default="0"),
     Column("held", Integer, nullable=False, server_default="0"),
     # What its stores add to the parameters, by the name of the store.
@@ -141,7 +141,8 @@ secret = Table(
     Column("description", Line, nullable=False),
     Column("value", LargeBinary, nullable=False),  # encrypted
     Column("updated", Float, nullable=False),
-    # JSON list of the hosts it is bound to (`dth.core.hosts`); []: the first use sets them.
+    # JSON list of the hosts it is bound to (`dth.core.secret_bindings`); []: the first use
+    # sets them.
     Column("hosts", Words, nullable=False),
 )
 

@@ -17,8 +17,8 @@ from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Role
 from dth.hub.names import new_name
 from dth.hub.ports import Invitation, InvitationState, User
+from dth.platforms.local.attempt_limits import Subjects, count_try, subjects_of, take_back
 from dth.platforms.local.encoding import to_line
-from dth.platforms.local.guessing import Subjects, count_try, subjects_of, take_back
 from dth.platforms.local.hub_schema import invitation as table
 from dth.platforms.local.hub_schema import user
 from dth.platforms.local.sql import SqlDatabase

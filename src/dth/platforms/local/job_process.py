@@ -10,7 +10,7 @@ from typing import Any
 from dth.core.errors import HubError
 from dth.core.prices import Prices
 from dth.platforms.local.foreground import PRICES_FILE, TASK_FILE
-from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.fork_server import ForkServer
 from dth.platforms.local.result import read_result
 
 
@@ -19,7 +19,7 @@ class JobProcess:
     """`state`: the folder of the process, which it makes. `kind`, `name`: as in
     `core.plugin.Process`."""
 
-    nursery: Nursery
+    fork_server: ForkServer
     state: Path
     kind: str
     name: str
@@ -36,7 +36,7 @@ class JobProcess:
         (state / PRICES_FILE).write_text(json.dumps(prices), "utf-8")
         words = state / "words.log"
         with words.open("ab") as errors:
-            child = await self.nursery.spawn(
+            child = await self.fork_server.spawn(
                 [self.kind, str(state), self.name], (errors.fileno(), errors.fileno())
             )
         try:

@@ -20,9 +20,9 @@ from dth.core.errors import Conflict, HubError, NotFound
 from dth.core.prices import Prices
 from dth.hub.ports import CERTIFICATE, Job
 from dth.platforms.local.foreground import ASKED
+from dth.platforms.local.fork_server import ForkServer
 from dth.platforms.local.hub_schema import job
 from dth.platforms.local.job_process import JobProcess
-from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.sql import SqlDatabase, write_patiently
 
 log = logging.getLogger(__name__)
@@ -40,12 +40,16 @@ class LocalJobs:
     them again."""
 
     def __init__(
-        self, database: SqlDatabase, folder: Path, nursery: Nursery, prices: Prices | None = None
+        self,
+        database: SqlDatabase,
+        folder: Path,
+        fork_server: ForkServer,
+        prices: Prices | None = None,
     ) -> None:
         """`prices`: for forecasts."""
         self._database = database
         self._folder = folder
-        self._nursery = nursery
+        self._fork_server = fork_server
         self._prices = prices or {}
         # Two that start at once must not both be the last of AT_ONCE.
         self._starting = asyncio.Lock()
@@ -61,7 +65,7 @@ class LocalJobs:
         job = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
         given = {**parameters, ASKED: dict(asked or {})}
         state = self._folder / job.id
-        process = JobProcess(self._nursery, state, kind, side or kind, self._prices)
+        process = JobProcess(self._fork_server, state, kind, side or kind, self._prices)
         return await self._begin(job, partial(process.result, given, LONGEST))
 
     async def certify(self, task: str, run: int, work: Work) -> Job:

@@ -1,6 +1,6 @@
 """Runs the tasks of the hub on this machine: one runner for each task that has something to do.
 
-A waiting task has no runner: `agenda` knows from `hub.db` when there will be something to do.
+A waiting task has no runner: `due_tasks` knows from `hub.db` when there will be something to do.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from dth.hub import tasks
 from dth.hub.monitoring import Totals
 from dth.hub.ports import HubPorts
 from dth.hub.steward import is_unset
-from dth.platforms.local.agenda import Agenda
 from dth.platforms.local.databases import Databases, FileStorage, Storage
-from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.due_tasks import DueTasks
+from dth.platforms.local.fork_server import ForkServer
 from dth.platforms.local.places import Places, Workers
 from dth.platforms.local.runner import MOMENT, Runner
 from dth.platforms.local.sql import AWAY
@@ -57,20 +57,23 @@ class Bounds:
 
 
 class Keeper:
-    """`hub.ports.Engine` on one machine. Set `ports` and `agenda` after all of them are created."""
+    """`hub.ports.Engine` on one machine. Set `ports` and `due_tasks` after all of them are
+    created."""
 
     ports: HubPorts
-    agenda: Agenda
+    due_tasks: DueTasks
 
     def __init__(
-        self, folder: Path, nursery: Nursery, bounds: Bounds, storage: Storage | None = None
+        self, folder: Path, fork_server: ForkServer, bounds: Bounds, storage: Storage | None = None
     ) -> None:
         """`storage`: where the databases of tasks are; by default, in their state directories."""
         self.storage = storage or FileStorage()
         self.databases = Databases(folder, self.storage)
-        self.nursery = nursery
+        self.fork_server = fork_server
         self.bounds = bounds
         self.began = time.time()
+        # Tasks that have worked since then.
+        self.worked: set[str] = set()
         self.places = Places(bounds.tasks)
         self.workers = Workers(bounds.workers)
         # Totals of the tasks since the hub started.
@@ -91,7 +94,7 @@ class Keeper:
         undone."""
         if id in self._runners:
             self._runners[id].wake()
-        await self.agenda.mark(id)
+        await self.due_tasks.mark(id)
         self._woken.set()
 
     @asynccontextmanager
@@ -104,7 +107,7 @@ class Keeper:
         async with self.open(id) as platform:
             if (await platform.records.digest(run)).complete:
                 return
-            if code := await run_once(self.nursery, self.state(id), "digester", run):
+            if code := await run_once(self.fork_server, self.state(id), "digester", run):
                 raise HubError(
                     f"the records of run {run} could not be read: their process ended with "
                     f"code {code}"
@@ -118,6 +121,7 @@ class Keeper:
             await self.storage.drop(self.state(id))
             await asyncio.to_thread(remove_state, self.state(id))
         self.totals.forget(id)
+        self.worked.discard(id)
 
     def state(self, id: str) -> Path:
         """A task's state directory."""
@@ -137,10 +141,10 @@ class Keeper:
                     checking = asyncio.create_task(self._check_patiently())
                 now = time.time()
                 try:
-                    for due in await self.agenda.due(now):
+                    for due in await self.due_tasks.due(now):
                         if due not in self._running:
                             self._start(due)
-                    following = await self.agenda.next(now)
+                    following = await self.due_tasks.next(now)
                 except DatabaseAway:
                     # The tasks wait for it, too. They need not end.
                     following = now + AWAY
@@ -165,9 +169,9 @@ class Keeper:
     async def _check_schedules(self) -> None:
         """Correct next runs that the schedule does not name: the clock may have been ahead, and is
         right again. Done slowly, as there may be many tasks."""
-        await self.agenda.set_back()
+        await self.due_tasks.set_back()
         after = ""
-        while page := await self.agenda.scheduled(after, CHECKED):
+        while page := await self.due_tasks.scheduled(after, CHECKED):
             for task in page:
                 with contextlib.suppress(UsageError):  # its runner reports what is wrong
                     if is_unset(task, time.time()):

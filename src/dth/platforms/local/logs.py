@@ -1,34 +1,42 @@
-"""Reads the logs of a task's processes, one page at a time, from either end.
+"""Reads the logs of a task's processes, one page at a time, from either end: one log, or several
+merged in the order of time.
 
 A position in a log is the number of a file and an offset in it (`journal`): it stays valid while
-the log grows, and when its files are rotated. A page covers the lines between two positions; the
-tokens of the neighbouring pages name these.
+the log grows, and when its files are rotated. A page covers the lines between two positions of each
+log; the tokens of the neighbouring pages name these.
 """
 
 import asyncio
 import contextlib
+import heapq
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from dth.core.errors import NotFound, UsageError
-from dth.hub.ports import LogEvent, LogPage, LogStream
+from dth.hub.ports import LogEvent, LogLevel, LogPage, LogStream, level_of
 from dth.platforms.local.filesystem import is_at
 from dth.platforms.local.journal import LINE_SIZE, OWN, numbered, parse_line, rotated
 
 STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 FILE = re.compile(rf"({STREAM.pattern})\.log(\.[0-9]+)?")
-TOKEN = re.compile(r"([fb])/([0-9]{1,12})\.([0-9]{1,15})")
+PLACE = r"[0-9]{1,12}\.[0-9]{1,15}"
+TOKEN = re.compile(rf"([fb])/({PLACE})")
+NAMED = rf"{STREAM.pattern}:{PLACE}"
+# Of several logs: the position in each.
+MERGED = re.compile(rf"([fb])/((?:{NAMED}(?:,{NAMED})*)?)")
 # Bytes per read; a longer line is shown in pieces.
 BLOCK = 64 * 1024
 # The most bytes that one page reads: more than a whole log can have with its rotation.
 SCANNED = 16 * 1024 * 1024
 PAGE_TEXT = 1024 * 1024  # approximate characters per page
 MOST_EVENTS = 10_000
+# Requests that read several logs at once: each has all their files open.
+MERGES = 2
 
 
 # `json.dumps` creates an encoder for each call with options.
@@ -40,6 +48,15 @@ class LogPosition(NamedTuple):
 
     file: int
     offset: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From the text of a token, which a regular expression has checked."""
+        file, _, offset = text.partition(".")
+        return cls(int(file), int(offset))
+
+    def __str__(self) -> str:
+        return f"{self.file}.{self.offset}"
 
 
 class _Line(NamedTuple):
@@ -53,13 +70,19 @@ class _Wanted:
     """Which events a page shows. 0: no bound; `end` is exclusive."""
 
     limit: int
-    search: str
-    start: float
-    end: float
+    search: str = ""
+    start: float = 0.0
+    end: float = 0.0
+    level: LogLevel | None = None
 
     def __contains__(self, event: LogEvent) -> bool:
         in_time = self.start <= event.at and (not self.end or event.at < self.end)
-        return in_time and (not self.search or self.search in event.message.casefold())
+        found = not self.search or self.search in event.message.casefold()
+        return in_time and found and event.is_at_least(self.level)
+
+    def is_past(self, event: LogEvent, *, forward: bool) -> bool:
+        """Whether the walk has left the time that is asked for."""
+        return bool(self.end) and event.at >= self.end if forward else event.at < self.start
 
 
 class LocalLogs:
@@ -68,6 +91,7 @@ class LocalLogs:
     def __init__(self, task_directory: Callable[[str], Path]) -> None:
         """`task_directory`: where a task keeps its state."""
         self._task_directory = task_directory
+        self._merges = asyncio.Semaphore(MERGES)
 
     async def streams(self, task: str, prefix: str = "") -> list[LogStream]:
         return await asyncio.to_thread(self._streams, task, prefix)
@@ -75,48 +99,70 @@ class LocalLogs:
     async def events(
         self,
         task: str,
-        stream: str,
+        stream: str | None,
         limit: int = 100,
         token: str = "",
         search: str = "",
         start: float = 0.0,
         end: float = 0.0,
+        level: LogLevel | None = None,
+        prefix: str = "",
     ) -> LogPage:
         """A page may have fewer events than `limit`, or none, although more follow: the amount that
         one call reads is limited. Raises NotFound, and UsageError for an invalid token or limit."""
         if not 1 <= limit <= MOST_EVENTS:
             raise UsageError(f"limit: give 1 to {MOST_EVENTS}")
-        wanted = _Wanted(limit, search.casefold(), start, end)
-        return await asyncio.to_thread(self._events, task, stream, token, wanted)
+        wanted = _Wanted(limit, search.casefold(), start, end, level)
+        if stream is not None:
+            return await asyncio.to_thread(self._events, task, stream, token, wanted)
+        async with self._merges:
+            return await asyncio.to_thread(self._merged, task, prefix, token, wanted)
 
-    def _streams(self, task: str, prefix: str) -> list[LogStream]:
+    def _names(self, task: str, prefix: str) -> set[str]:
         try:
             files = list(self._directory(task).iterdir())
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            return set()
         names = {found[1] for file in files if (found := FILE.fullmatch(file.name))}
+        return {name for name in names if name.startswith(prefix)}
+
+    def _streams(self, task: str, prefix: str) -> list[LogStream]:
         streams = []
-        for name in names:
-            if name.startswith(prefix):
-                with (
-                    contextlib.suppress(NotFound),
-                    self._open(task, name) as log,
-                ):  # it may be deleted in the meantime
-                    streams.append(log.describe(name))
+        for name in self._names(task, prefix):
+            with (
+                contextlib.suppress(NotFound),
+                self._open(task, name) as log,
+            ):  # it may be deleted in the meantime
+                streams.append(log.describe(name))
         return sorted(streams, key=lambda stream: (-stream.last, stream.name))
 
     def _events(self, task: str, stream: str, token: str, wanted: _Wanted) -> LogPage:
-        direction, place = "b", None
-        if token:
-            parsed = TOKEN.fullmatch(token)
-            if not parsed:
-                raise UsageError(
-                    f"nextToken: {token[:50]!r} is not one that a page of this log had"
-                )
-            direction, place = parsed[1], LogPosition(int(parsed[2]), int(parsed[3]))
+        direction, place = _parsed(TOKEN, token)
         with self._open(task, stream) as log:
-            place = log.clamp(place) if place else log.end
-            return _page(log, place, wanted, forward=direction == "f")
+            begin = log.clamp(LogPosition.parse(place)) if place else log.end
+            page = _page({stream: log}, {stream: begin}, wanted, forward=direction == "f")
+            forward, backward = page.end[stream], page.begin[stream]
+            return LogPage(page.events, f"f/{forward}", f"b/{backward}")
+
+    def _merged(self, task: str, prefix: str, token: str, wanted: _Wanted) -> LogPage:
+        direction, places = _parsed(MERGED, token)
+        known = {
+            name: LogPosition.parse(place)
+            for name, _, place in (each.partition(":") for each in places.split(",") if each)
+        }
+        with contextlib.ExitStack() as stack:
+            logs: dict[str, _LogFiles] = {}
+            for name in sorted(self._names(task, prefix)):
+                with contextlib.suppress(NotFound):
+                    logs[name] = stack.enter_context(self._open(task, name))
+            begin: dict[str, LogPosition] = {}
+            for name, log in logs.items():
+                # A log that a token does not name has begun since then.
+                begin[name] = log.begin if token else log.end
+                if name in known:
+                    begin[name] = log.clamp(known[name])
+            page = _page(logs, begin, wanted, forward=direction == "f")
+        return LogPage(page.events, f"f/{_places(page.end)}", f"b/{_places(page.begin)}")
 
     def _open(self, task: str, stream: str) -> "_LogFiles":
         if not STREAM.fullmatch(stream):
@@ -127,20 +173,55 @@ class LocalLogs:
         return self._task_directory(task) / "logs"
 
 
-def _page(log: "_LogFiles", place: LogPosition, wanted: _Wanted, *, forward: bool) -> LogPage:
-    begin = end = place
+def _parsed(pattern: re.Pattern[str], token: str) -> tuple[str, str]:
+    """Direction and positions of a token; without one, back from the end."""
+    if not token:
+        return "b", ""
+    parsed = pattern.fullmatch(token)
+    if not parsed:
+        raise UsageError(f"nextToken: {token[:50]!r} is not one that a page of this log had")
+    return parsed[1], parsed[2]
+
+
+def _places(places: Mapping[str, LogPosition]) -> str:
+    return ",".join(f"{name}:{place}" for name, place in places.items())
+
+
+class _Page(NamedTuple):
+    """Events, and the positions in each log that they are between."""
+
+    events: list[LogEvent]
+    begin: dict[str, LogPosition]
+    end: dict[str, LogPosition]
+
+
+def _page(
+    logs: Mapping[str, "_LogFiles"],
+    places: Mapping[str, LogPosition],
+    wanted: _Wanted,
+    *,
+    forward: bool,
+) -> _Page:
+    """The lines after, or before, a position in each log, merged by their times."""
+    begin, end = dict(places), dict(places)
     events: list[LogEvent] = []
-    text = 0
-    for line in log.after(place) if forward else log.before(place):
-        begin, end = min(begin, line.begin), max(end, line.end)
+    text = scanned = 0
+    walks = (log.after(places[name]) if forward else log.before(places[name])
+             for name, log in logs.items())  # fmt: skip
+    for line in heapq.merge(*walks, key=lambda line: line.event.at, reverse=not forward):
+        if wanted.is_past(line.event, forward=forward):
+            break
+        name = line.event.stream
+        begin[name], end[name] = min(begin[name], line.begin), max(end[name], line.end)
+        scanned += line.end.offset - line.begin.offset
         if line.event in wanted:
             events.append(line.event)
             text += len(line.event.message)
-            if len(events) == wanted.limit or text > PAGE_TEXT:
-                break
+        if len(events) == wanted.limit or text > PAGE_TEXT or scanned > SCANNED:
+            break
     if not forward:
         events.reverse()
-    return LogPage(events, f"f/{end.file}.{end.offset}", f"b/{begin.file}.{begin.offset}")
+    return _Page(events, begin, end)
 
 
 class _LogFiles:
@@ -148,6 +229,7 @@ class _LogFiles:
     rotated."""
 
     def __init__(self, path: Path, stream: str) -> None:
+        self._stream = stream
         self._stack = contextlib.ExitStack()
         self._files: dict[int, BinaryIO] = {}  # oldest first
         self._sizes: dict[int, int] = {}
@@ -261,7 +343,10 @@ class _LogFiles:
             else:
                 continue
             event = LogEvent(
-                at, _printable(_told(entry) if entry else text.decode("utf-8", "backslashreplace"))
+                at,
+                _printable(_told(entry) if entry else text.decode("utf-8", "backslashreplace")),
+                self._stream,
+                level_of(entry["level"]) if entry else None,
             )
             lines.append(_Line(LogPosition(number, begin), LogPosition(number, offset), event))
         return lines

@@ -25,8 +25,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, delete, func, select, update
 
 from dth.core.errors import DatabaseAway, HubError, NotFound, UsageError, reason_of
-from dth.core.hosts import host_of
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
+from dth.core.secret_bindings import host_of
 from dth.core.secrets import SecretUse
 from dth.hub.model import Task
 from dth.hub.notifications import (

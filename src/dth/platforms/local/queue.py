@@ -207,10 +207,10 @@ DEPTH = """
 
 
 def _dead(connection: Connection, limit: int) -> list[Delivery]:
-    return [Delivery(*row) for row in connection.execute(DEAD, (limit,))]
+    return [Delivery(*row) for row in connection.execute(DEAD_MESSAGES, (limit,))]
 
 
-DEAD = """
+DEAD_MESSAGES = """
     SELECT id, body, receives, receipt FROM message JOIN body USING (seq)
     WHERE dead = 1 ORDER BY visible_at, seq LIMIT ?
 """

@@ -35,7 +35,7 @@ from dth.hub.steward import (
     next_change,
     terms_of,
 )
-from dth.platforms.local.agenda import Rest
+from dth.platforms.local.due_tasks import Rest
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.places import TaskPlace
@@ -149,7 +149,7 @@ class Runner:
             return False
         if self.was_woken():
             return False
-        return await self._keeper.agenda.rest(self.id, rest)
+        return await self._keeper.due_tasks.rest(self.id, rest)
 
     # -------------------------------------------------------------------------------------- working
 
@@ -235,7 +235,9 @@ class Runner:
                     async with self._keeper.databases.shared(self.id) as platform:
                         await platform.release_owner(None)
                         await self._keeper.storage.settle(self._state)
-                        await throw_uploads_away(self._keeper.nursery, self._state, lock.fileno())
+                        await throw_uploads_away(
+                            self._keeper.fork_server, self._state, lock.fileno()
+                        )
                         await platform.queue.purge()
                         await platform.records.cancel_pending("stopped")
                         await platform.images.cancel_pending("stopped")

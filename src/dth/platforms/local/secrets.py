@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dth.core.errors import DatabaseAway, StateError, UsageError
-from dth.core.hosts import read_bindings
+from dth.core.secret_bindings import read_bindings
 from dth.core.secrets import SecretUse, check_use, is_unbound, plan_use
 from dth.hub.ports import SecretInfo
 from dth.hub.secrets import check_description, check_name, check_value, exists, missing

@@ -13,7 +13,14 @@ from dth.core.checks import CheckState
 from dth.core.confinement import ca_file
 from dth.core.errors import Forbidden, NotFound, UsageError
 from dth.core.network import Network
-from dth.hub.auth import IssuerConfig, IssuerKeys, Verifier, groups_of, identity_of
+from dth.hub.auth import (
+    IssuerConfig,
+    IssuerKeys,
+    IssuerOrigins,
+    Verifier,
+    groups_of,
+    identity_of,
+)
 from dth.hub.issuer_check import IssuerCheck, check_issuer
 from dth.hub.model import Identity, Role
 from dth.hub.ports import SignInSource, SignInState
@@ -45,6 +52,8 @@ class LocalSignIn:
         self._fixed = fixed
         self._overridden = overridden
         self._network = network
+        # By what a discovery document depends on.
+        self._origins: dict[tuple[str, str], IssuerOrigins] = {}
         self.apply: Callable[[IssuerConfig | None], None] = lambda _: None
 
     def verifier(self, config: IssuerConfig) -> Verifier:
@@ -54,6 +63,24 @@ class LocalSignIn:
             return Verifier(config)
         config = _with_file(config)
         return Verifier(config, IssuerKeys(config, self._network))
+
+    async def origins(self, built_in: bool) -> list[str]:
+        """Where pages of the console send requests besides the hub: to the issuer, unless users
+        sign in at the hub, and to one that waits for an administrator to sign in there."""
+        state = await self.state()
+        issuers = [None if built_in else state.issuer, state.waiting]
+        return [
+            origin for each in issuers if each for origin in await self._origins_of(each).find()
+        ]
+
+    def _origins_of(self, config: IssuerConfig) -> IssuerOrigins:
+        key = (config.issuer, config.ca_bundle)
+        if key not in self._origins:
+            fixed = config is self._fixed
+            self._origins[key] = IssuerOrigins(
+                config if fixed else _with_file(config), None if fixed else self._network
+            )
+        return self._origins[key]
 
     async def state(self) -> SignInState:
         if self._fixed:

@@ -12,17 +12,17 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dth.core import retries
+from dth.core import redrive
 from dth.core.errors import StateError
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.platform import SupervisedPlatform
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.hub.reading import Reading
 from dth.platforms.local.filesystem import StateLock
+from dth.platforms.local.fork_server import Child, ForkServer
 from dth.platforms.local.journal import last_words
-from dth.platforms.local.nursery import Child, Nursery
 
 # Seconds between looks. Frequent at first, so that a small task ends at once.
 FIRST_TICK, LAST_TICK = 0.02, 0.25
@@ -133,7 +133,7 @@ class Supervisor:
     state: Path
     platform: SupervisedPlatform
     lock: StateLock
-    nursery: Nursery
+    fork_server: ForkServer
     scale: Scale
     # Messages in the queue count as work even if no ledger knows them (events).
     to_the_last_message: bool = False
@@ -278,7 +278,7 @@ class Supervisor:
     def _over(self, snapshot: Snapshot) -> bool:
         """The ledgers balance and nothing is in progress."""
         finder = self._children.get("finder")
-        if (finder and not finder.done) or retries.are_left(snapshot.open_runs):
+        if (finder and not finder.done) or redrive.are_left(snapshot.open_runs):
             return False
         if not all(run.counts.balanced for run in snapshot.open_runs):
             return False
@@ -426,7 +426,7 @@ class Supervisor:
         with errors:
             child.unheard = 0
             child.measured, child.busy = (time.monotonic(), 0.0), 0.0
-            child.process = await self.nursery.spawn(
+            child.process = await self.fork_server.spawn(
                 child.arguments, (self.lock.fileno(), errors.fileno())
             )
 

@@ -11,7 +11,7 @@ from dth.core.errors import HubError
 from dth.core.plugins import plugin
 from dth.hub.model import Task
 from dth.platforms.local.foreground import TASK_FILE
-from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.fork_server import ForkServer
 
 # Seconds that discarding uploads may take.
 ABORTING = 60.0
@@ -47,22 +47,24 @@ def write_task_file(state: Path, task: Task) -> str:
     return text
 
 
-async def throw_uploads_away(nursery: Nursery, state: Path, lock: int) -> None:
+async def throw_uploads_away(fork_server: ForkServer, state: Path, lock: int) -> None:
     """Let a process abort all uploads that the task began. Uploads that a store does not abort in
     time stay with the task, for its next start."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(ABORTING):
-            await run_once(nursery, state, "aborter", lock=lock)
+            await run_once(fork_server, state, "aborter", lock=lock)
 
 
-async def run_once(nursery: Nursery, state: Path, role: str, run: int = 0, lock: int = -1) -> int:
+async def run_once(
+    fork_server: ForkServer, state: Path, role: str, run: int = 0, lock: int = -1
+) -> int:
     """Let a process of the task do one thing, and wait until it ends. Returns its exit code.
     `lock`: the lock of the state, if nobody else may work in the meantime."""
     logs = state / "logs"
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (logs / f"{role}.log").open("ab") as errors:
         files = (errors.fileno() if lock < 0 else lock, errors.fileno())
-        child = await nursery.spawn([role, str(state), role, str(run)], files)
+        child = await fork_server.spawn([role, str(state), role, str(run)], files)
     try:
         await child.wait()
     finally:

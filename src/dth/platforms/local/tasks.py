@@ -51,7 +51,7 @@ ORDERS = {
 }
 # Fields that `save` leaves unchanged, or sets itself.
 ENGINES_OWN = ("id", "summary", "spent", "version")
-KEEPERS_OWN = ("look_at", "held")  # of `agenda`
+KEEPERS_OWN = ("look_at", "held")  # of `due_tasks`
 
 
 class LocalTasks:

@@ -18,7 +18,7 @@ from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Identity, Role
 from dth.hub.names import canonical, is_name, new_name
 from dth.hub.ports import User
-from dth.platforms.local.guessing import Subjects, count_try, subjects_of, take_back
+from dth.platforms.local.attempt_limits import Subjects, count_try, subjects_of, take_back
 from dth.platforms.local.hub_schema import attempt, invitation, token, user
 from dth.platforms.local.sql import SqlDatabase, add_new
 

@@ -4,6 +4,7 @@ or something stops it.
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,15 +13,15 @@ from dth.core.plugin import Plugin
 from dth.core.plugins import plugin
 from dth.core.ports.platform import SupervisedPlatform
 from dth.core.ports.queue import Depth
-from dth.core.ports.runs import KEPT_RUNS, RunKind, RunState
+from dth.core.ports.runs import KEPT_RUNS, Run, RunKind, RunState
 from dth.hub import budget, monitoring, tasks
+from dth.hub.audit import CONTINUED_AFTER_RESTART, note_of_hub
 from dth.hub.model import Progress, Task
 from dth.hub.phase import NO_WORKER
 from dth.hub.ports import HubPorts
 from dth.hub.progress import Meter, RunActivity, with_last_run
 from dth.hub.reading import Reading, with_retries
 from dth.hub.scaling import Steps
-from dth.hub.schedule import Timetable
 from dth.hub.steward import (
     BeginRun,
     Continue,
@@ -39,6 +40,7 @@ from dth.hub.steward import (
     terms_of,
     timetable_of,
 )
+from dth.hub.windows import Timetable
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.places import TaskPlace
 from dth.platforms.local.supervisor import Snapshot, Supervisor
@@ -96,7 +98,7 @@ class TaskWork:
             self._state,
             platform,
             lock,
-            keeper.nursery,
+            keeper.fork_server,
             self._scale,
             to_the_last_message=True,
             within=keeper.storage.within,
@@ -123,7 +125,9 @@ class TaskWork:
         await self._platform.prune(KEPT_RUNS)
         await self._read(self._task)
         supervisor = self._supervisor
-        for run in await self._platform.records.list_runs():
+        runs = await self._platform.records.list_runs()
+        await self._tell_of_restart(runs)
+        for run in runs:
             if run.kind is RunKind.SYNC and run.state is RunState.LISTING:
                 supervisor.follow(run.id)  # continue the interrupted listing
                 break
@@ -149,6 +153,14 @@ class TaskWork:
             await self._write_summary(last, over=True)
         last.finished = finished
         return last
+
+    async def _tell_of_restart(self, runs: Sequence[Run]) -> None:
+        """Record that the hub was started again while a run was in progress."""
+        worked, began = self._keeper.worked, self._keeper.began
+        interrupted = any(run.is_open and run.started < began for run in runs)
+        if interrupted and self._task.id not in worked:
+            await note_of_hub(self._ports.audit, CONTINUED_AFTER_RESTART, self._task.id)
+        worked.add(self._task.id)
 
     def _scale(self, depth: Depth, workers: int, leaving: int, _busy: float) -> int:
         """The number of workers wanted, from those that all tasks share."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dth.platforms.postgres.database import open_database
-from dth.platforms.postgres.machines import DEAD, LIVES
+from dth.platforms.postgres.machines import DEAD_AFTER, LIVES
 from dth.platforms.postgres.runs import ENDED
 from dth.platforms.postgres.schema import PARTITIONED
 
@@ -26,7 +26,7 @@ class KeptTask:
 async def kept_tasks(address: str, type: str) -> list[KeptTask]:
     """The tasks of this type, by id. Raises StateError if the database cannot be used."""
     async with open_database(address, "", "state") as database:
-        rows = await database.rows(KEPT, (DEAD, ENDED, type))
+        rows = await database.rows(KEPT, (DEAD_AFTER, ENDED, type))
     return [KeptTask(name, json.loads(text), *more) for name, text, *more in rows]
 
 

@@ -16,11 +16,11 @@ from sqlalchemy import Connection
 from dth.core.errors import StateError
 from dth.platforms.postgres.database import NOW
 from dth.platforms.postgres.hub_database import LEADER, PostgresHubDatabase
-from dth.platforms.postgres.machines import BEAT, DEAD
+from dth.platforms.postgres.machines import BEAT, DEAD_AFTER
 
 LIVING = f"""
     SELECT name, url, token, certificate FROM leader
-    WHERE EXISTS (SELECT FROM dth.machine WHERE machine.name = leader.name AND seen > {NOW} - {DEAD})
+    WHERE EXISTS (SELECT FROM dth.machine WHERE machine.name = leader.name AND seen > {NOW} - {DEAD_AFTER})
 """
 INSERT = "INSERT INTO leader (name, url, token, certificate) VALUES (%s, %s, %s, %s)"
 
@@ -49,13 +49,13 @@ async def lead(
     # Since when the database answers. After a while without it everybody was silent: the hub that
     # led gets the time to say that it lives.
     steady = -math.inf
-    while known or time.monotonic() < steady + DEAD:
+    while known or time.monotonic() < steady + DEAD_AFTER:
         await asyncio.sleep(BEAT / 4)
         try:
             leader = await database.read(_living)
             if steady == math.inf:
                 steady = time.monotonic()
-            if leader is None and time.monotonic() >= steady + DEAD:
+            if leader is None and time.monotonic() >= steady + DEAD_AFTER:
                 leader = await database.write(_lead, me)
         except StateError:
             steady = math.inf

@@ -25,9 +25,9 @@ from dth.core.errors import StateError
 from dth.platforms.postgres.database import NOW, PostgresDatabase, Work, open_database
 
 BEAT = 2.0  # seconds between heartbeats
-DEAD = 10.0  # seconds of silence after which a machine counts as dead
+DEAD_AFTER = 10.0  # seconds of silence after which a machine counts as dead
 # Seconds that a command waits for a task. One that was killed holds it until it counts as dead.
-CLAIM_WAIT = DEAD + 3.0
+CLAIM_WAIT = DEAD_AFTER + 3.0
 # Visible messages that are counted. More workers than that are wanted anyway.
 COUNTED = 1000
 # Seconds that other machines may take to end their work on a task: to notice, to finish objects, or
@@ -77,14 +77,16 @@ class JoinedMachine:
 
     async def beat(self) -> None:
         """Say that this machine lives, and give away what dead ones had taken."""
-        [[steady]] = await self._database.rows(BEAT_ONCE, {"name": self.name, "dead": DEAD})
+        [[steady]] = await self._database.rows(BEAT_ONCE, {"name": self.name, "dead": DEAD_AFTER})
         # After a while without a database, everybody was silent. Who returns waits for the others.
-        if steady >= DEAD and (gone := await self._database.write(_bury, self.name)):
+        if steady >= DEAD_AFTER and (gone := await self._database.write(_bury, self.name)):
             log.warning("dead: %s", ", ".join(gone))
 
     async def open_tasks(self) -> list[OpenTask]:
         """The tasks that a living command or hub runs and that are not paused."""
-        return [_open_task(*row) for row in await self._database.rows(OPEN_TASKS, (COUNTED, DEAD))]
+        return [
+            _open_task(*row) for row in await self._database.rows(OPEN_TASKS, (COUNTED, DEAD_AFTER))
+        ]
 
     async def reserve(self, task: OpenTask, workers: int) -> bool:
         """Reserve this number of workers for a task of a hub. False: with those of other machines,
@@ -194,7 +196,7 @@ LIVES = f"EXISTS (SELECT FROM dth.machine WHERE name = task.holder AND seen > {N
 
 
 async def _bury(work: Work, name: str) -> list[str]:
-    gone = [each for (each,) in await work.rows(BURY, (name, DEAD))]
+    gone = [each for (each,) in await work.rows(BURY, (name, DEAD_AFTER))]
     if gone:
         await free(work, gone)
     return gone
@@ -236,7 +238,7 @@ async def _leave(work: Work, name: str) -> None:
 
 async def _claim(work: Work, name: str, type: str, parameters: str) -> str | None:
     """The machine that holds the task; "" if it is this one from now on; None: there is no task."""
-    found = await work.rows(FIND_HOLDER, (DEAD,))
+    found = await work.rows(FIND_HOLDER, (DEAD_AFTER,))
     if not found:
         return None
     [(holder, lives)] = found

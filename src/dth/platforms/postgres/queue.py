@@ -127,7 +127,7 @@ class PostgresQueue:
         return Depth(*row)
 
     async def receive_dead(self, limit: int) -> list[Delivery]:
-        return [_delivery(*row) for row in await self._database.rows(DEAD, (limit,))]
+        return [_delivery(*row) for row in await self._database.rows(DEAD_MESSAGES, (limit,))]
 
     async def purge(self) -> None:
         await self._database.change("DELETE FROM dth.message_{n}")
@@ -242,4 +242,7 @@ DEPTH = """
     FROM dth.message_{n} WHERE NOT dead
 """
 
-DEAD = "SELECT id, body, receives, receipt FROM dth.message_{n} WHERE dead ORDER BY visible_at, seq LIMIT %s::bigint"
+DEAD_MESSAGES = """
+    SELECT id, body, receives, receipt FROM dth.message_{n}
+    WHERE dead ORDER BY visible_at, seq LIMIT %s::bigint
+"""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dth.core.errors import HubError
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.platforms.aws.client import Refused
 
 MAX_REASON = 1000  # characters

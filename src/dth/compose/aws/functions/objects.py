@@ -44,6 +44,8 @@ SHORT_AFTER = 5
 MEMORY_KEY = {"pk": "task", "sk": "tick"}  # what one look passes to the next
 LOST = "its messages are gone: the queue was purged, or kept them for as long as it keeps any"
 
+AFTER_MACHINES = "see the logs of the machines, correct the cause, then resume the task"
+
 log = logging.getLogger(__name__)
 logging.getLogger("dth").setLevel(logging.INFO)
 
@@ -237,7 +239,7 @@ class Control:
             del failures.in_a_row[kind]
             reason = f"{count} machines in a row failed: {failed[-1]}"
             if kind == "worker":
-                await records.pause(reason)
+                await records.pause(f"{reason}; {AFTER_MACHINES}")
                 continue
             for run in await records.list_runs():
                 if run.kind is RunKind.SYNC and run.state is RunState.LISTING:

@@ -24,7 +24,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dth.core.errors import Conflict, HubError, NotFound
-from dth.core.retry import RetryPolicy
+from dth.core.retry_policy import RetryPolicy
 from dth.hub.model import Task
 from dth.hub.notifications import (
     Message,

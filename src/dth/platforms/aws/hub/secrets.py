@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from dth.core.errors import Conflict
-from dth.core.hosts import ANY, read_bindings
+from dth.core.secret_bindings import ANY, read_bindings
 from dth.core.secrets import SecretUse, is_unbound, plan_use
 from dth.hub.ports import SecretInfo
 from dth.hub.secrets import NAME, check_description, check_name, check_value, exists, missing

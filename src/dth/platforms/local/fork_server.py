@@ -2,11 +2,11 @@
 forks.
 
 Starting Python and importing the engine takes most of a second of CPU; a fork takes a hundredth.
-The supervisor forks the nursery before it has threads or an event loop, and the nursery stays
-single-threaded, so forking it is safe. Each request is one datagram with the files that the child
-keeps: the lock of the state, and its log. When the supervisor dies for any reason, its end of the
-socket closes, and the nursery kills every child and ends. When the nursery dies, the kernel kills
-its children, and the supervisor ends with `LOST`.
+The supervisor starts the fork server before it has threads or an event loop, and the fork server
+stays single-threaded, so forking it is safe. Each request is one datagram with the files that the
+child keeps: the lock of the state, and its log. When the supervisor dies for any reason, its end of
+the socket closes, and the fork server kills every child and ends. When the fork server dies, the
+kernel kills its children, and the supervisor ends with `LOST`.
 """
 
 import asyncio
@@ -40,10 +40,10 @@ class Child:
     """A process of the task. `returncode` is None while it runs, and negative if a signal ended
     it."""
 
-    def __init__(self, nursery: "Nursery", pid: int) -> None:
+    def __init__(self, fork_server: "ForkServer", pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
-        self._nursery = nursery
+        self._fork_server = fork_server
         self._ended = asyncio.Event()
 
     async def wait(self) -> None:
@@ -75,7 +75,7 @@ class Child:
                 os.kill(self.pid, number)
 
 
-class Nursery:
+class ForkServer:
     """The supervisor's end. Create it before any thread or event loop; use it on one event loop."""
 
     def __init__(self, run: Callable[[Sequence[str]], int]) -> None:
@@ -83,7 +83,7 @@ class Nursery:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
-        # The supervisor's reaction to a signal must not happen in the nursery as well.
+        # The supervisor's reaction to a signal must not happen in the fork server as well.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupts.SIGNALS)
         self.pid = os.fork()
         if self.pid == 0:
@@ -107,11 +107,11 @@ class Nursery:
 
     @property
     def lives(self) -> bool:
-        """False once the nursery's death was noticed."""
+        """False once the fork server's death was noticed."""
         return not self._gone.is_set()
 
     async def lost(self) -> None:
-        """Return when the nursery has died."""
+        """Return when the fork server has died."""
         self._listen()
         await self._gone.wait()
 
@@ -161,7 +161,7 @@ class Nursery:
             child.kill()  # its caller was cancelled meanwhile
 
     def _lose(self) -> None:
-        """The nursery is gone, and every child with it."""
+        """The fork server is gone, and every child with it."""
         self._gone.set()
         asyncio.get_running_loop().remove_reader(self._socket)
         for child in self._children.values():
@@ -173,7 +173,7 @@ class Nursery:
 
 
 def _serve(theirs: socket.socket, run: Callable[[Sequence[str]], int]) -> None:
-    """The main loop of the nursery. Never returns."""
+    """The main loop of the fork server. Never returns."""
     # Signals may go to the whole group; the supervisor decides what they mean. Children ignore
     # SIGINT, too. SIGTERM stays blocked here, so that one that arrives before a child is ready for
     # it is not lost.
@@ -259,11 +259,11 @@ def _live(
     arguments: Sequence[str],
 ) -> None:
     """The life of a child. Never returns."""
-    nursery = os.getppid()
+    fork_server = os.getppid()
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(PR_SET_NAME, f"dth-{arguments[2]}".encode())  # shown by ps
-    if os.getppid() != nursery:
+    if os.getppid() != fork_server:
         os._exit(1)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

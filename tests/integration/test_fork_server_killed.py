@@ -1,4 +1,4 @@
-"""A nursery that is killed, as when memory runs out, takes its supervisor along, which is then
+"""A fork server that is killed, as when memory runs out, takes its supervisor along, which is then
 started again."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from dth.platforms.local.nursery import LOST
+from dth.platforms.local.fork_server import LOST
 from tests.engine import Dth, Side, between, bodies, wait_for
 from tests.hub import Hub
 from tests.servers.proxy import Delay, Proxy
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def nursery_of(process: subprocess.Popen[str]) -> int:
+def fork_server_of(process: subprocess.Popen[str]) -> int:
     [child] = psutil.Process(process.pid).children()
     return int(child.pid)
 
@@ -34,15 +34,15 @@ def status(url: str) -> int:
         return error.code
 
 
-def test_an_idle_hub_ends_with_its_nursery(tmp_path: Path) -> None:
+def test_an_idle_hub_ends_with_its_fork_server(tmp_path: Path) -> None:
     with Hub(tmp_path) as hub:
         assert [status(f"{hub.url}/{path}") for path in ("healthz", "readyz")] == [200, 200]
-        os.kill(nursery_of(hub.process), signal.SIGKILL)
+        os.kill(fork_server_of(hub.process), signal.SIGKILL)
         assert hub.process.wait(20) == 1
         assert hub.output.read_text().splitlines()[-1] == f"dth: {LOST}"
 
 
-def test_a_hub_at_work_ends_with_its_nursery_and_goes_on_when_started_again(
+def test_a_hub_at_work_ends_with_its_fork_server_and_goes_on_when_started_again(
     tmp_path: Path, source: Side, dest: Side, proxy_b: Proxy
 ) -> None:
     source.put(bodies(f"{n:03}" for n in range(60)))
@@ -52,7 +52,7 @@ def test_a_hub_at_work_ends_with_its_nursery_and_goes_on_when_started_again(
         stopping = hub.create(source, Side(proxy_b, dest.bucket), destPrefix="other")
         wait_for(lambda: proxy_b.count("PUT", status=200) > 10)
         hub.do("stopTask", stopping)
-        os.kill(nursery_of(hub.process), signal.SIGKILL)
+        os.kill(fork_server_of(hub.process), signal.SIGKILL)
         assert hub.process.wait(20) == 1
         assert hub.output.read_text().splitlines()[-1] == f"dth: {LOST}"
         proxy_b.clear()
@@ -62,7 +62,7 @@ def test_a_hub_at_work_ends_with_its_nursery_and_goes_on_when_started_again(
         assert {f"one/{key}" for key in source.listed()} <= set(dest.listed())
 
 
-def test_a_sync_ends_with_its_nursery_in_one_line_and_the_same_command_resumes(
+def test_a_sync_ends_with_its_fork_server_in_one_line_and_the_same_command_resumes(
     dth: Dth, source: Side, dest: Side, proxy_b: Proxy
 ) -> None:
     source.put(bodies(f"{n:03}" for n in range(100)))
@@ -77,7 +77,7 @@ def test_a_sync_ends_with_its_nursery_in_one_line_and_the_same_command_resumes(
     )
     process = dth.start(*command)
     wait_for(lambda: proxy_b.count("PUT", status=200) > 10)
-    os.kill(nursery_of(process), signal.SIGKILL)
+    os.kill(fork_server_of(process), signal.SIGKILL)
     done = dth.end(process)
     assert (done.code, done.out, done.err) == (1, "", f"dth: {LOST}\n")
     again = dth.outcome(dth.run(*command, "--json"))

@@ -32,7 +32,7 @@ class Rest:
     held: bool = False
 
 
-class Agenda:
+class DueTasks:
     """The times of the next looks, in the hub's database."""
 
     def __init__(self, database: SqlDatabase) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from dth.core import retries
+from dth.core import redrive
 from dth.core.plugin import Plugin
 from dth.core.ports.platform import Platform
 
 
-async def redrive(
+async def redrive_failed(
     chosen: Plugin,
     platform: Platform,
     parameters: Any,
@@ -20,8 +20,8 @@ async def redrive(
     """Returns how many."""
     again, sent = partial(chosen.again, platform, parameters), 0
     if keys:
-        return await retries.send(platform.records, again, keys)
-    await retries.begin(platform.records, reason)
-    while retries.are_left(await platform.records.list_runs()):
-        sent += await retries.go_on(platform.records, again)
+        return await redrive.send(platform.records, again, keys)
+    await redrive.begin(platform.records, reason)
+    while redrive.are_left(await platform.records.list_runs()):
+        sent += await redrive.go_on(platform.records, again)
     return sent

@@ -7,12 +7,12 @@ import re
 import time
 from pathlib import Path
 
-from dth.platforms.local import vitals
+from dth.platforms.local import process_metrics
 
 
 def test_the_vitals_are_those_of_this_process(tmp_path: Path) -> None:
     before = time.process_time()
-    text = vitals.exposition(tmp_path)
+    text = process_metrics.exposition(tmp_path)
     lines = text.splitlines()
     found = {
         name: float(value)

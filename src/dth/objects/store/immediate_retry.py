@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from dth.core.errors import Disposition, TransferError
-from dth.core.retry import FULL_JITTER, RetryPolicy
+from dth.core.retry_policy import FULL_JITTER, RetryPolicy
 
 T = TypeVar("T")
 

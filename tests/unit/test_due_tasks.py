@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dth.hub.model import Progress, ScheduleType, Task
-from dth.platforms.local import agenda as agenda_module
+from dth.platforms.local import due_tasks as due_tasks_module
 from dth.platforms.local import hub_migrations
-from dth.platforms.local.agenda import Agenda, Rest
+from dth.platforms.local.due_tasks import DueTasks, Rest
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.sql import SQLITE
 from dth.platforms.local.tasks import LocalTasks
@@ -40,58 +40,58 @@ async def task(
 
 
 async def test_what_waits_is_not_due(database: HubDatabase) -> None:
-    agenda = Agenda(database)
+    due_tasks = DueTasks(database)
     waits = await task(database, "waits", next_run=NOW + 60)
     due = await task(database, "due", next_run=NOW - 1)
     closed = await task(database, "closed", next_run=NOW - 1)
     for progress in Progress:
         await task(database, progress.value, progress)
     acting = ["STOPPING", "STARTING"]
-    assert await agenda.due(NOW) == [*acting, "due", "closed", "waits", "IN_PROGRESS"]
-    assert await agenda.rest(waits.id, Rest(waits.version))
-    assert await agenda.rest(due.id, Rest(due.version))
-    assert await agenda.rest(closed.id, Rest(closed.version, NOW + 30, held=True))
-    assert await agenda.due(NOW) == [*acting, "due", "IN_PROGRESS"]
-    assert await agenda.next(NOW) == NOW + 30
-    assert await agenda.due(NOW + 61) == [*acting, "due", "waits", "IN_PROGRESS", "closed"]
+    assert await due_tasks.due(NOW) == [*acting, "due", "closed", "waits", "IN_PROGRESS"]
+    assert await due_tasks.rest(waits.id, Rest(waits.version))
+    assert await due_tasks.rest(due.id, Rest(due.version))
+    assert await due_tasks.rest(closed.id, Rest(closed.version, NOW + 30, held=True))
+    assert await due_tasks.due(NOW) == [*acting, "due", "IN_PROGRESS"]
+    assert await due_tasks.next(NOW) == NOW + 30
+    assert await due_tasks.due(NOW + 61) == [*acting, "due", "waits", "IN_PROGRESS", "closed"]
 
 
 async def test_what_was_changed_is_looked_at_again(database: HubDatabase) -> None:
-    agenda, tasks = Agenda(database), LocalTasks(database)
+    due_tasks, tasks = DueTasks(database), LocalTasks(database)
     waits = await task(database, "waits")
-    assert await agenda.rest(waits.id, Rest(waits.version))
-    assert await agenda.due(NOW) == []
+    assert await due_tasks.rest(waits.id, Rest(waits.version))
+    assert await due_tasks.due(NOW) == []
     changed = await tasks.get("waits")
     changed.reason = "something"
     assert await tasks.save(changed)
-    assert not await agenda.rest(waits.id, Rest(waits.version))  # as it was before
-    assert await agenda.due(NOW) == ["waits"]
-    assert await agenda.rest(changed.id, Rest(changed.version))
-    await agenda.mark("waits")
-    assert await agenda.due(NOW) == ["waits"]
+    assert not await due_tasks.rest(waits.id, Rest(waits.version))  # as it was before
+    assert await due_tasks.due(NOW) == ["waits"]
+    assert await due_tasks.rest(changed.id, Rest(changed.version))
+    await due_tasks.mark("waits")
+    assert await due_tasks.due(NOW) == ["waits"]
 
 
 async def test_many_of_one_kind_do_not_keep_the_others_out(
     database: HubDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agenda_module, "CROWD", 3)
+    monkeypatch.setattr(due_tasks_module, "CROWD", 3)
     for number in range(9):
         await task(database, f"asked {number}")
     await task(database, "due", next_run=NOW - 1)
     await task(database, "stops", Progress.STOPPING)
-    assert await Agenda(database).due(NOW) == ["stops", "due", "asked 0", "asked 1", "asked 2"]
+    assert await DueTasks(database).due(NOW) == ["stops", "due", "asked 0", "asked 1", "asked 2"]
 
 
 async def test_nobody_is_held_for_longer_than_can_be(database: HubDatabase) -> None:
-    agenda = Agenda(database)
+    due_tasks = DueTasks(database)
     for name, ahead in (("right", 3600.0), ("ahead", 1e6)):
         added = await task(database, name)
-        await agenda.rest(name, Rest(added.version, time.time() + ahead, held=True))
-    await agenda.set_back()
-    assert await agenda.due(time.time()) == ["ahead"]
+        await due_tasks.rest(name, Rest(added.version, time.time() + ahead, held=True))
+    await due_tasks.set_back()
+    assert await due_tasks.due(time.time()) == ["ahead"]
 
 
-@pytest.mark.parametrize("query", [*agenda_module.DUE, *agenda_module.NEXT])
+@pytest.mark.parametrize("query", [*due_tasks_module.DUE, *due_tasks_module.NEXT])
 async def test_it_is_found_by_an_index(database: HubDatabase, query: dict[str, str]) -> None:
     def plan(connection: object) -> list[str]:
         rows = connection.exec_driver_sql(  # type: ignore[attr-defined]
@@ -119,8 +119,8 @@ async def test_an_older_hub_looks_at_each_task_once(tmp_path: Path) -> None:
         step = hub_migrations.STEPS.index(hub_migrations.decide_from_the_hub)
         old.execute(f"PRAGMA user_version = {step + 1}")
     with HubDatabase.open(path) as database:
-        agenda = Agenda(database)
-        assert await agenda.due(NOW) == ["old"]
+        due_tasks = DueTasks(database)
+        assert await due_tasks.due(NOW) == ["old"]
         found = await LocalTasks(database).get("old")
-        assert await agenda.rest("old", Rest(found.version))
-        assert await agenda.due(NOW) == []
+        assert await due_tasks.rest("old", Rest(found.version))
+        assert await due_tasks.due(NOW) == []

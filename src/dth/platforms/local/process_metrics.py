@@ -15,7 +15,7 @@ USER_TIME, SYSTEM_TIME, START_TIME, RESIDENT = 11, 12, 19, 21
 
 
 def exposition(data_dir: Path) -> str:
-    """The vitals of this process, whose data is in the directory."""
+    """The metrics of this process, whose data is in the directory."""
     return "\n".join(_lines(data_dir)) + "\n"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dth.core import retries
+from dth.core import redrive
 from dth.core.ports.platform import Platform
 from dth.core.ports.records import Enqueued, Outcome, Page, Record
 from dth.core.ports.runs import Counts, RunKind, RunState
@@ -17,7 +17,7 @@ KEYS = [f"k{number}" for number in range(7)]
 
 @pytest.fixture
 def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
-    monkeypatch.setattr(retries, "BATCH", 2)
+    monkeypatch.setattr(redrive, "BATCH", 2)
     with open_platform(tmp_path, "hub") as opened:
         yield opened
 
@@ -50,27 +50,27 @@ class Sender:
 async def test_a_call_sends_so_many_pages_and_the_next_goes_on(platform: Platform) -> None:
     await fail(platform, KEYS)
     sender = Sender()
-    await retries.begin(platform.records)
+    await redrive.begin(platform.records)
     assert sender.sent == []
     runs = await platform.records.list_runs()
-    assert (runs[0].kind, retries.are_left(runs)) == (RunKind.REDRIVE, True)
-    assert await retries.go_on(platform.records, sender.again, 2) == 4
+    assert (runs[0].kind, redrive.are_left(runs)) == (RunKind.REDRIVE, True)
+    assert await redrive.go_on(platform.records, sender.again, 2) == 4
     (run, _) = runs = await platform.records.list_runs()
-    assert (run.counts.listed, run.state, retries.are_left(runs)) == (4, RunState.LISTING, True)
-    assert await retries.go_on(platform.records, sender.again, 2) == 3
+    assert (run.counts.listed, run.state, redrive.are_left(runs)) == (4, RunState.LISTING, True)
+    assert await redrive.go_on(platform.records, sender.again, 2) == 3
     assert sender.sent == KEYS
     (run, _) = runs = await platform.records.list_runs()
     assert (run.counts.enqueued, run.state) == (7, RunState.TRANSFERRING)
-    assert not retries.are_left(runs)
+    assert not redrive.are_left(runs)
 
 
 async def test_what_fails_again_meanwhile_is_not_sent_again(platform: Platform) -> None:
     """Otherwise a retry of what fails at once would never end."""
     await fail(platform, KEYS)
     sender = Sender()
-    await retries.begin(platform.records)
-    while retries.are_left(runs := await platform.records.list_runs()):
-        await retries.go_on(platform.records, sender.again, 1)
+    await redrive.begin(platform.records)
+    while redrive.are_left(runs := await platform.records.list_runs()):
+        await redrive.go_on(platform.records, sender.again, 1)
         outcomes = [Outcome(key, runs[0].id, Status.FAILED, reason="DENIED") for key in sender.sent]
         await platform.records.settle(outcomes)
     assert sender.sent == KEYS
@@ -81,34 +81,34 @@ async def test_reasons_are_asked_for_one_after_the_other(platform: Platform) -> 
     await fail(platform, KEYS[3:5], "SLOW")
     await fail(platform, KEYS[5:], "GONE")
     sender = Sender()
-    await retries.begin(platform.records, "SLOW")
-    await retries.begin(platform.records, "GONE")
-    await retries.begin(platform.records, "none")
+    await redrive.begin(platform.records, "SLOW")
+    await redrive.begin(platform.records, "GONE")
+    await redrive.begin(platform.records, "none")
     (run, *_) = await platform.records.list_runs()
-    while retries.are_left(await platform.records.list_runs()):
-        await retries.go_on(platform.records, sender.again, 1)
+    while redrive.are_left(await platform.records.list_runs()):
+        await redrive.go_on(platform.records, sender.again, 1)
     assert sorted(sender.sent) == KEYS[3:]
     again = await platform.records.get_run(run.id)
     assert (again.kind, again.counts.enqueued) == (RunKind.REDRIVE, 4)
 
 
 async def test_where_nothing_failed_no_run_begins(platform: Platform) -> None:
-    await retries.begin(platform.records)
+    await redrive.begin(platform.records)
     assert await platform.records.list_runs() == []
 
 
 async def test_a_named_item_is_sent_at_once_beside_a_retry_of_all(platform: Platform) -> None:
     await fail(platform, KEYS)
     sender = Sender()
-    await retries.begin(platform.records)
-    assert await retries.send(platform.records, sender.again, ["k6", "none"]) == 1
-    while retries.are_left(await platform.records.list_runs()):
-        await retries.go_on(platform.records, sender.again, 1)
+    await redrive.begin(platform.records)
+    assert await redrive.send(platform.records, sender.again, ["k6", "none"]) == 1
+    while redrive.are_left(await platform.records.list_runs()):
+        await redrive.go_on(platform.records, sender.again, 1)
     assert sender.sent == ["k6", *KEYS[:6]]
 
 
 async def test_a_stopped_task_sends_no_more(platform: Platform) -> None:
     await fail(platform, KEYS)
-    await retries.begin(platform.records)
+    await redrive.begin(platform.records)
     await platform.records.cancel_pending("stopped")
-    assert not retries.are_left(await platform.records.list_runs())
+    assert not redrive.are_left(await platform.records.list_runs())

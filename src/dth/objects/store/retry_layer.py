@@ -4,11 +4,11 @@ import time
 
 from dth.core.errors import TransferError
 from dth.core.transport import Pipe, Response
+from dth.objects.store.immediate_retry import pause_after
 from dth.objects.store.request import Request, Sender
-from dth.objects.store.retry import pause_after
 
 
-class Retrying:
+class RetryLayer:
     """`attempts`: the number of tries of a request that does not specify it."""
 
     def __init__(self, below: Sender, attempts: int) -> None:

@@ -3,7 +3,14 @@
 import pytest
 
 from dth.core.errors import UsageError
-from dth.core.hosts import ascii_host, covers, first_bindings, host_of, hosts_of, read_bindings
+from dth.core.secret_bindings import (
+    ascii_host,
+    covers,
+    first_bindings,
+    host_of,
+    hosts_of,
+    read_bindings,
+)
 
 
 @pytest.mark.parametrize(
