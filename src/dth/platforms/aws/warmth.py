@@ -30,8 +30,8 @@ def units_for(objects: int, machines: int) -> int:
 
 
 async def warm(aws: Aws, table: str, units: int) -> None:
-    """Ask for this number of write units per second. The table stays in use meanwhile. If AWS refuses,
-    the run goes on as fast as the table allows."""
+    """Ask for this number of write units per second. The table can be used while it changes. If
+    AWS refuses, the run continues as fast as the table allows."""
     try:
         await aws.call(
             "dynamodb",
