@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dth.platforms.aws.warmth import MOST, NEW_TABLE, WITHIN
+
 PAGE = Path(__file__).with_name("cost.md")
 DATA = Path(__file__).with_name("prices.json")
 TIB = 1 << 40
@@ -228,6 +230,7 @@ def _transfers(costs: Costs) -> str:
 def _billion(costs: Costs) -> str:
     number = 1e9
     writes = number * costs.premise["writes_per_object"] / 1e6
+    warm = (MOST - NEW_TABLE) * costs.price["dynamodb_warm_unit"]
     gb = number * costs.premise["record_bytes"] / 1e9
     hours = number / costs.premise["listing_rate"] / 3600
     return f"""## 10^9 objects
@@ -237,6 +240,10 @@ takes {hours:.0f} hours until all is listed; workers copy meanwhile. A later run
 copies little: let events or a list of keys say what is new. The records cost {_usd(writes * costs.price["dynamodb_million_writes"])} USD to write, and {gb:.0f} GB or
 {_usd(gb * costs.price["dynamodb_storage"])} USD per month to keep; one GET and one PUT per object cost {_usd(costs.requests(SMALL) * number / (TIB / SMALL))} USD. Several tasks, one for each
 prefix, list on several machines.
+
+A new table of records takes {NEW_TABLE:,} writes per second, and about half an hour of load doubles that. A run asks for as many
+as write its records within an hour (warm throughput), as far as its machines can use them. That begins with some
+{NEW_TABLE * WITHIN / 1e6:.0f} million objects, and costs at most {_usd(warm)} USD, once for a task.
 
 """
 

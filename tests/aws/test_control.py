@@ -329,3 +329,60 @@ async def test_a_task_of_an_earlier_version_is_looked_at(task: Looked) -> None:
     found = await task.platform.dynamo.get("state", objects.MEMORY_KEY)
     assert found["version"] == 8
     assert json.loads(found["json"]).keys() == kept.keys()
+
+
+# ---------------------------------------------------------------------------- the table of records
+
+
+@dataclass
+class Warmed:
+    """What was asked of DynamoDB for the tables."""
+
+    refused: str = ""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def answer(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any] | Refused | None:
+        if operation != "update_table":
+            return None
+        self.asked.append(arguments)
+        return Refused(self.refused, "LimitExceededException", {}) if self.refused else {}
+
+
+async def enqueued(task: Looked, objects_: int) -> None:
+    """So many more objects wait in the run."""
+    counts = Counts(listed=objects_, enqueued=objects_)
+    await task.platform.records.commit(1, Page(counts, messages=[Outgoing(f"m{objects_}", "{}")]))
+
+
+async def test_the_table_of_a_large_run_is_warmed_by_its_size(task: Looked, calls: Calls) -> None:
+    warmed = Warmed()
+    calls.on(warmed.answer)
+    await task.look()
+    for more in (14_000_000, 1_000_000, 1_000_000, 20_000_000, 900_000_000, 900_000_000):
+        await enqueued(task, more)
+        await task.look()
+    assert [each["TableName"] for each in warmed.asked] == [task.names.objects] * 3
+    units = [each["WarmThroughput"]["WriteUnitsPerSecond"] for each in warmed.asked]
+    assert units == [8_000, 16_000, 40_000]
+
+
+async def test_few_machines_need_no_warm_table(task: Looked, calls: Calls) -> None:
+    warmed = Warmed()
+    calls.on(warmed.answer)
+    given = {**GIVEN, "maxCapacity": "2"}
+    await write_parameters(task.platform.dynamo, PLUGIN.type, given)
+    await task.look()
+    await enqueued(task, 900_000_000)
+    await task.look()
+    assert not warmed.asked
+
+
+async def test_a_table_that_aws_does_not_warm_is_asked_for_once(task: Looked, calls: Calls) -> None:
+    warmed = Warmed(refused="it would be too much for this account")
+    calls.on(warmed.answer)
+    await task.look()
+    await enqueued(task, 20_000_000)
+    for _ in range(3):
+        await task.look()
+    assert len(warmed.asked) == 1
+    assert len(task.groups.ids("worker")) == 1

@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.core import retries
 from dth.core.errors import NotFound
 from dth.core.ports.queue import Outgoing
-from dth.core.ports.runs import RunKind, RunState
+from dth.core.ports.records import Enqueued, Outcome, Page
+from dth.core.ports.runs import Counts, RunKind, RunState
+from dth.core.ports.status import Status
+from dth.hub import tasks
 from dth.hub.model import Progress, ScheduleType, Task
 from dth.hub.ports import TaskQuery, TaskStackState
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import each_of
+from dth.platforms.aws.hub.engine import AwsEngine
 from dth.platforms.aws.hub.hub import AwsHub, open_hub
 from dth.platforms.aws.hub.settings import OPTIONAL, HubSettings
 from dth.platforms.aws.hub.stacks import StackState
@@ -258,3 +263,46 @@ async def test_tasks_for_which_a_look_has_no_time_have_their_turn_in_others(
         assert len(hub.seen) == 20 * (minute + 1)
     assert sorted(set(hub.seen)) == hub.ids
     assert "20 of 40 tasks were left for the next look: the time was up" in caplog.text
+
+
+async def test_a_retry_of_one_reason_goes_on_over_several_steps(
+    many: Many, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step is a process of its own, which knows only what is in the tables."""
+    ports, steward, id = many.hub.ports, many.hub.steward, many.ids[0]
+    told: list[str] = []
+
+    async def changed(_: AwsEngine, id: str) -> None:
+        told.append(id)
+
+    monkeypatch.setattr(AwsEngine, "changed", changed)
+    monkeypatch.setattr("dth.core.retries.BATCH", 4)
+    monkeypatch.setattr("dth.core.retries.go_on", partial(retries.go_on, pages=1))
+    reasons = {f"{name}-{number}": name for name in ("AccessDenied", "Gone") for number in range(9)}
+    async with ports.engine.open(id) as platform:
+        run, _ = await platform.records.begin_run(RunKind.SYNC)
+        enqueued = [Enqueued(key, 1, "e", "") for key in reasons]
+        await platform.records.commit(run.id, Page(Counts(listed=18), enqueued=enqueued))
+        await platform.records.settle(
+            [Outcome(key, run.id, Status.FAILED, reason=why) for key, why in reasons.items()]
+        )
+        await platform.records.set_run(run.id, RunState.DONE)
+
+    await tasks.retry_failed(ports, id, reason="AccessDenied")
+    assert told
+    sent = []
+    for _ in range(3):
+        assert await steward.step(id) is not None  # the workflow goes on with it
+        async with ports.engine.open(id) as platform:
+            newest = (await platform.records.list_runs(1))[0]
+            sent.append((newest.kind, newest.counts.enqueued))
+    assert sent == [(RunKind.REDRIVE, number) for number in (4, 8, 9)]
+    await steward.step(id)
+    async with ports.engine.open(id) as platform:
+        newest = (await platform.records.list_runs(1))[0]
+        assert (newest.state, newest.counts.enqueued) == (RunState.TRANSFERRING, 9)
+        assert (await platform.queue.depth()).visible >= 9
+        failed, _ = await platform.records.page(status=Status.FAILED, limit=100)
+        pending, _ = await platform.records.page(status=Status.PENDING, limit=100)
+        assert {record.reason for record in failed} == {"Gone"}
+        assert {reasons[record.key] for record in pending} == {"AccessDenied"}

@@ -373,7 +373,11 @@ def test_control_and_setup_have_few_rights_of_their_own(template: dict[str, Any]
     [in_vpc] = own["SetupRole"]
     assert in_vpc[1] == "*"
     assert {action.partition(":")[0] for action in in_vpc[0]} == {"ec2"}
-    looks, scales, misses, also = own["ControlRole"]
+    looks, scales, misses, warms, also = own["ControlRole"]
+    # Only the table of records may become faster, and no machine may do that.
+    assert warms[0] == ["dynamodb:UpdateTable"]
+    assert "ObjectsTable" in json.dumps(warms[1])
+    assert all("dynamodb:UpdateTable" not in actions for actions, _ in own["MachineRole"])
     assert misses == (
         ["sqs:GetQueueAttributes", "sqs:SendMessage"], {"Fn::GetAtt": ["MissedStarts", "Arn"]},
     )  # fmt: skip

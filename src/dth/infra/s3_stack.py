@@ -21,7 +21,7 @@ from constructs import Construct
 
 from dth.infra.machines import user_data
 from dth.infra.statements import BUNDLES, ROLES, STACK_TAG, TAG, Statement, allow
-from dth.infra.task_stack import IN_VPC, TaskStack
+from dth.infra.task_stack import IN_VPC, WARM_TABLE, TaskStack
 from dth.infra.template import NETWORK
 from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import PLUGIN
@@ -224,6 +224,7 @@ class S3Stack(TaskStack):
                 ),
                 allow(scale, groups),
                 allow(["sqs:GetQueueAttributes", "sqs:SendMessage"], self.missed.attr_arn),
+                allow(WARM_TABLE, self.table_arn("objects")),
             ],
             "Control of a task",
             only={self.in_vpc: [allow(IN_VPC, "*")]},

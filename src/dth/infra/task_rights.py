@@ -10,7 +10,14 @@ from typing import Any
 from dth.core.plugins import plugins
 from dth.images.policies import CREATE, LIST, PULL, PUSH, TOKEN
 from dth.infra.statements import CHANGES, LOGS, ROLES, Statement, allow, deny
-from dth.infra.task_stack import DELIVER_LOGS, IN_VPC, USE_QUEUE, USE_TABLE, reads_bindings
+from dth.infra.task_stack import (
+    DELIVER_LOGS,
+    IN_VPC,
+    USE_QUEUE,
+    USE_TABLE,
+    WARM_TABLE,
+    reads_bindings,
+)
 
 Sub = Callable[..., str]
 # Part of the names of tasks' stacks, after the hub's name: this separates their resources from the
@@ -94,7 +101,10 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
             ),
         ),
         _named("Queues", allow(USE_QUEUE, own("sqs"))),
-        _named("Tables", allow(USE_TABLE, arn("dynamodb", "table/${AWS::StackName}-task-*"))),
+        _named(
+            "Tables",
+            allow((*USE_TABLE, *WARM_TABLE), arn("dynamodb", "table/${AWS::StackName}-task-*")),
+        ),
         _named(
             "Logs",
             allow(

@@ -36,6 +36,7 @@ from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.machines import MOST_FAILURES, MachineFailures, MachineGroup
 from dth.platforms.aws.parameters import read_parameters, write_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
+from dth.platforms.aws.warmth import units_for, warm
 
 # Looks at an empty queue after which the remaining work of a run is lost.
 LOST_AFTER = 5
@@ -145,6 +146,7 @@ class Control:
             log.warning("what was in progress is lost, and compared again", extra={"why": LOST})
         await self._set_finder(finders, listing and not paused)
         await self._set_workers(workers, bool(paused), depth, runs)
+        await self._warm_table(runs)
         settled = memory.count(runs)
         missed = await self._depth_of(os.environ["DTH_MISSED_STARTS_URL"])
         newest = (await records.list_runs(1))[0]
@@ -278,6 +280,14 @@ class Control:
             await self._resize(group, MinSize=least, DesiredCapacity=wanted)
         await self._say_what_is_short(group, runs)
 
+    async def _warm_table(self, runs: list[Run]) -> None:
+        """Have the records' table take as many writes as the runs in progress need."""
+        enqueued = sum(run.counts.enqueued for run in runs if not run.counts.balanced)
+        units = units_for(enqueued, self.parameters.max_capacity)
+        if units > self.memory.warmed:
+            self.memory.warmed = units
+            await warm(self.platform.aws, self.names.objects, units)
+
     async def _say_what_is_short(self, group: MachineGroup, runs: list[Run]) -> None:
         """Note in the runs why the group does not get the machines that it wants, such as a quota
         of the account."""
@@ -345,6 +355,8 @@ class _Memory:
     stepped: float | None = None
     # Looks at which the workers' group had fewer machines than it wants.
     short: int = 0
+    # The most write units per second that were asked for.
+    warmed: int = 0
     # If the task rested: its mark then, and when that was.
     mark: str = ""
     at: float = 0.0
