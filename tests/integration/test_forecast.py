@@ -195,6 +195,21 @@ async def test_a_large_source_is_sampled(
     assert any(note.startswith("sampled") for note in found.notes)
 
 
+@pytest.mark.parametrize(("worth_a_note", "notes"), [(1.0, 1), (3600.0, 0)])
+async def test_a_listing_that_takes_long_is_told(
+    listings: tuple[ListingServer, ListingServer],
+    tmp_path: Path,
+    worth_a_note: float,
+    notes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dth.objects.forecast.forecast.LONG_LISTING", worth_a_note)
+    found = await forecast_of(*listings, tmp_path, sample_pages=20)
+    told = [note for note in found.notes if note.startswith("listing and comparing takes")]
+    assert len(told) == notes
+    assert all("srcManifest" in note for note in told)
+
+
 async def test_a_forecast_can_be_cancelled(
     listings: tuple[ListingServer, ListingServer], tmp_path: Path
 ) -> None:

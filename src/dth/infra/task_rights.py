@@ -67,6 +67,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
         for service in ("s3", "secretsmanager", "ecr", "sqs", "dynamodb", "sns")
     ]
     return [
+        # This includes reading the code in the asset bucket.
         _named("Stores", allow(STORES, sub("arn:${AWS::Partition}:s3:::*"))),
         _named("Token", allow(TOKEN, "*")),
         _named(
@@ -163,7 +164,6 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
                 ],
             ),
         ),
-        _named("Code", allow(["s3:GetObject"], sub("arn:${AWS::Partition}:s3:::${assetBucket}/*"))),
         # What the hub itself runs and shows. No task may change it, whatever its parameters name.
         _named(
             "OwnBuckets",

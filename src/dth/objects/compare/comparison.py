@@ -195,7 +195,7 @@ class Comparison:
                 spool.close()
 
     def share(self, ranges: int) -> None:
-        """Leave so many ranges of a long listing to other processes. Lists and folders are not
+        """Leave this many ranges of a long listing to other processes. Lists and folders are not
         shared: other processes and machines may not have them."""
         parameters, route = self._route.parameters, self._route
         lists = (

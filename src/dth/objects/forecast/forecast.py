@@ -59,6 +59,10 @@ STREAM = 4 * MIB  # bytes per read
 MEASURING = 20.0  # seconds, at most
 # Seconds of one core per small object.
 OBJECT_CPU = 0.0005
+# Objects per second that the finder lists and compares, at most.
+LISTED = 10_000
+# Seconds of listing that are worth a note.
+LONG_LISTING = 4 * 3600.0
 # By which factors the speed of a few reads may be wrong.
 SLOWER, FASTER = 3.0, 2.0
 
@@ -409,6 +413,13 @@ def _forecast(
             f"time by {speed.reads} reads of the source just now; what is written is taken to "
             "be as quick"
         )
+    if (listing := _listing_seconds(lists, speed)) > LONG_LISTING:
+        notes.append(
+            f"listing and comparing takes {listing / 3600:.0f} hours, however many workers there "
+            "are, and as long in each later run: several tasks, each with a part of the prefixes, "
+            "do it in parallel, and events (srcEvent) or a list of keys (srcManifest) make it "
+            "unnecessary"
+        )
     if seconds is None:
         notes.append(
             "no object could be read to measure the speed: there is no time in this forecast"
@@ -494,6 +505,12 @@ def _cost(
         parted=at(sums["parted"]),
         heads=at(requests["HEAD"]),
     )
+
+
+def _listing_seconds(lists: Amount, speed: _Speed | None) -> float:
+    """How long one finder lists and compares."""
+    latency = speed.latency if speed else 0.0
+    return lists.value * max(PAGE / LISTED, latency / PARALLEL)
 
 
 def _seconds(
