@@ -269,11 +269,7 @@ async def test_a_retry_of_one_reason_goes_on_over_several_steps(
     many: Many, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each step is a process of its own, which knows only what is in the tables."""
-<<<<<<< HEAD
     ports, steward, task = many.hub.ports, many.hub.steward, many.ids[0]
-=======
-    ports, steward, busy = many.hub.ports, many.hub.steward, many.ids[0]
->>>>>>> awsfin
     told: list[str] = []
 
     async def changed(_: AwsEngine, task: str) -> None:
@@ -283,11 +279,7 @@ async def test_a_retry_of_one_reason_goes_on_over_several_steps(
     monkeypatch.setattr("dth.core.redrive.BATCH", 4)
     monkeypatch.setattr("dth.core.redrive.go_on", partial(redrive.go_on, pages=1))
     reasons = {f"{name}-{number}": name for name in ("AccessDenied", "Gone") for number in range(9)}
-<<<<<<< HEAD
     async with ports.engine.open(task) as platform:
-=======
-    async with ports.engine.open(busy) as platform:
->>>>>>> awsfin
         run, _ = await platform.records.begin_run(RunKind.SYNC)
         enqueued = [Enqueued(key, 1, "e", "") for key in reasons]
         await platform.records.commit(run.id, Page(Counts(listed=18), enqueued=enqueued))
@@ -296,7 +288,6 @@ async def test_a_retry_of_one_reason_goes_on_over_several_steps(
         )
         await platform.records.set_run(run.id, RunState.DONE)
 
-<<<<<<< HEAD
     await tasks.retry_failed(ports, task, reason="AccessDenied")
     assert told
     sent = []
@@ -308,19 +299,6 @@ async def test_a_retry_of_one_reason_goes_on_over_several_steps(
     assert sent == [(RunKind.REDRIVE, number) for number in (4, 8, 9)]
     await steward.step(task)
     async with ports.engine.open(task) as platform:
-=======
-    await tasks.retry_failed(ports, busy, reason="AccessDenied")
-    assert told
-    sent = []
-    for _ in range(3):
-        assert await steward.step(busy) is not None  # the workflow goes on with it
-        async with ports.engine.open(busy) as platform:
-            newest = (await platform.records.list_runs(1))[0]
-            sent.append((newest.kind, newest.counts.enqueued))
-    assert sent == [(RunKind.REDRIVE, number) for number in (4, 8, 9)]
-    await steward.step(busy)
-    async with ports.engine.open(busy) as platform:
->>>>>>> awsfin
         newest = (await platform.records.list_runs(1))[0]
         assert (newest.state, newest.counts.enqueued) == (RunState.TRANSFERRING, 9)
         assert (await platform.queue.depth()).visible >= 9
