@@ -417,8 +417,8 @@ def _forecast(
         notes.append(
             f"listing and comparing takes {listing / 3600:.0f} hours by one process, and as long in "
             "each later run: workers that have nothing to do help, except on AWS; several tasks, "
-            "each with a part of the prefixes, do it in parallel, and events (srcEvent) or a list of keys (srcManifest) make it "
-            "unnecessary"
+            "each with a part of the prefixes, do it in parallel, and events (srcEvent) or a list of keys "
+            "(srcManifest) make it unnecessary"
         )
     if seconds is None:
         notes.append(
