@@ -8,6 +8,7 @@ from enum import Enum
 
 from dth.core.errors import (
     ConnectionFailed,
+    DatabaseAway,
     Disposition,
     EndpointRefused,
     HubError,
@@ -102,7 +103,8 @@ class Failures:
 
         `attempts`: the attempts spent before this one. `failing_since`: when the first one failed,
         0 if this is the first."""
-        if isinstance(error, Busy):
+        # Neither says anything about the object, nor about a store.
+        if isinstance(error, Busy | DatabaseAway):
             return Decision(Remedy.WAIT, attempts, delay(attempts))
         if isinstance(error, EndpointRefused) or not isinstance(error, TransferError):
             return Decision(Remedy.PAUSE, attempts, RELEASE_DELAY, told(error, self._route))

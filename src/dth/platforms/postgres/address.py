@@ -57,11 +57,14 @@ def has_password(address: str) -> bool:
 def shown(address: str) -> str:
     """The address without its password and options."""
     parts = _parts(address)
-    user, host, port, name = (parts.get(each) for each in ("user", "host", "port", "dbname"))
-    return (
-        f"postgresql://{f'{user}@' if user else ''}{host or ''}{f':{port}' if port else ''}"
-        f"/{name or ''}"
+    user, host, port, name = (
+        str(parts.get(each) or "") for each in ("user", "host", "port", "dbname")
     )
+    # One port may be that of all hosts.
+    hosts, ports = host.split(","), port.split(",")
+    places = zip(hosts, ports if len(ports) == len(hosts) else ports * len(hosts), strict=True)
+    servers = ",".join(f"{host}:{port}" if port else host for host, port in places)
+    return f"postgresql://{f'{user}@' if user else ''}{servers}/{name}"
 
 
 def said(error: Exception, address: str) -> str:

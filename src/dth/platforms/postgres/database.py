@@ -19,6 +19,7 @@ from psycopg.pq import TransactionStatus
 from dth.core.errors import DatabaseAway, StateError
 from dth.platforms.postgres import schema
 from dth.platforms.postgres.address import advice, said, shown
+from dth.platforms.postgres.link import IDLE, is_lost, patient
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,7 +28,6 @@ Row = tuple[Any, ...]
 OLDEST = 150000
 # Connections of a process: for its work, its heartbeats, and what it reports.
 CONNECTIONS = 3
-CONNECT_TIMEOUT = 10  # seconds
 # Seconds for which a process tries to reach a database that does not answer.
 PATIENCE = 30.0
 # How often a transaction begins again because others changed the same rows.
@@ -134,16 +134,17 @@ class PostgresDatabase:
         async def run(connection: AsyncConnection[Row]) -> T:
             committing = False
             try:
-                async with connection.transaction():
+                async with _transaction(connection):
                     result = await work(
                         Work(connection.cursor(binary=True), self.number, self.holder),
                         *args,
                         **kwargs,
                     )
                     committing = True
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 if committing and is_lost(error):
-                    raise self._unusable("was lost during a commit", error) from error
+                    lost = self._unusable("was lost during a commit", error)
+                    raise DatabaseAway(str(lost)) from error
                 raise
             return result
 
@@ -181,9 +182,11 @@ class PostgresDatabase:
                     raise
             except errors.UndefinedTable as error:
                 raise StateError("the task was deleted from the database") from error
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 if not is_lost(error):
-                    raise self._unusable("cannot be used", error) from error
+                    if isinstance(error, psycopg.OperationalError):
+                        raise self._unusable("cannot be used", error) from error
+                    raise
                 # What comes after the patience is at an end does not wait again.
                 self._away_since = self._away_since or time.monotonic()
                 if time.monotonic() > self._away_since + PATIENCE:
@@ -203,6 +206,10 @@ class PostgresDatabase:
             connection = self._idle.pop() if self._idle else await connect(self.address)
             try:
                 yield connection
+            except psycopg.Error as error:
+                if is_lost(error):
+                    await connection.close()
+                raise
             finally:
                 if self._closed or connection.closed or not _is_idle(connection):
                     await connection.close()
@@ -212,18 +219,25 @@ class PostgresDatabase:
 
 async def connect(address: str) -> AsyncConnection[Row]:
     """A connection without a transaction that runs, and without prepared statements."""
-    return await AsyncConnection.connect(
-        address, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_TIMEOUT
-    )
+    return await AsyncConnection.connect(patient(address), autocommit=True, prepare_threshold=None)
+
+
+@asynccontextmanager
+async def _transaction(connection: AsyncConnection[Row]) -> AsyncIterator[None]:
+    """As `connection.transaction()`. Who is silent in it for long loses it, and what it locks."""
+    await connection.execute(f"BEGIN; {IDLE}")
+    try:
+        yield
+    except BaseException:
+        # A connection that does not take this is not used again.
+        with suppress(psycopg.Error):
+            await connection.rollback()
+        raise
+    await connection.commit()
 
 
 def _is_idle(connection: AsyncConnection[Row]) -> bool:
     return connection.info.transaction_status == TransactionStatus.IDLE
-
-
-def is_lost(error: psycopg.OperationalError) -> bool:
-    """Whether the connection failed, and not the statement."""
-    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
 
 @asynccontextmanager
@@ -243,8 +257,7 @@ async def open_database(address: str, task: str, process: str) -> AsyncIterator[
 
 def _unopened(error: psycopg.Error, address: str) -> StateError:
     text = said(error, address)
-    is_away = isinstance(error, psycopg.OperationalError) and is_lost(error)
-    return (DatabaseAway if is_away else StateError)(
+    return (DatabaseAway if is_lost(error) else StateError)(
         f"the database {shown(address)} cannot be used: {text}; {advice(text)}"
     )
 

@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError
 
 from dth.core.errors import DatabaseAway, StateError, UsageError
 from dth.platforms.postgres.address import advice, said, shown
-from dth.platforms.postgres.database import CONNECT_TIMEOUT, is_lost, refuse_unfit
+from dth.platforms.postgres.database import refuse_unfit
+from dth.platforms.postgres.link import IDLE, is_lost, patient
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,7 +35,7 @@ PATIENCE = 5.0
 # Whoever writes holds this lock, and whoever creates the tables.
 WRITING = 0x68756220
 # A hub that is stopped in a transaction loses its turn; whoever waits for it longer gives up.
-LONGEST = "SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_timeout = '60s'"
+LONGEST = f"{IDLE}; SET LOCAL lock_timeout = '60s'"
 PLACE = f"SET LOCAL search_path = {SCHEMA}"
 READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LONGEST}; {PLACE}"
 WRITE = f"BEGIN; {LONGEST}; {PLACE}; SELECT pg_advisory_xact_lock({WRITING})"
@@ -114,7 +115,7 @@ class PostgresHubDatabase:
 
     def _prepare(self, prepare: Callable[[Connection], None]) -> None:
         try:
-            with psycopg.connect(self.address, connect_timeout=CONNECT_TIMEOUT) as connection:
+            with psycopg.connect(patient(self.address)) as connection:
                 refuse_unfit(connection.info, self.address)
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (WRITING,))
                 [missing] = connection.execute(
@@ -183,12 +184,17 @@ class PostgresHubDatabase:
     ) -> T:
         """Run one transaction. Notes in `committing` that its commit began."""
         with self._engine.connect().execution_options(begin=begin) as connection:
-            with connection.begin():
-                if begin == WRITE and self.leader:
-                    self._check_leader(connection)
-                result = work(connection, *args, **kwargs)
-                committing.append(True)
-            return result
+            try:
+                with connection.begin():
+                    if begin == WRITE and self.leader:
+                        self._check_leader(connection)
+                    result = work(connection, *args, **kwargs)
+                    committing.append(True)
+                return result
+            except DBAPIError as error:
+                if _is_lost(error):
+                    connection.invalidate(error)
+                raise
 
     def _check_leader(self, connection: Connection) -> None:
         """Raises StateError if another hub has taken over: this one was silent for so long that it
@@ -214,14 +220,13 @@ def find_secret(address: str, name: str) -> tuple[bytes, str] | None:
     """The encrypted value of a secret and its hosts, for a process that has nothing else to do with
     the tables of the hub. Raises StateError if the database cannot be used."""
     try:
-        with psycopg.connect(address, connect_timeout=CONNECT_TIMEOUT) as connection:
+        with psycopg.connect(patient(address)) as connection:
             query = f"SELECT value, hosts FROM {SCHEMA}.secret WHERE name = %s"
             row: tuple[bytes, str] | None = connection.execute(query, (name,)).fetchone()
             return row
     except psycopg.Error as error:
         text = said(error, address)
-        is_away = isinstance(error, psycopg.OperationalError) and is_lost(error)
-        raise (DatabaseAway if is_away else StateError)(
+        raise (DatabaseAway if is_lost(error) else StateError)(
             f"the database {shown(address)} cannot be used: {text}; {advice(text)}"
         ) from error
 
@@ -249,9 +254,7 @@ def _engine(address: str) -> Engine:
 
 def _connect(address: str) -> psycopg.Connection:
     """A connection whose transactions begin where a statement says so."""
-    connection = psycopg.connect(
-        address, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_TIMEOUT
-    )
+    connection = psycopg.connect(patient(address), autocommit=True, prepare_threshold=None)
     # JSON is text here, as in SQLite.
     connection.adapters.register_loader("json", psycopg.types.string.TextLoader)
     return connection
@@ -259,6 +262,4 @@ def _connect(address: str) -> psycopg.Connection:
 
 def _is_lost(error: DBAPIError) -> bool:
     """Whether the connection failed, and not the statement."""
-    if error.connection_invalidated:
-        return True
-    return isinstance(error.orig, psycopg.OperationalError) and is_lost(error.orig)
+    return error.connection_invalidated or is_lost(error.orig)
