@@ -204,7 +204,8 @@ class ObjectFinder:
     # ------------------------------------------------------------------------ together with workers
 
     async def _share(self, run: Run, comparison: Comparison) -> None:
-        """Leave ranges to workers that have nothing to do, at most one to each."""
+        """Leave ranges to workers that have nothing to do. There is one more than there are workers,
+        because it is work for which another worker may start."""
         now = time.monotonic()
         if (
             not self._platform.records.shares_listings
@@ -213,10 +214,11 @@ class ObjectFinder:
         ):
             return
         self._looked = now
-        waiting = (await self._platform.queue.depth()).visible
-        workers = 0 if waiting else await self._count_workers()
-        given = set(map(given_root, await self._open_given(run))) if workers else set()
-        comparison.share(max(0, workers - len(given)))
+        if (await self._platform.queue.depth()).visible:
+            comparison.share(0)
+            return
+        given = set(map(given_root, await self._open_given(run)))
+        comparison.share(max(0, await self._count_workers() + 1 - len(given)))
 
     async def _count_workers(self) -> int:
         since = time.time() - SILENT
