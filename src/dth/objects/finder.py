@@ -204,8 +204,8 @@ class ObjectFinder:
     # ------------------------------------------------------------------------ together with workers
 
     async def _share(self, run: Run, comparison: Comparison) -> None:
-        """Leave ranges to workers that have nothing to do. There is one more than there are workers,
-        because it is work for which another worker may start."""
+        """Leave ranges to workers that have nothing to do, one more than there are workers: it is
+        work for which another worker may start."""
         now = time.monotonic()
         if (
             not self._platform.records.shares_listings
