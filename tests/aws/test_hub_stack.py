@@ -530,7 +530,7 @@ def test_the_command_line_uses_it_as_any_hub(hub: Hub, fresh_region: Region) -> 
     assert (code, task[:8] in out, "DONE" in out) == (0, True, True), err
     assert dth("task", "show", "nothing") == (2, "", "dth: there is no task 'nothing'\n")
     assert dth("user", "list")[::2] == (
-        1,
+        2,
         "dth: listUsers needs the role admin; you have operator\n",
     )
 

@@ -210,7 +210,7 @@ async def test_workers_take_the_number_of_days_from_the_task(
     await write_parameters(aws.dynamo, "S3EC2", {**places, **given})
     run = await begin(aws, "k")
 
-    async def work(name: str, route: object, platform: AwsPlatform) -> None:
+    async def work(name: str, route: object, platform: AwsPlatform, workdir: object) -> None:
         await platform.records.settle([copied(run)])
 
     monkeypatch.setattr(agent.processes, "work", work)

@@ -21,7 +21,7 @@ from tests.servers.postgres import Postgres, missing_parts
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 from dth.platforms.postgres import database as tasks  # noqa: E402
 from dth.platforms.postgres.link import SILENCE  # noqa: E402
-from dth.platforms.postgres.machines import BEAT, DEAD, join  # noqa: E402
+from dth.platforms.postgres.machines import BEAT, DEAD_AFTER, join  # noqa: E402
 from dth.platforms.postgres.platform import open_platform  # noqa: E402
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_a_hub_that_stands_by_and_is_cut_off_does_not_lead(
     with on(address, tmp_path / "first") as first, on(far(address), tmp_path / "second") as second:
         wait_for(lambda: "stands by at" in second.output.read_text())
         with Cut(server.port):
-            time.sleep(DEAD + 2 * BEAT)
+            time.sleep(DEAD_AFTER + 2 * BEAT)
             assert not leads(second)
             assert ready(first)[0] == 200
         wait_for(lambda: ready(second)[0] == 200)
@@ -113,7 +113,7 @@ async def test_who_is_cut_off_in_a_transaction_holds_up_nobody_for_long(
                 join(address, "two") as two,
                 open_platform(address, "task", "two/w") as other,
             ):
-                async with asyncio.timeout(DEAD + 3 * BEAT):
+                async with asyncio.timeout(DEAD_AFTER + 3 * BEAT):
                     assert await two.claim(other.database)
                 awake.set()
                 # It finds out that nobody answers, and waits.
