@@ -538,9 +538,9 @@ def test_the_command_line_uses_it_as_any_hub(hub: Hub, fresh_region: Region) -> 
     code, out, err = dth("task", "list", **signed)
     assert (code, task[:8] in out) == (0, True), err
     code, _, err = dth("task", "delete", task, **signed)
-    assert (code, "refused the call: Permission denied (" in err) == (1, True), err
+    assert (code, "refused the call: Permission denied (" in err) == (2, True), err
     code, _, err = dth("task", "list", **{**signed, "AWS_SECRET_ACCESS_KEY": "wrong"})
-    assert (code, "refused the call: The request signature we calculated" in err) == (1, True), err
+    assert (code, "refused the call: The request signature we calculated" in err) == (2, True), err
 
 
 def user_who_may_read(region: Region, api: str) -> dict[str, str]:
