@@ -23,6 +23,8 @@ class _Conversation(socketserver.BaseRequestHandler):
         assert isinstance(self.server, OldPostgres)
         told = {"server_version": self.server.version, "server_encoding": "UTF8"}
         told |= {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+        # Version 14 says at once whether it accepts writes.
+        told |= {"in_hot_standby": "off", "default_transaction_read_only": "off"}
         answer = _message(b"R", struct.pack("!I", 0))
         for name, value in told.items():
             answer += _message(b"S", f"{name}\0{value}\0".encode())

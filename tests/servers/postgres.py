@@ -124,7 +124,10 @@ class Postgres(Server):
     def database(self, encoding: str = "UTF8") -> str:
         """The address of a new, empty database."""
         name = f"test_{next(_numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}'")
+        # Copied as files: a server that comes back after a crash would write all of them again.
+        self.execute(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' STRATEGY file_copy"
+        )
         return f"{self.url}/{name}"
 
     def drop(self, address: str) -> None:
