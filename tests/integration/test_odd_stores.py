@@ -1381,8 +1381,9 @@ def test_an_object_that_is_replaced_under_an_etag_that_says_nothing_is_not_mixed
         if request.method == "GET" and request.key and next(reads) == 3:
             stored = pair.original("k")
             stored.body, stored.modified = new, time.time()
-            # The next try begins in another second.
-            time.sleep(1.1)
+            # The next try begins in another second: one more than the second to which the store's
+            # clock is known.
+            time.sleep(2.1)
         return answer(request)
 
     pair.source.answer = replacing  # type: ignore[method-assign]
