@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import sys
@@ -81,6 +82,25 @@ def test_completion_in_bash_finds_commands_and_options(dth: Dth) -> None:
     assert (syntax.returncode, syntax.stderr) == (0, "")
     dth.env |= {"_DTH_COMPLETE": "bash_complete", "COMP_WORDS": "dth s3 s", "COMP_CWORD": "2"}
     assert dth.run().out.splitlines() == ["plain,stat", "plain,state", "plain,sync"]
+
+
+def test_manual_pages(dth: Dth) -> None:
+    folder = dth.home / "man1"
+    assert dth.here("man", folder).code == 0
+    pages = sorted(folder.iterdir())
+    assert {"dth.1", "dth-s3-sync.1", "dth-ecr-state-ls.1"} <= {each.name for each in pages}
+    assert "--concurrency" in (folder / "dth-s3-sync.1").read_text().replace("\\-", "-")
+    if groff := shutil.which("groff"):
+        done = subprocess.run(
+            [groff, "-man", "-ww", "-Tutf8", "-z", *pages],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    dth.home.joinpath("file").touch()
+    told = one_line(dth.here("man", dth.home / "file/man1"))
+    assert "cannot be written: Not a directory; name another directory" in told
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ GROUPS = {
     "ecr": "dth.cli.ecr:ecr",
     "login": "dth.cli.login:login",
     "logout": "dth.cli.login:logout",
+    "man": "dth.cli.man:man",
     "migrate": "dth.cli.migrate:migrate",
     "runs": "dth.cli.task_look:runs",
     "s3": "dth.cli.s3:s3",
