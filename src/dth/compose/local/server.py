@@ -252,7 +252,16 @@ def _settings(data_dir: Path, file: Path | None) -> Settings:
     file that is given has to be there."""
     if file and not file.is_file():
         raise UsageError(f"{file} is not a file")
-    return Settings.read(file or data_dir / SETTINGS_FILE)
+    path = file or data_dir / SETTINGS_FILE
+    settings = Settings.read(path)
+    own = os.path.realpath(data_dir)
+    for folder in settings.confinement.folders:
+        if os.path.commonpath([folder, own]) in (folder, own):
+            raise UsageError(
+                f"{path}: folders: {folder} has something of the hub's own data ({own}), which "
+                "no task may read; list another folder"
+            )
+    return settings
 
 
 def _ca_bundles(given: object) -> dict[str, str]:
@@ -277,6 +286,16 @@ def _profiles(given: object) -> frozenset[str]:
     return frozenset(given)
 
 
+def _folders(given: object) -> tuple[str, ...]:
+    """Return the real paths of folders. Raises UsageError."""
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise UsageError("a list of folders is needed, such as [/srv/export]")
+    for each in given:
+        if not Path(each).is_absolute() or not Path(each).is_dir():
+            raise UsageError(f"{each!r} is not the path of a folder, from / on")
+    return tuple(os.path.realpath(each) for each in given)
+
+
 def _network(given: object) -> Network:
     if not isinstance(given, dict) or set(given) != {"allow"}:
         raise UsageError("it has allow and nothing else, such as allow: [loopback, private]")
@@ -287,6 +306,7 @@ def _network(given: object) -> Network:
 CONFINING: dict[str, Callable[[object], Any]] = {
     "ca_bundles": _ca_bundles,
     "aws_profiles": _profiles,
+    "folders": _folders,
     "network": _network,
 }
 
