@@ -306,6 +306,29 @@ def test_a_setting_that_there_is_not_is_named(dth: Dth, tmp_path: Path) -> None:
     assert "there is no setting isuer; only issuer, " in one_line(dth.here(*up))
 
 
+@pytest.mark.parametrize(
+    ("url", "region", "code", "told"),
+    [
+        ("http://127.0.0.1:9", "eu-west-1", 1, "no server takes connections at http://127.0.0.1:9"),
+        ("http://127.0.0.1:9", "eu west", 2, "there is no region 'eu west'; give one such as"),
+    ],
+)
+def test_aws_that_cannot_be_asked(dth: Dth, url: str, region: str, code: int, told: str) -> None:
+    dth.env |= {"AWS_ENDPOINT_URL": url, "AWS_MAX_ATTEMPTS": "1"}
+    assert told in one_line(dth.here("aws", "status", "x", "--region", region), code)
+
+
+def test_a_folder_that_cannot_be_made(dth: Dth) -> None:
+    assert one_line(dth.here("aws", "synth", "/proc/x"), 1) == "/proc/x: No such file or directory"
+
+
+def test_a_registry_that_is_a_web_page(dth: Dth) -> None:
+    with web_server() as url:
+        done = dth.run("ecr", "copy", f"{url[7:]}/a:v1", "127.0.0.1:9")
+    assert done.code == 1
+    assert "the answer is a web page, not a manifest" in done.out + done.err, done
+
+
 @contextlib.contextmanager
 def web_server() -> Iterator[str]:
     """Answers everything with a web page."""

@@ -349,6 +349,12 @@ def test_a_registry_that_is_not_there(dth: Dth, there: RegistryServer, secrets: 
     )
 
 
+def test_a_registry_with_tls_where_none_is_expected(dth: Dth, there: RegistryServer) -> None:
+    with RegistryServer(tls=True) as tls:
+        said = one_line(dth.run("ecr", "copy", f"{tls.host}/a:v1", there.host), 1)
+    assert said.startswith(f"source: {tls.host} speaks https only; leave out plain HTTP for it;")
+
+
 def test_a_hub_does_it(dth: Dth, hub: Hub, here: RegistryServer, there: RegistryServer) -> None:
     fill(here)
     hub.keep_secret("registry", username=USER, password=PASSWORD)

@@ -114,6 +114,9 @@ def _run() -> int:
             return 1
         if os.environ.get("DTH_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            click.echo(f"dth: {error.filename}: {error.strerror}", err=True)
+            return 1
         click.echo(
             f"dth: internal error: {type(error).__name__}: {error} (DTH_DEBUG=1 shows where)",
             err=True,

@@ -91,6 +91,11 @@ def remedy(error: TransferError) -> str:
             return "name a secret, or sign in on this machine with skopeo login"
         case Unreachable(code="NoTls"):
             return "set plain HTTP for it if that is meant, or correct its name"
+        case Unreachable(code="WantsTls"):
+            return (
+                "leave out plain HTTP for it; for a registry on this machine, give its authority in "
+                "a CA bundle"
+            )
         case EndpointRefused(code="AddressRefused"):
             return "name another registry, or ask the administrator of the hub"
         case Unreachable():
