@@ -234,11 +234,30 @@ def one_line(done: Done, code: int = 2) -> str:
         ("ecr copy a b --src-creds a:b", "--src-secret"),
         ("ecr copy a b --dest-tls-verify=false", "--dst-ca-bundle"),
         ("ecr copy a b --all", "all platforms are copied"),
+        ("store rm x", "that is dth store remove"),
+        ("task new x", "that is dth task create"),
+        ("configure", "dth store add"),
+        ("serve", "a hub is run by dth up"),
+        ("version", "dth --version"),
         ("login http://127.0.0.1:1", "the address of a hub is given with --hub"),
     ],
 )
 def test_words_of_other_tools(dth: Dth, words: str, instead: str) -> None:
     assert instead in one_line(dth.here(*words.split()))
+
+
+def test_a_proxy_that_is_not_there(dth: Dth, source: Side) -> None:
+    given = ("--endpoint-url", source.server.url, "--proxy", "http://127.0.0.1:9")
+    told = one_line(dth.here("s3", "ls", source.url, *given))
+    assert told.startswith("the proxy takes no connection")
+    assert told.endswith("; correct --proxy, or leave it out")
+
+
+def test_a_hub_that_is_a_store(dth: Dth, source: Side) -> None:
+    dth.env |= {"DTH_TOKEN": "x"}
+    told = one_line(dth.here("task", "list", "--hub", source.server.url), 1)
+    assert f"what answers at {source.server.url} is not a hub" in told
+    assert "(--hub) is right" in told
 
 
 @pytest.mark.parametrize("command", ["login", "task list"])

@@ -160,6 +160,24 @@ IMAGE_COMMANDS = {
     **dict.fromkeys(("login", "logout"), "sign in with skopeo login, or name a secret"),
 }
 
+# Of `dth` itself.
+_STORES = "stores and their keys get a name by dth store add, or dth store import-rclone"
+GENERAL = {
+    **dict.fromkeys(("config", "configure", "alias", "remote", "remotes"), _STORES),
+    **dict.fromkeys(("serve", "server", "start", "run", "daemon", "hub"), "a hub is run by dth up"),
+    "version": "the version is shown by dth --version",
+    "help": "help is shown by dth --help, and by each command with --help",
+    "s3api": "the commands for objects are in dth s3",
+}
+# Other words for one thing, of which a group of commands has one.
+SYNONYMS = (
+    ("list", "ls"),
+    ("remove", "rm", "delete", "del"),
+    ("add", "create", "new", "make"),
+    ("show", "get", "info", "describe", "inspect"),
+    ("edit", "update", "set"),
+)
+
 OF_OBJECTS = ("cp", "diff", "du", "ls", "mb", "rm", "stat", "sync")
 
 
@@ -181,9 +199,19 @@ def hint(error: click.ClickException) -> str:
         return COMMANDS.get(typed, "")
     if context.command_path.endswith(" ecr"):
         return IMAGE_COMMANDS.get(typed, "")
-    if context.parent is None and typed in OF_IMAGES:
+    if context.parent is not None:
+        return _synonym(context, typed)
+    if typed in OF_IMAGES:
         return "images are copied by dth ecr copy and dth ecr sync"
-    if context.parent is None:
-        own = f"the command for objects is dth s3 {typed}" if typed in OF_OBJECTS else ""
-        return own or COMMANDS.get(typed, "")
-    return ""
+    if typed in GENERAL:
+        return GENERAL[typed]
+    own = f"the command for objects is dth s3 {typed}" if typed in OF_OBJECTS else ""
+    return own or COMMANDS.get(typed, "")
+
+
+def _synonym(context: click.Context, typed: str) -> str:
+    """What this group of commands calls the command that another tool calls so."""
+    has = context.command.list_commands(context) if isinstance(context.command, click.Group) else []
+    same = {each for group in SYNONYMS if typed in group for each in group}
+    found = next((each for each in has if each in same), "")
+    return f"that is {context.command_path} {found}" if found else ""

@@ -20,6 +20,8 @@ from dth.core.errors import (
 )
 
 TIMEOUT = 60.0  # seconds
+# Answers that a hub never gives to a call.
+NO_HUB = (404, 405, 501)
 ERRORS: dict[str, type[HubError]] = {
     "BAD_INPUT": UsageError,
     "NOT_FOUND": NotFound,
@@ -71,6 +73,11 @@ class HubClient:
                 answer = json.load(response)
         except urllib.error.HTTPError as error:
             answer = _body(error)
+            if error.code in NO_HUB and not answer.get("errors"):
+                raise HubError(
+                    f"what answers at {self.url} is not a hub ({error.code} {error.reason}); see "
+                    "that its address (--hub) is right"
+                ) from None
             if not answer.get("errors"):
                 raise HubError(
                     f"the hub at {self.url} answered {error.code} {error.reason}"
@@ -82,7 +89,9 @@ class HubClient:
                 f"the hub at {self.url} does not answer: {why}; {_remedy(said)}"
             ) from None
         except ValueError:
-            raise HubError(f"what answers at {self.url} is not a hub") from None
+            raise HubError(
+                f"what answers at {self.url} is not a hub; see that its address (--hub) is right"
+            ) from None
         for told in answer.get("errors") or []:
             # AppSync uses errorType where others use extensions.code.
             code = (told.get("extensions") or {}).get("code") or told.get("errorType") or ""

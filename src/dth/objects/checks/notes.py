@@ -231,6 +231,8 @@ class SideTrouble:
                 said, authorities=words["CaBundle"], address=words["Endpoint"]
             )
             return cls("TLS", meaning, todo, text)
+        if meaning.startswith("the proxy"):
+            return cls("connection", meaning, f"correct {words['Proxy']}, or leave it out", text)
         todo = (
             f"see that {endpoint.url} is right ({{Endpoint}}, {{Region}}) and can be reached "
             "from here"
