@@ -122,7 +122,7 @@ class Tree:
                     yield Found(key, None)
             else:
                 # Before its names are read, because what is skipped there would count twice.
-                if self._follow and self._identity(key) in (level[2] for level in levels):
+                if self._follow and self._identity(key) in [level[2] for level in levels]:
                     self._skip(key, LOOP)
                     continue
                 below = self._names(key)
