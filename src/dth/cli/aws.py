@@ -319,7 +319,7 @@ def smoke(
     Exit code 1 if something did not work, or could not be removed. The asset bucket, the repository
     of the image and the stack that builds it stay, as they do after a deployment.
     """
-    from dth.infra.network import check_network
+    from dth.compose.aws.network import check_network
     from dth.infra.publish import publish as put
     from dth.infra.smoke import Smoke, report
 
@@ -359,8 +359,8 @@ def _prepared(
             f"{stack!r} is too long for a hub, after which its tasks' stacks are called: "
             f"{MAX_HUB_NAME} characters are the most"
         )
+    from dth.compose.aws.network import check_network
     from dth.infra.deploy import DeployedStack
-    from dth.infra.network import check_network
     from dth.infra.publish import publish as put
 
     check_network(session, template, given)
