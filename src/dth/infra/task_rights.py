@@ -49,7 +49,7 @@ STORES = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
+class _TaskArns:
     """The ARNs of what tasks have. `sub`: as in a template."""
 
     sub: Sub
@@ -71,7 +71,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
     tasks' image. `assumable`: patterns of the ARNs of roles that tasks may assume.
     """
 
-    of = _Names(sub)
+    of = _TaskArns(sub)
     through = [
         sub(f"{service}.*.${{AWS::URLSuffix}}")
         for service in ("s3", "secretsmanager", "ecr", "sqs", "dynamodb", "sns")
@@ -228,7 +228,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
     They cover the resources in tasks' templates, named by CloudFormation after the stack, and no
     role without the boundary.
     """
-    of = _Names(sub)
+    of = _TaskArns(sub)
     return {
         "MakesRoles": _makes_roles(of, boundary),
         "MakesQueues": _makes_queues(of),
@@ -237,7 +237,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
     }
 
 
-def _makes_roles(of: _Names, boundary: str) -> list[Statement]:
+def _makes_roles(of: _TaskArns, boundary: str) -> list[Statement]:
     """Return the rights for roles and instance profiles, which the boundary limits."""
     roles, profiles = (
         [
@@ -310,7 +310,7 @@ def _makes_roles(of: _Names, boundary: str) -> list[Statement]:
     ]
 
 
-def _makes_queues(of: _Names) -> list[Statement]:
+def _makes_queues(of: _TaskArns) -> list[Statement]:
     """Return the rights for queues, topics, rules, schedules, alarms and dashboards."""
     return [
         allow(
@@ -387,7 +387,7 @@ def _makes_queues(of: _Names) -> list[Statement]:
     ]
 
 
-def _makes_functions(of: _Names) -> list[Statement]:
+def _makes_functions(of: _TaskArns) -> list[Statement]:
     """Return the rights for functions and state machines, with the code that they run."""
     return [
         allow(
@@ -436,7 +436,7 @@ def _makes_functions(of: _Names) -> list[Statement]:
     ]
 
 
-def _makes_machines(of: _Names) -> list[Statement]:
+def _makes_machines(of: _TaskArns) -> list[Statement]:
     """Return the rights for groups of machines, and for clusters and their containers."""
     return [
         allow(
