@@ -48,17 +48,19 @@ def check_network(session: Any, template: str, given: Mapping[str, str]) -> None
 
     named = ",".join(given.get(name, "") for name in SUBNETS[template])
     try:
-        for closed in _closed(
+        closed = _closed(
             session.client("ec2"),
             session.region_name,
             named,
             _wanted(USED[template], given),
             has_address=given.get("publicIp", "ENABLED") == "ENABLED",
-        ):
-            raise UsageError(closed)
+        )
     except botocore.exceptions.ClientError as error:
-        if error.response["Error"]["Code"] not in DENIED:
-            raise
+        if error.response["Error"]["Code"] in DENIED:
+            return
+        raise
+    if closed:
+        raise UsageError(closed[0])
 
 
 def check_subnets(client: Any, settings: HubSettings, type: str, task: Mapping[str, Any]) -> Check:
