@@ -6,7 +6,7 @@ RUN apt-get update -qq \
     && rm -rf /var/lib/apt/lists/*
 COPY build/wheels/*.whl /wheels/
 # The wheel of this processor, by its file: the name alone could bring another version.
-RUN pip install --no-cache-dir --only-binary :all: "$(echo /wheels/*_$(uname -m).whl)[parquet]" && rm -r /wheels
+RUN pip install --no-cache-dir --only-binary :all: "$(echo /wheels/*_$(uname -m).whl)[parquet,postgres]" && rm -r /wheels
 RUN useradd --uid 10001 --create-home dth && install -d -o dth -g dth -m 700 /data
 USER 10001:10001
 VOLUME /data

@@ -45,99 +45,11 @@ IMAGES = """query ($id: ID!, $run: Int) { listImages(id: $id, run: $run, limit: 
     platforms about endedAt } } }"""
 
 
-class Hub:
-    """One data directory, and the process that runs it."""
+class Caller:
+    """What a client does, wherever the hub is."""
 
-    def __init__(self, folder: Path, *options: str, **env: str) -> None:
-        """`options` and `env` are of `dth up`, at its first start."""
-        self.folder = folder
-        self.options = options
-        self.data = folder / "data"
-        self.database = dict(itertools.pairwise(options)).get("--database")
-        self.process: subprocess.Popen[str]
-        self.client: HubClient
-        self.output = folder / "up.log"
-        self.start(**env)
-
-    def start(self, **env: str) -> None:
-        (self.data / ADDRESS_FILE).unlink(missing_ok=True)
-        with self.output.open("a") as output:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "dth",
-                    "up",
-                    "--data-dir",
-                    str(self.data),
-                    "--port",
-                    "0",
-                    *self.options,
-                ],
-                env={
-                    **os.environ,
-                    "HOME": str(self.folder),
-                    "PYTHONPATH": str(REPOSITORY / "src"),
-                    "PYTHONUNBUFFERED": "1",
-                    "DTH_DEBUG": "1",
-                    **env,
-                },
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
-        wait_for(lambda: (self.data / ADDRESS_FILE).exists() or self._ended())
-        self.url = (self.data / ADDRESS_FILE).read_text().strip()
-        self.token: str = self._with_database(
-            lambda database: LocalTokens(database).create("command line", Role.ADMIN, 0.0, "tests")
-        )[1]
-        self.client = HubClient(self.url, with_token(lambda: self.token))
-
-    def user(self, name: str, password: str, role: Role) -> None:
-        """A user who need not change the password first."""
-        self._with_database(lambda database: LocalUsers(database).add(name, password, role, ""))
-
-    def _with_database(self, work: Callable[[SqlDatabase], Awaitable[Any]]) -> Any:
-        async def run() -> Any:
-            with open_tables(self.data, self.database) as database:
-                return await work(database)
-
-        with ThreadPoolExecutor(1) as thread:  # this one may have an event loop: browser tests do
-            return thread.submit(asyncio.run, run()).result()
-
-    def _ended(self) -> bool:
-        assert self.process.poll() is None, self.output.read_text()
-        return False
-
-    def stop(self) -> int:
-        """Ask it to end; its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def restart(self) -> None:
-        self.kill()
-        self.start()
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.stop()
-        said = self.output.read_text()
-        assert "Traceback" not in said, said
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # What a client does
+    def __init__(self, client: HubClient) -> None:
+        self.client = client
 
     def call(self, query: str, **variables: Any) -> Any:
         """The one root field of an answer."""
@@ -243,20 +155,6 @@ class Hub:
         found: list[dict[str, Any]] = self.call(RUNS, id=id)
         return found
 
-    def wait(self, id: str, *progress: str, seconds: float = 90.0) -> dict[str, Any]:
-        """Until the task has one of these statuses."""
-        deadline = time.monotonic() + seconds
-        while (task := self.task(id))["progress"] not in progress:
-            assert time.monotonic() < deadline, (
-                task,
-                self.runs(id),
-                self.logs(id),
-                self.output.read_text(),
-            )
-            assert task["progress"] != "ERROR", (task, self.logs(id))
-            time.sleep(0.05)
-        return task
-
     def job(self, operation: str, parameters: Mapping[str, str], side: str = "") -> dict[str, Any]:
         """Start a preflight, a forecast or a test of a connection for images, and wait for its
         end."""
@@ -289,6 +187,112 @@ class Hub:
 
         wait_for(ended)
         return {**found, "result": json.loads(found["result"])}
+
+
+class Hub(Caller):
+    """One data directory, and the process that runs it."""
+
+    def __init__(self, folder: Path, *options: str, **env: str) -> None:
+        """`options` and `env` are of `dth up`, at its first start."""
+        self.folder = folder
+        self.options = options
+        self.data = folder / "data"
+        self.database = dict(itertools.pairwise(options)).get("--database")
+        self.process: subprocess.Popen[str]
+        self.output = folder / "up.log"
+        self.start(**env)
+
+    def start(self, **env: str) -> None:
+        (self.data / ADDRESS_FILE).unlink(missing_ok=True)
+        with self.output.open("a") as output:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "dth",
+                    "up",
+                    "--data-dir",
+                    str(self.data),
+                    "--port",
+                    "0",
+                    *self.options,
+                ],
+                env={
+                    **os.environ,
+                    "HOME": str(self.folder),
+                    "PYTHONPATH": str(REPOSITORY / "src"),
+                    "PYTHONUNBUFFERED": "1",
+                    "DTH_DEBUG": "1",
+                    **env,
+                },
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        wait_for(lambda: (self.data / ADDRESS_FILE).exists() or self._ended())
+        self.url = (self.data / ADDRESS_FILE).read_text().strip()
+        self.token: str = self._with_database(
+            lambda database: LocalTokens(database).create("command line", Role.ADMIN, 0.0, "tests")
+        )[1]
+        self.client = HubClient(self.url, with_token(lambda: self.token))
+
+    def user(self, name: str, password: str, role: Role) -> None:
+        """A user who need not change the password first."""
+        self._with_database(lambda database: LocalUsers(database).add(name, password, role, ""))
+
+    def _with_database(self, work: Callable[[SqlDatabase], Awaitable[Any]]) -> Any:
+        async def run() -> Any:
+            with open_tables(self.data, self.database) as database:
+                return await work(database)
+
+        with ThreadPoolExecutor(1) as thread:  # this one may have an event loop: browser tests do
+            return thread.submit(asyncio.run, run()).result()
+
+    def _ended(self) -> bool:
+        assert self.process.poll() is None, self.output.read_text()
+        return False
+
+    def stop(self) -> int:
+        """Ask it to end; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.stop()
+        said = self.output.read_text()
+        assert "Traceback" not in said, said
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def wait(self, id: str, *progress: str, seconds: float = 90.0) -> dict[str, Any]:
+        """Until the task has one of these statuses."""
+        deadline = time.monotonic() + seconds
+        while (task := self.task(id))["progress"] not in progress:
+            assert time.monotonic() < deadline, (
+                task,
+                self.runs(id),
+                self.logs(id),
+                self.output.read_text(),
+            )
+            assert task["progress"] != "ERROR", (task, self.logs(id))
+            time.sleep(0.05)
+        return task
 
     def processes(self, name: str = "") -> list[int]:
         """The hub's processes, or those of them that are called so, such as dth-worker-1."""

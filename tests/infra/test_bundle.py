@@ -99,7 +99,8 @@ def test_archives_are_the_same_every_time(tree: Path, tmp_path: Path) -> None:
 def test_only_what_the_base_needs_is_in_it(tree: Path) -> None:
     names = needed(HERE)
     assert {"botocore", "pycurl", "uvloop"} <= names
-    assert names.isdisjoint({"boto3", "aws-cdk-lib", "pytest", "ministack", "pyarrow"})
+    assert names.isdisjoint({"boto3", "aws-cdk-lib", "pytest", "ministack", "pyarrow", "psycopg"})
+    assert needed(HERE, frozenset({"postgres"})) - names >= {"psycopg", "psycopg-binary"}
     text = pinned(names)
     versions = [line for line in text.splitlines() if "==" in line]
     assert len(versions) == len(names)

@@ -90,7 +90,7 @@ def test_the_list_of_contents_names_every_package(made: Path) -> None:
     assert {"pkg:deb/debian/skopeo", "pkg:deb/debian/libsqlite3-0", "pkg:npm/react"} <= set(named)
     locked = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", _lock(), re.MULTILINE))
     python = {name: found for name, found in named.items() if name.startswith("pkg:pypi/")}
-    assert {"pkg:pypi/botocore", "pkg:pypi/sqlalchemy"} <= set(python)
+    assert {"pkg:pypi/botocore", "pkg:pypi/sqlalchemy", "pkg:pypi/psycopg-binary"} <= set(python)
     assert python == {name: locked[name.removeprefix("pkg:pypi/")] for name in python}
 
 

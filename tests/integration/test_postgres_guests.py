@@ -9,13 +9,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.vault import Vault
-from tests.engine import MIB, Dth, Side, blob, wait_for
+from tests.engine import MIB, Side, blob, wait_for
 from tests.hub import Hub, balanced
+from tests.machines import Machines, ask, helpers, holds
 from tests.servers.proxy import Delay
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -65,70 +65,10 @@ def hub(address: str, tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
-class Machines:
-    """Machines that help, each with a home of its own."""
-
-    def __init__(self, folder: Path, address: str) -> None:
-        self._folder, self._address = folder, address
-        self.all: list[tuple[Dth, subprocess.Popen[str]]] = []
-
-    def start(
-        self, *, key: str = KEY, allow: str = "[loopback]", workers: int = 1
-    ) -> subprocess.Popen[str]:
-        home = self._folder / f"machine-{len(self.all)}"
-        data = home / "data"
-        data.mkdir(parents=True)
-        if allow:
-            (data / "hub.yaml").write_text(f"network: {{allow: {allow}}}\n")
-        dth = Dth(home)
-        # These would do at the stores, but not for the users of a hub.
-        dth.secret("keys", "local", "local-secret")
-        dth.env |= {"DTH_KEY": key, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-        options = ("--database", self._address, "--workers", str(workers), "--data-dir", data)
-        with (home / "said").open("w") as said:
-            process = dth.start("worker", *options, stderr=said)
-        self.all.append((dth, process))
-        return process
-
-    def said(self, process: subprocess.Popen[str]) -> str:
-        """All that it has said so far."""
-        return next((dth.home / "said").read_text() for dth, each in self.all if each is process)
-
-    def end(self, process: subprocess.Popen[str]) -> str:
-        """Ask it to end; what it said."""
-        process.terminate()
-        assert process.wait(60) == 0, self.said(process)
-        return self.said(process)
-
-
 @pytest.fixture
 def machines(tmp_path: Path, address: str) -> Iterator[Machines]:
-    made = Machines(tmp_path, address)
-    yield made
-    for _, process in made.all:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-
-
-def ask(address: str, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(address, autocommit=True) as connection:
-        return connection.execute(statement).fetchall()
-
-
-def helpers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The worker processes of a machine."""
-    return [
-        each
-        for each in psutil.Process(process.pid).children(recursive=True)
-        if each.name().startswith("dth-worker")
-    ]
-
-
-def holds(address: str, process: subprocess.Popen[str]) -> bool:
-    """Whether a machine has taken messages."""
-    held = "SELECT FROM dth.message WHERE receipt IS NOT NULL AND owner LIKE '%-{}-%'"
-    return ask(address, held.format(process.pid)) != []
+    with Machines(tmp_path, address, KEY) as made:
+        yield made
 
 
 def all_is_right(hub: Hub, task: str, dest: Side) -> None:
@@ -283,10 +223,11 @@ import sys
 from pathlib import Path
 from dth.cli import worker
 from dth.compose.postgres.guest import CHECK, Guest
+from dth.objects.plugin import PLUGIN
 
 folder = Path(sys.argv[1])
 own = worker._confinement(folder)
-guest = Guest("", "machine", folder, own, worker.PLUGIN, worker._reach, worker._secrets_of)
+guest = Guest("", "machine", folder, own, {PLUGIN.type: PLUGIN}, worker.REACH)
 sys.exit(guest.run([CHECK, str(folder), "name", sys.argv[2]]))
 """
 

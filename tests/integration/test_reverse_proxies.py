@@ -15,7 +15,7 @@ import pytest
 
 from tests.hub import Hub
 from tests.identity import FORM, pkce
-from tests.servers.reverse_proxy import Caddy, Nginx, ReverseProxy
+from tests.servers.reverse_proxy import Caddy, CaddyForSeveral, Nginx, ReverseProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,9 @@ class Client:
         return json.loads(text)["data"]
 
 
-@pytest.fixture(scope="module", params=[Nginx, Caddy], ids=lambda kind: kind.name)
+@pytest.fixture(
+    scope="module", params=[Nginx, Caddy, CaddyForSeveral], ids=lambda kind: kind.__name__
+)
 def behind(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Hub, Client]]:

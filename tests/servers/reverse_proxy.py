@@ -107,19 +107,22 @@ class Nginx(ReverseProxy):
 
 class Caddy(ReverseProxy):
     name = "caddy"
+    file = "Caddyfile"
+    site = "hub.example.org"
+
+    def upstreams(self, hub: int) -> dict[str, str]:
+        """What stands for each hub in the file."""
+        return {"127.0.0.1:8780": f"127.0.0.1:{hub}"}
 
     def start(self, hub: int) -> None:
-        given = (REPOSITORY / "deploy/caddy/Caddyfile").read_text("utf-8")
+        given = (REPOSITORY / "deploy/caddy" / self.file).read_text("utf-8")
         tls = f"tls {self.certificates.certificate} {self.certificates.key}"
         config = self.folder / "Caddyfile"
         config.write_text(
             CADDY.format(folder=self.folder)
             + replaced(
                 given,
-                {
-                    "\nhub.example.org {": f"\n{self.url} {{\n\t{tls}",
-                    "127.0.0.1:8780": f"127.0.0.1:{hub}",
-                },
+                {f"\n{self.site} {{": f"\n{self.url} {{\n\t{tls}", **self.upstreams(hub)},
             )
         )
         # It takes no socket that somebody else opened.
@@ -128,3 +131,15 @@ class Caddy(ReverseProxy):
             *("run", "--adapter", "caddyfile", "--config", str(config)),
             env={"HOME": str(self.folder)},
         )
+
+
+class CaddyForSeveral(Caddy):
+    """In front of two hubs, of which one does not answer."""
+
+    file = "several-hubs.Caddyfile"
+    site = "{$HUB_HOST}"
+
+    def upstreams(self, hub: int) -> dict[str, str]:
+        with listening_socket() as free:
+            nobody = free.getsockname()[1]
+        return {"hub-1:8780": f"127.0.0.1:{nobody}", "hub-2:8780": f"127.0.0.1:{hub}"}

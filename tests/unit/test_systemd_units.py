@@ -52,7 +52,9 @@ def test_systemd_understands_it(unit: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
-def test_its_command_is_one(unit: Path) -> None:
+def test_its_command_is_one(unit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the file of its environment would say.
+    monkeypatch.setenv("DTH_DATABASE", "postgresql://dth@db/dth")
     text = unit.read_text("utf-8").replace("$$", "$").replace("%%", "%")
     [line] = re.findall(r"^ExecStart=.*?/opt/dth/bin/dth (.*?)'?$", text, re.MULTILINE)
     parse(shlex.split(line))

@@ -217,6 +217,9 @@ class Plugin(ABC):
         """Whether the task may delete at its destination."""
         return False
 
+    # Whether one worker does all that a machine can do for a task, so that no machine has more.
+    worker_per_machine: ClassVar[bool] = False
+
     def capacity(self, parameters: Any) -> Capacity:
         """How many workers a task may have."""
         return Capacity()

@@ -37,6 +37,7 @@ class ImagesPlugin(Plugin):
     things = "images"
     parameters = EcrParameters
     processes = "dth.images.processes"
+    worker_per_machine = True
     aws = AwsTask(
         "ecr",
         ("objects", "images", "state"),

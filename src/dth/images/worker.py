@@ -54,7 +54,7 @@ class Held:
 
     delivery: Delivery
     order: CopyOrder
-    waits: bool = True  # for another image, or a registry
+    waits: bool  # for another image, or a registry
     lost: bool = False
     moved: int = 0  # bytes read for it, in all attempts
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -114,21 +114,21 @@ class ImageWorker:
 
     async def _receive(self) -> None:
         while True:
-            if self._has_enough():
+            if not (room := self._room()):
                 await asyncio.sleep(0.05)
                 continue
-            self._fresh = await self._platform.queue.receive(BATCH, LEASE, WAIT)
+            self._fresh = await self._platform.queue.receive(room, LEASE, WAIT)
             await self._accept()
 
-    def _has_enough(self) -> bool:
-        """Whether to leave the rest in the queue: it costs nothing there, and other workers may
-        take it.
+    def _room(self) -> int:
+        """How many more messages to take. The rest costs nothing in the queue, and other workers
+        may take it.
         """
         fronts = (*self._route.origin.fronts, self._route.dest)
         if len(self._held) >= MOST_HELD and any(front.registry.pace.waits for front in fronts):
-            return True
+            return 0
         begun = sum(not held.waits for held in self._held.values())
-        return begun >= 2 * self._route.parameters.max_concurrency
+        return max(0, min(BATCH, 2 * self._route.parameters.max_concurrency - begun))
 
     async def _accept(self) -> None:
         """Start work on the messages received.
@@ -154,7 +154,7 @@ class ImageWorker:
                 # Its lease was lost, and the first attempt has not noticed yet.
                 later.append(delivery)
             else:
-                self._hold(Held(delivery, order))
+                self._hold(Held(delivery, order, waits=bool(order.after)))
         self._fresh = [*drop, *later]
         await self._platform.queue.delete(drop)
         await self._platform.queue.release(later, LOOK)

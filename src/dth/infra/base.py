@@ -23,16 +23,18 @@ class Base:
         return [self.packages, self.dependencies]
 
 
-def make_base(machine: str, cache: LayerCache, scratch: Path) -> Base:
+def make_base(
+    machine: str, cache: LayerCache, scratch: Path, extras: frozenset[str] = frozenset()
+) -> Base:
     """Make what the cache does not have, for a processor by its Linux name. `scratch` is an empty
-    directory. Raises StateError if packages are not available.
+    directory. `extras`: of our package. Raises StateError if packages are not available.
     """
     system, packages = make_system(machine, cache, scratch)
     target = Target(machine, system.python)
-    names = needed(target)
+    names = needed(target, extras)
     dependencies = cache.layer(
         f"dependencies {target} {pinned(names)} {unpinned(names)}",
-        lambda file: _write_dependencies(target, scratch / "dependencies", file),
+        lambda file: _write_dependencies(target, extras, scratch / "dependencies", file),
     )
     return Base(system, packages, dependencies)
 
@@ -49,7 +51,7 @@ def make_system(machine: str, cache: LayerCache, scratch: Path) -> tuple[debian.
     return system, packages
 
 
-def _write_dependencies(target: Target, tree: Path, file: Path) -> None:
+def _write_dependencies(target: Target, extras: frozenset[str], tree: Path, file: Path) -> None:
     tree.mkdir()
-    install_dependencies(target, tree)
+    install_dependencies(target, tree, extras)
     write_tar(tree, file, f"{CODE}/")

@@ -99,9 +99,12 @@ def make_tree(target: Target, directory: Path) -> None:
     copy_packages(directory)
 
 
-def install_dependencies(target: Target, directory: Path) -> None:
-    """Put what our package and the plugins depend on into the directory. Raises StateError."""
-    names = needed(target)
+def install_dependencies(
+    target: Target, directory: Path, extras: frozenset[str] = frozenset()
+) -> None:
+    """Put what our package (with these extras) and the plugins depend on into the directory. Raises
+    StateError."""
+    names = needed(target, extras)
     _install(target, directory, pinned(names).splitlines(), "--require-hashes")
     if others := unpinned(names):
         _install(target, directory, others)
@@ -164,10 +167,11 @@ def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     archive.writestr(entry, content)
 
 
-def needed(target: Target) -> set[str]:
-    """Return the names of all direct and indirect dependencies on this platform, without extras."""
+def needed(target: Target, extras: frozenset[str] = frozenset()) -> set[str]:
+    """Return the names of all direct and indirect dependencies on this platform, with no extras of
+    our package but these."""
     found: set[str] = set()
-    waiting = [(name, frozenset[str]()) for name in distributions()]
+    waiting = [(name, extras if name == NAME else frozenset()) for name in distributions()]
     while waiting:
         name, extras = waiting.pop()
         for text in _requires(name):

@@ -31,6 +31,8 @@ TAG = version(NAME).replace("+", "-")
 DATA = "var/lib/dth"
 BILL = "usr/share/doc/data-transfer-hub/sbom.cdx.json"
 EXTENSION = "_http.abi3.so"
+# Hubs and workers on several machines.
+EXTRAS = frozenset({"postgres"})
 COMMAND = b"""#!/usr/bin/python3
 from dth.__main__ import main
 
@@ -92,7 +94,7 @@ def _make(
     machine: str, cache: LayerCache, layout: Layout, scratch: Path, folder: Path
 ) -> Descriptor:
     scratch.mkdir()
-    base = make_base(machine, cache, scratch)
+    base = make_base(machine, cache, scratch, EXTRAS)
     bill = _bill(base)
     (folder / f"sbom-{ARCHITECTURES[machine]}.cdx.json").write_text(bill, "utf-8")
     code = scratch / "code"

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,15 +42,14 @@ Reach = Callable[[Any, SecretStore], Awaitable[object]]
 @dataclass(frozen=True, slots=True)
 class Guest:
     """`machine`: the name of this one. `data_dir`: where the key of a hub may be. `own`: what this
-    machine lets the users of a hub do. `secrets_of`: the names of the secrets that a task uses."""
+    machine lets the users of a hub do. `plugins`, `reach`: by the type of a task."""
 
     address: str
     machine: str
     data_dir: Path
     own: Confinement
-    plugin: Plugin
-    reach: Reach
-    secrets_of: Callable[[Any], Sequence[str]]
+    plugins: Mapping[str, Plugin]
+    reach: Mapping[str, Reach]
 
     def run(self, arguments: Sequence[str]) -> int:
         """Run one process: KIND FOLDER NAME ALLOW, in a fork of the fork server. ALLOW: for a task
@@ -68,7 +67,7 @@ class Guest:
         return process.run(
             known,
             secrets=secrets,
-            find=process.only(self.plugin),
+            find=self.plugins.__getitem__,
             opens=self._opens,
             within=f"{self.machine}/",
         )
@@ -81,27 +80,28 @@ class Guest:
     def _check(self, folder: Path, secrets: SecretStore, *, of_hub: bool) -> int:
         Journal(folder / "logs" / f"{CHECK}.log").info(BEGINNING, role=CHECK, pid=os.getpid())
         values = json.loads((folder / TASK_FILE).read_text("utf-8"))
-        del values["type"]
+        plugin = self.plugins[values.pop("type")]
         try:
-            parameters = self._read(values)
-            names = self.secrets_of(parameters) if of_hub else ()
-            if names and not has_key(self.data_dir):
+            parameters = _read(plugin, values)
+            uses = plugin.secret_uses(parameters) if of_hub else ()
+            if uses and not has_key(self.data_dir):
                 raise UsageError(
-                    f"it signs in with the secret {names[0]!r} of the hub, and this machine does "
+                    f"it signs in with the secret {uses[0].name!r} of the hub, and this machine does "
                     f"not have the hub's key; set {KEY_VARIABLE}, or copy the hub's file to "
                     f"{self.data_dir / KEY_FILE}"
                 )
-            asyncio.run(self._reached(parameters, secrets))
+            asyncio.run(self._reached(plugin, parameters, secrets))
         except HubError as error:
             print(error, file=sys.stderr)
             return 1
         return 0
 
-    def _read(self, values: Any) -> Any:
-        try:
-            return self.plugin.parameters.model_validate(values)
-        except ValueError:
-            raise UsageError("another version of Data Transfer Hub runs it") from None
+    async def _reached(self, plugin: Plugin, parameters: Any, secrets: SecretStore) -> None:
+        await self.reach[plugin.type](parameters, secrets)
 
-    async def _reached(self, parameters: Any, secrets: SecretStore) -> None:
-        await self.reach(parameters, secrets)
+
+def _read(plugin: Plugin, values: Any) -> Any:
+    try:
+        return plugin.parameters.model_validate(values)
+    except ValueError:
+        raise UsageError("another version of Data Transfer Hub runs it") from None

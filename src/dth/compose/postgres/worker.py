@@ -4,12 +4,13 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dth.compose.postgres.guest import CHECK
 from dth.core.errors import StateError
+from dth.core.plugin import Plugin
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.foreground import write_task
 from dth.platforms.local.fork_server import Child, ForkServer
@@ -69,15 +70,15 @@ class Helper:
         folder: Path,
         most: int,
         *,
-        type: str,
+        plugins: Mapping[str, Plugin],
         show: Callable[[OpenTask], str],
         tell: Callable[[str], None],
     ) -> None:
         """`folder`: for the files of its processes, which keep `lock` open. `most`: workers.
-        `type`: of the tasks that it can help with."""
+        `plugins`: of the tasks that it can help with, by type."""
         self._machine, self._fork_server, self._lock = machine, fork_server, lock
         self._folder, self._most = folder, most
-        self._type, self._show, self._tell = type, show, tell
+        self._plugins, self._show, self._tell = plugins, show, tell
         self._workers: dict[str, _Worker] = {}
         self._served: dict[str, _Served] = {}
         self._silent = False
@@ -99,13 +100,15 @@ class Helper:
 
     async def _look(self) -> None:
         found = await self._machine.open_tasks()
-        tasks = {task.id: task for task in found if task.type == self._type}
+        tasks = {task.id: task for task in found if task.type in self._plugins}
         await self._take_leave(tasks)
         await self._give_up()
+        await self._see(tasks)
         self._dismiss(tasks)
         for task in sorted(tasks.values(), key=lambda each: len(self._of(each.id))):
             workers = len(self._of(task.id))
-            wanted = task.visible > BACKLOG_A_WORKER * workers
+            most = 1 if self._plugins[task.type].worker_per_machine else self._most
+            wanted = task.visible > BACKLOG_A_WORKER * workers and workers < most
             if wanted and len(self._workers) < self._most and await self._may_serve(task):
                 await self._start(task)
 
@@ -189,13 +192,20 @@ class Helper:
             else:
                 self._tell(f"{worker.name} ended ({why}); another one takes its place")
 
+    async def _see(self, tasks: dict[str, OpenTask]) -> None:
+        """Note which tasks have work here: messages wait, or a worker has some in progress."""
+        for name, known in self._served.items():
+            if (task := tasks.get(name)) is None:
+                continue
+            idle = time.monotonic() - known.seen >= IDLE
+            if task.visible or (idle and self._of(name) and await self._machine.holds(task)):
+                known.seen = time.monotonic()
+
     def _dismiss(self, tasks: dict[str, OpenTask]) -> None:
         """End the workers of tasks that have no work any more."""
         now = time.monotonic()
         for name, known in list(self._served.items()):
             task = tasks.get(name)
-            if task and task.visible:
-                known.seen = now
             changed = task and known.welcomed and _differ(task, known.task)
             if changed:
                 # Its workers end, and others read what it is now.

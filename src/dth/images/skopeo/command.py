@@ -102,9 +102,10 @@ def obstacle(*hosts: str) -> str:
                 f"skopeo takes no registry at an IPv6 address such as {host}; name it by a host "
                 "name"
             )
-    if _is_kept_from_here(confinement.network()) and not landlock.is_here():
+    network = confinement.network()
+    if network and _is_kept_from_here(network) and not landlock.is_here():
         return (
-            "the hub's settings allow no connections to its own machine, and this system "
+            f"the {network.whose}'s settings allow no connections to its own machine, and this system "
             "cannot keep skopeo from them (Linux 6.7 can)"
         )
     return ""
@@ -115,8 +116,8 @@ def lacking(command: str = "skopeo") -> str:
     return "" if shutil.which(command) else f"{command} is not here; {INSTALL}"
 
 
-def _is_kept_from_here(network: Network | None) -> bool:
-    return network is not None and any(network.refusal(address) for address in OF_THIS_MACHINE)
+def _is_kept_from_here(network: Network) -> bool:
+    return any(network.refusal(address) for address in OF_THIS_MACHINE)
 
 
 async def version(command: str = "skopeo") -> tuple[int, ...]:

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 # Seconds between summaries of a working task.
 SUMMARY = 1.0
+# That may help with a task: more than any database has.
+MACHINES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +179,11 @@ class TaskWork:
         """Let other machines have the workers that this one does not have. The first one is
         here."""
         self._elsewhere = snapshot.elsewhere
-        most = self._orders.plugin.capacity(self._orders.parameters).max_capacity
+        plugin = self._orders.plugin
+        most = plugin.capacity(self._orders.parameters).max_capacity
         here = max(1, snapshot.workers - snapshot.elsewhere)
-        offered = (self._written, max(0, most - here))
+        guests = MACHINES if plugin.worker_per_machine else max(0, most - here)
+        offered = (self._written, guests)
         if offered != self._offered:
             await self._keeper.storage.offer(self._state, *offered)
             self._offered = offered

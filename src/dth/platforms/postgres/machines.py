@@ -98,6 +98,10 @@ class JoinedMachine:
         """Reserve no more than this number of workers for the task."""
         await self._database.change(GIVE_UP, (workers, task.number, self.name))
 
+    async def holds(self, task: OpenTask) -> bool:
+        """Whether a process of this machine has messages of the task."""
+        return bool(await self._database.rows(HOLDS_SOME, (task.number, self.name)))
+
     async def release(self, process: str) -> None:
         """Make free at once what a dead process of this machine had taken."""
         await self._database.write(_free, "owner = ANY(%s)", [process])
@@ -266,6 +270,10 @@ async def _reserve(work: Work, task: int, name: str, workers: int, most: int) ->
     return others + workers <= most and await work.change(RESERVE, (task, workers, name)) > 0
 
 
+HOLDS_SOME = """
+    SELECT FROM dth.message WHERE task = %s AND split_part(owner, '/', 1) = %s
+    AND receipt IS NOT NULL AND NOT dead AND visible_at > statement_timestamp() LIMIT 1
+"""
 OTHERS = """
     SELECT coalesce(sum(workers), 0)::bigint FROM dth.helper WHERE task = %s AND machine <> %s
 """
