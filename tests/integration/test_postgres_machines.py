@@ -341,7 +341,7 @@ def test_an_old_server_is_one_line(dth: Dth) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ("127.0.0.1:1/db", "Connection refused"),
+        ("127.0.0.1:1/db", "no server takes connections there"),
         ("{host}/nowhere", "create the database, or name another one"),
     ],
 )
