@@ -168,7 +168,7 @@ bench: $(READY) system-tools native ## Measure speed beside rclone, juicefs sync
 .PHONY: docs
 docs: $(READY) ## Write the reference pages, build all pages into build/docs, and manual pages into build/man
 	@$(BIN)/python -m docs.generate
-	@$(BIN)/python -m docs.man build/man
+	@$(BIN)/dth man build/man
 	@$(BIN)/python -m pip install -qq 'mkdocs>=1.6,<2'
 	@$(BIN)/mkdocs build --quiet --strict
 

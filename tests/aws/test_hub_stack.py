@@ -429,6 +429,18 @@ def test_a_store_is_tried_before_there_is_a_task(hub: Hub, fresh_region: Region)
     assert "one" in done["result"]
 
 
+def test_a_preflight_looks_at_the_subnets_of_the_hub(hub: Hub, fresh_region: Region) -> None:
+    given = make_stores(fresh_region)
+    pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+    query = "mutation ($input: CreateTaskInput!) { preflight(input: $input) { id } }"
+    job = hub.call(query, input={"type": "S3EC2", "parameters": pairs})["id"]
+    done = ended_job(hub, job)
+    assert (done["state"], done["error"]) == ("DONE", "")
+    [check] = [each for each in json.loads(done["result"])["checks"] if each["side"] == "network"]
+    assert (check["name"], check["state"]) == ("subnets", "OK")
+    assert "subnet-" in check["found"]
+
+
 def test_the_console_comes_from_cloudfront(hub: Hub, fresh_region: Region) -> None:
     assert hub.stack.outputs["Url"].startswith("https://")
     host = hub.stack.outputs["Url"].partition("//")[2]

@@ -260,7 +260,7 @@ def test_whoever_signed_in_with_skopeo_is_known(
     command = ("ecr", "copy", f"{here.host}/team/a:v1", there.host)
     refused = one_line(dth.run(*command), 1)
     assert refused == (
-        f"{here.host} wants credentials: name a secret, or sign in on this machine with skopeo "
+        f"source: {here.host} wants credentials; name a secret, or sign in on this machine with skopeo "
         "login"
     )
     kept = dth.home / ".docker/config.json"
@@ -343,7 +343,16 @@ def test_bad_input_gets_one_line(dth: Dth, arguments: list[str], says: str) -> N
 
 def test_a_registry_that_is_not_there(dth: Dth, there: RegistryServer, secrets: list[str]) -> None:
     said = one_line(dth.run("ecr", "sync", "127.0.0.1:9", there.host, *secrets), 1)
-    assert said.startswith("127.0.0.1:9: failed to connect")
+    assert said == (
+        "source: no server takes connections at 127.0.0.1:9; see that its name is right and that it "
+        "can be reached from here"
+    )
+
+
+def test_a_registry_with_tls_where_none_is_expected(dth: Dth, there: RegistryServer) -> None:
+    with RegistryServer(tls=True) as tls:
+        said = one_line(dth.run("ecr", "copy", f"{tls.host}/a:v1", there.host), 1)
+    assert said.startswith(f"source: {tls.host} speaks https only; leave out plain HTTP for it;")
 
 
 def test_a_hub_does_it(dth: Dth, hub: Hub, here: RegistryServer, there: RegistryServer) -> None:

@@ -299,12 +299,16 @@ def test_what_cannot_begin_says_why_in_one_line(
         assert "hunter2" not in found["errMessage"] + hub.logs(task)
         return str(found["errMessage"])
 
-    assert problem(destCredential="wrong") == f"{there.host} refuses the credentials of '{USER}'"
-    assert problem(srcCredential="wrong").startswith(f"{here.host} refuses the credentials")
+    assert problem(destCredential="wrong").startswith(
+        f"destination: {there.host} refuses the credentials of '{USER}'; correct the credentials"
+    )
+    assert problem(srcCredential="wrong").startswith(f"source: {here.host} refuses the credentials")
     assert "there is no secret 'nowhere'" in problem(destCredential="nowhere")
     with RegistryServer() as gone:
         host = gone.host
-    assert problem(destRegistry=host).startswith(f"{host}: failed to connect")
+    assert problem(destRegistry=host).startswith(
+        f"destination: no server takes connections at {host}; "
+    )
 
 
 def test_credentials_are_nowhere(

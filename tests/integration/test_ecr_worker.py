@@ -1239,8 +1239,9 @@ async def test_credentials_that_do_not_hold_any_more_are_one_clear_line(
     with open_platform(tmp_path, "test") as platform:
         paused = await platform.records.paused()
         assert (
-            paused == f"{there.host} refuses the credentials of '{USER}': authentication required; "
-            "correct the credentials, and see that they may use this registry"
+            paused
+            == f"destination: {there.host} refuses the credentials of '{USER}': authentication "
+            "required; correct the credentials, and see that they may use this registry"
         )
         (waiting,) = await platform.images.page(run.id)
         assert waiting.status is Status.PENDING  # it goes on when the task is resumed

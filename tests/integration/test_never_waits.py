@@ -129,7 +129,7 @@ def test_a_pause_says_what_to_do(hub: Hub, beside: Dth, source: Side, s3_tls: Mi
     assert told.startswith(
         f"dth: PAUSED: destination: the TLS certificate of {dest.server.url} is not trusted"
     )
-    assert "give the store's authority in the file of authorities" in told
+    assert "give the server's authority in the file of authorities" in told
     assert "then: dth task resume " in told
 
 

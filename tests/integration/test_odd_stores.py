@@ -1369,6 +1369,16 @@ def test_an_etag_that_others_have_too_proves_nothing(pair: Pair, policy: str, et
 
 
 @pytest.mark.parametrize("sizes", [PARTED, GIANT])
+@pytest.mark.parametrize("quirk", ["range-of-unknown", "range-spelled"])
+def test_ranges_may_be_named_in_other_ways(pair: Pair, quirk: str, sizes: dict[str, int]) -> None:
+    objects = {"k": os.urandom(FOUR_PARTS)}
+    pair.put(objects)
+    pair.quirks(quirk, "")
+    settled(pair.run(**sizes), 1)
+    assert pair.there() == objects
+
+
+@pytest.mark.parametrize("sizes", [PARTED, GIANT])
 def test_an_object_that_is_replaced_under_an_etag_that_says_nothing_is_not_mixed(
     pair: Pair, sizes: dict[str, int]
 ) -> None:

@@ -126,6 +126,8 @@ QUIRKS = {
     "read-error": "Answers a GET or HEAD of an object with 200 and an <Error> document.",
     "no-etag-on-read": "Does not tell the ETag in the answer to a GET.",
     "flip-on-range": "Damages the body of each answer with a range of an object.",
+    "range-of-unknown": "Writes Content-Range with * for the object's size.",
+    "range-spelled": "Writes Content-Range as 'Bytes=first-last/size'.",
     "ghost": 'Lists keys with "ghost" in them, and answers 404 when they are read.',
     "gunzips": (
         "Unpacks objects with Content-Encoding gzip for clients that do not accept gzip (as GCS)."
@@ -792,7 +794,9 @@ class OddStore(S3Server):
         body = stored.body[first : last + 1]
         if request.method == "GET" and self.has("flip-on-range"):
             body = damaged(body)
-        headers.append(("Content-Range", f"bytes {first}-{last}/{len(stored.body)}"))
+        unit = "Bytes=" if self.has("range-spelled") else "bytes "
+        size = "*" if self.has("range-of-unknown") else len(stored.body)
+        headers.append(("Content-Range", f"{unit}{first}-{last}/{size}"))
         return self._object_reply(Reply(206, body, headers))
 
     def _part_headers(

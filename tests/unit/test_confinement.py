@@ -47,7 +47,9 @@ def test_what_an_administrator_lists(settings: Path, tmp_path: Path) -> None:
         settings,
         f"ca_bundles: {{own: {file}}}\naws_profiles: [backup]\nnetwork: {{allow: [private]}}\n",
     )
-    assert found == Confinement({"own": str(file)}, frozenset({"backup"}), Network(private=True))
+    assert found == Confinement(
+        {"own": str(file)}, frozenset({"backup"}), network=Network(private=True)
+    )
     assert read(settings, "network: {allow: []}").network == Network()
 
 
@@ -64,6 +66,9 @@ def test_what_an_administrator_lists(settings: Path, tmp_path: Path) -> None:
         ("ca_bundles: {/etc/own: /etc/hostname}", "ca_bundles: '/etc/own' is not a name"),
         ("aws_profiles: backup", "aws_profiles: a list of names"),
         ("aws_profiles: ['']", "aws_profiles: a list of names"),
+        ("folders: /srv", "folders: a list of folders"),
+        ("folders: [srv]", "folders: 'srv' is not the path of a folder"),
+        ("folders: [/not/there]", "folders: '/not/there' is not the path of a folder"),
         ("network: [loopback]", "network: it has allow and nothing else"),
         ("network: {allow: all}", "network: allow: a list is needed"),
         (
@@ -73,7 +78,10 @@ def test_what_an_administrator_lists(settings: Path, tmp_path: Path) -> None:
         ("network: {deny: []}", "network: it has allow and nothing else"),
         (
             "networks: {allow: []}",
-            "only issuer, smtp, bounds, prices, ca_bundles, aws_profiles, network may be set",
+            (
+                "there is no setting networks; only issuer, smtp, bounds, prices, ca_bundles, "
+                "aws_profiles, folders, network may be set"
+            ),
         ),
     ],
 )

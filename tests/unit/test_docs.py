@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from docs import generate, man
+from docs import generate
+from dth.cli import man
 from dth.cli.main import cli
 from dth.core import config
 from dth.core.stores_file import stores_path

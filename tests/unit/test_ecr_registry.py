@@ -175,7 +175,7 @@ def test_a_kind_that_the_answer_does_not_tell(content: bytes, kind: str) -> None
 @pytest.mark.parametrize(
     ("content", "kind", "problem"),
     [
-        (b"<html>", OCI_MANIFEST, "is not JSON"),
+        (b"<html>", OCI_MANIFEST, "is a web page"),
         (b"[]", OCI_MANIFEST, "is not JSON"),
         (body(config=blob(A, 1), layers=[{"size": 1}]), OCI_MANIFEST, "without saying what"),
         (body(config=blob("sha256:1", 1), layers=[]), OCI_MANIFEST, "without saying what"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dth.core.errors import ObjectRefused
 from dth.objects.store.folders.paths import Root, names_of
 from dth.objects.store.folders.store import _seconds, _time_of
-from dth.objects.store.folders.tree import LINK, SPECIAL, Tree
+from dth.objects.store.folders.tree import LINK, LOOP, SPECIAL, Tree
 
 # Few letters, so that names are often beginnings of others; some on either side of the slash.
 NAME = st.text(alphabet="ab-0 +%\u00e9\uffff\U00010000", min_size=1, max_size=3).filter(
@@ -112,6 +112,15 @@ def test_links_are_followed_if_asked_but_not_in_circles(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("folder")
     one = tree(str(tmp_path), follow=True)
     assert [each.key for each in one.walk()] == ["folder/file", "link/file"]
+
+
+def test_what_is_skipped_behind_a_link_that_leads_back_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "here").symlink_to(".")
+    one = tree(str(tmp_path), follow=True)
+    assert [found.key for found in one.walk()] == ["file"]
+    assert one.skipped == {SPECIAL: 1, LOOP: 1}
 
 
 def test_what_a_killed_writer_left_is_never_listed_and_removed_if_asked(tmp_path: Path) -> None:

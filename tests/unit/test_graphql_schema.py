@@ -57,3 +57,43 @@ async def test_mutations_after_one_that_failed_never_begin() -> None:
         gc.collect()
     assert [error["path"] for error in answer["errors"]] == [["a0"]]
     assert [str(each.message) for each in reported] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "reads"),
+    [
+        ("query ($id: ID!) { getTask(id: $id) { id } }", 1),
+        ("{ nobody }", 1),
+        ('query ($id: ID!) { getTask(id: $id) { id } x: getTask(id: "secret") { id } }', 3),
+        ("query ($id: ID!) { getTask(id: $id) { id } } #" + "x" * graphql.MAX_KEPT, 3),
+    ],
+    ids=["usual", "wrong", "with a text", "long"],
+)
+async def test_a_query_that_is_asked_again_is_read_once(
+    query: str, reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse, read = graphql.parse, []
+    monkeypatch.setattr(graphql, "parse", lambda *a, **k: read.append(a) or parse(*a, **k))
+    schema, caller = graphql.load_schema(), Identity("ann", "ann", Role.VIEWER)
+    said = []
+    for number in range(3):
+        request = {"query": query, "variables": {"id": [number]}}
+        answer = await graphql.answer(schema, cast(HubPorts, None), caller, request)
+        said.append([(error["message"], error["locations"]) for error in answer["errors"]])
+    assert len(read) == reads
+    assert all(said)
+
+
+async def test_limits_hold_for_each_variable_of_a_query_that_is_asked_again() -> None:
+    schema, caller = graphql.load_schema(), Identity("ann", "ann", Role.VIEWER)
+    roots = " ".join(
+        f"a{each}: listRecords(id: $id, limit: $n) {{ items {{ key }} }}" for each in range(15)
+    )
+    query = f"query ($id: ID!, $n: Int) {{ {roots} }}"
+    codes = []
+    for most in (1, 10_000):
+        request = {"query": query, "variables": {"id": "x", "n": most}}
+        answer = await graphql.answer(schema, cast(HubPorts, None), caller, request)
+        codes.append({error["extensions"]["code"] for error in answer["errors"]})
+    assert codes[1] == {"LIMIT"}
+    assert "LIMIT" not in codes[0]

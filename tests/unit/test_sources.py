@@ -75,6 +75,16 @@ async def test_fault_07_blank_lines_and_crlf_in_a_prefix_list(tmp_path: Path, si
     assert await keys_of(prefixes) == ["a/", "b/", "ü/日 本/"]
 
 
+@pytest.mark.parametrize("size", [1, 2, 1000])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+async def test_lines_end_in_every_usual_way(tmp_path: Path, end: str, size: int) -> None:
+    data = f"b/{end}{end}a/x{end}ü/日 本/{end}".encode()
+    prefixes = await read_prefixes(chunks(data, size), tmp_path, name="list")
+    assert await keys_of(prefixes) == ["a/x", "b/", "ü/日 本/"]
+    found = await manifest(tmp_path, f"p/a{end}{end}p/b+c{end}q/x{end}", prefix="p/")
+    assert [e.key for e in found] == ["p/a", "p/b+c"]
+
+
 async def test_a_prefix_list_is_cut_down_to_the_source_prefix(tmp_path: Path) -> None:
     inside = await read_prefixes(chunks(b"a/b/c\nx/\na/bb"), tmp_path, name="list", within="a/b")
     assert await keys_of(inside) == ["a/b/c", "a/bb"]

@@ -11,6 +11,7 @@ import click
 
 from dth.cli.display import amount
 from dth.cli.output import Output, output_format
+from dth.core import no_answer
 from dth.core.errors import NotFound, StateError, UsageError
 from dth.hub.schedule import normalised
 from dth.infra import MAX_HUB_NAME
@@ -318,7 +319,7 @@ def smoke(
     Exit code 1 if something did not work, or could not be removed. The asset bucket, the repository
     of the image and the stack that builds it stay, as they do after a deployment.
     """
-    from dth.infra.network import check_network
+    from dth.compose.aws.network import check_network
     from dth.infra.publish import publish as put
     from dth.infra.smoke import Smoke, report
 
@@ -358,8 +359,8 @@ def _prepared(
             f"{stack!r} is too long for a hub, after which its tasks' stacks are called: "
             f"{MAX_HUB_NAME} characters are the most"
         )
+    from dth.compose.aws.network import check_network
     from dth.infra.deploy import DeployedStack
-    from dth.infra.network import check_network
     from dth.infra.publish import publish as put
 
     check_network(session, template, given)
@@ -450,8 +451,17 @@ def _told() -> Iterator[None]:
         if code.startswith("ExpiredToken"):
             message += "; sign in again"
         raise StateError(" ".join(message.split())) from None
+    except botocore.exceptions.InvalidRegionError as error:
+        raise UsageError(
+            f"there is no region {error.kwargs['region_name']!r}; give one such as eu-west-1 with "
+            "--region, or set AWS_REGION"
+        ) from None
     except botocore.exceptions.BotoCoreError as error:
-        raise StateError(f"AWS cannot be asked: {' '.join(str(error).split())}") from None
+        said = " ".join(str(error).split())
+        url = str(error.kwargs.get("endpoint_url") or "")
+        if url and (why := no_answer.meaning(said.replace(url, ""), url)):
+            said = f"{why}; see that it can be reached from here, and that --region is right"
+        raise StateError(f"AWS cannot be asked: {said}") from None
 
 
 def _say(line: str) -> None:

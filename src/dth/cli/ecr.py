@@ -25,7 +25,7 @@ from dth.cli.running import (
 from dth.cli.state import default_state, state_commands
 from dth.compose.local import process
 from dth.core.config import secrets_directory
-from dth.core.errors import HubError, UsageError
+from dth.core.errors import HubError, TransferError, UsageError
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.runs import Counts
 from dth.core.ports.status import Status
@@ -38,6 +38,7 @@ from dth.images.parameters import EcrParameters
 from dth.images.plugin import PLUGIN
 from dth.images.registry.pace import LONG_PATIENCE, paces_of
 from dth.images.task import open_route
+from dth.images.trouble import told
 from dth.objects.store.credentials import FileSecrets
 from dth.platforms.local.foreground import Foreground, open_foreground
 from dth.platforms.local.fork_server import ForkServer
@@ -453,7 +454,10 @@ async def _made(parameters: EcrParameters, state: Path) -> tuple[Listed, Plan, i
         if (state / "task.db").exists():
             with open_platform(state, "plan") as platform:
                 known = await known_images(platform.images, route.dest.registry.host)
-        return *await list_and_plan(route, known), route.requests
+        try:
+            return *await list_and_plan(route, known), route.requests
+        except TransferError as error:
+            raise HubError(told(error, route)) from None
 
 
 async def _tell(note: str) -> None:

@@ -28,6 +28,14 @@ _TLS = (
 _PATIENCE = "retries are automatic, and there is no option for them"
 _ALL = "everything below a prefix is copied by dth s3 sync SRC DST, without an option"
 
+_LOGIN = "sign in with skopeo login, or name a secret with --{}-secret"
+_NO_TLS = (
+    "certificates are always checked; an authority of your own is given with --{0}-ca-bundle, and a "
+    "registry without TLS with --{0}-plain-http"
+)
+_PLATFORM = "one platform is chosen with --platform, such as linux/arm64"
+_HUB_BY_OPTION = "the address of a hub is given with --hub"
+
 OPTIONS = {
     "--bwlimit": _BANDWIDTH,
     "--limit-upload": _BANDWIDTH,
@@ -91,6 +99,24 @@ OPTIONS = {
     "-P": _PROGRESS,
     "--progress": _PROGRESS,
 }
+# Of tools for images.
+OPTIONS |= {
+    **dict.fromkeys(("--src-creds", "--src-username", "--src-password"), _LOGIN.format("src")),
+    **dict.fromkeys(
+        ("--dest-creds", "--dst-creds", "--dest-username", "--dest-password"), _LOGIN.format("dst")
+    ),
+    **dict.fromkeys(("--src-tls-verify", "--src-insecure"), _NO_TLS.format("src")),
+    **dict.fromkeys(("--dest-tls-verify", "--dest-insecure"), _NO_TLS.format("dst")),
+    "--src-cert-dir": "an authority of your own is given with --src-ca-bundle",
+    "--dest-cert-dir": "an authority of your own is given with --dst-ca-bundle",
+    "--dest-plain-http": "the destination without TLS is --dst-plain-http",
+    **dict.fromkeys(
+        ("-a", "--all", "--all-platforms", "--multi-arch"),
+        "all platforms are copied unless --platform names some",
+    ),
+    **dict.fromkeys(("--preserve-digests", "--digest-tags"), "digests always stay the same"),
+    **dict.fromkeys(("--override-arch", "--override-os"), _PLATFORM),
+}
 COMMANDS = {
     **dict.fromkeys(
         ("copy", "copyto"),
@@ -123,6 +149,35 @@ COMMANDS = {
 }
 
 
+OF_IMAGES = ("image", "images", "registry", "docker", "oci")
+IMAGE_COMMANDS = {
+    **dict.fromkeys(("cp", "mirror"), "copying is dth ecr copy, or dth ecr sync"),
+    **dict.fromkeys(
+        ("ls", "list", "tags", "list-tags", "inspect", "digest"),
+        "what a registry has is shown by dth ecr plan SRC DST; to look at one image, use skopeo",
+    ),
+    **dict.fromkeys(("delete", "rm"), "dth deletes no images; use the tools of the registry"),
+    **dict.fromkeys(("login", "logout"), "sign in with skopeo login, or name a secret"),
+}
+
+# Of `dth` itself.
+_STORES = "stores and their keys get a name by dth store add, or dth store import-rclone"
+GENERAL = {
+    **dict.fromkeys(("config", "configure", "alias", "remote", "remotes"), _STORES),
+    **dict.fromkeys(("serve", "server", "start", "run", "daemon", "hub"), "a hub is run by dth up"),
+    "version": "the version is shown by dth --version",
+    "help": "help is shown by dth --help, and by each command with --help",
+    "s3api": "the commands for objects are in dth s3",
+}
+# Other words for one thing, of which a group of commands has one.
+SYNONYMS = (
+    ("list", "ls"),
+    ("remove", "rm", "delete", "del"),
+    ("add", "create", "new", "make"),
+    ("show", "get", "info", "describe", "inspect"),
+    ("edit", "update", "set"),
+)
+
 OF_OBJECTS = ("cp", "diff", "du", "ls", "mb", "rm", "stat", "sync")
 
 
@@ -132,12 +187,31 @@ def hint(error: click.ClickException) -> str:
     if isinstance(error, NoSuchOption):
         return OPTIONS.get(error.option_name, "")
     context = error.ctx if isinstance(error, click.UsageError) else None
-    if not context or "No such command" not in error.message:
+    if not context:
+        return ""
+    if "unexpected extra argument" in error.message:
+        hubs = any("--hub" in each.opts for each in context.command.params)
+        return _HUB_BY_OPTION if hubs and "://" in error.message else ""
+    if "No such command" not in error.message:
         return ""
     typed = error.message.partition("'")[2].rpartition("'")[0]
     if context.command_path.endswith(" s3"):
         return COMMANDS.get(typed, "")
-    if context.parent is None:
-        own = f"the command for objects is dth s3 {typed}" if typed in OF_OBJECTS else ""
-        return own or COMMANDS.get(typed, "")
-    return ""
+    if context.command_path.endswith(" ecr"):
+        return IMAGE_COMMANDS.get(typed, "")
+    if context.parent is not None:
+        return _synonym(context, typed)
+    if typed in OF_IMAGES:
+        return "images are copied by dth ecr copy and dth ecr sync"
+    if typed in GENERAL:
+        return GENERAL[typed]
+    own = f"the command for objects is dth s3 {typed}" if typed in OF_OBJECTS else ""
+    return own or COMMANDS.get(typed, "")
+
+
+def _synonym(context: click.Context, typed: str) -> str:
+    """What this group of commands calls the command that another tool calls so."""
+    has = context.command.list_commands(context) if isinstance(context.command, click.Group) else []
+    same = {each for group in SYNONYMS if typed in group for each in group}
+    found = next((each for each in has if each in same), "")
+    return f"that is {context.command_path} {found}" if found else ""

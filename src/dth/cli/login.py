@@ -72,7 +72,12 @@ def login(hub_url: str | None, port: int) -> None:
         raise UsageError(
             f"{hub} needs no sign-in: calls are signed with the credentials of the AWS command line"
         )
-    said = fetch_json(f"{hub}/config.json", ca_bundle=_ca_bundle()).get("oidc")
+    try:
+        said = fetch_json(f"{hub}/config.json", ca_bundle=_ca_bundle()).get("oidc")
+    except HubError as error:
+        raise HubError(
+            f"{error}; see that a hub runs there, and that its address (--hub) is right"
+        ) from None
     settings: dict[str, Any] = said if isinstance(said, dict) else {}
     with _Callback(port or _port(settings)) as callback:
         found = _sign_in(settings, callback)

@@ -31,6 +31,7 @@ GROUPS = {
     "ecr": "dth.cli.ecr:ecr",
     "login": "dth.cli.login:login",
     "logout": "dth.cli.login:logout",
+    "man": "dth.cli.man:man",
     "migrate": "dth.cli.migrate:migrate",
     "runs": "dth.cli.task_look:runs",
     "s3": "dth.cli.s3:s3",
@@ -113,6 +114,9 @@ def _run() -> int:
             return 1
         if os.environ.get("DTH_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            click.echo(f"dth: {error.filename}: {error.strerror}", err=True)
+            return 1
         click.echo(
             f"dth: internal error: {type(error).__name__}: {error} (DTH_DEBUG=1 shows where)",
             err=True,

@@ -42,7 +42,13 @@ def settled(
     build(object_filter(parameters))
     if "destination" in sides:
         task.check_storage_class(parameters)
-    found = {side: side_settings(parameters, side) for side in sides}
+    try:
+        found = {side: side_settings(parameters, side) for side in sides}
+    except UsageError as error:
+        if one_store:
+            said = str(error).removeprefix("source: ").replace("--src-", "--")
+            raise UsageError(said) from None
+        raise
     for side, settings in found.items():
         if trouble := _trouble_of_ca(settings):
             which, origin = ("" if one_store else f"{side}: "), settings.ca_bundle.origin

@@ -214,7 +214,7 @@ def _told(found: dict[str, Any], output: Output) -> int:
     click.echo(shown(found["message"] or found["detail"]), err=not found["ok"])
     if not found["ok"]:
         for line in (found["advice"], found["detail"]):
-            if line:
+            if line and line.rstrip(".") != found["message"].rstrip("."):
                 click.echo(shown(line), err=True)
         return 1
     for bucket in found.get("buckets", ()):
@@ -295,12 +295,15 @@ def _check(name: str, values: dict[str, Any]) -> None:
 
 async def _tested(store: Store, output: Output) -> int:
     from dth.objects.browse import look_into
+    from dth.objects.checks.notes import IN_WORDS
     from dth.objects.parameters import S3Parameters
     from dth.objects.store.credentials import FileSecrets
     from dth.objects.stores import settings_of_store
 
     parameters = validated(S3Parameters, settings_of_store(store, "source"))
-    found = await look_into("buckets", parameters, "source", FileSecrets(secrets_directory()))
+    found = await look_into(
+        "buckets", parameters, "source", FileSecrets(secrets_directory()), names=IN_WORDS
+    )
     return _told(found, output)
 
 

@@ -1,6 +1,7 @@
 """The results of a preflight: the same for all plugins, as the API and the console show them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -22,7 +23,8 @@ class CheckState(StrEnum):
 class Check:
     """One thing that was tested or read."""
 
-    side: str  # "source" or "destination"
+    # "source", "destination", or "network": of what the task runs on.
+    side: str
     name: str
     state: CheckState
     found: str  # one line
@@ -33,7 +35,11 @@ class Check:
 
 def worst(checks: Iterable[Check]) -> CheckState:
     """The overall result: the worst state among the checks."""
-    states = {check.state for check in checks}
+    return worst_of({check.state for check in checks})
+
+
+def worst_of(states: AbstractSet[CheckState]) -> CheckState:
+    """The worst of some states."""
     return next(
         s
         for s in (CheckState.FAILED, CheckState.WARNING, CheckState.UNKNOWN, CheckState.OK)
@@ -54,3 +60,10 @@ def report(
         "policies": {"source": {}, "destination": {}, **(policies or {})},
         "requests": requests,
     }
+
+
+def with_check(result: Mapping[str, Any], check: Check) -> dict[str, Any]:
+    """The result of a preflight with one more check."""
+    checks = [*result["checks"], asdict(check)]
+    states = {CheckState(each["state"]) for each in checks}
+    return {**result, "checks": checks, "state": worst_of(states).value}

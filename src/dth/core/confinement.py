@@ -10,6 +10,7 @@ came from: a form, an import, an old database.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dth.core.errors import UsageError
@@ -20,10 +21,11 @@ from dth.core.network import Network
 class Confinement:
     """What an administrator allows. `ca_bundles`: files of certificate authorities, by the names
     that tasks use. `aws_profiles`: the profiles of the hub's AWS configuration that tasks may
-    use."""
+    use. `folders`: real paths; tasks may copy from and to what is below them."""
 
     ca_bundles: Mapping[str, str] = field(default_factory=dict)
     aws_profiles: frozenset[str] = frozenset()
+    folders: tuple[str, ...] = ()
     network: Network = field(default_factory=Network)
 
     def ca_bundle(self, name: str) -> str:
@@ -34,6 +36,24 @@ class Confinement:
                 f"({_names(self.ca_bundles, 'ca_bundles')}); name one of these, never a path"
             )
         return self.ca_bundles[name]
+
+    def folder(self, path: str) -> tuple[str, list[str]]:
+        """A listed folder, and the names that lead from there to this path. Raises UsageError if
+        the path is not in a listed folder, or leads out of it through a symbolic link."""
+        if not self.folders:
+            raise UsageError(
+                f"{path!r} is a folder; a hub copies no folders of its machine but those that "
+                "folders of its settings lists, which is none: name a bucket, or copy the folder "
+                "with dth s3 sync on the machine where it is"
+            )
+        real = os.path.realpath(path)
+        for top in self.folders:
+            if os.path.commonpath([top, real]) == top:
+                return top, list(Path(real).relative_to(top).parts)
+        raise UsageError(
+            f"{path!r} is not in a folder of this hub "
+            f"({_names(frozenset(self.folders), 'folders')}); name one of these, or one below it"
+        )
 
     def profile(self, name: str) -> str:
         """The same name. Raises UsageError if tasks may not use it."""
@@ -78,6 +98,12 @@ def ca_file(name: str) -> str:
     name of a listed file. Raises UsageError."""
     found = _State.confinement
     return found.ca_bundle(name) if found and name else name
+
+
+def folder(path: str) -> tuple[str, list[str]] | None:
+    """As `Confinement.folder`; None if this process may use any folder. Raises UsageError."""
+    found = _State.confinement
+    return found.folder(path) if found else None
 
 
 def aws_profile(name: str) -> str:

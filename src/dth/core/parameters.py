@@ -254,10 +254,7 @@ def _check_object(value: str) -> None:
 
 def _check_bucket(value: str) -> None:
     if value.startswith("/"):
-        raise UsageError(
-            f"{value!r} is a folder; a hub copies no folders of its machine: name a bucket, or "
-            "copy the folder with dth s3 sync on the machine where it is"
-        )
+        confinement.folder(value)
 
 
 _CHECKS = {

@@ -9,6 +9,7 @@ HTTP, TLS, pooling, proxies and DNS.
 import asyncio
 import contextlib
 import math
+import re
 import select
 import socket
 import time
@@ -37,6 +38,10 @@ LINES_KEPT, SHORT = 1024, 256
 END = [b"\r\n"]
 # Bytes of any other answer. A page of a thousand long keys has 4 MiB.
 UNSIZED_LIMIT = 16 * 1024 * 1024
+
+
+# RFC 9110, 14.4; some servers write "=" for the space, as in a request.
+CONTENT_RANGE = re.compile(r"\s*bytes[ =]+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -888,6 +893,15 @@ def _parse_field(line: bytes) -> tuple[str, str] | None:
 
 # Cached, because most lines of an answer are the same as in the answer before.
 _field = lru_cache(LINES_KEPT)(_parse_field)
+
+
+def is_range(content_range: str, first: int, last: int, size: int) -> bool:
+    """Whether a Content-Range says that the body has the bytes from `first` to `last` of `size`
+    bytes. A server may leave the size out, as `*`."""
+    found = CONTENT_RANGE.fullmatch(content_range)
+    return found is not None and (
+        (int(found[1]), int(found[2])) == (first, last) and found[3] in ("*", str(size))
+    )
 
 
 def _with_lists(lines: list[bytes]) -> dict[str, str]:

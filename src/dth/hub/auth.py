@@ -29,6 +29,7 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import JWKRegistry, Key, KeySet
 from joserfc.jws import JWSRegistry
 
+from dth.core import no_answer
 from dth.core.errors import Forbidden, HubError, Unauthenticated, UsageError, reason_of
 from dth.core.network import Network, leads_to, never
 from dth.hub.model import ROLES, Identity, Role
@@ -427,7 +428,9 @@ def fetch_json(
                 raise HubError(f"{url} answered {error.code}") from None
             body = error.read(DOCUMENT_LIMIT)
     except (OSError, HTTPException, ValueError) as error:
-        raise HubError(f"{url} cannot be read: {reason_of(error)}") from None
+        said = reason_of(error)
+        why = no_answer.meaning(said, urlsplit(url).netloc) or said
+        raise HubError(f"{url} cannot be read: {why}") from None
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

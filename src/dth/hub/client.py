@@ -6,7 +6,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from dth.core import no_answer
 from dth.core.errors import (
     Conflict,
     Forbidden,
@@ -18,6 +20,8 @@ from dth.core.errors import (
 )
 
 TIMEOUT = 60.0  # seconds
+# Answers that a hub never gives to a call.
+NO_HUB = (404, 405, 501)
 ERRORS: dict[str, type[HubError]] = {
     "BAD_INPUT": UsageError,
     "NOT_FOUND": NotFound,
@@ -69,14 +73,25 @@ class HubClient:
                 answer = json.load(response)
         except urllib.error.HTTPError as error:
             answer = _body(error)
+            if error.code in NO_HUB and not answer.get("errors"):
+                raise HubError(
+                    f"what answers at {self.url} is not a hub ({error.code} {error.reason}); see "
+                    "that its address (--hub) is right"
+                ) from None
             if not answer.get("errors"):
                 raise HubError(
                     f"the hub at {self.url} answered {error.code} {error.reason}"
                 ) from None
         except (urllib.error.URLError, OSError) as error:
-            raise HubError(f"the hub at {self.url} does not answer: {reason_of(error)}") from None
+            said = reason_of(error)
+            why = no_answer.meaning(said, urlsplit(self.url).netloc) or said
+            raise HubError(
+                f"the hub at {self.url} does not answer: {why}; {_remedy(said)}"
+            ) from None
         except ValueError:
-            raise HubError(f"what answers at {self.url} is not a hub") from None
+            raise HubError(
+                f"what answers at {self.url} is not a hub; see that its address (--hub) is right"
+            ) from None
         for told in answer.get("errors") or []:
             # AppSync uses errorType where others use extensions.code.
             code = (told.get("extensions") or {}).get("code") or told.get("errorType") or ""
@@ -89,6 +104,17 @@ class HubClient:
                 )
             raise ERRORS.get(AUTHORIZED.get(code, code), HubError)(message)
         return dict(answer["data"])
+
+
+def _remedy(said: str) -> str:
+    """What to do about a hub that gives no answer."""
+    if no_answer.lacks_tls(said):
+        return "write http:// in its address (--hub) if that is meant, or correct the port"
+    if no_answer.is_of_tls(said):
+        return no_answer.certificate_remedy(
+            said, authorities="SSL_CERT_FILE", address="its address (--hub)"
+        )
+    return "see that it runs, and that its address (--hub) is right"
 
 
 def _body(error: urllib.error.HTTPError) -> dict[str, Any]:

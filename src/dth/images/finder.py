@@ -21,6 +21,7 @@ from dth.images.listing import Listed, list_images
 from dth.images.messages import CopyOrder, encode, is_unlisted, key_of, order_of, record_key
 from dth.images.plan import make_plan
 from dth.images.task import ImageRoute
+from dth.images.trouble import told
 
 BATCH = 500  # images per commit
 
@@ -100,7 +101,7 @@ class ImageFinder:
             counts = (await self._platform.records.get_run(run.id)).counts
             begun = Counts(listed=counts.enqueued + counts.pending)  # by a finder that was killed
             await self._platform.records.commit(run.id, Page(begun))
-            await self._platform.records.set_run(run.id, RunState.FAILED, str(error))
+            await self._platform.records.set_run(run.id, RunState.FAILED, told(error, self._route))
             raise
 
     async def _find(self, run: Run) -> None:

@@ -35,7 +35,7 @@ from dth.images.registry.reference import Reference
 from dth.images.renames import Renames
 from dth.images.sequence import blobs_of, in_order
 from dth.images.skopeo import command as skopeo
-from dth.images.trouble import Judge, ListingTrouble, reason_of
+from dth.images.trouble import Judge, ListingTrouble, in_words, reason_of
 
 T = TypeVar("T")
 
@@ -546,7 +546,8 @@ def _fail(item: ImageItem, error: HubError) -> None:
     item.action = (
         ImageAction.MISSING if isinstance(error, SourceGone | Absent) else ImageAction.REFUSED
     )
-    item.reason, item.code = str(error), "" if isinstance(error, Absent) else reason_of(error)
+    item.reason = in_words(error)
+    item.code = "" if isinstance(error, Absent) else reason_of(error)
 
 
 def _incomplete(item: ImageItem, child: Descriptor) -> str:

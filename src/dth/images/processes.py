@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from dth.core.errors import HubError
+from dth.core.errors import HubError, with_side
 from dth.core.plugin import Process
 from dth.core.ports.platform import Platform
 from dth.core.ports.runs import RunState
@@ -70,7 +70,7 @@ async def _find(
     try:
         route = await open_route(parameters, transport, secrets)
     except HubError as error:
-        await platform.records.set_run(number, RunState.FAILED, str(error))
+        await platform.records.set_run(number, RunState.FAILED, with_side(error))
         raise
     await ImageFinder(route, platform).run(begun)
     planned = await platform.records.get_run(number)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from dth.core import confinement
-from dth.core.errors import UsageError
+from dth.core.errors import TransferError, UsageError
 from dth.core.parameters import check_confined
 from dth.core.secret_bindings import aws_domain, aws_family, host_of
 from dth.core.secrets import SecretStore, SecretUse, for_hosts
@@ -173,7 +173,11 @@ async def open_front(
         _refuse_other_host(given)
         control = EcrControl(given.access, secrets, account=given.account)
         login = EcrLogin(control)
-        host = given.host or await login.host()
+        try:
+            host = given.host or await login.host()
+        except TransferError as error:
+            error.side = side
+            raise
         registry = Registry(transport, replace(given.address, host=host), login, pushes=pushes)
         return Front(registry, login, control)
     chosen = SecretLogin(given.secret, secrets) if given.secret else KeptLogin(given.host)

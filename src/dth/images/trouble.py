@@ -7,7 +7,9 @@ answer at all.
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from dth.core import no_answer
 from dth.core.errors import (
     ConnectionFailed,
     EndpointRefused,
@@ -19,6 +21,10 @@ from dth.core.errors import (
 )
 from dth.images.registry.client import Registry
 from dth.images.registry.reference import Reference
+from dth.images.registry.signing import CredentialsWanted
+
+if TYPE_CHECKING:
+    from dth.images.task import ImageRoute
 
 # Amazon ECR returns these for one repository or image: another may be allowed.
 _OF_ONE = frozenset({"AccessDenied", "AccessDeniedException", "KmsException", "NotAuthorized"})
@@ -81,15 +87,48 @@ class Judge:
 def remedy(error: TransferError) -> str:
     """What to do about a registry that is unavailable as a whole."""
     match error:
+        case CredentialsWanted():
+            return "name a secret, or sign in on this machine with skopeo login"
         case Unreachable(code="NoTls"):
             return "set plain HTTP for it if that is meant, or correct its name"
+        case Unreachable(code="WantsTls"):
+            return (
+                "leave out plain HTTP for it; for a registry on this machine, give its authority in "
+                "a CA bundle"
+            )
         case EndpointRefused(code="AddressRefused"):
             return "name another registry, or ask the administrator of the hub"
         case Unreachable():
-            return "give its authority in a CA bundle, or correct its name"
+            return no_answer.certificate_remedy(
+                str(error), authorities="a CA bundle", address="its name"
+            )
         case ConnectionFailed():
             return "see that its name is right and that it can be reached from here"
     return "correct the credentials, and see that they may use this registry"
+
+
+def told(error: HubError, route: "ImageRoute") -> str:
+    """What ended a run or paused a task: the side, what is wrong there, and what to do about it."""
+    if not isinstance(error, EndpointRefused | ConnectionFailed):
+        return str(error)
+    host = error.host or str(error).partition(" ")[0].rstrip(":")
+    sides = {
+        "source": host in [each.registry.host for each in route.origin.fronts],
+        "destination": host == route.dest.registry.host,
+    }
+    of = [side for side, is_here in sides.items() if is_here]
+    # Both sides may be one registry.
+    which = f"{of[0]}: " if len(of) == 1 else ""
+    return f"{which}{in_words(error)}; {remedy(error)}"
+
+
+def in_words(error: HubError) -> str:
+    """What is wrong, without the words of the program that met it."""
+    host, colon, said = str(error).partition(": ")
+    # Only what came from the wire begins with the host alone.
+    if not isinstance(error, TransferError) or error.status or not colon or " " in host:
+        return str(error)
+    return no_answer.meaning(said, host) or str(error)
 
 
 def reason_of(error: HubError) -> str:

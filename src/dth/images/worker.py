@@ -27,7 +27,7 @@ from dth.images.registry.client import RefusedAlone
 from dth.images.registry.pace import paces_of
 from dth.images.skopeo.error_texts import CORRUPTED, UNKNOWN, same_words
 from dth.images.task import Front, ImageRoute
-from dth.images.trouble import Judge, remedy
+from dth.images.trouble import Judge, in_words, told
 
 LEASE = 300.0  # seconds; extended during the work
 BATCH = 100  # messages per receive
@@ -267,7 +267,7 @@ class ImageWorker:
         front = self._front(order, error.host)
         if whole := await self._judge.whole(front.registry, error):
             _log("paused, because nothing can pass", order, whole)
-            await self._platform.records.pause(f"{whole}; {remedy(whole)}")
+            await self._platform.records.pause(told(whole, self._route))
             self.stop()
             await asyncio.Event().wait()  # messages in progress are released
 
@@ -317,7 +317,7 @@ class ImageWorker:
         gone = error.disposition is Disposition.GONE
         image = order.record(Status.CANCELLED if gone else Status.FAILED)
         image.moved, image.attempts = 0, attempts
-        image.reason, image.detail = error.code or type(error).__name__, str(error)
+        image.reason, image.detail = error.code or type(error).__name__, in_words(error)
         image.ended = time.time()
         image.seconds = round(image.ended - begun, 3)
         _log(f"image {image.status.lower()}", order, error, attempts=attempts)

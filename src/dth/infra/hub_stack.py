@@ -23,6 +23,7 @@ from aws_cdk import (
 )
 from constructs import Construct
 
+from dth.compose.aws.network import LOOKS
 from dth.hub.model import ROLES
 from dth.infra.api import RESOLVER, render_schema, root_fields
 from dth.infra.image import REPOSITORY
@@ -757,7 +758,13 @@ class HubStack(Template):
     def _job_rights(self) -> list[Statement]:
         """Allow as much as workers may have: the stores of a task are not known in advance."""
         return [
-            each for each in self._bounds() if each["Sid"] in OF_SIDES or each["Effect"] == "Deny"
+            *(
+                each
+                for each in self._bounds()
+                if each["Sid"] in OF_SIDES or each["Effect"] == "Deny"
+            ),
+            # Whether what is needed can be reached from the hub's subnets.
+            allow([*LOOKS], "*"),
         ]
 
     # ------------------------------------------------------------------------------------- workflow

@@ -5,6 +5,7 @@ No role of a task can exceed these limits, whatever its template grants.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from dth.core.plugins import plugins
@@ -47,6 +48,22 @@ STORES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _TaskArns:
+    """The ARNs of what tasks have. `sub`: as in a template."""
+
+    sub: Sub
+
+    def arn(self, service: str, resource: str) -> str:
+        return self.sub(
+            f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}"
+        )
+
+    def own(self, service: str, before: str = "") -> list[str]:
+        """Return the patterns of what CloudFormation names after tasks' stacks."""
+        return [self.arn(service, f"{before}${{AWS::StackName}}-{kind}-*") for kind in KINDS]
+
+
 def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) -> list[Statement]:
     """Return the limits of every role of a task, and of the jobs that test a task. Each has a name.
 
@@ -54,14 +71,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
     tasks' image. `assumable`: patterns of the ARNs of roles that tasks may assume.
     """
 
-    def arn(service: str, resource: str) -> str:
-        return sub(
-            f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}"
-        )
-
-    def own(service: str, before: str = "") -> list[str]:
-        return [arn(service, f"{before}${{AWS::StackName}}-{kind}-*") for kind in KINDS]
-
+    of = _TaskArns(sub)
     through = [
         sub(f"{service}.*.${{AWS::URLSuffix}}")
         for service in ("s3", "secretsmanager", "ecr", "sqs", "dynamodb", "sns")
@@ -81,7 +91,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
             "Secrets",
             allow(
                 ["secretsmanager:GetSecretValue"],
-                arn("secretsmanager", "secret:*"),
+                of.arn("secretsmanager", "secret:*"),
                 StringEquals={f"aws:ResourceTag/{tag}": "secret"},
             ),
         ),
@@ -101,16 +111,16 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
                 StringLike={"kms:ViaService": through},
             ),
         ),
-        _named("Queues", allow(USE_QUEUE, own("sqs"))),
+        _named("Queues", allow(USE_QUEUE, of.own("sqs"))),
         _named(
             "Tables",
-            allow((*USE_TABLE, *WARM_TABLE), arn("dynamodb", "table/${AWS::StackName}-task-*")),
+            allow((*USE_TABLE, *WARM_TABLE), of.arn("dynamodb", "table/${AWS::StackName}-task-*")),
         ),
         _named(
             "Logs",
             allow(
                 ["logs:CreateLogStream", "logs:PutLogEvents"],
-                arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*"),
+                of.arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*"),
             ),
         ),
         _named(
@@ -121,7 +131,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
                     "autoscaling:UpdateAutoScalingGroup",
                     "autoscaling:TerminateInstanceInAutoScalingGroup",
                 ],
-                own("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"),
+                of.own("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"),
             ),
         ),
         _named(
@@ -129,10 +139,10 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
             allow(
                 ["ecs:RunTask", "ecs:StopTask", "ecs:DescribeTasks", "ecs:ListTasks"],
                 "*",
-                ArnLike={"ecs:cluster": arn("ecs", "cluster/*")},
+                ArnLike={"ecs:cluster": of.arn("ecs", "cluster/*")},
             ),
         ),
-        _named("Tags", allow(["ecs:TagResource"], arn("ecs", "task/*"))),
+        _named("Tags", allow(["ecs:TagResource"], of.arn("ecs", "task/*"))),
         _named(
             "Passing",
             allow(
@@ -156,11 +166,11 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) 
                     "events:DescribeRule",
                 ],
                 [
-                    *own("lambda", "function:"),
-                    *own("states", "stateMachine:"),
-                    *own("states", "execution:"),
-                    *own("sns"),
-                    arn("events", "rule/StepFunctionsGetEventsForECSTaskRule"),
+                    *of.own("lambda", "function:"),
+                    *of.own("states", "stateMachine:"),
+                    *of.own("states", "execution:"),
+                    *of.own("sns"),
+                    of.arn("events", "rule/StepFunctionsGetEventsForECSTaskRule"),
                 ],
             ),
         ),
@@ -208,300 +218,311 @@ def _named(name: str, statement: Statement) -> Statement:
     return {"Sid": name, **statement}
 
 
+def _all_of(service: str, *words: str) -> list[str]:
+    return [f"{service}:{word}" for word in words]
+
+
 def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
     """Return the service role's policies by name.
 
     They cover the resources in tasks' templates, named by CloudFormation after the stack, and no
     role without the boundary.
     """
+    of = _TaskArns(sub)
+    return {
+        "MakesRoles": _makes_roles(of, boundary),
+        "MakesQueues": _makes_queues(of),
+        "MakesFunctions": _makes_functions(of),
+        "MakesMachines": _makes_machines(of),
+    }
 
-    def arn(service: str, resource: str) -> str:
-        return sub(
-            f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}"
-        )
 
-    def own(service: str, before: str = "") -> list[str]:
-        return [arn(service, f"{before}${{AWS::StackName}}-{kind}-*") for kind in KINDS]
-
-    def all_of(service: str, *words: str) -> list[str]:
-        return [f"{service}:{word}" for word in words]
-
+def _makes_roles(of: _TaskArns, boundary: str) -> list[Statement]:
+    """Return the rights for roles and instance profiles, which the boundary limits."""
     roles, profiles = (
         [
-            sub(
-                f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{of}{ROLES}${{AWS::StackName}}-{kind}-*"
+            of.sub(
+                f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{kind_of}{ROLES}${{AWS::StackName}}-{kind}-*"
             )
             for kind in KINDS
         ]
-        for of in ("role", "instance-profile")
+        for kind_of in ("role", "instance-profile")
     )
     services = [
         "lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com",
         "scheduler.amazonaws.com", "ecs-tasks.amazonaws.com",
-        sub("ec2.${AWS::URLSuffix}"),
+        of.sub("ec2.${AWS::URLSuffix}"),
     ]  # fmt: skip
-    return {
-        "MakesRoles": [
-            allow(
-                all_of(
-                    "iam",
-                    "CreateRole",
-                    "PutRolePermissionsBoundary",
-                    "AttachRolePolicy",
-                    "PutRolePolicy",
-                ),
-                roles,
-                StringEquals={"iam:PermissionsBoundary": boundary},
+    return [
+        allow(
+            _all_of(
+                "iam",
+                "CreateRole",
+                "PutRolePermissionsBoundary",
+                "AttachRolePolicy",
+                "PutRolePolicy",
             ),
-            allow(
-                all_of(
-                    "iam",
-                    "GetRole",
-                    "DeleteRole",
-                    "GetRolePolicy",
-                    "DeleteRolePolicy",
-                    "DetachRolePolicy",
-                    "TagRole",
-                    "UntagRole",
-                    "UpdateRole",
-                    "UpdateRoleDescription",
-                    "UpdateAssumeRolePolicy",
-                    "ListRolePolicies",
-                    "ListAttachedRolePolicies",
-                ),
-                roles,
+            roles,
+            StringEquals={"iam:PermissionsBoundary": boundary},
+        ),
+        allow(
+            _all_of(
+                "iam",
+                "GetRole",
+                "DeleteRole",
+                "GetRolePolicy",
+                "DeleteRolePolicy",
+                "DetachRolePolicy",
+                "TagRole",
+                "UntagRole",
+                "UpdateRole",
+                "UpdateRoleDescription",
+                "UpdateAssumeRolePolicy",
+                "ListRolePolicies",
+                "ListAttachedRolePolicies",
             ),
-            allow(
-                all_of(
-                    "iam",
-                    "CreateInstanceProfile",
-                    "DeleteInstanceProfile",
-                    "GetInstanceProfile",
-                    "AddRoleToInstanceProfile",
-                    "RemoveRoleFromInstanceProfile",
-                    "TagInstanceProfile",
-                ),
-                [*profiles, *roles],
+            roles,
+        ),
+        allow(
+            _all_of(
+                "iam",
+                "CreateInstanceProfile",
+                "DeleteInstanceProfile",
+                "GetInstanceProfile",
+                "AddRoleToInstanceProfile",
+                "RemoveRoleFromInstanceProfile",
+                "TagInstanceProfile",
             ),
-            allow(["iam:PassRole"], roles, StringEquals={"iam:PassedToService": services}),
-            allow(
-                ["iam:CreateServiceLinkedRole"],
-                sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/aws-service-role/*"),
-                StringLike={
-                    "iam:AWSServiceName": [
-                        "autoscaling.amazonaws.com",
-                        "ecs.amazonaws.com",
-                        "spot.amazonaws.com",
-                    ]
-                },
+            [*profiles, *roles],
+        ),
+        allow(["iam:PassRole"], roles, StringEquals={"iam:PassedToService": services}),
+        allow(
+            ["iam:CreateServiceLinkedRole"],
+            of.sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/aws-service-role/*"),
+            StringLike={
+                "iam:AWSServiceName": [
+                    "autoscaling.amazonaws.com",
+                    "ecs.amazonaws.com",
+                    "spot.amazonaws.com",
+                ]
+            },
+        ),
+    ]
+
+
+def _makes_queues(of: _TaskArns) -> list[Statement]:
+    """Return the rights for queues, topics, rules, schedules, alarms and dashboards."""
+    return [
+        allow(
+            _all_of(
+                "sqs",
+                "CreateQueue",
+                "GetQueueUrl",
+                "DeleteQueue",
+                "GetQueueAttributes",
+                "SetQueueAttributes",
+                "TagQueue",
+                "UntagQueue",
+                "ListQueueTags",
             ),
-        ],
-        "MakesQueues": [
-            allow(
-                all_of(
-                    "sqs",
-                    "CreateQueue",
-                    "GetQueueUrl",
-                    "DeleteQueue",
-                    "GetQueueAttributes",
-                    "SetQueueAttributes",
-                    "TagQueue",
-                    "UntagQueue",
-                    "ListQueueTags",
-                ),
-                own("sqs"),
+            of.own("sqs"),
+        ),
+        allow(
+            _all_of(
+                "sns",
+                "CreateTopic",
+                "DeleteTopic",
+                "GetTopicAttributes",
+                "SetTopicAttributes",
+                "TagResource",
+                "UntagResource",
+                "Subscribe",
+                "Unsubscribe",
+                "ListSubscriptionsByTopic",
+                "ListTagsForResource",
+                "GetDataProtectionPolicy",
+                "GetSubscriptionAttributes",
+                "SetSubscriptionAttributes",
             ),
-            allow(
-                all_of(
-                    "sns",
-                    "CreateTopic",
-                    "DeleteTopic",
-                    "GetTopicAttributes",
-                    "SetTopicAttributes",
-                    "TagResource",
-                    "UntagResource",
-                    "Subscribe",
-                    "Unsubscribe",
-                    "ListSubscriptionsByTopic",
-                    "ListTagsForResource",
-                    "GetDataProtectionPolicy",
-                    "GetSubscriptionAttributes",
-                    "SetSubscriptionAttributes",
-                ),
-                own("sns"),
+            of.own("sns"),
+        ),
+        allow(
+            _all_of(
+                "events",
+                "PutRule",
+                "DeleteRule",
+                "DescribeRule",
+                "PutTargets",
+                "RemoveTargets",
+                "TagResource",
+                "UntagResource",
+                "ListTargetsByRule",
+                "ListTagsForResource",
             ),
-            allow(
-                all_of(
-                    "events",
-                    "PutRule",
-                    "DeleteRule",
-                    "DescribeRule",
-                    "PutTargets",
-                    "RemoveTargets",
-                    "TagResource",
-                    "UntagResource",
-                    "ListTargetsByRule",
-                    "ListTagsForResource",
-                ),
-                own("events", "rule/"),
+            of.own("events", "rule/"),
+        ),
+        allow(
+            _all_of(
+                "scheduler", "CreateSchedule", "DeleteSchedule", "GetSchedule", "UpdateSchedule"
             ),
-            allow(
-                all_of(
-                    "scheduler", "CreateSchedule", "DeleteSchedule", "GetSchedule", "UpdateSchedule"
-                ),
-                own("scheduler", "schedule/default/"),
+            of.own("scheduler", "schedule/default/"),
+        ),
+        allow(
+            _all_of("cloudwatch", "PutMetricAlarm", "DeleteAlarms", "TagResource", "UntagResource"),
+            of.own("cloudwatch", "alarm:"),
+        ),
+        # Alarms are described, and dashboards named, without the stack's name.
+        allow(
+            _all_of(
+                "cloudwatch",
+                "DescribeAlarms",
+                "GetMetricData",
+                "ListTagsForResource",
+                "PutDashboard",
+                "DeleteDashboards",
+                "GetDashboard",
             ),
-            allow(
-                all_of(
-                    "cloudwatch", "PutMetricAlarm", "DeleteAlarms", "TagResource", "UntagResource"
-                ),
-                own("cloudwatch", "alarm:"),
+            "*",
+        ),
+    ]
+
+
+def _makes_functions(of: _TaskArns) -> list[Statement]:
+    """Return the rights for functions and state machines, with the code that they run."""
+    return [
+        allow(
+            _all_of(
+                "lambda",
+                "CreateFunction",
+                "DeleteFunction",
+                "GetFunction",
+                "GetFunctionConfiguration",
+                "UpdateFunctionCode",
+                "UpdateFunctionConfiguration",
+                "AddPermission",
+                "RemovePermission",
+                "TagResource",
+                "UntagResource",
+                "ListTags",
+                "InvokeFunction",
+                "GetPolicy",
+                "GetFunctionCodeSigningConfig",
+                "GetRuntimeManagementConfig",
+                "GetFunctionRecursionConfig",
+                "GetFunctionScalingConfig",
             ),
-            # Alarms are described, and dashboards named, without the stack's name.
-            allow(
-                all_of(
-                    "cloudwatch",
-                    "DescribeAlarms",
-                    "GetMetricData",
-                    "ListTagsForResource",
-                    "PutDashboard",
-                    "DeleteDashboards",
-                    "GetDashboard",
-                ),
-                "*",
+            of.own("lambda", "function:"),
+        ),
+        allow(
+            ["s3:GetObject", "s3:GetObjectVersion"],
+            of.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*"),
+        ),
+        allow(
+            _all_of(
+                "states",
+                "CreateStateMachine",
+                "DeleteStateMachine",
+                "DescribeStateMachine",
+                "UpdateStateMachine",
+                "TagResource",
+                "UntagResource",
+                "ListTagsForResource",
+                "ListStateMachineVersions",
+                "ValidateStateMachineDefinition",
             ),
-        ],
-        "MakesFunctions": [
-            allow(
-                all_of(
-                    "lambda",
-                    "CreateFunction",
-                    "DeleteFunction",
-                    "GetFunction",
-                    "GetFunctionConfiguration",
-                    "UpdateFunctionCode",
-                    "UpdateFunctionConfiguration",
-                    "AddPermission",
-                    "RemovePermission",
-                    "TagResource",
-                    "UntagResource",
-                    "ListTags",
-                    "InvokeFunction",
-                    "GetPolicy",
-                    "GetFunctionCodeSigningConfig",
-                    "GetRuntimeManagementConfig",
-                    "GetFunctionRecursionConfig",
-                    "GetFunctionScalingConfig",
-                ),
-                own("lambda", "function:"),
+            of.own("states", "stateMachine:"),
+        ),
+        allow(DELIVER_LOGS, "*"),  # no resource of their own
+    ]
+
+
+def _makes_machines(of: _TaskArns) -> list[Statement]:
+    """Return the rights for groups of machines, and for clusters and their containers."""
+    return [
+        allow(
+            _all_of(
+                "autoscaling",
+                "CreateAutoScalingGroup",
+                "UpdateAutoScalingGroup",
+                "DeleteAutoScalingGroup",
+                "CreateOrUpdateTags",
+                "DeleteTags",
+                "PutLifecycleHook",
+                "DeleteLifecycleHook",
+                "PutScalingPolicy",
+                "DeletePolicy",
+                "EnableMetricsCollection",
+                "DisableMetricsCollection",
+                "SuspendProcesses",
+                "ResumeProcesses",
+                "TerminateInstanceInAutoScalingGroup",
+                "SetDesiredCapacity",
             ),
-            allow(
-                ["s3:GetObject", "s3:GetObjectVersion"],
-                sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*"),
+            of.own("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"),
+        ),
+        allow(
+            _all_of(
+                "ec2",
+                "CreateLaunchTemplate",
+                "CreateLaunchTemplateVersion",
+                "DeleteLaunchTemplate",
+                "CreateSecurityGroup",
+                "DeleteSecurityGroup",
+                "AuthorizeSecurityGroupEgress",
+                "RevokeSecurityGroupEgress",
+                "UpdateSecurityGroupRuleDescriptionsEgress",
+                "CreateTags",
+                "DeleteTags",
+                "RunInstances",
             ),
-            allow(
-                all_of(
-                    "states",
-                    "CreateStateMachine",
-                    "DeleteStateMachine",
-                    "DescribeStateMachine",
-                    "UpdateStateMachine",
-                    "TagResource",
-                    "UntagResource",
-                    "ListTagsForResource",
-                    "ListStateMachineVersions",
-                    "ValidateStateMachineDefinition",
-                ),
-                own("states", "stateMachine:"),
+            [
+                of.arn("ec2", "launch-template/*"),
+                of.arn("ec2", "security-group/*"),
+                of.arn("ec2", "vpc/*"),
+                of.arn("ec2", "instance/*"),
+                of.arn("ec2", "volume/*"),
+                of.arn("ec2", "network-interface/*"),
+                of.arn("ec2", "subnet/*"),
+                of.arn("ec2", "security-group-rule/*"),
+                of.sub("arn:${AWS::Partition}:ec2:${AWS::Region}::image/*"),
+            ],
+        ),
+        allow(
+            _all_of("ssm", "GetParameters"),
+            of.sub(
+                "arn:${AWS::Partition}:ssm:${AWS::Region}::parameter/aws/service/ami-amazon-linux-latest/*"
             ),
-            allow(DELIVER_LOGS, "*"),  # no resource of their own
-        ],
-        "MakesMachines": [
-            allow(
-                all_of(
-                    "autoscaling",
-                    "CreateAutoScalingGroup",
-                    "UpdateAutoScalingGroup",
-                    "DeleteAutoScalingGroup",
-                    "CreateOrUpdateTags",
-                    "DeleteTags",
-                    "PutLifecycleHook",
-                    "DeleteLifecycleHook",
-                    "PutScalingPolicy",
-                    "DeletePolicy",
-                    "EnableMetricsCollection",
-                    "DisableMetricsCollection",
-                    "SuspendProcesses",
-                    "ResumeProcesses",
-                    "TerminateInstanceInAutoScalingGroup",
-                    "SetDesiredCapacity",
-                ),
-                own("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"),
+        ),
+        allow(
+            _all_of(
+                "ecs",
+                "CreateCluster",
+                "DeleteCluster",
+                "DescribeClusters",
+                "UpdateCluster",
+                "UpdateClusterSettings",
+                "TagResource",
+                "UntagResource",
             ),
-            allow(
-                all_of(
-                    "ec2",
-                    "CreateLaunchTemplate",
-                    "CreateLaunchTemplateVersion",
-                    "DeleteLaunchTemplate",
-                    "CreateSecurityGroup",
-                    "DeleteSecurityGroup",
-                    "AuthorizeSecurityGroupEgress",
-                    "RevokeSecurityGroupEgress",
-                    "UpdateSecurityGroupRuleDescriptionsEgress",
-                    "CreateTags",
-                    "DeleteTags",
-                    "RunInstances",
-                ),
-                [
-                    arn("ec2", "launch-template/*"),
-                    arn("ec2", "security-group/*"),
-                    arn("ec2", "vpc/*"),
-                    arn("ec2", "instance/*"),
-                    arn("ec2", "volume/*"),
-                    arn("ec2", "network-interface/*"),
-                    arn("ec2", "subnet/*"),
-                    arn("ec2", "security-group-rule/*"),
-                    sub("arn:${AWS::Partition}:ec2:${AWS::Region}::image/*"),
-                ],
-            ),
-            allow(
-                all_of("ssm", "GetParameters"),
-                sub(
-                    "arn:${AWS::Partition}:ssm:${AWS::Region}::parameter/aws/service/ami-amazon-linux-latest/*"
-                ),
-            ),
-            allow(
-                all_of(
+            of.own("ecs", "cluster/"),
+        ),
+        allow(["ecs:TagResource"], of.own("ecs", "task-definition/")),
+        # Looking and task definitions have no resource of their own. What the handlers of
+        # CloudFormation look at changes from one month to the next.
+        allow(
+            [
+                "autoscaling:Describe*",
+                "ec2:Describe*",
+                "ec2:GetInstanceTypesFromInstanceRequirements",
+                "elasticloadbalancing:Describe*",
+                *_all_of(
                     "ecs",
-                    "CreateCluster",
-                    "DeleteCluster",
-                    "DescribeClusters",
-                    "UpdateCluster",
-                    "UpdateClusterSettings",
-                    "TagResource",
-                    "UntagResource",
+                    "RegisterTaskDefinition",
+                    "DeregisterTaskDefinition",
+                    "DescribeTaskDefinition",
+                    "ListTagsForResource",
                 ),
-                own("ecs", "cluster/"),
-            ),
-            allow(["ecs:TagResource"], own("ecs", "task-definition/")),
-            # Looking and task definitions have no resource of their own. What the handlers of
-            # CloudFormation look at changes from one month to the next.
-            allow(
-                [
-                    "autoscaling:Describe*",
-                    "ec2:Describe*",
-                    "ec2:GetInstanceTypesFromInstanceRequirements",
-                    "elasticloadbalancing:Describe*",
-                    *all_of(
-                        "ecs",
-                        "RegisterTaskDefinition",
-                        "DeregisterTaskDefinition",
-                        "DescribeTaskDefinition",
-                        "ListTagsForResource",
-                    ),
-                ],
-                "*",
-            ),
-        ],
-    }
+            ],
+            "*",
+        ),
+    ]

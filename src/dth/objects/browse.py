@@ -69,9 +69,11 @@ async def look_into(
     side: str,
     secrets: SecretStore,
     asked: Mapping[str, str] = NOTHING,
+    names: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The answer to a look of this kind (one of `LOOKS`), for one side of a task. `ok`, `message`,
-    `advice` and `detail` are as in a probe."""
+    `advice` and `detail` are as in a probe. `names`: the user's names of the parameters (by default
+    those of tasks)."""
     if kind == "buckets":
         # The bucket may be part of the host's name, and may not exist.
         start = "src" if side == "source" else "dest"
@@ -88,7 +90,7 @@ async def look_into(
     except TransferError as error:
         cause = error.__cause__ if isinstance(error, ListingFailed) else error
         error = cause if isinstance(cause, TransferError) else error
-        trouble = SideTrouble.of(error, side, endpoint, bucket)
+        trouble = SideTrouble.of(error, side, endpoint, bucket, names=names)
         return _failed(_sentence(trouble.meaning), _sentence(trouble.todo), trouble.error)
     return {"ok": True, "message": "", "advice": "", "detail": ""} | found
 

@@ -155,6 +155,11 @@ def _folder_settings(parameters: S3Parameters, side: str) -> SideSettings:
     for name, flag in _OF_STORES.items():
         if getattr(parameters, f"{START[side]}_{name}"):
             raise UsageError(f"{side}: a folder takes no {OPTION[side]}-{flag}; leave it out")
+    if parameters.links is Links.FOLLOW and not confinement.local_files():
+        raise UsageError(
+            f"{side}: a hub follows no symbolic links, because they may lead anywhere on its "
+            "machine; leave out links"
+        )
     endpoint = folder_endpoint(follows_links=parameters.links is Links.FOLLOW)
     return SideSettings(endpoint, CredentialSource(anonymous=True), UNSET, UNSET, UNSET, UNSET)
 

@@ -10,7 +10,7 @@ import { HubText } from '../../components/HubText';
 type State = 'OK' | 'WARNING' | 'FAILED' | 'UNKNOWN';
 
 interface Check {
-  side: 'source' | 'destination';
+  side: 'source' | 'destination' | 'network';
   name: string;
   state: State;
   found: string;
@@ -23,7 +23,7 @@ interface Check {
 export interface PreflightReport {
   state: State;
   checks: Check[];
-  policies: Record<'source' | 'destination', { Statement?: object[] }>;
+  policies: Partial<Record<(typeof SIDES)[number], { Statement?: object[] }>>;
 }
 
 const INDICATOR: Record<State, StatusIndicatorProps.Type> = {
@@ -34,7 +34,8 @@ const INDICATOR: Record<State, StatusIndicatorProps.Type> = {
 };
 const ALERT: Record<State, AlertProps.Type> = { ...INDICATOR } as Record<State, AlertProps.Type>;
 const WORST_FIRST: readonly State[] = ['FAILED', 'WARNING', 'UNKNOWN', 'OK'];
-const SIDES = ['source', 'destination'] as const;
+// The last is of what a task runs on; not every hub looks at it.
+const SIDES = ['source', 'destination', 'network'] as const;
 
 const pretty = (json: object) => JSON.stringify(json, null, 2);
 
@@ -49,13 +50,14 @@ export function Preflight({ report }: { report: PreflightReport }) {
           .filter((check) => check.side === side)
           .toSorted((a, b) => WORST_FIRST.indexOf(a.state) - WORST_FIRST.indexOf(b.state));
         const policy = report.policies[side];
+        if (side === 'network' && checks.length === 0) return null;
         return (
           <SpaceBetween key={side} size="s">
             <Box variant="h3">{t(`create.preflight.${side}`)}</Box>
             {checks.map((check) => (
               <CheckRow key={`${check.name} ${check.found}`} check={check} />
             ))}
-            {(policy?.Statement?.length ?? 0) > 1 && (
+            {policy && (policy.Statement?.length ?? 0) > 1 && (
               <ExpandableSection headerText={t('create.preflight.policy')}>
                 <Copyable code text={pretty(policy)} />
               </ExpandableSection>

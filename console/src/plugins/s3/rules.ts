@@ -93,6 +93,10 @@ export const applies: WizardPlan['applies'] = {
   restoreDays: restores,
 };
 
+// A folder of the hub's machine, where its settings list it.
+const isFolder = (text: string) => text.startsWith('/');
+const isStore = (side: Side) => (form: Reading) => !isFolder(form.value(`${side}Bucket`));
+
 const needsEndpoint = (side: Side) => (form: Reading) => SELF_HOSTED.has(form.value(`${side}Type`));
 const needsRegion = (side: Side) => (form: Reading) =>
   REGIONAL.has(form.value(`${side}Type`)) && !form.given(`${side}Endpoint`);
@@ -103,10 +107,10 @@ export const needs: WizardPlan['needs'] = {
   destEndpoint: needsEndpoint('dest'),
   srcRegion: needsRegion('src'),
   destRegion: needsRegion('dest'),
-  srcCredentials: picked,
-  srcProfile: picked,
-  destCredentials: picked,
-  destProfile: picked,
+  srcCredentials: isStore('src'),
+  srcProfile: isStore('src'),
+  destCredentials: isStore('dest'),
+  destProfile: isStore('dest'),
   srcPrefixsListFile: picked,
   srcManifest: picked,
   srcInventory: picked,
@@ -114,8 +118,8 @@ export const needs: WizardPlan['needs'] = {
 
 /** Storage class and ACL have their defaults for AWS destinations only. */
 export const standards: WizardPlan['standards'] = {
-  destStorageClass: (form) => (isAws(form, 'dest') ? 'INTELLIGENT_TIERING' : ''),
-  destAcl: (form) => (isAws(form, 'dest') ? 'bucket-owner-full-control' : ''),
+  destStorageClass: (form) => (isAws(form, 'dest') && isStore('dest')(form) ? 'INTELLIGENT_TIERING' : ''),
+  destAcl: (form) => (isAws(form, 'dest') && isStore('dest')(form) ? 'bucket-owner-full-control' : ''),
 };
 
 const MOMENT = /^(\d+[smhdw]|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d:?\d\d)?)$/;
@@ -125,7 +129,10 @@ export function check(form: Reading): Record<string, Problem> {
   const refuse = (names: string[], isGood: (text: string) => boolean, key: Problem) => {
     for (const name of names) if (form.given(name) && !isGood(form.value(name))) found[name] = key;
   };
-  refuse(['srcBucket', 'destBucket', 'srcPrefixListBucket'], isBucket, { key: 's3.problems.bucket' });
+  refuse(['srcBucket', 'destBucket'], (text) => isBucket(text) || isFolder(text), {
+    key: 's3.problems.bucket',
+  });
+  refuse(['srcPrefixListBucket'], isBucket, { key: 's3.problems.bucket' });
   refuse(['srcEndpoint', 'destEndpoint'], (text) => urlsOf(text).every(isEndpoint), {
     key: 's3.problems.endpoint',
   });

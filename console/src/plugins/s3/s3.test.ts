@@ -93,6 +93,7 @@ test('storage class and ACL have defaults for AWS alone', () => {
     'INTELLIGENT_TIERING',
   );
   expect(standard({ destType: '', destEndpoint: 'http://127.0.0.1:9000' })).toBe('');
+  expect(standard({ destType: '', destBucket: '/srv/import' })).toBe('');
   const explicit = { destStorageClass: 'INTELLIGENT_TIERING' };
   expect(sent(explicit)).not.toHaveProperty('destStorageClass');
   expect(sent({ ...explicit, destType: 'MinIO', destEndpoint: 'http://x' })).toMatchObject(explicit);
@@ -102,6 +103,8 @@ test('what is needed follows from what was chosen', () => {
   expect(wrong()).toEqual([]);
   expect(wrong({ srcBucket: ' ', srcCredentials: '' })).toEqual(['srcBucket', 'srcCredentials']);
   expect(wrong({ srcCredentials: '' }, { srcAccess: 'hub' })).toEqual([]);
+  expect(wrong({ srcBucket: '/srv/export', srcCredentials: '' })).toEqual([]);
+  expect(sent({ destBucket: '/srv/export', destCredentials: '' })).not.toHaveProperty('destCredentials');
   expect(wrong({ srcType: 'MinIO' })).toEqual(['srcEndpoint']);
   expect(wrong({ srcType: 'Aliyun_OSS' })).toEqual(['srcRegion']);
   expect(wrong({ srcType: 'Aliyun_OSS', srcEndpoint: 'oss.example.com' })).toEqual([]);

@@ -9,8 +9,10 @@ import contextlib
 import hmac
 import json
 import logging
+import os
 import re
 import secrets
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -144,6 +146,8 @@ class Listen:
         for path in (self.tls_certificate, self.tls_key):
             if path and not path.is_file():
                 raise UsageError(f"{path} is not a file")
+        if self.tls_certificate and self.tls_key:
+            _check_certificate(self.tls_certificate, self.tls_key)
         if self.advertise and not re.fullmatch(r"https?://[^/?#@\s]+/?", self.advertise):
             raise UsageError(
                 f"--advertise {self.advertise}: an address such as https://10.0.0.7:8780 is needed"
@@ -178,6 +182,27 @@ class Listen:
         return f"http{'s' if self.tls_certificate else ''}://{host}:{port}"
 
 
+def _check_certificate(certificate: Path, key: Path) -> None:
+    """Raise UsageError if the hub could not speak TLS with these files."""
+    for path in (certificate, key):
+        if not os.access(path, os.R_OK):
+            raise UsageError(f"{path} cannot be read by this user")
+    try:
+        # A key with a password would ask for it.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            said = f"--tls-key {key} is not the key of --tls-cert {certificate}"
+        else:
+            said = (
+                f"--tls-cert {certificate} and --tls-key {key}: a PEM file with the certificate "
+                "and its chain is needed, and one with its key, without a password"
+            )
+        raise UsageError(said) from None
+    except ValueError:
+        raise UsageError(f"--tls-key {key} has a password; give a key without one") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings in `hub.yaml` in the data directory."""
@@ -204,8 +229,11 @@ class Settings:
         }
         if not isinstance(given, dict | None) or not set(given or {}) <= {*kinds, *CONFINING}:
             known = ", ".join((*kinds, *CONFINING))
+            wrong = sorted(map(str, given)) if isinstance(given, dict) else []
+            odd = ", ".join(name for name in wrong if name not in (*kinds, *CONFINING))
             raise UsageError(
-                f"{path}: only {known} may be set, each with names and values below it"
+                f"{path}: {f'there is no setting {odd}; ' if odd else ''}only {known} may be set, "
+                "each with names and values below it"
             )
         found: dict[str, Any] = {}
         confining: dict[str, Any] = {"network": network}
@@ -225,7 +253,16 @@ def _settings(data_dir: Path, file: Path | None) -> Settings:
     file that is given has to be there."""
     if file and not file.is_file():
         raise UsageError(f"{file} is not a file")
-    return Settings.read(file or data_dir / SETTINGS_FILE)
+    path = file or data_dir / SETTINGS_FILE
+    settings = Settings.read(path)
+    own = os.path.realpath(data_dir)
+    for folder in settings.confinement.folders:
+        if os.path.commonpath([folder, own]) in (folder, own):
+            raise UsageError(
+                f"{path}: folders: {folder} has something of the hub's own data ({own}), which "
+                "no task may read; list another folder"
+            )
+    return settings
 
 
 def _ca_bundles(given: object) -> dict[str, str]:
@@ -250,6 +287,16 @@ def _profiles(given: object) -> frozenset[str]:
     return frozenset(given)
 
 
+def _folders(given: object) -> tuple[str, ...]:
+    """Return the real paths of folders. Raises UsageError."""
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise UsageError("a list of folders is needed, such as [/srv/export]")
+    for each in given:
+        if not Path(each).is_absolute() or not Path(each).is_dir():
+            raise UsageError(f"{each!r} is not the path of a folder, from / on")
+    return tuple(os.path.realpath(each) for each in given)
+
+
 def _network(given: object) -> Network:
     if not isinstance(given, dict) or set(given) != {"allow"}:
         raise UsageError("it has allow and nothing else, such as allow: [loopback, private]")
@@ -260,6 +307,7 @@ def _network(given: object) -> Network:
 CONFINING: dict[str, Callable[[object], Any]] = {
     "ca_bundles": _ca_bundles,
     "aws_profiles": _profiles,
+    "folders": _folders,
     "network": _network,
 }
 
@@ -434,7 +482,8 @@ def _listening(listen: Listen) -> Any:
         return socket.create_server((listen.host, listen.port), family=family, backlog=1024)
     except OSError as error:
         raise UsageError(
-            f"{listen.host} port {listen.port} cannot be used: {error.strerror}"
+            f"{listen.host} port {listen.port} cannot be used: {os.strerror(error.errno or 0)}; choose "
+            "another one with --port (0: any free one) and --host"
         ) from None
 
 

@@ -11,16 +11,27 @@ from dth.core.errors import (
     Throttled,
     TransferError,
     Transient,
+    Unreachable,
     error_code,
 )
 from dth.core.transport import Response
 from dth.images.registry.headers import seconds_to_wait
+
+# What servers say if a request without TLS reaches a port with TLS.
+WANTS_TLS = (
+    b"HTTP request to an HTTPS server",
+    b"plain HTTP request was sent to HTTPS port",
+)
 
 
 def refusal(answer: Response, what: str) -> TransferError:
     """Return the error for an unsuccessful answer to the request `what`."""
     status = answer.status
     code, said = said_in(answer)
+    if status == 400 and any(words in answer.body for words in WANTS_TLS):
+        # Neither the method nor the path matters.
+        host = what.partition(" ")[2].partition("/")[0]
+        return Unreachable(f"{host} speaks https only", code="WantsTls", host=host)
     line = f"{what}: HTTP {status}{f' {code}' if code else ''}{colon(said)}"
     details: dict[str, Any] = {"code": code or f"HTTP{status}", "status": status, "said": said}
     if status == 429 or code == "TOOMANYREQUESTS":

@@ -32,7 +32,7 @@ from dth.core.errors import (
     Transient,
 )
 from dth.core.retry_policy import FULL_JITTER, RetryPolicy
-from dth.core.transport import Body, Pipe, Response, Transport
+from dth.core.transport import Body, Pipe, Response, Transport, is_range
 from dth.images.registry.address import RegistryAddress
 from dth.images.registry.answers import colon, json_in, other_host, refusal
 from dth.images.registry.headers import next_link
@@ -505,11 +505,8 @@ class Registry:
             answer = await self._send(request, "blobs")
         except TransferError:
             return False
-        told = answer.headers.get("content-range", "").strip().lower()
-        return answer.status == 206 and told in (
-            f"bytes {start}-{start}/{size}",
-            f"bytes {start}-{start}/*",
-        )
+        content_range = answer.headers.get("content-range", "")
+        return answer.status == 206 and is_range(content_range, start, start, size)
 
     async def blob(self, repository: str, digest: str, limit: int = LIMIT) -> bytes:
         """Return a small blob, such as an image's config, after checking it against its digest."""

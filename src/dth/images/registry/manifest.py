@@ -145,7 +145,12 @@ def _read(body: bytes, digest: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        raise ObjectRefused(f"manifest {digest} is not JSON", code="MANIFEST_INVALID")
+        said = (
+            "the answer is a web page, not a manifest; see that the registry's name is right"
+            if body.lstrip()[:1] == b"<"
+            else f"manifest {digest} is not JSON"
+        )
+        raise ObjectRefused(said, code="MANIFEST_INVALID")
     return fields
 
 

@@ -34,6 +34,10 @@ MAX_REDIRECTS = 5
 REFUSED_SECONDS = 60.0
 
 
+class CredentialsWanted(EndpointRefused):
+    """The registry admits nobody without credentials, and there are none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signed:
     """An Authorization header, "" for none, and its owner."""
@@ -116,9 +120,8 @@ class SigningIn:
         ):
             return _denied(f"{what}: {_name(signed.who)} has no right to it", said)
         if signed.who is None:
-            return EndpointRefused(
-                f"{self._address.host} wants credentials{f' ({said})' if said else ''}: name a "
-                "secret, or sign in on this machine with skopeo login",
+            return CredentialsWanted(
+                f"{self._address.host} wants credentials{f' ({said})' if said else ''}",
                 code="UNAUTHORIZED",
                 status=401,
                 said=said,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from dth.core import no_answer
 from dth.core.checks import Check, CheckState
 from dth.core.errors import (
     ConnectionFailed,
@@ -21,7 +22,6 @@ from dth.core.errors import (
     Unreachable,
     with_side,
 )
-from dth.core.transport import NO_TLS
 from dth.objects.checks import policies
 from dth.objects.listing.pages import NO_LISTING, ListedObject, ListPage, PrefixListing
 from dth.objects.parameters import S3Parameters
@@ -106,34 +106,16 @@ ENDING = {
     "NotSignedUp": ("account", "the account has no S3", "sign up"),
     "QuotaExceeded": ("quota", "the quota is used up", "raise the quota"),
 }
-# What a missing answer means, by libcurl's words.
-NO_ANSWER = {
-    "could not resolve proxy": "the proxy's host name cannot be resolved",
-    "could not resolve": "the host name of {host} cannot be resolved",
-    "over proxy": "the proxy takes no connection, or none to {host}",
-    **dict.fromkeys(NO_TLS, "the server at {host} does not speak TLS"),
-    "trust anchors": "the file of authorities in {CaBundle} cannot be read",
-    "subject name": "the TLS certificate of {host} is one of another host",
-    "has expired": "the TLS certificate of {host} has expired",
-    "certificate": "the TLS certificate of {host} is not trusted",
-    "ssl": "TLS with {host} does not come about",
-    "tls": "TLS with {host} does not come about",
-    "could not connect": "no server takes connections at {host}",
-    "couldn't connect": "no server takes connections at {host}",
-    "timed out": "the server at {host} does not answer in time",
-    "timeout": "the server at {host} does not answer in time",
-    "no answer": "the server at {host} does not answer in time",
-    "reset by peer": "the server at {host} breaks the connection off",
-    "empty reply": "the server at {host} breaks the connection off",
-    "broke off": "the server at {host} breaks the connection off",
+# What an answer that is none of S3 means, by the hub's words.
+NOT_S3 = {
     "is a web page": "the server at {host} does not answer as S3 does, but with a web page",
     "is empty": "the server at {host} does not answer as S3 does: its answer to a listing is empty",
+    "list of buckets": "the server at {host} does not answer as S3 does",
     "a listing": "the server at {host} does not answer as S3 does",
 }
 # Codes of failures for which a retry at the beginning is useless. Later, a name server may just be
 # unavailable.
 FINAL = {"UnknownHost", "UnknownProxy", NO_LISTING}
-OF_TLS = ("certificate", "ssl", "tls", "trust anchors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +166,11 @@ class SideTrouble:
             return cls("credentials", text, f"name a secret in {named['Credentials']}", text)
         if "://" in error.location or error.code == "TemporaryRedirect":
             return cls._redirected(error, words)
-        if isinstance(error, ConnectionFailed) or (not error.status and error.code not in ENDING):
+        if (
+            isinstance(error, ConnectionFailed)
+            or error.code == NO_LISTING
+            or (not error.status and error.code not in ENDING)
+        ):
             return cls._no_answer(text, words, endpoint)
         if is_by_another(error):
             meaning = (
@@ -222,23 +208,31 @@ class SideTrouble:
     @classmethod
     def _no_answer(cls, text: str, words: Mapping[str, str], endpoint: Endpoint) -> "SideTrouble":
         name = urlsplit(endpoint.url).hostname or ""
-        # Only libcurl's own words.
+        # Without the names, which may contain the words that are looked for.
         said = text.lower().replace(f"{words['bucket']}.{name}", "").replace(name, "")
         asked = text.partition(": ")[0]
         with_bucket = asked == f"{words['bucket']}.{endpoint.host}"
-        meaning = next((means for heard, means in NO_ANSWER.items() if heard in said), "{error}")
-        shown = {**words, "host": asked if with_bucket else words["host"]}
-        meaning = meaning.format(**shown, error=text)
+        host = asked if with_bucket else words["host"]
+        not_s3 = next((means for heard, means in NOT_S3.items() if heard in said), "")
+        meaning = (
+            no_answer.meaning(said, host, authorities=words["CaBundle"])
+            or not_s3.format(host=host)
+            or text
+        )
         if with_bucket and "could not resolve host" in said:
             todo = "correct {Bucket} or {Endpoint}, or set {AddressingStyle} to path"
             return cls("connection", meaning, todo.format(**words), text)
-        if any(heard in said for heard in NO_TLS):
+        if no_answer.lacks_tls(said):
             plain = endpoint.url.replace("https:", "http:")
             todo = f"write http:// in {{Endpoint}} ({plain}) if that is meant, or correct the port"
             return cls("TLS", meaning, todo.format(**words), text)
-        if any(heard in said for heard in OF_TLS):
-            todo = "give the store's authority in {CaBundle}, or correct the host in {Endpoint}"
-            return cls("TLS", meaning, todo.format(**words), text)
+        if no_answer.is_of_tls(said):
+            todo = no_answer.certificate_remedy(
+                said, authorities=words["CaBundle"], address=words["Endpoint"]
+            )
+            return cls("TLS", meaning, todo, text)
+        if meaning.startswith("the proxy"):
+            return cls("connection", meaning, f"correct {words['Proxy']}, or leave it out", text)
         todo = (
             f"see that {endpoint.url} is right ({{Endpoint}}, {{Region}}) and can be reached "
             "from here"

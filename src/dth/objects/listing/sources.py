@@ -12,6 +12,7 @@ import asyncio
 import csv
 import hashlib
 import json
+import re
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -459,14 +460,15 @@ async def _checked(chunks: Chunks, key: str, digest: str) -> Chunks:
 
 
 async def _lines(chunks: Chunks, name: str) -> Lines:
-    """The lines of a UTF-8 file without LF or CRLF, many at a time. Raises UsageError for a line
-    that is too long."""
+    """The lines of a UTF-8 file without their ends (LF, CRLF or CR), many at a time. Raises
+    UsageError for a line that is too long."""
     rest = b""
     number = 1
     offset = 0
     async for chunk in chunks:
         for start in range(0, len(chunk), PIECE_BYTES):
-            *lines, rest = (rest + chunk[start : start + PIECE_BYTES]).split(b"\n")
+            piece = _LONE_CR.sub(b"\n", rest + chunk[start : start + PIECE_BYTES])
+            *lines, rest = piece.split(b"\n")
             if max(map(len, lines), default=0) > LINE_BYTES or len(rest) > LINE_BYTES:
                 long = next(
                     (i for i, line in enumerate(lines) if len(line) > LINE_BYTES), len(lines)
@@ -482,6 +484,10 @@ async def _lines(chunks: Chunks, name: str) -> Lines:
                 offset += sum(map(len, lines)) + len(lines)
     if rest:
         yield _decoded([rest], number, name)
+
+
+# A CR that ends a line by itself. Whether one at the end does is seen with the next byte.
+_LONE_CR = re.compile(rb"\r(?!\n|\Z)")
 
 
 def _decoded(lines: list[bytes], number: int, name: str) -> list[Line]:

@@ -18,7 +18,7 @@ from dth.core.errors import (
     TransferError,
     Transient,
 )
-from dth.core.transport import Body, Pipe, Response
+from dth.core.transport import Body, Pipe, Response, is_range
 from dth.objects.listing.pages import is_web_page, parse_page
 from dth.objects.store.answers import find_text, is_document, is_error, parse_xml
 from dth.objects.store.base import Requests
@@ -37,9 +37,9 @@ BUCKET_CHECK = 5.0
 OPTIONAL = frozenset({"x-amz-acl", "x-amz-tagging"})
 # The maximum bytes of a list of tags.
 TAGS_LIMIT = 64 * 1024
-# The codes of a 404 that mean that an object has no tags.
 # The statuses of a store that has written something. 202 is a promise, and 206 is about reading.
 WRITTEN = (200, 201, 204)
+# The codes of a 404 that mean that an object has no tags.
 NO_TAG_SET = frozenset({"NoSuchTagSet", "NoSuchTagSetError"})
 # How a body may be sent.
 GZIP, PLAIN = "gzip", "identity"
@@ -215,12 +215,11 @@ class Objects(Requests):
         self._check_etag(key, response, etag)
         content_range = response.headers.get("content-range", "")
         if span:
-            wanted = f"bytes {span[0]}-{span[1]}/{size}"
-            if content_range != wanted:
+            if not is_range(content_range, *span, size):
                 raise ObjectChanged(
                     (
-                        f"{self.where('GET', key)}: asked for {wanted}, got "
-                        f"{content_range or 'the whole object'}"
+                        f"{self.where('GET', key)}: asked for bytes {span[0]}-{span[1]}/{size}, "
+                        f"got {content_range or 'the whole object'}"
                     ),
                     code="RangeChanged",
                 )

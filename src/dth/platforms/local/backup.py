@@ -60,7 +60,7 @@ def write_archive(data_dir: Path, name: str, target: IO[bytes]) -> None:
 
 def _require_hub(data_dir: Path) -> None:
     if not (data_dir / "hub.db").exists():
-        raise UsageError(f"{data_dir} is not a data directory of a hub")
+        raise UsageError(f"{data_dir} is not a data directory of a hub; name one (--data-dir D)")
 
 
 @contextlib.contextmanager

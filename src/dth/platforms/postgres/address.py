@@ -74,7 +74,19 @@ def said(error: Exception, address: str) -> str:
     for secret in filter(None, map(parts.get, SECRET)):
         for written in (str(secret), quote(str(secret), safe="")):
             text = text.replace(written, HIDDEN)
-    return text
+    meaning = next((means for heard, means in _MEANINGS.items() if heard in text), "")
+    # Another server of the address may have said what is to be done.
+    return meaning if meaning and advice(text) == REACH else text
+
+
+# What libpq says of a server that cannot be reached, and what that means.
+_MEANINGS = {
+    "Connection refused": "no server takes connections there",
+    "could not translate host name": "its host name cannot be resolved",
+    "resolve host": "its host name cannot be resolved",
+    "timeout expired": "it does not answer in time",
+    "No route to host": "no way in the network leads there",
+}
 
 
 def advice(text: str) -> str:

@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dth.compose.aws.network import check_subnets
+from dth.core.checks import with_check
 from dth.core.errors import Forbidden, HubError, StateError, Unauthenticated
 from dth.core.plugin import Process
 from dth.core.plugins import plugin
@@ -210,7 +212,14 @@ async def _result(hub: AwsHub, event: Mapping[str, Any]) -> dict[str, Any]:
             asked=event.get("asked", {}),
         )
         result: dict[str, Any] = await importlib.import_module(chosen.processes).run(process)
-        return result
+    if event["kind"] == "preflight" and (settings := HubSettings.from_environment()).subnets:
+        # The function runs outside of the network in which the task will.
+        client = hub.aws.client("ec2")
+        subnets = await asyncio.to_thread(
+            check_subnets, client, settings, chosen.type, event["parameters"]
+        )
+        result = with_check(result, subnets)
+    return result
 
 
 def _no_platform() -> NoReturn:

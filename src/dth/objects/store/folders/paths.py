@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dth.core import confinement
 from dth.core.errors import ObjectRefused, UsageError
 
 # In bytes. The limit of nearly all file systems.
@@ -92,19 +93,34 @@ class Root:
     @contextmanager
     def folder(self, key: str, names: list[str], *, make: bool = False) -> Iterator[int]:
         """The open folder with this path below the root."""
-        try:
-            found = os.open(self.path, DIRECTORY)
-        except FileNotFoundError:
-            if not make:
-                raise
-            os.makedirs(self.path, exist_ok=True)
-            found = os.open(self.path, DIRECTORY)
+        found = self._open(make=make)
         try:
             for name in names:
                 found = self._next(key, found, name, make=make)
             yield found
         finally:
             os.close(found)
+
+    def _open(self, *, make: bool) -> int:
+        """Open the folder itself. In a hub, name by name from one that is listed: whoever can
+        write below that one could put a symbolic link into the path at any time."""
+        if below := confinement.folder(self.path):
+            top, names = below
+            found = os.open(top, DIRECTORY)
+            try:
+                for name in names:
+                    found = self._next(self.path, found, name, make=make)
+            except BaseException:
+                os.close(found)
+                raise
+            return found
+        try:
+            return os.open(self.path, DIRECTORY)
+        except FileNotFoundError:
+            if not make:
+                raise
+            os.makedirs(self.path, exist_ok=True)
+            return os.open(self.path, DIRECTORY)
 
     def _next(self, key: str, parent: int, name: str, *, make: bool) -> int:
         """Open a folder in `parent`, which is closed then."""

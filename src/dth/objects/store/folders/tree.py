@@ -121,10 +121,11 @@ class Tree:
                 if key > after:
                     yield Found(key, None)
             else:
-                below = self._names(key)
-                if self._follow and below.identity in (level[2] for level in levels):
+                # Before its names are read, because what is skipped there would count twice.
+                if self._follow and self._identity(key) in [level[2] for level in levels]:
                     self._skip(key, LOOP)
                     continue
+                below = self._names(key)
                 if below.shown and key > after:
                     yield from self._folder_itself(key)
                 levels.append((key, iter(_behind(below.names, key, after)), below.identity))
@@ -143,6 +144,13 @@ class Tree:
         except FileNotFoundError:
             return None
         return state if stat.S_ISREG(state.st_mode) else None
+
+    def _identity(self, folder: str) -> tuple[int, int] | None:
+        try:
+            state = os.stat(self._path(folder))
+        except FileNotFoundError:
+            return None
+        return state.st_dev, state.st_ino
 
     def _names(self, folder: str) -> _Names:
         """The names in a folder. A folder that is gone is empty."""

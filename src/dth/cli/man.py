@@ -1,22 +1,49 @@
-"""Writes a manual page for each command, from the text of `--help`: `python -m docs.man FOLDER`."""
+"""`dth man`: a manual page for each command, from the text of `--help`."""
 
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from docs.generate import commands
-from dth.cli.main import cli
+from dth.core.errors import UsageError
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, command in [("dth", cli), *commands()]:
-        (folder / f"{name.replace(' ', '-')}.1").write_text(page(name, command), "utf-8")
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.pass_context
+def man(context: click.Context, directory: Path) -> None:
+    """Write the manual pages of all commands into DIRECTORY.
+
+    They are what --help shows. For this user alone, `man dth-s3-sync` finds them here:
+
+    \b
+    dth man ~/.local/share/man/man1
+    """
+    root = context.find_root().command
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name, command in [("dth", root), *_inside(root, "dth")]:
+            file = directory / f"{name.replace(' ', '-')}.1"
+            file.write_text(page(name, command), "utf-8")
+            # Everybody may read them, whatever the umask is.
+            file.chmod(0o644)
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename} cannot be written: {error.strerror}; name another directory"
+        ) from None
+
+
+def _inside(group: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """The commands of a group with their full names."""
+    if not isinstance(group, click.Group):
+        return
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        if command := group.get_command(context, name):
+            yield f"{path} {name}", command
+            yield from _inside(command, f"{path} {name}")
 
 
 def page(name: str, command: click.Command) -> str:
@@ -25,6 +52,8 @@ def page(name: str, command: click.Command) -> str:
     short, *rest = re.split(r"\n\s*\n", inspect.cleandoc(command.help or ""))
     lines = [
         f'.TH "{name.replace(" ", "-").upper()}" 1 "" "Data Transfer Hub"',
+        # Long words of code cannot be spread over a line.
+        ".ad l",
         ".SH NAME",
         f"{_text(name)} \\- {_text(short)}",
         ".SH SYNOPSIS",
@@ -64,9 +93,6 @@ def _paragraph(text: str) -> str:
 def _text(text: str, *, joined: bool = True) -> str:
     """Text in which nothing is taken for a request of the formatter."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
+    text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\[u{ord(found[0]):04X}]", text)
     lines = [re.sub(r"^(['.])", r"\\&\1", line) for line in text.splitlines()]
     return (" " if joined else "\n").join(lines)
-
-
-if __name__ == "__main__":
-    main()

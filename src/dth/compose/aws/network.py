@@ -5,7 +5,9 @@ VPC, or by endpoints. Without either, a deployment succeeds and its machines do 
 from collections.abc import Mapping
 from typing import Any
 
+from dth.core.checks import Check, CheckState
 from dth.core.errors import UsageError
+from dth.platforms.aws.hub.settings import HubSettings
 
 # The parameters of templates with subnets.
 SUBNETS = {
@@ -14,8 +16,10 @@ SUBNETS = {
     "hub": ("subnetIds",),
     "hub-oidc": ("subnetIds",),
 }
-OBJECTS = {"s3", "dynamodb", "sqs", "logs", "autoscaling"}
-IMAGES = {"s3", "dynamodb", "sqs", "logs", "ecr.api", "ecr.dkr"}
+TASK = {"s3", "dynamodb", "sqs", "logs"}
+OBJECTS = TASK | {"autoscaling"}
+IMAGES = TASK | {"ecr.api", "ecr.dkr"}
+USED_BY = {"S3EC2": OBJECTS, "ECR": IMAGES}
 USED = {"s3": OBJECTS, "ecr": IMAGES, "hub": OBJECTS | IMAGES, "hub-oidc": OBJECTS | IMAGES}
 # What parameters with other values than these need besides.
 MORE = {
@@ -29,8 +33,10 @@ MORE = {
     "destRoleArn": ("sts",),
     "sessionManager": ("ssm", "ssmmessages"),
 }
-OFF = ("", "false")
+OFF = ("", "false", False, None)
 EVERYWHERE = "0.0.0.0/0"
+# What is allowed to whom looks at networks.
+LOOKS = ("ec2:DescribeSubnets", "ec2:DescribeRouteTables", "ec2:DescribeVpcEndpoints")
 DENIED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
 
 
@@ -40,41 +46,80 @@ def check_network(session: Any, template: str, given: Mapping[str, str]) -> None
     """
     import botocore.exceptions
 
-    named = ",".join(given.get(name, "") for name in SUBNETS[template]).split(",")
-    ids = list(dict.fromkeys(each.strip() for each in named if each.strip()))
+    named = ",".join(given.get(name, "") for name in SUBNETS[template])
+    try:
+        closed = _closed(
+            session.client("ec2"),
+            session.region_name,
+            named,
+            _wanted(USED[template], given),
+            has_address=given.get("publicIp", "ENABLED") == "ENABLED",
+        )
+    except botocore.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] in DENIED:
+            return
+        raise
+    if closed:
+        raise UsageError(closed[0])
+
+
+def check_subnets(client: Any, settings: HubSettings, type: str, task: Mapping[str, Any]) -> Check:
+    """Whether what the hub runs for a task reaches what the task needs, from the hub's subnets.
+    `client`: botocore's for EC2; `task`: the task's parameters. Blocks."""
+    import botocore.exceptions
+
+    state, found, todo = CheckState.OK, f"AWS's services are in reach of {settings.subnets}", ""
+    wanted = _wanted(USED_BY.get(type, TASK), task)
+    has_address = settings.public_ip == "ENABLED"
+    try:
+        if closed := _closed(client, settings.region, settings.subnets, wanted, has_address):
+            state, found = CheckState.FAILED, closed[0]
+    except UsageError as error:
+        state, found = CheckState.FAILED, str(error)
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+        state, found = CheckState.UNKNOWN, f"AWS does not show the subnets: {error}"
+        todo = f"allow the hub's role of jobs {', '.join(LOOKS)}"
+    return Check("network", "subnets", state, found, todo)
+
+
+def _wanted(used: set[str], given: Mapping[str, Any]) -> set[str]:
+    more = (services for name, services in MORE.items() if given.get(name) not in OFF)
+    return used.union(*more)
+
+
+def _closed(client: Any, region: str, named: str, wanted: set[str], has_address: bool) -> list[str]:
+    """For each subnet from which something that is wanted cannot be reached: what, and what to do.
+    `named`: the ids of the subnets, separated by commas. Raises UsageError."""
+    import botocore.exceptions
+
+    ids = list(dict.fromkeys(each.strip() for each in named.split(",") if each.strip()))
     if not ids:
-        return
-    client = session.client("ec2")
+        return []
     try:
         subnets = client.describe_subnets(SubnetIds=ids)["Subnets"]
-        vpc = [{"Name": "vpc-id", "Values": sorted({each["VpcId"] for each in subnets})}]
-        tables = _all(client, "describe_route_tables", "RouteTables", vpc)
-        endpoints = _all(client, "describe_vpc_endpoints", "VpcEndpoints", vpc)
     except botocore.exceptions.ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in DENIED:
-            return
-        if code == "InvalidSubnetID.NotFound":
+        if error.response["Error"]["Code"] == "InvalidSubnetID.NotFound":
             raise UsageError(f"there is no subnet {', '.join(ids)} here") from None
         raise
-    has_address = given.get("publicIp", "ENABLED") == "ENABLED"
-    wanted = USED[template].union(
-        *(services for name, services in MORE.items() if given.get(name, "") not in OFF)
-    )
+    vpc = [{"Name": "vpc-id", "Values": sorted({each["VpcId"] for each in subnets})}]
+    tables = _all(client, "describe_route_tables", "RouteTables", vpc)
+    endpoints = _all(client, "describe_vpc_endpoints", "VpcEndpoints", vpc)
+    found = []
     for subnet in sorted(subnets, key=lambda each: ids.index(each["SubnetId"])):
         table = _table_of(subnet, tables)
         targets = [each for each in table["Routes"] if _leads_out(each)]
         public = [each for each in targets if each.get("GatewayId", "").startswith("igw-")]
         if len(targets) > len(public) or (public and has_address):
             continue
-        there = {_service(each, session.region_name) for each in endpoints if _serves(each, table)}
+        there = {_service(each, region) for each in endpoints if _serves(each, table)}
         if missing := sorted(wanted - there):
             advice = ", or publicIp=ENABLED" if public else ""
-            raise UsageError(
+            found.append(
                 f"from {subnet['SubnetId']} machines reach nothing outside of their VPC, which "
                 f"lacks endpoints for {', '.join(missing)}: make them, or choose subnets with a "
                 f"NAT gateway{advice}"
             )
+    return found
 
 
 def _all(client: Any, operation: str, name: str, filters: list[Any]) -> list[dict[str, Any]]:

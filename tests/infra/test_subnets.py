@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.exceptions
 import pytest
 from moto import mock_aws
 
+from dth.compose.aws.network import MORE, SUBNETS, check_network, check_subnets
+from dth.core.checks import CheckState
 from dth.core.errors import UsageError
-from dth.infra.network import MORE, SUBNETS, check_network
+from dth.platforms.aws.hub.settings import HubSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,3 +200,42 @@ def test_endpoints_in_china_have_another_name() -> None:
         network = Network("cn-north-1")
         network.endpoints(*OBJECTS)
         network.check()
+
+
+# --------------------------------------------------------------------------- preflights of a hub
+
+
+def of_hub(network: Network, subnets: str, public_ip: str = "DISABLED") -> HubSettings:
+    values = {each.name: "" for each in fields(HubSettings)}
+    region = network.session.region_name
+    return HubSettings(**{**values, "region": region, "subnets": subnets, "public_ip": public_ip})
+
+
+def test_a_preflight_names_what_a_task_would_not_reach(network: Network) -> None:
+    network.endpoints("s3", "dynamodb", "sqs", "logs", "autoscaling")
+    settings = of_hub(network, network.subnet)
+    plain = check_subnets(network.ec2, settings, "S3EC2", {"srcRoleArn": ""})
+    assert (plain.side, plain.name, plain.state) == ("network", "subnets", CheckState.OK)
+    role = check_subnets(network.ec2, settings, "S3EC2", {"srcRoleArn": "arn:aws:iam::1:role/r"})
+    assert role.state is CheckState.FAILED
+    assert f"from {network.subnet} " in role.found
+    assert "lacks endpoints for sts:" in role.found
+    images = check_subnets(network.ec2, settings, "ECR", {})
+    assert "lacks endpoints for ecr.api, ecr.dkr:" in images.found
+
+
+def test_a_subnet_that_is_gone_fails_the_check(network: Network) -> None:
+    found = check_subnets(network.ec2, of_hub(network, "subnet-0123456789abcdef0"), "S3EC2", {})
+    assert found.state is CheckState.FAILED
+    assert found.found == "there is no subnet subnet-0123456789abcdef0 here"
+
+
+def test_who_may_not_look_gets_no_verdict(network: Network) -> None:
+    class Denied:
+        def describe_subnets(self, **_: Any) -> None:
+            answer = {"Error": {"Code": "UnauthorizedOperation", "Message": "no"}}
+            raise botocore.exceptions.ClientError(answer, "DescribeSubnets")
+
+    found = check_subnets(Denied(), of_hub(network, network.subnet), "S3EC2", {})
+    assert found.state is CheckState.UNKNOWN
+    assert "ec2:DescribeSubnets" in found.todo
