@@ -41,6 +41,7 @@ from starlette.types import Receive, Scope, Send
 from dth.compose.local import process
 from dth.compose.local.base import TASKS, Door, Ground, HubBase
 from dth.core import interrupts
+from dth.core.cancelling import stays_cancelled
 from dth.core.confinement import Confinement, confine
 from dth.core.errors import (
     Conflict,
@@ -638,7 +639,8 @@ async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
     """Restart the work after a defect or a full disk: it must not end."""
     while True:
         try:
-            await work()
+            with stays_cancelled():
+                await work()
         except DatabaseAway:
             pass  # said by the database
         except Exception:

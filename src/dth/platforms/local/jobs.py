@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from dth.core.cancelling import stays_cancelled
 from dth.core.errors import Conflict, HubError, NotFound
 from dth.core.prices import Prices
 from dth.hub.ports import CERTIFICATE, Job
@@ -105,7 +106,8 @@ class LocalJobs:
     async def _run(self, started: Job, work: Work) -> None:
         state = self._folder / started.id
         try:
-            started.result = await work()
+            with stays_cancelled():
+                started.result = await work()
             started.state = "DONE"
         except HubError as error:
             started.state, started.error = "FAILED", str(error)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dth.core.cancelling import stays_cancelled
 from dth.core.errors import Conflict, DatabaseAway, HubError, NotFound, UsageError, full_disk
 from dth.core.ports.platform import Platform
 from dth.hub import tasks
@@ -196,7 +197,8 @@ class Keeper:
         lives."""
         while True:
             try:
-                await runner.run()
+                with stays_cancelled():
+                    await runner.run()
                 return
             except NotFound:
                 return

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor, ConnectionInfo, errors
 from psycopg.pq import TransactionStatus
 
+from dth.core.cancelling import stays_cancelled
 from dth.core.errors import DatabaseAway, StateError
 from dth.platforms.postgres import schema
 from dth.platforms.postgres.address import advice, said, shown
@@ -172,8 +173,9 @@ class PostgresDatabase:
         tries = 0
         while True:
             try:
-                async with self._connection() as connection:
-                    result = await run(connection)
+                with stays_cancelled():
+                    async with self._connection() as connection:
+                        result = await run(connection)
                 self._away_since = 0.0
                 return result
             except (TransactionRetry, errors.DeadlockDetected, errors.SerializationFailure):

@@ -18,8 +18,12 @@ DEFAULTS: dict[str, Any] = {
     "tcp_user_timeout": SILENCE * 1000,
     "target_session_attrs": "read-write",
 }
-# A process that is stopped or cut off in a transaction loses its locks.
-IDLE = f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE}s'"
+# A process that is stopped or cut off in a transaction loses its locks: soon enough for the next
+# hub to lead within ten seconds, and also where the server has an answer that nobody takes.
+IDLE = (
+    "SET LOCAL idle_in_transaction_session_timeout = '5s';"
+    f" SET LOCAL tcp_user_timeout = '{SILENCE}s'"
+)
 # The connection is gone, or its server does not accept writes any more.
 LOST = ("08", "57P", "25P03", "25006")
 

@@ -25,7 +25,9 @@ from dth.core.errors import StateError
 from dth.platforms.postgres.database import NOW, PostgresDatabase, Work, open_database
 
 BEAT = 2.0  # seconds between heartbeats
-DEAD_AFTER = 10.0  # seconds of silence after which a machine counts as dead
+# Seconds of silence after which a machine counts as dead. With the time that others take to notice,
+# and to take over, this is ten seconds.
+DEAD_AFTER = 8.0
 # Seconds that a command waits for a task. One that was killed holds it until it counts as dead.
 CLAIM_WAIT = DEAD_AFTER + 3.0
 # Visible messages that are counted. More workers than that are wanted anyway.

@@ -80,8 +80,7 @@ class PostgresQueue:
         """Stop listening."""
         if self._listening:
             self._listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listening
+            await asyncio.gather(self._listening, return_exceptions=True)
 
     async def _claim(self, limit: int, lease: float) -> list[Delivery]:
         claim = asyncio.ensure_future(self._claimed(limit, lease))
