@@ -200,7 +200,7 @@ def test_what_is_wrong_is_told_in_one_line(dth: Command, region: Region, tmp_pat
             ("publish",),
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"},
             1,
-            "AWS cannot be asked: Could not connect",
+            "AWS cannot be asked: no server takes connections at http://127.0.0.1:9/",
         ),
         (("deploy", "x", "-p", "nonsense"), {}, 2, "--parameter 'nonsense': write NAME=VALUE"),
         (("deploy", "x", "--tag", "nonsense"), {}, 2, "--tag 'nonsense': write KEY=VALUE"),
