@@ -28,14 +28,24 @@ from tests.servers.proxy import Delay, Hook, Proxy, Reply, Stall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dth.core.ports.platform import Platform
     from dth.core.ports.queue import Delivery
 
 MANY = 300
 
 
+async def lists(platform: Platform) -> bool:
+    """Whether a run still lists."""
+    return any(run.state is RunState.LISTING for run in await platform.records.list_runs())
+
+
 async def another_run(engine: Engine) -> None:
     """Begin a run beside the one that goes on, and list for it."""
     async with engine.opened("finder-2") as (route, platform):
+        # While one run lists, there is no other.
+        async with asyncio.timeout(60):
+            while await lists(platform):  # noqa: ASYNC110 - the finder ends it
+                await asyncio.sleep(0.02)
         run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
         assert not resumed
         await ObjectFinder(route, platform, engine.state).run(run)
