@@ -85,6 +85,14 @@ async def test_lines_end_in_every_usual_way(tmp_path: Path, end: str, size: int)
     assert [e.key for e in found] == ["p/a", "p/b+c"]
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+async def test_the_first_line_says_how_lines_end(tmp_path: Path, size: int) -> None:
+    prefixes = await read_prefixes(chunks(b"a\nb\rc\nd\r\n", size), tmp_path, name="list")
+    assert await keys_of(prefixes) == ["a", "b\rc", "d"]
+    with pytest.raises(UsageError, match="list: some lines end with CR, and some with LF"):
+        await read_prefixes(chunks(b"a\rb\nc\r", size), tmp_path, name="list")
+
+
 async def test_a_prefix_list_is_cut_down_to_the_source_prefix(tmp_path: Path) -> None:
     inside = await read_prefixes(chunks(b"a/b/c\nx/\na/bb"), tmp_path, name="list", within="a/b")
     assert await keys_of(inside) == ["a/b/c", "a/bb"]

@@ -42,9 +42,9 @@ class Confinement:
         the path is not in a listed folder, or leads out of it through a symbolic link."""
         if not self.folders:
             raise UsageError(
-                f"{path!r} is a folder; a hub copies no folders of its machine but those that "
-                "folders of its settings lists, which is none: name a bucket, or copy the folder "
-                "with dth s3 sync on the machine where it is"
+                f"{path!r} is a folder, and the settings of this hub list none that tasks may "
+                "copy (folders): name a bucket, or copy the folder with dth s3 sync on the "
+                "machine where it is"
             )
         real = os.path.realpath(path)
         for top in self.folders:

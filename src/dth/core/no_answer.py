@@ -4,6 +4,8 @@ libcurl, OpenSSL and Python each have words of their own for it, which say what 
 what is wrong.
 """
 
+from urllib.parse import urlsplit
+
 from dth.core.transport import NO_TLS
 
 # By what is heard, in lower case; the first one counts.
@@ -28,8 +30,8 @@ _MEANINGS = {
     "has expired": "the TLS certificate of {host} has expired",
     "not yet valid": "the TLS certificate of {host} is not valid yet",
     "certificate": "the TLS certificate of {host} is not trusted",
-    "ssl": "TLS with {host} does not come about",
-    "tls": "TLS with {host} does not come about",
+    "ssl": "the TLS handshake with {host} failed",
+    "tls": "the TLS handshake with {host} failed",
     **dict.fromkeys(
         ("could not connect", "couldn't connect", "connection refused"),
         "no server takes connections at {host}",
@@ -40,17 +42,19 @@ _MEANINGS = {
     ),
     **dict.fromkeys(
         ("reset by peer", "empty reply", "broke off", "remote end closed"),
-        "the server at {host} breaks the connection off",
+        "the server at {host} closes the connection",
     ),
 }
 _OF_TLS = ("certificate", "ssl", "tls", "trust anchors")
 
 
 def meaning(text: str, host: str, *, authorities: str = "") -> str:
-    """What an error says about the server at `host`; "" if its words are not known.
-    `authorities`: what names the file of certificate authorities."""
+    """What an error says about the server at `host` (a name, with a port, or a URL); "" if its
+    words are not known. `authorities`: what names the file of certificate authorities."""
     named = f" in {authorities}" if authorities else ""
-    said = text.lower()
+    name = urlsplit(host if "://" in host else f"//{host}").hostname or ""
+    # A name such as tls.example.com may contain the words.
+    said = text.lower().replace(name, " ") if name else text.lower()
     found = next((means for heard, means in _MEANINGS.items() if heard in said), "")
     return found.format(host=host, named=named)
 

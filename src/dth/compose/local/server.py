@@ -481,9 +481,11 @@ def _listening(listen: Listen) -> Any:
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         return socket.create_server((listen.host, listen.port), family=family, backlog=1024)
     except OSError as error:
+        # Without the address, which Python repeats.
+        why = (error.strerror or str(error)).partition(" (while")[0]
         raise UsageError(
-            f"{listen.host} port {listen.port} cannot be used: {os.strerror(error.errno or 0)}; choose "
-            "another one with --port (0: any free one) and --host"
+            f"{listen.host} port {listen.port} cannot be used: {why}; choose another one with "
+            "--port (0: any free one) and --host"
         ) from None
 
 

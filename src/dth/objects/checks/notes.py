@@ -237,10 +237,10 @@ class SideTrouble:
             f"see that {endpoint.url} is right ({{Endpoint}}, {{Region}}) and can be reached "
             "from here"
         )
-        if endpoint.url.startswith("http:") and "breaks the connection off" in meaning:
+        if endpoint.url.startswith("http:") and "closes the connection" in meaning:
             encrypted = endpoint.url.replace("http:", "https:")
             todo = f"write https:// in {{Endpoint}} ({encrypted}) if it speaks TLS; {todo}"
-        if endpoint.encrypted and ("breaks the connection off" in meaning or "in time" in meaning):
+        if endpoint.encrypted and ("closes the connection" in meaning or "in time" in meaning):
             # To a server without TLS, a handshake looks like an unfinished line.
             plain = endpoint.url.replace("https:", "http:")
             todo = f"write http:// in {{Endpoint}} ({plain}) if it speaks no TLS; {todo}"

@@ -461,14 +461,20 @@ async def _checked(chunks: Chunks, key: str, digest: str) -> Chunks:
 
 async def _lines(chunks: Chunks, name: str) -> Lines:
     """The lines of a UTF-8 file without their ends (LF, CRLF or CR), many at a time. Raises
-    UsageError for a line that is too long."""
-    rest = b""
+    UsageError for a line that is too long, and for one that ends with LF after others with CR."""
+    rest = end = b""
     number = 1
     offset = 0
     async for chunk in chunks:
         for start in range(0, len(chunk), PIECE_BYTES):
-            piece = _LONE_CR.sub(b"\n", rest + chunk[start : start + PIECE_BYTES])
-            *lines, rest = piece.split(b"\n")
+            piece = rest + chunk[start : start + PIECE_BYTES]
+            if not end and (first := _FIRST_END.search(piece)):
+                end = b"\r" if first[0] == b"\r" else b"\n"
+            if end == b"\r" and b"\n" in piece:
+                raise UsageError(
+                    f"{name}: some lines end with CR, and some with LF; end all of them with LF"
+                )
+            *lines, rest = piece.split(end or b"\n")
             if max(map(len, lines), default=0) > LINE_BYTES or len(rest) > LINE_BYTES:
                 long = next(
                     (i for i, line in enumerate(lines) if len(line) > LINE_BYTES), len(lines)
@@ -486,8 +492,9 @@ async def _lines(chunks: Chunks, name: str) -> Lines:
         yield _decoded([rest], number, name)
 
 
-# A CR that ends a line by itself. Whether one at the end does is seen with the next byte.
-_LONE_CR = re.compile(rb"\r(?!\n|\Z)")
+# The first end of a line decides, because keys may contain CR. Whether a CR at the end of what was
+# read is an end of its own is seen with the next byte.
+_FIRST_END = re.compile(rb"\r?\n|\r(?!\Z)")
 
 
 def _decoded(lines: list[bytes], number: int, name: str) -> list[Line]:
