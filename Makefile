@@ -24,7 +24,8 @@ MODULES := console/node_modules/.ready
 SYSTEM_TOOLS := nginx:nginx-light chromium-headless-shell:chromium-headless-shell skopeo:skopeo \
     docker-registry:docker-registry podman:podman crun:crun catatonit:catatonit caddy:caddy \
     promtool:prometheus systemd-analyze:systemd ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw \
-    ceph-authtool:ceph-common monmaptool:ceph-base pg_ctlcluster:postgresql pgbouncer:pgbouncer iptables:iptables
+    ceph-authtool:ceph-common monmaptool:ceph-base pg_ctlcluster:postgresql pgbouncer:pgbouncer iptables:iptables \
+    faketime:faketime
 # Fonts for browser tests, by a file of theirs.
 SYSTEM_FONTS := NotoSansCJK-Regular.ttc:fonts-noto-cjk LiberationSans-Regular.ttf:fonts-liberation
 

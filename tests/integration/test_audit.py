@@ -15,7 +15,6 @@ from dth.core.errors import Forbidden, NotFound
 from dth.hub.client import HubClient, with_token
 from dth.hub.model import AuditEntry, Role
 from dth.platforms.local import oidc as oidc_module
-from dth.platforms.local import tokens as tokens_module
 from dth.platforms.local import users as users_module
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalAudit
@@ -102,7 +101,7 @@ async def test_the_first_and_the_last_use_of_a_token(
         def time() -> float:
             return time.time() + 7200
 
-    monkeypatch.setattr(tokens_module, "time", Later)
+    monkeypatch.setattr("dth.core.clock.time", Later)
     await hub.who(token)
     found = await entries(hub.database)
     assert told(found) == [("useToken", "ann", "token", info.id, "ok")]

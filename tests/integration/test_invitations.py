@@ -140,7 +140,7 @@ async def test_a_link_that_has_expired_says_so_in_either_language(
         def time(self) -> float:
             return now + 601
 
-    monkeypatch.setattr(invitations_module, "time", Later())
+    monkeypatch.setattr("dth.core.clock.time", Later())
     for language in ("en", "zh-CN"):
         browser = hub.browser()
         browser.language = language

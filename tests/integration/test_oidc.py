@@ -59,8 +59,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (oidc_module, grants_module, users_module):
-        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr("dth.core.clock.time", clock)
     return clock
 
 

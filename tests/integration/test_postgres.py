@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.core import clock
 from dth.core.errors import StateError
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.queue import Outgoing
@@ -201,14 +202,23 @@ async def test_a_notification_ends_a_wait(
 
 
 async def test_the_clock_is_that_of_the_database(
-    platform: PostgresPlatform, monkeypatch: pytest.MonkeyPatch
+    address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This machine's is a minute behind."""
-    behind = SimpleNamespace(time=lambda: time.time() - 60, monotonic=time.monotonic)
-    monkeypatch.setattr("dth.platforms.postgres.database.time", behind)
-    assert await platform.database.ahead() == pytest.approx(60, abs=5)
-    run, _ = await platform.records.begin_run(RunKind.SYNC)
-    assert run.started == pytest.approx(time.time(), abs=5)
+    """This machine's is a minute behind, and a minute ahead later."""
+    wrong = -60.0
+    clocks = SimpleNamespace(time=lambda: time.time() + wrong, monotonic=time.monotonic)
+    monkeypatch.setattr("dth.platforms.postgres.database.time", clocks)
+    monkeypatch.setattr("dth.core.clock.time", clocks)
+    monkeypatch.setattr("dth.core.clock._Followed.ahead", 0.0)
+    async with open_platform(address, TASK, "w1") as platform:
+        assert clock.now() == pytest.approx(time.time(), abs=5)
+        assert clock.here(time.time()) == pytest.approx(clocks.time(), abs=5)
+        run, _ = await platform.records.begin_run(RunKind.SYNC)
+        assert run.started == pytest.approx(time.time(), abs=5)
+        wrong = 60.0
+        monkeypatch.setattr("dth.platforms.postgres.database.COMPARE_CLOCKS", -1.0)
+        await platform.records.list_runs()
+        assert clock.now() == pytest.approx(time.time(), abs=5)
 
 
 # ------------------------------------------------------------------------------------- dead and old

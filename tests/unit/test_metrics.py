@@ -36,7 +36,7 @@ def database(tmp_path: Path) -> Iterator[HubDatabase]:
 
 @pytest.fixture
 def metrics(database: HubDatabase, monkeypatch: pytest.MonkeyPatch) -> LocalMetrics:
-    monkeypatch.setattr(metrics_module, "time", Clock())
+    monkeypatch.setattr("dth.core.clock.time", Clock())
     return LocalMetrics(database)
 
 

@@ -57,11 +57,10 @@ KEYS = (*SMALL, *GIANTS)
 PART = 4  # bytes
 WORKERS = ("worker-1", "worker-2")
 CLOCKS = (
+    "dth.core.clock",
     "dth.platforms.local.queue",
     "dth.platforms.local.records",
     "dth.platforms.local.uploads",
-    "dth.objects.controller",
-    "dth.objects.transfer.multipart",
     "dth.objects.transfer.events",
 )
 

@@ -10,12 +10,10 @@ import pytest
 from sqlalchemy import Connection
 
 from dth.core.errors import NotFound, UsageError
-from dth.hub import tokens as shared_tokens
 from dth.hub.api import resolve
 from dth.hub.model import AuditEntry, Identity, Role
 from dth.hub.ports import HubPorts
 from dth.hub.tokens import FORGET_AFTER, USED_STEP
-from dth.platforms.local import tokens as tokens_module
 from dth.platforms.local import users as users_module
 from dth.platforms.local.grants import LocalGrants
 from dth.platforms.local.hub_database import HubDatabase
@@ -36,8 +34,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(tokens_module, "time", clock)
-    monkeypatch.setattr(shared_tokens, "time", clock)
+    monkeypatch.setattr("dth.core.clock.time", clock)
     return clock
 
 

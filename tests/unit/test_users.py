@@ -38,7 +38,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(users_module, "time", clock)
+    monkeypatch.setattr("dth.core.clock.time", clock)
     return clock
 
 

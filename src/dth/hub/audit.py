@@ -5,10 +5,10 @@ names of users, so the operation decides what a viewer may read.
 """
 
 import json
-import time
 from collections.abc import Mapping
 from typing import Any
 
+from dth.core import clock
 from dth.hub.model import AuditEntry
 from dth.hub.names import canonical
 from dth.hub.ports import Audit
@@ -78,4 +78,4 @@ def entry(
     what: str, who: str, via: str, *, target: str = "", outcome: str = "", detail: Mapping[str, Any]
 ) -> AuditEntry:
     """An entry for an operation of a caller. `detail` is stored as JSON."""
-    return AuditEntry(time.time(), who, via, what, target, json.dumps(detail, default=str), outcome)
+    return AuditEntry(clock.now(), who, via, what, target, json.dumps(detail, default=str), outcome)

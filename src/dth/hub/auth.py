@@ -29,7 +29,7 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import JWKRegistry, Key, KeySet
 from joserfc.jws import JWSRegistry
 
-from dth.core import no_answer
+from dth.core import clock, no_answer
 from dth.core.errors import Forbidden, HubError, Unauthenticated, UsageError, reason_of
 from dth.core.network import Network, leads_to, never
 from dth.hub.model import ROLES, Identity, Role
@@ -498,6 +498,7 @@ class Verifier:
             decoded = jwt.decode(token, keys, registry=_REGISTRY)
             claims = decoded.claims
             registry = jwt.JWTClaimsRegistry(
+                now=lambda: int(clock.now()),
                 leeway=LEEWAY,
                 iss={"essential": True},
                 exp={"essential": True},

@@ -19,7 +19,6 @@ import base64
 import binascii
 import hashlib
 import json
-import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
@@ -27,6 +26,7 @@ from typing import Any, NoReturn, Protocol
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from dth.core import clock
 from dth.core.digest import ALGORITHM, Digest, framed
 from dth.core.errors import Conflict, UsageError
 from dth.core.plugins import verifies
@@ -138,7 +138,7 @@ def check(run: Run) -> None:
         raise Conflict(f"run {run.id} is {run.state}; a certificate is of a run that is DONE")
     if not _balances(run):
         raise Conflict(f"the ledger of run {run.id} does not balance; it gets no certificate")
-    if 0 < run.kept_until <= time.time():
+    if 0 < run.kept_until <= clock.now():
         raise Conflict(
             f"the first records of run {run.id} expired at {_time(run.kept_until)} (recordDays); "
             "it gets no certificate any more"
@@ -162,7 +162,7 @@ def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
     public = public_key(key)
     content = {
         "format": FORMAT,
-        "issued": _time(time.time()),
+        "issued": _time(clock.now()),
         "hub": fingerprint(public),
         "public_key": public,
         "task": {"id": task.id, "type": task.type, "description": _text(task.description)},
@@ -206,7 +206,7 @@ def of_comparison(comparison: ComparisonJob, key: bytes) -> dict[str, Any]:
     tally = StateTally.read(comparison.result["tally"])
     content = {
         "format": COMPARISON_FORMAT,
-        "issued": _time(time.time()),
+        "issued": _time(clock.now()),
         "hub": fingerprint(public),
         "public_key": public,
         "task": {"id": comparison.task, "type": comparison.type, "description": ""},

@@ -1,11 +1,11 @@
 """Comparisons of two sides: what they compare, and how what differs is copied."""
 
-import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dth.core import clock
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.core.plugins import plugin
 from dth.core.ports.findings import COPYABLE, Finding, State
@@ -51,7 +51,7 @@ async def start(
         asked=asked,
         task=task,
         created_by=created_by,
-        started=time.time(),
+        started=clock.now(),
     )
     values = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
     await comparisons.start(comparison, {"type": type, **values})

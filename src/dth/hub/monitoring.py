@@ -4,13 +4,13 @@ the text for Prometheus. For the progress of a run, see `progress`.
 
 import math
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from dth.core import clock
 from dth.core.errors import UsageError
 from dth.core.ports.runs import Counts
 from dth.hub.model import Progress
@@ -251,7 +251,7 @@ async def history(
         raise UsageError(
             f"graphName: there is no {graph!r}; there are {', '.join(GraphName)}"
         ) from None
-    now = time.time()
+    now = clock.now()
     until = moment("endTime", end) if end else now
     since = moment("startTime", start) if start else max(0.0, until - HOUR)
     if since >= until:
@@ -288,7 +288,7 @@ async def activity(metrics: "Metrics", hours: int | None, since: str | None) -> 
     """The activity of all tasks in the last `hours` (24), or since a time, in steps of an hour or
     more, the last of which is not over yet. Begins at a multiple of ten minutes. Raises
     UsageError."""
-    now = time.time()
+    now = clock.now()
     hours = 24 if hours is None else hours
     if since:
         start = math.floor(moment("since", since) / ACTIVITY_STEP) * ACTIVITY_STEP

@@ -8,14 +8,13 @@ as a command is escaped for that channel.
 import html
 import ipaddress
 import re
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from dth.core import confinement
+from dth.core import clock, confinement
 from dth.core.errors import UsageError
 from dth.core.network import Network, is_loopback, real_address
 from dth.hub.model import Task
@@ -75,7 +74,7 @@ def notice(event: NotifiedEvent, task: Task, text: str) -> Notice:
     name = line(task.description, MAX_NAME) or line(
         f"{task.source} to {task.destination}", MAX_NAME
     )
-    return Notice(event, task.id, f"{TITLES[event]}: {name}", line(text), time.time())
+    return Notice(event, task.id, f"{TITLES[event]}: {name}", line(text), clock.now())
 
 
 def trial() -> Notice:
@@ -85,7 +84,7 @@ def trial() -> Notice:
         "",
         TITLES[NotifiedEvent.TEST],
         "Notifications of this hub arrive here.",
-        time.time(),
+        clock.now(),
     )
 
 

@@ -4,14 +4,13 @@ else wrote in the meantime; otherwise it starts over.
 """
 
 import contextlib
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dth.core import redrive
+from dth.core import clock, redrive
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.core.parameters import check_confined
 from dth.core.plugins import plugin
@@ -76,7 +75,7 @@ async def create(
 ) -> Task:
     """Create a task that is about to start, unless it is `stopped`. With an `id`, a repeated call
     returns the same task."""
-    now = time.time()
+    now = clock.now()
     task = Task(
         id=id or str(uuid.uuid4()),
         type=type,
@@ -174,7 +173,7 @@ async def retry_failed(
 async def acknowledge(ports: HubPorts, id: str, by: str, until: float = 0.0) -> Task:
     """Record that somebody knows of the task's trouble. `until`: 0 for until something new
     fails."""
-    now = time.time()
+    now = clock.now()
     if 0 < until <= now:
         raise UsageError("until: this time has passed; give a later one")
 
@@ -250,7 +249,7 @@ async def edit(
             task.give(_merged(task.parameters, parameters), added)
         _fill_in(task, ports)
         if task.next_run and _schedule_text(task) != before:
-            task.next_run = next_run(task, time.time())
+            task.next_run = next_run(task, clock.now())
 
     return await _change(ports, id, change)
 
@@ -451,7 +450,7 @@ def move(task: Task, event: TaskEvent) -> None:
     task.progress = lifecycle.after(before, event)
     if task.progress is before:
         return
-    now = time.time()
+    now = clock.now()
     if task.progress in (Progress.STOPPED, Progress.DONE):
         task.stopped = now
     if task.progress not in (Progress.STARTING, Progress.IN_PROGRESS, Progress.PAUSED):
@@ -484,7 +483,7 @@ async def _change(
         change(task)
         if replace(task, summary=Summary()) == before:
             return task
-        task.updated = time.time()
+        task.updated = clock.now()
         if await ports.tasks.save(task):
             if tell:
                 await ports.engine.changed(id)

@@ -6,9 +6,9 @@ owner that the hub can check: it is valid until it expires or is revoked.
 """
 
 import secrets
-import time
 from hashlib import sha256
 
+from dth.core import clock
 from dth.core.errors import NotFound, UsageError
 from dth.hub.auth import API_TOKEN
 from dth.hub.model import ROLES, Identity, Role
@@ -27,7 +27,7 @@ def new_token(
 ) -> tuple[TokenInfo, str]:
     """A new token, and its description. The token has 256 random bits, so its plain SHA-256 reveals
     nothing. Raises UsageError for a name that cannot be shown, or an expiry in the past."""
-    now = time.time()
+    now = clock.now()
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise UsageError(f"a token needs a name of at most {MAX_NAME} printable characters")
     # Written so that NaN is refused, too.

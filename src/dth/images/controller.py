@@ -1,8 +1,8 @@
 """The safety net below the worker."""
 
 import contextlib
-import time
 
+from dth.core import clock
 from dth.core.ports.platform import Platform
 from dth.core.ports.queue import BadMessage, Delivery, Outgoing
 from dth.core.ports.records import Outcome
@@ -34,7 +34,7 @@ async def _settle(platform: Platform, delivery: Delivery, order: CopyOrder) -> N
     image = order.record(Status.FAILED)
     image.moved, image.attempts, image.reason = 0, delivery.receives, "WorkerCrashed"
     image.detail = f"its worker ended {delivery.receives} times before the image was copied"
-    image.ended = time.time()
+    image.ended = clock.now()
     await platform.images.write([image])
     await platform.records.settle(
         [

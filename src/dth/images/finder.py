@@ -6,10 +6,10 @@ enqueued stays, and is counted once.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from dth.core import clock
 from dth.core.errors import HubError, ListingFailed, TransferError, UsageError
 from dth.core.ports.images import ImageRecord, Images
 from dth.core.ports.platform import Platform
@@ -161,7 +161,7 @@ class ImageFinder:
                     failure.reason,
                     failure.detail,
                 )
-                image.moved, image.ended = 0, time.time()
+                image.moved, image.ended = 0, clock.now()
                 failed.append(image)
             else:
                 page.messages.append(encode(order))
@@ -236,7 +236,7 @@ class ImageFinder:
         await self._platform.images.write(
             [
                 replace(
-                    before, run=run.id, status=Status.DONE, reason="", detail="", ended=time.time()
+                    before, run=run.id, status=Status.DONE, reason="", detail="", ended=clock.now()
                 )
                 for before in (await self._platform.images.latest(again)).values()
             ]
@@ -258,5 +258,5 @@ def _failure(run: Run, item: ImageItem, key: str, refused: dict[str, HubError]) 
 
 def _same(order: CopyOrder, item: ImageItem) -> ImageRecord:
     image = order.record(Status.DONE)
-    image.dest_digest, image.moved, image.ended = item.found, 0, time.time()
+    image.dest_digest, image.moved, image.ended = item.found, 0, clock.now()
     return image

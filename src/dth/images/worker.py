@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from dth.core import clock
 from dth.core.errors import Disposition, HubError, SourceGone, Throttled, TransferError
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.images import ImageRecord
@@ -76,7 +77,7 @@ class ImageWorker:
         self._reading: dict[str, int] = {}  # bytes read of images in progress
         self._read = 0  # bytes read of finished images
         self._failure: BaseException | None = None
-        self._gauge = Gauge(name, "worker", time.time(), started=time.time())
+        self._gauge = Gauge(name, "worker", clock.now(), started=clock.now())
 
     def stop(self) -> None:
         """Stop the copies in progress, and return their messages to the queue."""
@@ -222,7 +223,7 @@ class ImageWorker:
 
     async def _copy(self, held: Held) -> ImageRecord:
         """Try until the image is copied, refused, or out of attempts. Return the result."""
-        order, begun = held.order, time.time()
+        order, begun = held.order, clock.now()
         attempts, asked_to_wait, said = 0, 0.0, ""
         while True:
             try:
@@ -298,7 +299,7 @@ class ImageWorker:
         image.dest_digest, image.attempts = copied.dest_digest, attempts
         image.moved = held.moved
         image.size = image.size or image.moved
-        image.ended = time.time()
+        image.ended = clock.now()
         image.seconds = round(image.ended - begun, 3)
         fields = {
             "image": order.key,
@@ -318,7 +319,7 @@ class ImageWorker:
         image = order.record(Status.CANCELLED if gone else Status.FAILED)
         image.moved, image.attempts = 0, attempts
         image.reason, image.detail = error.code or type(error).__name__, in_words(error)
-        image.ended = time.time()
+        image.ended = clock.now()
         image.seconds = round(image.ended - begun, 3)
         _log(f"image {image.status.lower()}", order, error, attempts=attempts)
         return image
@@ -379,7 +380,7 @@ class ImageWorker:
 
     async def _report(self) -> None:
         gauge = self._gauge
-        gauge.at = time.time()
+        gauge.at = clock.now()
         gauge.bytes_in = gauge.bytes_out = self._read + sum(self._reading.values())
         gauge.requests = self._route.requests
         gauge.counted, gauge.under_way = self._read, sum(self._reading.values())

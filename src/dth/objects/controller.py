@@ -8,9 +8,9 @@ that a run waits for although neither a message nor an upload is left for them.
 
 import contextlib
 import logging
-import time
 from collections.abc import Sequence
 
+from dth.core import clock
 from dth.core.errors import HubError, TransferError
 from dth.core.ports.platform import Platform
 from dth.core.ports.queue import BadMessage
@@ -84,7 +84,7 @@ class Controller:
     async def _goes_on(self, upload: GiantUpload, error: HubError, before: Before) -> bool:
         """Leave a failed upload for the next check, or give it up: what fails for too long while
         other requests pass never ends otherwise. False if the task pauses."""
-        since = self.quiet.setdefault(upload.upload_id, int(time.time()))
+        since = self.quiet.setdefault(upload.upload_id, int(clock.now()))
         # Each check is the first attempt: only the time bounds how often an upload is tried.
         decision = await self._failures.decide(error, 0, before, since)
         if decision.next is Remedy.PAUSE:
@@ -100,18 +100,18 @@ class Controller:
 
     async def _look_at(self, upload: GiantUpload, idle: bool) -> None:
         if await self._platform.records.settled(upload.run, [upload.key]):
-            if upload.state is not UploadState.COMPLETING or upload.lease_until < time.time():
+            if upload.state is not UploadState.COMPLETING or upload.lease_until < clock.now():
                 # Its object was settled without it.
                 await self._multipart.abort(upload)
         elif upload.state is UploadState.INTENT:
             if (
                 idle
-                and time.time() - upload.begun > INTENT_LIMIT
+                and clock.now() - upload.begun > INTENT_LIMIT
                 and await self._multipart.abort(upload)
             ):
                 await self._begin_anew(upload, HubError("its upload was never begun"))
         elif upload.parts_done == upload.parts:
-            if time.time() - upload.modified < GRACE:
+            if clock.now() - upload.modified < GRACE:
                 return
             copied = await self._multipart.complete(upload)
             if copied:
@@ -119,7 +119,7 @@ class Controller:
                 overtaken = await ownership.settle(self._platform.records, self._route, [outcome])
                 await self._platform.queue.send(overtaken)
                 await self._multipart.finish(upload)
-        elif idle and time.time() - max(upload.modified, upload.begun) > STALE:
+        elif idle and clock.now() - max(upload.modified, upload.begun) > STALE:
             # It was the same at the previous check.
             if self.quiet.get(upload.upload_id) == upload.parts_done:
                 await self._multipart.resend_missing(upload)
@@ -146,7 +146,7 @@ class Controller:
         lost = [
             record
             for record in pending
-            if time.time() - record.updated > STALE and (record.key, record.run) not in under_way
+            if clock.now() - record.updated > STALE and (record.key, record.run) not in under_way
         ]
         await self._platform.queue.send(
             [ownership.again(record.run, record.key) for record in lost]

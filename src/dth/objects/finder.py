@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+from dth.core import clock
 from dth.core.errors import ListingFailed, TransferError, UsageError
 from dth.core.ports.platform import Platform
 from dth.core.ports.records import Enqueued, ListingTakenOver, Outcome, Page, Record
@@ -98,7 +99,7 @@ class ObjectFinder:
             cursor for cursor in cursors if cursor.id != DELETES_CURSOR and not given_root(cursor)
         ]
         if run.state is RunState.LISTING:
-            began = 0.0 if self._always else time.time()
+            began = 0.0 if self._always else clock.now()
             self._route.dest.sweep()
             comparison = Comparison(
                 self._route,
@@ -221,7 +222,7 @@ class ObjectFinder:
         comparison.share(max(0, await self._count_workers() + 1 - len(given)))
 
     async def _count_workers(self) -> int:
-        since = time.time() - SILENT
+        since = clock.now() - SILENT
         gauges = await self._platform.gauges.all()
         return sum(gauge.kind == "worker" and gauge.at > since for gauge in gauges)
 
@@ -256,7 +257,7 @@ class ObjectFinder:
         cursors = [each for each in await records.cursors(number) if given_root(each) == part]
         if run.state is not RunState.LISTING or all(each.finished for each in cursors):
             return
-        began = 0.0 if self._always else time.time()
+        began = 0.0 if self._always else clock.now()
         stored = {cursor.id: cursor for cursor in cursors}
         comparison = Comparison(
             self._route, self._workdir, records=records, cursors=cursors, part=part

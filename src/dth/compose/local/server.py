@@ -40,7 +40,7 @@ from starlette.types import Receive, Scope, Send
 
 from dth.compose.local import process
 from dth.compose.local.base import TASKS, Door, Ground, HubBase
-from dth.core import interrupts
+from dth.core import clock, interrupts
 from dth.core.cancelling import stays_cancelled
 from dth.core.confinement import Confinement, confine
 from dth.core.errors import (
@@ -652,7 +652,7 @@ async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
 
 async def _prune(metrics: LocalMetrics) -> None:
     while True:
-        await metrics.prune(time.time())
+        await metrics.prune(clock.now())
         await asyncio.sleep(PRUNE)
 
 

@@ -5,11 +5,11 @@ log, and calls the function of a root field.
 import functools
 import json
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dth.core import clock
 from dth.core.errors import (
     BeingSetUp,
     Conflict,
@@ -103,7 +103,7 @@ async def resolve(
         return as_json(await field.function(call, **given))
     entry = await ports.audit.begin(
         AuditEntry(
-            time.time(), caller.name, caller.via, name, _target(name, arguments), _detail(arguments)
+            clock.now(), caller.name, caller.via, name, _target(name, arguments), _detail(arguments)
         )
     )
     try:

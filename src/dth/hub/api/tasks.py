@@ -2,11 +2,11 @@
 
 import json
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from dth.core import clock
 from dth.core.errors import UsageError
 from dth.core.plugins import plugin
 from dth.core.ports.records import pages
@@ -116,7 +116,7 @@ class AcknowledgementAnswer:
     @classmethod
     def of(cls, task: Task) -> Self | None:
         known = task.acknowledged
-        if known is None or not task.is_acknowledged(time.time()):
+        if known is None or not task.is_acknowledged(clock.now()):
             return None
         return cls(known.by, iso(known.at), iso(known.until))
 
@@ -184,7 +184,7 @@ class TaskAnswer:
             phase=phase(task),
             waits_for=waits_for(task),
             is_being_deleted=task.delete_requested,
-            needs_attention=task.needs_attention(time.time()),
+            needs_attention=task.needs_attention(clock.now()),
             acknowledged=AcknowledgementAnswer.of(task),
             last_run=LastRun.of(task.summary),
             recent_runs=[

@@ -1,8 +1,8 @@
 """Users of the hub, and API tokens."""
 
-import time
 from typing import Self
 
+from dth.core import clock
 from dth.core.errors import UsageError
 from dth.hub.api.answers import answers
 from dth.hub.api.resolve import Call, mutation, query
@@ -163,7 +163,7 @@ async def create_invitation(
         raise UsageError(f"expiresInDays: above 0 and at most {MAX_INVITATION_DAYS:g}")
     caller = call.caller
     made, url = await _invitations(call).create(
-        Role(role), email or "", time.time() + days * 86_400, caller.name, caller.user
+        Role(role), email or "", clock.now() + days * 86_400, caller.name, caller.user
     )
     return NewInvitation(made.id, url, iso(made.expires))
 
@@ -193,7 +193,7 @@ async def create_token(
     days = DEFAULT_DAYS if expires_in_days is None else expires_in_days
     if not 0 < days <= MAX_TOKEN_DAYS:
         raise UsageError(f"expiresInDays: above 0 and at most {MAX_TOKEN_DAYS:g}")
-    expires = time.time() + days * 86_400
+    expires = clock.now() + days * 86_400
     caller = call.caller
     info, token = await call.ports.tokens.create(
         name, Role(role), expires, caller.name, caller.user

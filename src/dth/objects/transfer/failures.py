@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
+from dth.core import clock
 from dth.core.errors import (
     ConnectionFailed,
     DatabaseAway,
@@ -123,7 +124,7 @@ class Failures:
         gone = error.disposition is Disposition.GONE and error.side != "destination"
         if gone and not isinstance(error, UploadLost):
             return Decision(Remedy.GONE, attempts)
-        too_long = failing_since and time.time() - failing_since > LONGEST_FAILING
+        too_long = failing_since and clock.now() - failing_since > LONGEST_FAILING
         if error.disposition is Disposition.REFUSED or attempts >= MAX_ATTEMPTS or too_long:
             return Decision(Remedy.FAILED, attempts)
         if error.disposition is Disposition.CHANGED or isinstance(error, UploadLost):

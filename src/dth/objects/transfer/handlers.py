@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from dth.core import clock
 from dth.core.errors import HubError, SourceGone, TransferError
 from dth.core.ports.platform import Platform
 from dth.core.ports.queue import Delivery, Outgoing
@@ -215,7 +216,7 @@ class Handlers:
                 # The retry uses the known state, and looks at the object again.
                 pass
         if decision.next in (Remedy.WAIT, Remedy.AGAIN, Remedy.LOOK):
-            since = item.failing_since or time.time()
+            since = item.failing_since or clock.now()
             again = replace(item, attempts=decision.attempts, failing_since=since)
             message = encode(ObjectsMessage(retry_id, run, [again]))
             work.again.append(Again(message, decision.delay))
@@ -313,7 +314,7 @@ class Handlers:
                 message.part_size,
                 message.number,
                 decision.attempts,
-                message.failing_since or time.time(),
+                message.failing_since or clock.now(),
             )
             work.again.append(Again(encode(again), decision.delay))
             log_failure(
@@ -413,7 +414,7 @@ class Handlers:
             elif decision.next is Remedy.WAIT:
                 work.release = decision.delay
             elif decision.next in (Remedy.AGAIN, Remedy.LOOK):
-                since = message.failing_since or time.time()
+                since = message.failing_since or clock.now()
                 again = EventDeleteMessage(f"{message.id}.1", message.key, decision.attempts, since)
                 work.again.append(Again(encode(again), decision.delay))
             else:

@@ -9,10 +9,10 @@ import email.utils
 import hashlib
 import math
 import re
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
+from dth.core import clock
 from dth.core.errors import (
     Corrupted,
     Damaged,
@@ -190,7 +190,7 @@ class Multipart:
             etag=item.etag,
             size=item.size,
             part_size=part_size,
-            begun=time.time(),
+            begun=clock.now(),
             attempts=item.attempts + 1,
             parts=part_count(item.size, part_size),
             sequencer=item.sequencer,
@@ -550,7 +550,9 @@ class Multipart:
             return
         source.note_clock(headers)
         date = email.utils.parsedate_tz(headers.get("last-modified", ""))
-        if date and email.utils.mktime_tz(date) >= math.floor(upload.begun + source.clock_offset):
+        if date and email.utils.mktime_tz(date) >= math.floor(
+            clock.here(upload.begun) + source.clock_offset
+        ):
             raise Corrupted(
                 f"key {upload.key!r}: the source object was written again while it was copied",
                 code="ObjectReplaced",
@@ -698,7 +700,7 @@ class Multipart:
             if contradicted and not summed:
                 raise _etag_mismatch(upload, etag, joined) from None
             return etag, True
-        if is_older(dest, upload.begun, headers):
+        if is_older(dest, clock.here(upload.begun), headers):
             raise await self._not_joined(upload, "an older object")
         found, mark = headers.get("content-length", ""), headers.get(SOURCE_ETAG, "")
         if found and found != str(upload.size):
@@ -795,7 +797,7 @@ class Multipart:
         dest = self._route.dest
         # This also determines the store's clock.
         strays = await dest.uploads(key)
-        earliest = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
+        earliest = clock.here(upload.begun) + dest.clock_offset - CLOCK_TOLERANCE
         for stray in strays:
             if stray.initiated >= earliest:
                 await dest.abort_upload(key, stray.upload_id)

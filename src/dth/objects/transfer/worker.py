@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from dth.core import native
+from dth.core import clock, native
 from dth.core.errors import HubError
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.platform import Platform
@@ -73,7 +73,7 @@ class ObjectWorker:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._room = asyncio.Event()
-        self._progress = Gauge(name, "worker", time.time(), started=time.time())
+        self._progress = Gauge(name, "worker", clock.now(), started=clock.now())
         self._notes: set[str] = set()
         # The run of the message taken last. Notes go there.
         self._run = 0
@@ -322,7 +322,7 @@ class ObjectWorker:
 
     async def _report(self) -> None:
         gauge, route = self._progress, self._route
-        gauge.at = time.time()
+        gauge.at = clock.now()
         gauge.note = _waits(self._handlers.waiting) or _throttled(route)
         source, dest = route.source.gate, route.dest.gate
         gauge.throttled = source.throttled + dest.throttled

@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import shutil
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from dth.core import clock
 from dth.core.errors import Conflict, DatabaseAway, HubError, NotFound, full_disk
 from dth.core.ports.findings import Finding, FolderTally, State, StateTally
 from dth.hub.ports import ComparisonJob
@@ -157,7 +157,7 @@ class LocalComparisons:
                 name = type(error).__name__
                 started.error = f"internal error: {name}; see the hub's log"
         await asyncio.to_thread(_keep_findings, self._folder / started.id)
-        started.ended = time.time()
+        started.ended = clock.now()
         if self._closing:
             # If the database is away, the next hub says that it was interrupted.
             with contextlib.suppress(DatabaseAway):
@@ -166,7 +166,7 @@ class LocalComparisons:
             await write_patiently(self._database, _end, started)
 
     async def _prune(self) -> None:
-        for old in await self._database.read(_old, time.time() - KEPT):
+        for old in await self._database.read(_old, clock.now() - KEPT):
             await self.remove(old)
 
 
@@ -211,7 +211,7 @@ def _remove(connection: Connection, id: str) -> None:
 
 
 def _interrupt(connection: Connection) -> None:
-    values = {"state": "INTERRUPTED", "ended": time.time(), "error": INTERRUPTED}
+    values = {"state": "INTERRUPTED", "ended": clock.now(), "error": INTERRUPTED}
     connection.execute(update(comparison).where(comparison.c.state == "RUNNING").values(values))
 
 

@@ -6,11 +6,11 @@ For each task there is the time of its next look (`look_at`), in addition to its
 that finds nothing to do postpones it. So nothing is forgotten, whenever the hub is killed.
 """
 
-import time
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
+from dth.core import clock
 from dth.hub.model import Progress, Task
 from dth.platforms.local.hub_schema import task
 from dth.platforms.local.sql import POSTGRES, SQLITE, SqlDatabase, run, spell
@@ -60,7 +60,7 @@ class DueTasks:
 
     async def set_back(self) -> None:
         """End holds that exceed the limit: the clock was ahead when they began."""
-        await self._database.write(run, SET_BACK, {"latest": time.time() + LONGEST})
+        await self._database.write(run, SET_BACK, {"latest": clock.now() + LONGEST})
 
 
 def _due(connection: Connection, now: float) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dth.core import clock
 from dth.core.config import state_directory
 from dth.core.errors import FULL, MAKE_ROOM, StateError, UsageError
 from dth.core.ports.platform import SupervisedPlatform
@@ -88,7 +89,7 @@ async def begin(supervisor: Supervisor, rates: Mapping[str, float]) -> Foregroun
     runs = await platform.records.list_runs(KEPT_RUNS)
     unsettled = [each.id for each in runs if each.id != run.id and not each.counts.balanced]
     supervisor.follow(run.id)
-    times = (time.monotonic(), time.time())
+    times = (time.monotonic(), clock.now())
     return Foreground(supervisor, platform, run.id, resumed, unsettled, supervisor.state, *times)
 
 

@@ -12,7 +12,6 @@ it; a sign-in of another user ends it.
 
 import json
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -20,6 +19,7 @@ from hashlib import sha256
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
+from dth.core import clock
 from dth.platforms.local.hub_schema import grant as table
 from dth.platforms.local.sql import SqlDatabase
 from dth.platforms.local.users import Account, read_account
@@ -83,27 +83,27 @@ class LocalGrants:
     async def open_session(self, grant: Grant, replaced: str = "") -> tuple[str, str]:
         """Returns the session's secret and its family. `replaced`: the secret of the browser's
         session so far."""
-        return await self._database.write(_open, grant, replaced, time.time() + SESSION_LIFE)
+        return await self._database.write(_open, grant, replaced, clock.now() + SESSION_LIFE)
 
     async def give_code(self, grant: Grant, family: str) -> str:
         """Issue a code, which begins a new chain of the family."""
         return await self._database.write(
-            _give, Kind.CODE, grant, time.time() + CODE_LIFE, family, _name()
+            _give, Kind.CODE, grant, clock.now() + CODE_LIFE, family, _name()
         )
 
     async def session(self, secret: str) -> BrowserSession | None:
         """The session with this secret; None if it is not valid."""
-        return await self._database.read(_session, secret, time.time())
+        return await self._database.read(_session, secret, clock.now())
 
     async def exchange(
         self, kind: Kind, secret: str, fits: Callable[[Grant], bool]
     ) -> Exchanged | None:
         """Use up a code or refresh token. None if it is not valid, or if `fits` rejects it."""
-        return await self._database.write(_exchange, kind, secret, fits, time.time())
+        return await self._database.write(_exchange, kind, secret, fits, clock.now())
 
     async def lives(self, chain: str) -> bool:
         """Whether the access tokens of a chain are still valid."""
-        return await self._database.read(_lives, chain, time.time())
+        return await self._database.read(_lives, chain, clock.now())
 
     async def sign_out(self, session: str) -> str:
         """End the family of a session. Returns its user; "" if there was no such session."""
@@ -142,7 +142,7 @@ def _open(connection: Connection, grant: Grant, replaced: str, expires: float) -
 def _give(
     connection: Connection, kind: Kind, grant: Grant, expires: float, family: str, chain: str
 ) -> str:
-    now = time.time()
+    now = clock.now()
     tokens = table.alias()
     # A session that has expired is kept while tokens of its family are valid: signing out must
     # still find them.

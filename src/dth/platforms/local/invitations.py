@@ -5,7 +5,6 @@ A link names its invitation and proves it with 256 random bits, of which only th
 
 import hmac
 import secrets
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -13,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from dth.core import clock
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Role
 from dth.hub.names import new_name
@@ -69,12 +69,12 @@ class LocalInvitations:
         self._page = page
 
     async def list(self) -> list[Invitation]:
-        return await self._database.read(_list, time.time())
+        return await self._database.read(_list, clock.now())
 
     async def create(
         self, role: Role, email: str, expires: float, created_by: str, owner: str = ""
     ) -> tuple[Invitation, str]:
-        now = time.time()
+        now = clock.now()
         if not now < expires < float("inf"):
             raise UsageError("an invitation needs an end in the future")
         made = Invitation(secrets.token_hex(8), role, new_email(email), now, created_by, expires)
@@ -90,7 +90,7 @@ class LocalInvitations:
         """What the part of a link behind the "#" stands for. Guessing is slowed down as that of
         passwords."""
         subjects = _subjects(token, address)
-        now = time.time()
+        now = clock.now()
         wait = await self._database.write(count_try, subjects, now)
         if wait > 0:
             return Opened(wait=wait)
@@ -109,11 +109,11 @@ class LocalInvitations:
         if weakness := weakness_of(name, password):
             return Accepted(problem=weakness)
         subjects = _subjects(token, address)
-        wait = await self._database.write(count_try, subjects, time.time())
+        wait = await self._database.write(count_try, subjects, clock.now())
         if wait > 0:
             return Accepted(wait=wait)
         hashed = await self._users.hash_new(name, password)
-        return await self._database.write(_accept, token, name, hashed, subjects, time.time())
+        return await self._database.write(_accept, token, name, hashed, subjects, clock.now())
 
 
 def _hash(secret: str) -> bytes:

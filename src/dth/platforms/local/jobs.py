@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import shutil
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from dth.core import clock
 from dth.core.cancelling import stays_cancelled
 from dth.core.errors import Conflict, HubError, NotFound
 from dth.core.prices import Prices
@@ -63,7 +63,7 @@ class LocalJobs:
         side: str = "",
         asked: Mapping[str, str] | None = None,
     ) -> Job:
-        job = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
+        job = Job(id=str(uuid.uuid4()), kind=kind, started=clock.now())
         given = {**parameters, ASKED: dict(asked or {})}
         state = self._folder / job.id
         process = JobProcess(self._fork_server, state, kind, side or kind, self._prices)
@@ -71,7 +71,7 @@ class LocalJobs:
 
     async def certify(self, task: str, run: int, work: Work) -> Job:
         return await self._begin(
-            Job(id=str(uuid.uuid4()), kind=CERTIFICATE, started=time.time()), work
+            Job(id=str(uuid.uuid4()), kind=CERTIFICATE, started=clock.now()), work
         )
 
     async def _begin(self, started: Job, work: Work) -> Job:
@@ -121,7 +121,7 @@ class LocalJobs:
             )
         finally:
             await asyncio.to_thread(shutil.rmtree, state, ignore_errors=True)
-        started.ended = time.time()
+        started.ended = clock.now()
         await write_patiently(self._database, _end, started)
 
 
@@ -143,7 +143,7 @@ def _get(connection: Connection, id: str) -> Job | None:
 def _fail_unfinished(connection: Connection) -> None:
     values = {
         "state": "FAILED",
-        "ended": time.time(),
+        "ended": clock.now(),
         "error": "the hub was started again meanwhile; ask again",
     }
     connection.execute(update(job).where(job.c.state == "RUNNING").values(values))

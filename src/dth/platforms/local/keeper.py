@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dth.core import clock
 from dth.core.cancelling import stays_cancelled
 from dth.core.errors import Conflict, DatabaseAway, HubError, NotFound, UsageError, full_disk
 from dth.core.ports.platform import Platform
@@ -72,7 +73,7 @@ class Keeper:
         self.databases = Databases(folder, self.storage)
         self.fork_server = fork_server
         self.bounds = bounds
-        self.began = time.time()
+        self.began = clock.now()
         # Tasks that have worked since then.
         self.worked: set[str] = set()
         self.places = Places(bounds.tasks)
@@ -140,7 +141,7 @@ class Keeper:
                 before, offset = offset, _clock_offset()
                 if offset < before - JUMP and checking.done():
                     checking = asyncio.create_task(self._check_patiently())
-                now = time.time()
+                now = clock.now()
                 try:
                     for due in await self.due_tasks.due(now):
                         if due not in self._running:
@@ -151,7 +152,7 @@ class Keeper:
                     following = now + AWAY
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(
-                        min(LOOK, following - time.time()) if following else LOOK
+                        min(LOOK, following - clock.now()) if following else LOOK
                     ):
                         await self._woken.wait()
         finally:
@@ -175,7 +176,7 @@ class Keeper:
         while page := await self.due_tasks.scheduled(after, CHECKED):
             for task in page:
                 with contextlib.suppress(UsageError):  # its runner reports what is wrong
-                    if is_unset(task, time.time()):
+                    if is_unset(task, clock.now()):
                         await self.changed(task.id)
             after = page[-1].id
             await asyncio.sleep(MOMENT)
@@ -224,4 +225,4 @@ class Keeper:
 
 def _clock_offset() -> float:
     """The difference between the wall clock and the clock that nobody sets."""
-    return time.time() - time.monotonic()
+    return clock.now() - time.monotonic()

@@ -7,11 +7,11 @@ nothing can be aggregated twice or forgotten.
 
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, delete, func, select
 
+from dth.core import clock
 from dth.hub.monitoring import METRICS, Combine
 from dth.hub.ports import Series
 from dth.platforms.local.hub_schema import sample
@@ -55,7 +55,7 @@ class LocalMetrics:
         stored only in longer steps are spread over them evenly."""
         first = math.floor(start / period) * period
         times = list(range(first, max(math.ceil(end), first + 1), period))
-        step = _finest_that_covers(first, time.time())
+        step = _finest_that_covers(first, clock.now())
         bins = {name: _Bins(METRICS[name].combine, times, period) for name in names}
         for at, kept in await self._database.read(
             _read, task, step, first - step, times[-1] + period
@@ -83,7 +83,7 @@ class LocalMetrics:
     async def latest(self) -> dict[tuple[str, str], float]:
         """The newest values, by task and metric. For a step with two samples, their combined
         value."""
-        return await self._database.read(_latest, math.floor(time.time() - RECENT))
+        return await self._database.read(_latest, math.floor(clock.now() - RECENT))
 
     async def forget(self, task: str) -> None:
         for step in STEPS:

@@ -24,6 +24,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, func, select, update
 
+from dth.core import clock
 from dth.core.errors import DatabaseAway, HubError, NotFound, UsageError, reason_of
 from dth.core.retry_policy import RetryPolicy
 from dth.core.secret_bindings import host_of
@@ -166,7 +167,7 @@ class Notifier:
 
     async def deliver(self) -> float:
         """Send what is due. Returns the seconds until there may be more."""
-        now = time.time()
+        now = clock.now()
         due = await self._database.read(_due)
         gate = asyncio.Semaphore(AT_ONCE)
 
@@ -417,7 +418,7 @@ def _give_up(connection: Connection, ids: Sequence[int], error: str) -> None:
 
 def _postpone(connection: Connection, rows: Sequence[Row[Any]], error: str) -> None:
     """Try all of them again later, except those that have failed for too long."""
-    now = time.time()
+    now = clock.now()
     old = [row.id for row in rows if now - row.at >= GIVE_UP and row.attempts + 1 >= TRIES]
     _give_up(connection, old, error)
     pause = AGAIN.pause(1 + max(row.attempts for row in rows))
@@ -432,4 +433,4 @@ def _postpone(connection: Connection, rows: Sequence[Row[Any]], error: str) -> N
 
 def _tidy(connection: Connection) -> None:
     ended = outbox.c.state != "WAITING"
-    connection.execute(delete(outbox).where(ended, outbox.c.at < time.time() - KEPT))
+    connection.execute(delete(outbox).where(ended, outbox.c.at < clock.now() - KEPT))

@@ -14,7 +14,6 @@ import json
 import math
 import re
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -26,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from dth.core import clock
 from dth.core.errors import Conflict, HubError, Unauthenticated
 from dth.hub.audit import CONTINUE, SIGN_IN, SIGN_OUT, note
 from dth.hub.auth import Claims, IssuerConfig, KnownKeys, Verifier
@@ -233,7 +233,7 @@ class Provider:
             return self._return(asked, error=problem)
         prompt = query.get("prompt", "").split()
         session = None if "login" in prompt else await self._session(request)
-        if session and time.time() - session.grant.signed_in <= float(
+        if session and clock.now() - session.grant.signed_in <= float(
             query.get("max_age") or math.inf
         ):
             if client == CONSOLE:
@@ -333,7 +333,7 @@ class Provider:
         """The page to sign in. For a user who has just entered a password that must be changed: the
         page for that. For a user who is signed in: the page that asks whether to continue."""
         browser = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(16)
-        form = Form(asked, digest(browser), time.time() + FORM_LIFE)
+        form = Form(asked, digest(browser), clock.now() + FORM_LIFE)
         if account:
             form = Form(
                 asked, form.browser, form.until, account.user.name, account.epoch, signed_in
@@ -393,7 +393,7 @@ class Provider:
         """A session of the browser, and its cookie."""
         detail = {"client": client, "address": address_of(request)}
         await note(self._audit, SIGN_IN, account.user.name, VIA, **detail)
-        grant = Grant(account.user.name, account.epoch, time.time())
+        grant = Grant(account.user.name, account.epoch, clock.now())
         replaced = request.cookies.get(SESSION_COOKIE, "")
         cookie, family = await self._grants.open_session(grant, replaced)
         return BrowserSession(grant, account, family), cookie
@@ -445,7 +445,7 @@ class Provider:
         good = (
             cookie
             and hmac.compare_digest(form.browser, digest(cookie))
-            and form.until > time.time()
+            and form.until > clock.now()
         )
         return form if good else None
 
@@ -482,7 +482,7 @@ class Provider:
     def _tokens(self, exchanged: Exchanged) -> dict[str, Any]:
         grant, account = exchanged.grant, exchanged.account
         user = account.user
-        now = int(time.time())
+        now = int(clock.now())
         about: dict[str, Any] = {
             "iss": self._issuer,
             "sub": user.name,
@@ -578,7 +578,7 @@ class _Failures:
         self._written = self._more = 0
 
     async def note(self, name: str, address: str, why: str) -> None:
-        now = time.time()
+        now = clock.now()
         if abs(now - self._since) > 60:
             self._since, self._written = now, 0
         if self._written >= FAILURES_A_MINUTE:

@@ -8,10 +8,10 @@ its runners again.
 import asyncio
 import contextlib
 import random
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from dth.core import clock
 from dth.core.errors import DatabaseAway, HubError, UsageError
 from dth.core.parameters import check_confined
 from dth.hub import tasks
@@ -131,7 +131,7 @@ class Runner:
 
     def _view(self, task: Task) -> View:
         """The view, as far as `hub.db` knows."""
-        view = View(task, time.time(), began=self._keeper.began, told=frozenset(self.told))
+        view = View(task, clock.now(), began=self._keeper.began, told=frozenset(self.told))
         if task.progress not in (Progress.STARTING, Progress.IN_PROGRESS):
             return view
         try:
@@ -216,7 +216,7 @@ class Runner:
     async def _wait(self, place: TaskPlace, until: float | None) -> None:
         waiting = [asyncio.create_task(event.wait()) for event in (place.taken, self._woken)]
         try:
-            timeout = None if until is None else max(0.0, until - time.time())
+            timeout = None if until is None else max(0.0, until - clock.now())
             await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waiting:

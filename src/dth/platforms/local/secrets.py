@@ -5,7 +5,6 @@ processes read them, through `StoredSecrets`. No value appears in a message, a l
 import contextlib
 import json
 import sqlite3
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from dth.core import clock
 from dth.core.errors import DatabaseAway, StateError, UsageError
 from dth.core.secret_bindings import read_bindings
 from dth.core.secrets import SecretUse, check_use, is_unbound, plan_use
@@ -159,7 +159,7 @@ def _create(
         "name": name,
         "description": description,
         "value": vault.encrypt(value.encode()),
-        "updated": time.time(),
+        "updated": clock.now(),
         "hosts": json.dumps(hosts),
     }
     try:
@@ -171,7 +171,7 @@ def _create(
 def _update(
     connection: Connection, vault: Vault, name: str, value: str | None, description: str | None
 ) -> None:
-    changes: dict[str, object] = {"updated": time.time()}
+    changes: dict[str, object] = {"updated": clock.now()}
     if value is not None:
         changes["value"] = vault.encrypt(value.encode())
     if description is not None:
@@ -181,7 +181,7 @@ def _update(
 
 
 def _bind(connection: Connection, name: str, hosts: Sequence[str]) -> None:
-    changes = {"hosts": json.dumps(hosts), "updated": time.time()}
+    changes = {"hosts": json.dumps(hosts), "updated": clock.now()}
     if not connection.execute(update(secret).where(secret.c.name == name).values(changes)).rowcount:
         raise missing(name)
 

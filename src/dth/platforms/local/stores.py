@@ -1,11 +1,11 @@
 """The stores of the hub, in its database."""
 
 import json
-import time
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from dth.core import clock
 from dth.core.stores import Store
 from dth.hub.stores import exists, missing
 from dth.platforms.local.hub_schema import store as table
@@ -65,7 +65,7 @@ def _remove(connection: Connection, name: str) -> None:
 
 
 def _values(store: Store) -> dict[str, object]:
-    return {"given": json.dumps(store.given()), "updated": time.time()}
+    return {"given": json.dumps(store.given()), "updated": clock.now()}
 
 
 def _store(row: Row[tuple[object, ...]]) -> Store:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dth.core import redrive
+from dth.core import clock, redrive
 from dth.core.errors import StateError
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.platform import SupervisedPlatform
@@ -87,7 +87,7 @@ class Snapshot:
     def reading(self) -> Reading:
         """The values to measure over time."""
         return Reading(
-            time.time(), self.gauges, self.runs, self.depth, self.wanted, self.workers, self.parts
+            clock.now(), self.gauges, self.runs, self.depth, self.wanted, self.workers, self.parts
         )
 
 
@@ -308,7 +308,7 @@ class Supervisor:
         """How many workers of other machines have reported lately."""
         if not self.within:
             return 0
-        since = time.time() - LATELY
+        since = clock.now() - LATELY
         return sum(
             gauge.kind == "worker" and gauge.at > since
             for gauge in gauges

@@ -1,7 +1,6 @@
 """The hub's tasks and audit log over SQL."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -27,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from dth.core import clock
 from dth.core.errors import Conflict, NotFound
 from dth.hub.model import (
     BAD_RESULTS,
@@ -198,7 +198,7 @@ def _is_acknowledged() -> ColumnElement[bool]:
         or_(number(now_is, "run") > number(known, "run"), failed > number(known, "failed")),
     )
     until = number(known, "until")
-    holds = or_(until == 0, until > time.time())
+    holds = or_(until == 0, until > clock.now())
     is_known = cast(task.c.acknowledged, Text) != "null"
     return and_(is_known, holds, not_(failed_since), not_(lost_since))
 

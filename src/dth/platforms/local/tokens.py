@@ -1,13 +1,13 @@
 """API tokens, for programs. The holder of a token may do what both its role and its owner's role
 permit."""
 
-import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from dth.core import clock
 from dth.hub.audit import USE_TOKEN, entry
 from dth.hub.model import Identity, Role
 from dth.hub.ports import TokenInfo
@@ -42,7 +42,7 @@ class LocalTokens:
 
     async def identify(self, token: str) -> Identity | None:
         """The identity of a token; None if it is unknown or has ended."""
-        now = time.time()
+        now = clock.now()
         info, of_owner = await self._database.read(_find, hash_of(token))
         identity = identity_of(info, now, of_owner)
         if info and identity and not is_use_noted(info, now):

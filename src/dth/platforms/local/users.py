@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 import unicodedata
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -14,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
+from dth.core import clock
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Identity, Role
 from dth.hub.names import canonical, is_name, new_name
@@ -83,7 +83,7 @@ class LocalUsers:
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
     ) -> User:
         """Raises Conflict if the name exists, UsageError for an invalid name or password."""
-        new = User(new_name(name), role, new_email(email), time.time(), must_change=must_change)
+        new = User(new_name(name), role, new_email(email), clock.now(), must_change=must_change)
         hashed = await self.hash_new(new.name, password)
         if not await self._database.write(insert_user, new, hashed):
             raise Conflict(f"there is a user {new.name!r} already")
@@ -94,7 +94,7 @@ class LocalUsers:
         added."""
         if await self.list():
             return False
-        new = User(name, Role.ADMIN, created=time.time(), must_change=True)
+        new = User(name, Role.ADMIN, created=clock.now(), must_change=True)
         return await self._database.write(
             insert_user, new, await self.hash_new(name, password), first=True
         )
@@ -159,14 +159,14 @@ class LocalUsers:
         subjects = subjects_of(address, f"user:{name}" if is_name(name) else "")
         # The failure is counted before the password is checked: a hundred simultaneous tries are
         # still a hundred.
-        wait = await self._database.write(count_try, subjects, time.time())
+        wait = await self._database.write(count_try, subjects, clock.now())
         if wait > 0:
             return SignInCheck(wait=wait)
         stored = await self._database.read(_stored, name)
         matches = await self._matches(password, stored or _nobody())
         if stored is None or not matches:
             return SignInCheck()
-        signed_in = await self._database.write(_sign_in, name, stored, subjects, time.time())
+        signed_in = await self._database.write(_sign_in, name, stored, subjects, clock.now())
         return SignInCheck(signed_in)
 
     # ------------------------------------------------------------------------------------ passwords

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from dth.core import clock
 from dth.core.errors import StateError
 from dth.core.plugin import Plugin
 from dth.core.plugins import plugin
@@ -114,7 +115,7 @@ class TaskWork:
         self._waits_for_worker = False
         self._meter = Meter()
         self._sampled: Reading | None = None
-        self._sample_due = time.monotonic() + monitoring.until_sample(time.time())
+        self._sample_due = time.monotonic() + monitoring.until_sample(clock.now())
         self._summary_due = 0.0  # monotonic, as the previous one
 
     @property
@@ -192,7 +193,7 @@ class TaskWork:
 
     async def _look(self, snapshot: Snapshot) -> bool:
         """Returns whether to continue."""
-        now = time.time()
+        now = clock.now()
         await self._read_changes(now)
         await self._write_down(snapshot, now)
         goes_on = True
@@ -248,7 +249,7 @@ class TaskWork:
         """Write the task's parameters, and the current rates, to the file that its processes
         read."""
         self._orders = Orders.of(task)
-        self._cap = self._orders.cap_at(time.time())
+        self._cap = self._orders.cap_at(clock.now())
         self._written = write_task_file(self._state, task)
         self._meter.cap = float(self._cap or 0)
         await self._platform.limits.set_rates(

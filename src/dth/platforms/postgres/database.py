@@ -2,7 +2,7 @@
 
 No connection keeps a state from one transaction to the next, and nothing is prepared on the server,
 so a pooler such as PgBouncer may stand in between, in its transaction mode. Times are those of the
-database's clock.
+database's clock, which the process follows (`core.clock`).
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor, ConnectionInfo, errors
 from psycopg.pq import TransactionStatus
 
+from dth.core import clock
 from dth.core.cancelling import stays_cancelled
 from dth.core.errors import DatabaseAway, StateError
 from dth.platforms.postgres import schema
@@ -89,8 +90,7 @@ class PostgresDatabase:
         self._idle: list[AsyncConnection[Row]] = []
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._closed = False
-        self._ahead = 0.0
-        self._compared = float("-inf")
+        self._compared = time.monotonic()
         # When the database was first missed; 0: it answers. Monotonic.
         self._away_since = 0.0
 
@@ -151,17 +151,6 @@ class PostgresDatabase:
 
         return await self._retried(run)
 
-    async def ahead(self) -> float:
-        """By how many seconds the database's clock is ahead of this process's."""
-        if time.monotonic() > self._compared + COMPARE_CLOCKS:
-            before = time.time()
-            [[there]] = await self.rows(f"SELECT {NOW}")
-            after = time.time()
-            # The database read its clock between the two: a smaller difference cannot be measured.
-            self._ahead = 0.0 if before <= there <= after else there - (before + after) / 2
-            self._compared = time.monotonic()
-        return self._ahead
-
     async def close(self) -> None:
         """Close the connections; one that is in use, when its work ends."""
         self._closed = True
@@ -207,6 +196,9 @@ class PostgresDatabase:
         async with self._turns:
             connection = self._idle.pop() if self._idle else await connect(self.address)
             try:
+                if time.monotonic() > self._compared + COMPARE_CLOCKS:
+                    await _follow_clock(connection)
+                    self._compared = time.monotonic()
                 yield connection
             except psycopg.Error as error:
                 if is_lost(error):
@@ -236,6 +228,15 @@ async def _transaction(connection: AsyncConnection[Row]) -> AsyncIterator[None]:
             await connection.rollback()
         raise
     await connection.commit()
+
+
+async def _follow_clock(connection: AsyncConnection[Row]) -> None:
+    """From now on, this process has the time of the database."""
+    before = time.time()
+    [there] = await _one(connection, f"SELECT {NOW}")
+    after = time.time()
+    # The database read its clock between the two: a smaller difference cannot be measured.
+    clock.follow(0.0 if before <= there <= after else there - (before + after) / 2)
 
 
 def _is_idle(connection: AsyncConnection[Row]) -> bool:
@@ -268,6 +269,7 @@ async def _find_or_make(address: str, task: str) -> int:
     connection = await connect(address)
     try:
         refuse_unfit(connection.info, address)
+        await _follow_clock(connection)
         return await _number_of(connection, task)
     finally:
         await connection.close()

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, fields
 
+from dth.core import clock
 from dth.core.ports.gauges import Gauge
 from dth.platforms.postgres.database import PostgresDatabase, Work
 from dth.platforms.postgres.encoding import to_line
@@ -18,7 +19,7 @@ class PostgresGauges:
 
     async def report(self, gauge: Gauge) -> None:
         await self._database.change(WRITE, asdict(gauge) | {"note": to_line(gauge.note)})
-        await self._database.change(FORGET, (gauge.at - FORGET_AFTER,))
+        await self._database.change(FORGET, (clock.now() - FORGET_AFTER,))
 
     async def all(self) -> list[Gauge]:
         return await read_gauges(self._database)

@@ -1,8 +1,8 @@
 """Rates shared by all processes: one token bucket per row, filled by the database's clock."""
 
-import time
 from collections.abc import Mapping
 
+from dth.core import clock
 from dth.core.ports.limits import Lease
 from dth.platforms.postgres.database import PostgresDatabase, Work
 
@@ -17,21 +17,16 @@ class PostgresLimits:
         self._database = database
 
     async def set_rates(self, rates: Mapping[str, float]) -> None:
-        now = await self._now()
         names, values = list(rates), [float(rate) for rate in rates.values()]
         await self._database.change(
-            SET_RATES, {"names": names, "rates": values, "now": now, "held": CAPACITY}
+            SET_RATES, {"names": names, "rates": values, "now": clock.now(), "held": CAPACITY}
         )
 
     async def rates(self) -> dict[str, float]:
         return dict(await self._database.rows("SELECT name, rate FROM dth.bucket WHERE task = {n}"))
 
     async def lease(self, name: str, wanted: float) -> Lease:
-        return await self._database.write(_lease, name, wanted, await self._now())
-
-    async def _now(self) -> float:
-        """All processes must have one clock: a bucket is filled for the time between two leases."""
-        return time.time() + await self._database.ahead()
+        return await self._database.write(_lease, name, wanted, clock.now())
 
 
 # An existing bucket keeps its tokens, as far as its new size allows.

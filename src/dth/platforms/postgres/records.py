@@ -81,8 +81,7 @@ class PostgresRecords:
         return await runs.read_cursors(self._database, run)
 
     async def commit(self, run: int, page: Page) -> None:
-        since = page.listed_since + await self._database.ahead() if page.listed_since else 0.0
-        await self._database.write(_commit, self._database.process, run, page, since)
+        await self._database.write(_commit, self._database.process, run, page)
 
     async def extras(self, run: int, after: str, limit: int) -> list[str]:
         rows = await self._database.rows(READ_EXTRAS, (run, to_bytes(after), limit))
@@ -176,8 +175,7 @@ PRUNE = """
 # --------------------------------------------------------------------------------------- the finder
 
 
-async def _commit(work: Work, process: str, run: int, page: Page, since: float) -> None:
-    """`since`: `page.listed_since` by the database's clock."""
+async def _commit(work: Work, process: str, run: int, page: Page) -> None:
     await work.check_holder()
     if page.before is not None:
         await _check_before(work, run, page)
@@ -187,7 +185,7 @@ async def _commit(work: Work, process: str, run: int, page: Page, since: float) 
         setattr(counts, name, getattr(page.counts, name))
     messages = page.messages
     if page.enqueued:
-        pending = await _enqueue_records(work, shares, run, page.enqueued, since)
+        pending = await _enqueue_records(work, shares, run, page.enqueued, page.listed_since)
         messages = wanted(messages, page.enqueued, pending)
     if page.settled:
         await _settle_into(work, shares, page.settled)
