@@ -99,6 +99,14 @@ MUTANTS ?=
 mutants: $(READY) native ## Put faults into modules and see whether tests notice (MINUTES=10 MUTANTS="multipart queue")
 	@$(BIN)/python -m tests.mutants --minutes $(MINUTES) $(MUTANTS)
 
+# How many rounds, and which: the same seed plans the same rounds.
+ROUNDS ?= 50
+SEED ?= 1
+
+.PHONY: chaos
+chaos: $(READY) system-tools native ## Transfers on PostgreSQL with faults at random moments (ROUNDS=500 SEED=2 for others)
+	@$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --seed $(SEED)
+
 .PHONY: test-console
 test-console: $(MODULES) ## Run the tests of the console's components
 	@VITEST_REPORT=$(if $(REPORTS),$(abspath $(REPORTS))/console.xml) $(NPM) run test --silent

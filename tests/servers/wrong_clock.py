@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .process import REPOSITORY
+
 _FAKETIME = Path("/usr/lib") / f"{os.uname().machine}-linux-gnu" / "faketime" / "libfaketimeMT.so.1"
 
 
@@ -29,4 +31,5 @@ def off_by(seconds: int) -> dict[str, str]:
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_DONT_RESET": "1",
         "NO_FAKE_STAT": "1",
+        "PYTHONPATH": f"{REPOSITORY / 'src'}:{Path(__file__).parent / 'whole_sleep'}",
     }
