@@ -237,7 +237,7 @@ class OnAws:
 class OnPostgres:
     """A database of a PostgreSQL that the tests start."""
 
-    clock = "dth.platforms.postgres.limits.time"
+    clock = "dth.core.clock.time"
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._server: Postgres = request.getfixturevalue("postgres")
