@@ -1,6 +1,8 @@
 """Notifications are read as stores write them, and what happened last is known."""
 
 import itertools
+import time
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.objects.transfer.events import ObjectEvent, read_events
+from dth.objects.transfer.events import ObjectEvent, _moment, read_events
 from dth.objects.transfer.messages import EventMessage
 
 ETAG = "0123456789abcdef0123456789abcdef"
@@ -146,3 +148,18 @@ def test_what_no_store_writes_counts_as_not_given() -> None:
 )
 def test_an_odd_record_does_not_hide_the_others(odd: dict[str, Any]) -> None:
     assert [event.key for event in read(odd, record("k"))] == ["k"]
+
+
+def test_events_without_sequencers_have_the_order_in_which_machines_take_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clock of the first machine is a minute ahead of the one that both follow."""
+    (event,) = read(record(sequencer=None))
+    real = time.time
+    moments: list[str] = []
+    for ahead in (60.0, 0.0):
+        wrong = SimpleNamespace(time=lambda ahead=ahead: real() + ahead)
+        monkeypatch.setattr("dth.core.clock.time", wrong)
+        monkeypatch.setattr("dth.core.clock._Followed.ahead", -ahead)
+        moments.append(_moment(event))
+    assert moments == sorted(moments)

@@ -73,7 +73,6 @@ class Clock:
     def module(self) -> SimpleNamespace:
         return SimpleNamespace(
             time=lambda: self.now,
-            time_ns=lambda: int(self.now * 1e9),
             monotonic=time.monotonic,
             gmtime=time.gmtime,
             strftime=time.strftime,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote_plus
 
+from dth.core import clock
 from dth.core.errors import SourceGone, Transient
 from dth.core.ports.platform import Platform
 from dth.core.ports.records import Enqueued, Page, Record, Records
@@ -186,7 +187,7 @@ def _moment(event: ObjectEvent) -> str:
     sequencers, events take effect in the order in which they arrive."""
     moment = event.sequencer
     if not moment.strip("0"):
-        moment = f"{time.time_ns():X}".zfill(20).ljust(SEQUENCER_LENGTH, "0")
+        moment = f"{int(clock.now() * 1e9):X}".zfill(20).ljust(SEQUENCER_LENGTH, "0")
     return moment if event.created else moment + DELETED
 
 
