@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--first", type=int, default=1, help="the number of the first round")
+    parser.add_argument("--most", type=int, default=2, help="the most faults in a round")
     parser.add_argument("--folder", type=Path, help="where failed rounds leave their files")
     given = parser.parse_args()
     # What a round has begun ends with it.
@@ -53,7 +54,7 @@ def main() -> int:
     faults, wrong = Counter[str](), list[int]()
     with world() as servers:
         for number in range(given.first, given.first + given.rounds):
-            plan = Plan.of(given.seed, number)
+            plan = Plan.of(given.seed, number, given.most)
             began, folder = time.monotonic(), base / f"{given.seed}-{number}"
             problem = one_round(servers, folder, plan)
             took = f"{time.monotonic() - began:.0f} s"

@@ -39,11 +39,12 @@ class Plan:
     steps: list[tuple[float, str]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, seed: int, number: int) -> Plan:
+    def of(cls, seed: int, number: int, most: int = 2) -> Plan:
+        """`most`: faults."""
         dice = random.Random(f"{seed}/{number}")
         clocks = [0 if wrong_clock.is_missing() else dice.choice(CLOCKS) for _ in range(4)]
         plan = cls(dice.random() < 0.4, dice.randrange(1 << 30), clocks)
-        for name in dice.sample(sorted(FAULTS), k=dice.choice((1, 2))):
+        for name in dice.sample(sorted(FAULTS), k=dice.randint(1, most)):
             if {CUT_LEADER, CUT_HELPER} <= {name, *plan.faults}:
                 continue
             first, last, least, most = FAULTS[name]
