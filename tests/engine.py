@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -399,13 +400,19 @@ class Done:
 
     code: int
     out: str
+    # Without the lines of progress: how many there are depends on how busy this machine is.
     err: str
+    progress: list[str] = field(default_factory=list)
 
     @property
     def json(self) -> dict[str, Any]:
         """The one object that `--json` prints."""
         found: dict[str, Any] = json.loads(self.out)
         return found
+
+
+# A line that a command without a terminal prints every few seconds.
+PROGRESS_LINE = re.compile(r"(listing \d+|[a-z]+): \d+/\d+ [a-z]+, ")
 
 
 class Dth:
@@ -462,7 +469,10 @@ class Dth:
             process.kill()
             out, err = process.communicate()
             raise AssertionError(f"the command does not end: {out}\n{err}\n{self.logs()}") from None
-        return self._checked(Done(process.returncode, out, err))
+        lines = err.splitlines(keepends=True) if err else []
+        progress = [line.rstrip() for line in lines if PROGRESS_LINE.match(line)]
+        told = "".join(line for line in lines if not PROGRESS_LINE.match(line))
+        return self._checked(Done(process.returncode, out, told, progress))
 
     def run(self, *arguments: str | Path, **options: Any) -> Done:
         return self.end(self.start(*arguments, **options))

@@ -30,7 +30,7 @@ def test_the_command_shows_bytes_percent_rate_and_time_left_of_one_object(
     # object.
     done = dth.run("s3", "sync", *between(source, dest), "--max-bytes-per-second", "3M", *options)
     assert done.code == 0
-    told = [LINE.fullmatch(line) for line in done.err.splitlines()]
+    told = [LINE.fullmatch(line) for line in done.progress]
     shown = [(float(found[1]), int(found[2]), float(found[3])) for found in told if found]
     assert len(shown) >= 1
     assert shown == sorted(shown, key=lambda each: each[0])
