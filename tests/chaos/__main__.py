@@ -65,7 +65,7 @@ def main() -> int:
                 print(f"    {problem[:1000]}\n    files: {folder}", flush=True)
     counted = ", ".join(f"{name}: {count}" for name, count in sorted(faults.items()))
     print(f"{given.rounds} rounds with seed {given.seed} ({counted}); wrong: {wrong or 'none'}")
-    if not any(base.iterdir()):
+    if not given.folder and not any(base.iterdir()):
         base.rmdir()
     return 1 if wrong else 0
 
